@@ -1,0 +1,40 @@
+# Everything a newcomer needs; each target sets up its own environment first. See README.md.
+SHELL := bash
+PYTHON ?= python3
+VENV ?= .venv
+BUNDLE ?= btcv_unetr_mae
+OUT ?= demo_output/$(BUNDLE)
+BIN := $(abspath $(VENV))/bin
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), "Python 3.11 or 3.12 is needed, found " + sys.version'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet setuptools==84.2.1 wheel==0.45.1
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# make demo [BUNDLE=...] [DATASET_DIR=... [DATALIST=...]] [OUT=...] [ARGS="--spacing '[1,1,1]' ..."]
+demo: setup
+	$(BIN)/python -m custom_components demo $(BUNDLE) --out $(OUT) \
+		$(if $(DATASET_DIR),--dataset_dir $(DATASET_DIR)) $(if $(DATALIST),--datalist $(DATALIST)) $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/pretrain_step.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/loader.py
+
+clean:
+	rm -rf demo_output dist bundles/*/models bundles/*/eval

@@ -1,0 +1,68 @@
+"""What a trainer hands to the network and the loss: MONAI `PrepareBatch` classes, and flip-averaged inference."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+from monai.inferers import SlidingWindowInferer
+from torch import Tensor
+
+
+class ImageBatch(PrepareBatch):
+    """For self-supervised training: the image alone, no target."""
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        """Return the image (B, C, *S) on the device, and None."""
+        return batchdata["image"].to(device, non_blocking=non_blocking), None
+
+
+class SegmentationBatch(PrepareBatch):
+    """For segmentation with partly labelled cases: the image, and a dict of label map and unlabelled classes."""
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return image (B, C, *S) and {"label": (B, 1, *S), "unlabelled": (B, classes) bool} on the device."""
+        image, label, unlabelled = (
+            batchdata[key].to(device, non_blocking=non_blocking) for key in ("image", "label", "unlabelled")
+        )
+        return image, {"label": label, "unlabelled": unlabelled}
+
+
+class FlipSlidingWindowInferer(SlidingWindowInferer):
+    """Sliding-window inference, optionally averaged over mirrored copies of the volume.
+
+    Args:
+        flip_axes: spatial axes (0, 1, 2); each adds one mirrored pass. Empty means plain sliding windows. Averaging is
+            of logits. Mirroring left and right is only meant for networks trained with such flips.
+        **kwargs: those of `SlidingWindowInferer`.
+    """
+
+    def __init__(self, flip_axes: Sequence[int] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.flip_axes = tuple(flip_axes)
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """(1, C, *S) -> (1, classes, *S)."""
+        total = self._tensor(super().__call__(inputs, network, *args, **kwargs))
+        for axis in self.flip_axes:
+            flipped = self._tensor(super().__call__(inputs.flip(2 + axis), network, *args, **kwargs))
+            total = total + flipped.flip(2 + axis)
+        return total / (1 + len(self.flip_axes))
+
+    @staticmethod
+    def _tensor(output: object) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise TypeError(f"The network returned {type(output).__name__}; flip averaging needs one tensor.")
+        return output

@@ -1,0 +1,78 @@
+"""First step of every bundle run: refuse mistyped keys, report errors as one sentence, seed the weights.
+
+MONAI adds an unknown top-level key to the config without a word, so `--max_epoch 3` would train for the default number
+of epochs. The base file of a stage names every key there is; overlays and the command line may only override those.
+"""
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
+from monai.utils import ensure_tuple
+
+from .errors import InputError, install_excepthook
+
+# Added by MONAI itself: the metadata, and what `--tracking mlflow` brings along.
+_TRACKING: dict[str, Any] = DEFAULT_MLFLOW_SETTINGS
+_MONAI_KEYS = {"_meta_", "workflow_type", *_TRACKING["configs"]}
+_settings: dict[str, Any] = {}
+
+
+def begin(seed: int = 0) -> None:
+    """Prepare a run; called by `initialize` in every config.
+
+    Args:
+        seed: seeds PyTorch, so that weights drawn at random are the same on every start and on every process.
+
+    Raises:
+        InputError: a top-level key is not one of the stage's.
+    """
+    install_excepthook()
+    workflow, base_file = _running_workflow()
+    if workflow is not None:
+        config = workflow.parser.get()
+        _settings.clear()
+        _settings.update({key: value for key, value in config.items() if not _is_plumbing(key, value)})
+        if base_file is not None:
+            refuse_unknown_keys(config, ConfigParser.load_config_file(base_file), base_file)
+    torch.manual_seed(seed)
+
+
+def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], base_file: str) -> None:
+    """Raise an `InputError` that names each key that the base file does not have, and the nearest one that it has."""
+    known = set(known)
+    unknown = sorted(set(keys) - known - _MONAI_KEYS)
+    if unknown:
+        hints = []
+        for key in unknown:
+            near = difflib.get_close_matches(key, known, n=1)
+            hints.append(f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
+        raise InputError(f"Unknown setting {', '.join(hints)}: {base_file} has no such key; its top lists them all.")
+
+
+def settings() -> dict[str, Any]:
+    """The plain settings of this run as written, overrides included, without imports, engines and transforms."""
+    return dict(_settings)
+
+
+def _is_plumbing(key: str, value: Any) -> bool:
+    return key.startswith("_") or key in ("imports", "initialize", "run", "finalize", "train", "validate")
+
+
+def _running_workflow() -> tuple[ConfigWorkflow | None, str | None]:
+    """The workflow whose `initialize` is running, and its first config file; MONAI hands neither to config items."""
+    workflow, base_file = None, None
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if workflow is None and isinstance(owner, ConfigWorkflow):
+            workflow = owner
+        if workflow is not None and frame.f_locals.get("config_file"):
+            base_file = str(ensure_tuple(frame.f_locals["config_file"])[0])
+            break
+        frame = frame.f_back
+    return workflow, base_file

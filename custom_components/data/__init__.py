@@ -1,0 +1,1 @@
+"""Datalists, their checks, dataset sources, caching and the synthetic demo sets."""

@@ -1,0 +1,92 @@
+"""The check report as one self-contained HTML page: no network, no script, thumbnails inside."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from .check_case import CaseReport
+from .volume import Plane
+
+_HEIGHT = 176  # pixels of a thumbnail
+_COLOURS = np.array(
+    [(230, 60, 60), (70, 170, 255), (90, 210, 90), (255, 180, 40), (200, 110, 255), (60, 220, 210), (255, 120, 190)],
+    dtype=np.uint8,
+)
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1f24; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+td, th { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #d5dae0; vertical-align: top; }
+.error { color: #b3261e; } .warning { color: #8a5a00; } .ok { color: #1a6e37; }
+figure { display: inline-block; margin: .6rem .6rem 0 0; background: #000; border-radius: 4px; overflow: hidden; }
+figcaption { background: #fff; padding: .2rem .1rem; overflow-wrap: anywhere; max-width: 34rem; }
+img { display: block; }
+"""
+
+
+def render(result: dict[str, Any], reports: Sequence[CaseReport]) -> str:
+    """Build the page.
+
+    Args:
+        result: the content of `check.json`.
+        reports: the cases, with their planes.
+    """
+    counts = f"{len(reports)} cases, {result['errors']} error(s), {result['warnings']} warning(s)"
+    names = ", ".join(f"{value} {name}" for value, name in enumerate(result["class_names"] or []))
+    head = ("section", "case", "shape (RAS)", "spacing mm", "axes as stored", "range", "labels", "verdict")
+    rows = []
+    for report in reports:
+        kind = "error" if report.failed else "warning" if report.problems else "ok"
+        cells = [report.section, report.case, *report.columns()]
+        body = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells[:-1])
+        rows.append(f'<tr>{body}<td class="{kind}">{html.escape(cells[-1])}</td></tr>')
+    problems = "".join(
+        f'<li class="{entry["level"]}">{entry["level"]}: '
+        f"{html.escape(entry['file'] + ': ' if entry['file'] else '')}{html.escape(entry['message'])}</li>"
+        for entry in result["problems"]
+    )
+    figures = "".join(_figure(report) for report in reports if report.planes)
+    title = html.escape(f"Check of {result['datalist']}")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
+        f"<p>{html.escape(str(result['modality'] or 'modality not stated'))}; {counts}.</p>"
+        f"<p>{html.escape(names)}</p><ul>{problems}</ul><table><tr>"
+        + "".join(f"<th>{cell}</th>" for cell in head)
+        + f"</tr>{''.join(rows)}</table>"
+        + "<p>Each row: sagittal, coronal and axial plane through the middle of the labelled region or volume; "
+        + "the patient's right is on the left, grey levels from the 1st to the 99th percentile.</p>"
+        + f"{figures}</body></html>\n"
+    )
+
+
+def _figure(report: CaseReport) -> str:
+    tiles = [_tile(plane) for plane in report.planes]
+    gap = np.zeros((_HEIGHT, 4, 3), dtype=np.uint8)
+    strip = np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(strip).save(buffer, format="PNG")
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    name = html.escape(f"{report.section}: {report.case}", quote=True)
+    return f'<figure><img alt="{name}" src="data:image/png;base64,{data}"><figcaption>{name}</figcaption></figure>'
+
+
+def _tile(plane: Plane) -> np.ndarray:
+    """One plane as RGB (height, width, 3) with square pixels and the outline of each label."""
+    rows, label, ratio = plane
+    grey = np.nan_to_num(rows.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, high = np.percentile(grey, (1, 99))
+    grey = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    size = (max(1, min(3 * _HEIGHT, round(_HEIGHT * rows.shape[1] / (rows.shape[0] * ratio)))), _HEIGHT)
+    picture = np.asarray(Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR))
+    picture = np.repeat(picture[..., None], 3, axis=2)
+    if label is not None:
+        drawn = np.asarray(Image.fromarray(label.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
+        edge = find_boundaries(drawn, mode="inner") & (drawn > 0)
+        picture[edge] = _COLOURS[(drawn[edge] - 1) % len(_COLOURS)]
+    return picture

@@ -1,0 +1,201 @@
+"""The one datalist format of every bundle: read, validated, written.
+
+A datalist is a Decathlon-style JSON file::
+
+    {"class_names": ["background", "spleen"], "modality": "CT",
+     "training":   [{"image": "img/a.nii.gz", "label": "lab/a.nii.gz", "patient_id": "p1", "unlabelled": ["spleen"]}],
+     "validation": [...],
+     "test":       [...]}
+
+`image` is a path or, for several sequences, a list of paths; `label` a path, a class index or a list of 0 and 1;
+`unlabelled` names the classes that exist in the body but are not drawn in this case. Paths are absolute, or relative to
+the folder of the datalist (or to `dataset_dir`). `"parity": true` allows validation and test to be the same cases.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from .schema import SECTIONS, Datalist, Item, as_list, case_names, consistency_problems, schema_problems
+
+_EDGE_BYTES = 64 * 1024
+
+
+def load(
+    path: str | Path,
+    dataset_dir: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    require: Sequence[str] = (),
+) -> Datalist:
+    """Read and validate a datalist; the files it names are not opened.
+
+    Args:
+        path: the JSON file.
+        dataset_dir: the folder that relative paths start from, if not the folder of the file.
+        class_names: the classes of the run, background first; they must agree with those of the file.
+        require: sections that may not be empty, e.g. `("training",)`.
+
+    Returns:
+        The content as read; each section is present, if only as an empty list.
+
+    Raises:
+        InputError: naming the file, the entry and what to do.
+    """
+    datalist = parse(path)
+    problems = consistency_problems(datalist, class_names)
+    if dataset_dir is not None and not Path(dataset_dir).is_dir():
+        problems.insert(0, f"dataset_dir {dataset_dir} is not a folder")
+    if problems:
+        more = f" (and {len(problems) - 1} more like this)" if len(problems) > 1 else ""
+        raise InputError(f"{path}: {problems[0]}{more}.")
+    for section in require:
+        _require(path, datalist, section)
+    return datalist
+
+
+def parse(path: str | Path) -> Datalist:
+    """Read the JSON and check its keys and types only.
+
+    Raises:
+        InputError: unreadable, not JSON, or an entry of the wrong type.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: the datalist cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:
+        raise InputError(f"{path}: the datalist is not valid JSON ({error}).") from error
+    problem = next(schema_problems(content), None)
+    if problem is not None:
+        raise InputError(f"{path}: {problem}.")
+    return {**content, **{section: content.get(section, []) for section in SECTIONS}}
+
+
+def items(
+    path: str | Path,
+    section: str,
+    dataset_dir: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    need_label: bool = True,
+) -> list[Item]:
+    """The items of one section, ready for MONAI's dictionary transforms.
+
+    Returns:
+        One dict an item: `image` (absolute path, or list of them), `label` (absolute path, index or 0/1 list; absent
+        if the datalist has none), `case` (a short name, unique in the datalist), `image_path` (the first image, str),
+        `patient_id` (the case where none is given), `unlabelled` (class names, [] where all are drawn).
+
+    Raises:
+        InputError: an invalid datalist, an empty or unknown section, an item without a label although one is needed.
+    """
+    if section not in SECTIONS:
+        raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
+    datalist = load(path, dataset_dir, class_names, require=(section,))
+    prepared = prepare(datalist, section, path, dataset_dir)
+    for item in prepared:
+        if need_label and "label" not in item:
+            raise InputError(f"{path}: {section} item {item['image_path']} has no label, and this stage needs one.")
+    return prepared
+
+
+def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str | Path | None = None) -> list[Item]:
+    """Turn the entries of one section of a parsed datalist into items as `items` describes them."""
+    base = Path(os.path.abspath(dataset_dir if dataset_dir is not None else Path(path).parent))
+    prepared = []
+    for case, entry in zip(case_names(datalist)[section], datalist[section], strict=True):
+        images = [_absolute(base, file) for file in as_list(entry["image"])]
+        item: Item = {"image": images if isinstance(entry["image"], list) else images[0]}
+        if "label" in entry:
+            label = entry["label"]
+            item["label"] = _absolute(base, label) if isinstance(label, str) else label
+        item["case"] = case
+        item["image_path"] = images[0]
+        item["patient_id"] = str(entry.get("patient_id", case))
+        item["unlabelled"] = list(entry.get("unlabelled", []))
+        prepared.append(item)
+    return prepared
+
+
+def write(path: str | Path, datalist: Datalist) -> None:
+    """Validate and write a datalist, atomically and with sorted keys, so that equal content gives equal bytes.
+
+    Raises:
+        InputError: the content is not a valid datalist.
+    """
+    problem = next(schema_problems(datalist), None)
+    if problem is None:
+        complete = {**datalist, **{section: datalist.get(section, []) for section in SECTIONS}}
+        problem = next(iter(consistency_problems(complete)), None)
+    if problem is not None:
+        raise InputError(f"{path}: not written, {problem}.")
+    write_text(path, json.dumps(datalist, indent=2, sort_keys=True) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically: under a temporary name beside it, then renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fingerprint(prepared: Sequence[Item]) -> str:
+    """A sha256 that changes with the data.
+
+    It covers the name, the size and the first and last 64 KiB of every file, labels that are no files, and the
+    unlabelled classes; it is independent of the order of the items and of where the data set lies.
+
+    Raises:
+        InputError: a file is missing or unreadable.
+    """
+    files = [file for item in prepared for file in item_files(item)]
+    base = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
+    lines = []
+    for item in prepared:
+        parts = [f"{os.path.relpath(file, base)} {_edges(file)}" for file in item_files(item)]
+        label = item.get("label")
+        parts.append(json.dumps([None if isinstance(label, str) else label, sorted(item.get("unlabelled", []))]))
+        lines.append(" ".join(parts))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def item_files(item: Item) -> list[str]:
+    """The paths of an item: its images, then its label where that is a file."""
+    label = item.get("label")
+    return [*as_list(item["image"]), *([label] if isinstance(label, str) else [])]
+
+
+def _require(path: str | Path, datalist: Datalist, section: str) -> None:
+    if not datalist[section]:
+        advice = {
+            "training": "list at least one training item",
+            "validation": "move some patients from training to it (a source's val_fraction does that)",
+            "test": "list cases that no other stage reads (a source's test_fraction does that)",
+        }[section]
+        raise InputError(f"{path}: the list {section!r} has no items; {advice}.")
+
+
+def _edges(file: str) -> str:
+    """Size and hash of the first and last 64 KiB of a file."""
+    try:
+        size = os.path.getsize(file)
+        with open(file, "rb") as stream:
+            digest = hashlib.sha256(stream.read(_EDGE_BYTES))
+            stream.seek(max(size - _EDGE_BYTES, 0))
+            digest.update(stream.read(_EDGE_BYTES))
+    except OSError as error:
+        raise InputError(
+            f"{file}: the datalist names it, but it cannot be read ({error.strerror or error})."
+        ) from error
+    return f"{size} {digest.hexdigest()}"
+
+
+def _absolute(base: Path, file: str) -> str:
+    return os.path.normpath(base / file)

@@ -1,0 +1,80 @@
+"""Pieces that synthetic volumes are drawn from: a warped grid, soft solids, smooth noise, scanner noise.
+
+A solid is an array of signed values, below 0 inside and about 1 per radius outside. Coordinates are millimetres in RAS:
+x grows to the patient's right, y to the front, z to the head.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, zoom
+from scipy.spatial.transform import Rotation
+
+Vector = Sequence[float]
+
+
+@dataclasses.dataclass
+class Canvas:
+    """Coordinates of every voxel and the two volumes that are painted on them.
+
+    Attributes:
+        points: (3, X, Y, Z) float32, mm in RAS from the middle of the volume, bent by a smooth random deformation.
+        intensity: (X, Y, Z) float32.
+        label: (X, Y, Z) uint8.
+    """
+
+    points: np.ndarray
+    intensity: np.ndarray
+    label: np.ndarray
+
+    @classmethod
+    def blank(
+        cls, rng: np.random.Generator, shape: Sequence[int], spacing: Vector, fill: float, bend: float = 0.0
+    ) -> "Canvas":
+        """A canvas of `shape` voxels of `spacing` mm, filled with one value and bent by up to about `bend` mm."""
+        axes = [(np.arange(n) - (n - 1) / 2) * size for n, size in zip(shape, spacing, strict=True)]
+        points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+        for axis in range(3):
+            points[axis] += bend * smooth_noise(rng, shape, (4, 4, 5))
+        return cls(points, np.full(shape, fill, np.float32), np.zeros(shape, np.uint8))
+
+    def paint(self, solid: np.ndarray, value: float | np.ndarray, label: int = 0) -> None:
+        """Give the inside of a solid a value (or values, full size) and a label; 0 wipes what was drawn there."""
+        inside = solid < 0
+        self.intensity[inside] = value[inside] if isinstance(value, np.ndarray) else value
+        self.label[inside] = label
+
+    def ellipsoid(self, centre: Vector, radii: Vector, angles: Vector = (0, 0, 0)) -> np.ndarray:
+        """An ellipsoid turned by `angles` degrees about x, y and z; an infinite radius makes it a cylinder."""
+        turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix().T / np.reshape(radii, (3, 1))
+        local = np.tensordot(turn.astype(np.float32), self.points - _column(centre), axes=1)
+        return np.sqrt(np.square(local).sum(axis=0)) - 1
+
+    def tube(self, path: Sequence[Vector], radius: float | Sequence[float]) -> np.ndarray:
+        """A tube along a polyline, its radius in mm given once or for each point."""
+        widths = np.broadcast_to(np.asarray(radius, np.float32), (len(path),))
+        solid = np.full(self.label.shape, np.inf, np.float32)
+        for start, end, first, last in zip(path[:-1], path[1:], widths[:-1], widths[1:], strict=True):
+            along = np.subtract(end, start).astype(np.float32)
+            offset = self.points - _column(start)
+            share = np.clip(np.tensordot(along, offset, axes=1) / float(along @ along), 0, 1)
+            distance = np.sqrt(np.square(offset - along.reshape(3, 1, 1, 1) * share).sum(axis=0))
+            np.minimum(solid, distance / (first + (last - first) * share) - 1, out=solid)
+        return solid
+
+
+def smooth_noise(rng: np.random.Generator, shape: Sequence[int], knots: Sequence[int]) -> np.ndarray:
+    """Low-frequency noise, about -1 to 1: random values on `knots` points an axis, joined by cubic splines."""
+    coarse = rng.uniform(-1, 1, knots)
+    return zoom(coarse, [n / k for n, k in zip(shape, knots, strict=True)], order=3).astype(np.float32)
+
+
+def scan(rng: np.random.Generator, intensity: np.ndarray, blur: float, noise: float) -> np.ndarray:
+    """What a scanner would make of it: partial volume (`blur`, voxels) and correlated noise (standard deviation)."""
+    grain = gaussian_filter(rng.standard_normal(intensity.shape, dtype=np.float32), 0.7)
+    return gaussian_filter(intensity, blur) + noise * grain / grain.std()
+
+
+def _column(vector: Vector) -> np.ndarray:
+    return np.asarray(vector, np.float32).reshape(3, 1, 1, 1)

@@ -1,0 +1,171 @@
+"""What a datalist may contain, and every way in which one can be wrong; `datalist.py` reads and writes it."""
+
+import difflib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+SECTIONS = ("training", "validation", "test")
+
+Item = dict[str, Any]
+Datalist = dict[str, Any]
+
+_TOP_KEYS = {"class_names", "modality", "description", "parity", *SECTIONS}
+_ITEM_KEYS = {"image", "label", "patient_id", "unlabelled"}
+
+
+def schema_problems(content: Any) -> Iterator[str]:
+    """What is wrong with the keys and types of a datalist, in reading order."""
+    if not isinstance(content, dict):
+        yield f"expected a JSON object with the lists {', '.join(SECTIONS)}, found a {type(content).__name__}"
+        return
+    yield from _unknown_keys("top level", content, _TOP_KEYS)
+    if not any(section in content for section in SECTIONS):
+        yield f"found none of the lists {', '.join(SECTIONS)}"
+    names = content.get("class_names")
+    if names is not None and (not _is_names(names) or len(names) < 2 or len(set(names)) != len(names)):
+        yield f"class_names must be a list of at least two different names, background first; found {names!r}"
+    for key, kind in (("modality", (str, dict)), ("description", str), ("parity", bool)):
+        if key in content and not isinstance(content[key], kind):
+            yield f"{key} has the wrong type {type(content[key]).__name__}"
+    for section in SECTIONS:
+        entries = content.get(section, [])
+        if not isinstance(entries, list):
+            yield f"{section} must be a list of items; found a {type(entries).__name__}"
+            continue
+        for index, item in enumerate(entries):
+            for problem in _entry_problems(item):
+                yield f"{section}[{index}]: {problem}"
+
+
+def _entry_problems(item: Any) -> Iterator[str]:
+    """What is wrong with the keys and types of one item."""
+    if not isinstance(item, dict):
+        yield f"expected an item with 'image' and 'label', found a {type(item).__name__}"
+        return
+    yield from _unknown_keys("item", item, _ITEM_KEYS)
+    image = item.get("image")
+    if image is None:
+        yield "has no 'image'"
+    elif not (isinstance(image, str) and image) and not (_is_names(image) and image):
+        yield f"'image' must be a path or a list of paths; found {image!r}"
+    label = item.get("label", "")
+    is_flags = isinstance(label, list) and bool(label) and all(value in (0, 1) for value in label)
+    is_index = isinstance(label, int) and not isinstance(label, bool) and label >= 0
+    if "label" in item and not (isinstance(label, str) and label) and not is_index and not is_flags:
+        yield f"'label' must be a path, a class index or a list of 0 and 1; found {label!r}"
+    patient = item.get("patient_id", "")
+    if isinstance(patient, bool) or not isinstance(patient, str | int) or ("patient_id" in item and patient == ""):
+        yield f"'patient_id' must be a text; found {patient!r}"
+    if not _is_names(item.get("unlabelled", [])):
+        yield f"'unlabelled' must be a list of class names; found {item['unlabelled']!r}"
+
+
+def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None = None) -> list[str]:
+    """Everything wrong with a well-typed datalist: paths that climb out, repeated images, patients in two lists, names.
+
+    Args:
+        datalist: what `parse` returned.
+        class_names: the classes of the run, if known.
+    """
+    problems = []
+    listed = datalist.get("class_names")
+    if class_names is not None and listed is not None and list(class_names) != list(listed):
+        problems.append(
+            f"class_names of the run {list(class_names)} differ from those of the datalist {listed}: "
+            "label values would change their meaning; make them the same"
+        )
+    known = listed if class_names is None else class_names
+    images: dict[str, str] = {}
+    patients: dict[str, str] = {}
+    names = case_names(datalist)
+    for section in SECTIONS:
+        seen_here: set[str] = set()
+        for index, item in enumerate(datalist[section]):
+            place = f"{section}[{index}]"
+            problems += [f"{place}: {text}" for text in _item_problems(item, known)]
+            patient = str(item.get("patient_id", names[section][index]))
+            shared = datalist.get("parity", False) and section == "test"  # parity: test may repeat validation
+            for file in map(os.path.normpath, as_list(item["image"])):
+                before = images.setdefault(file, section)
+                if file in seen_here or (before != section and not (shared and before == "validation")):
+                    problems.append(f"{place}: image {file} is listed twice (also in {before}); keep one")
+                seen_here.add(file)
+            before = patients.setdefault(patient, section)
+            if before != section and not (shared and before == "validation"):
+                text = f"patient {patient} is in two lists, {before} and {section}; keep every patient in one list"
+                if text not in problems:
+                    problems.append(text)
+    return problems
+
+
+def _item_problems(item: Item, class_names: Sequence[str] | None) -> Iterator[str]:
+    """What is wrong with the paths and names of one well-typed item."""
+    label = item.get("label")
+    for file in [*as_list(item["image"]), *([label] if isinstance(label, str) else [])]:
+        if not os.path.isabs(file) and os.path.normpath(file).split(os.sep)[0] == os.pardir:
+            yield f"the relative path {file} climbs out of the data folder; use a path inside it or an absolute path"
+    for name in item.get("unlabelled", []) if class_names is not None else []:
+        if class_names is not None and name not in class_names[1:]:
+            yield f"unlabelled class {name!r} is not among the foreground classes {list(class_names[1:])}"
+
+
+def _unknown_keys(place: str, content: dict[str, Any], known: set[str]) -> Iterator[str]:
+    """One sentence for each key that is not in the schema, with the nearest one that is."""
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+            yield f"unknown key {key!r} ({place}); {hint}"
+
+
+def case_names(datalist: Datalist) -> dict[str, list[str]]:
+    """A short name for each item, unique over all sections: the file name without its ending.
+
+    Files of the same name in different folders get the folder's name in front, and a number if that is not enough. In a
+    parity list a case keeps its name in validation and in test.
+    """
+    images = {section: [as_list(item["image"]) for item in datalist[section]] for section in SECTIONS}
+    distinct = {tuple(files): None for section in SECTIONS for files in images[section]}
+    short = {files: _short_name(files) for files in distinct}
+    taken: dict[str, tuple[str, ...]] = {}
+    counts: dict[str, int] = {}
+    for name in short.values():
+        counts[name] = counts.get(name, 0) + 1
+    for files, name in short.items():
+        folder = Path(files[0]).parent.name
+        wanted = f"{folder}_{name}" if counts[name] > 1 and folder else name
+        unique, number = wanted, 2
+        while unique in taken:
+            unique, number = f"{wanted}_{number}", number + 1
+        taken[unique] = files
+    names = {files: unique for unique, files in taken.items()}
+    return {section: [names[tuple(files)] for files in images[section]] for section in SECTIONS}
+
+
+def _short_name(files: tuple[str, ...]) -> str:
+    """`p1_flair.nii.gz`, `p1_t1.nii.gz` -> `p1`; a single file: its stem."""
+    stems = [file_stem(file) for file in files]
+    if len(stems) == 1:
+        return stems[0]
+    columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*stems, strict=False))
+    common = "".join(column[0] for column in columns)
+    if any(stem != common and stem[len(common) : len(common) + 1] not in "_-." for stem in stems):
+        common = common[: max(map(common.rfind, "_-.")) + 1]  # `p1_t` of t1, t2 ends inside a word: cut back to `p1_`
+    return common.rstrip("_-.") or Path(files[0]).parent.name or stems[0]
+
+
+def file_stem(path: str | Path) -> str:
+    """The file name without `.nii.gz`, `.nii`, `.png` or the like."""
+    return Path(Path(path).name.removesuffix(".gz")).stem
+
+
+def as_list(value: Any) -> list[Any]:
+    """A copy of a list; anything else as the only element of one."""
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)

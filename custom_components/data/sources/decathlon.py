@@ -1,0 +1,83 @@
+"""A task of the Medical Segmentation Decathlon, or any folder with such a `dataset.json`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ..schema import Item, file_stem
+from .split import existing_folder, finish, some, split_by_patient
+
+
+def decathlon(
+    root: str | Path,
+    out: str | Path | None = None,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write the datalist of a Decathlon folder.
+
+    Its labelled cases are split; its own test list has no labels and is left out.
+
+    Args:
+        root: the folder with `dataset.json`, e.g. `Task04_Hippocampus`.
+        out: the datalist to write (default: `<root>/datalist.json`).
+        val_fraction: share of the cases that selects.
+        test_fraction: share of the cases that is read once, at the end.
+        seed: deals the cases.
+
+    Raises:
+        InputError: no readable `dataset.json`, labels that do not count up from 0, or a file it names is missing.
+    """
+    base = existing_folder(root)
+    path = base / "dataset.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder that contains it.") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}).") from error
+    if not isinstance(content, dict) or not isinstance(content.get("training"), list) or not content["training"]:
+        raise InputError(f"{path}: has no list 'training' with items, so this is not a Decathlon task.")
+    entries = [_entry(path, item) for item in content["training"]]
+    missing = [item[key] for item in entries for key in ("image", "label") if not (base / item[key]).is_file()]
+    if missing:
+        raise InputError(
+            f"{path}: names {len(missing)} files that do not exist: {some(missing)}; unpack the task again."
+        )
+    modality = content.get("modality", content.get("channel_names"))
+    datalist = {
+        "class_names": _class_names(path, content.get("labels")),
+        "description": f"{content.get('name', base.name)}: labelled cases split by case (seed {seed}).",
+        **({"modality": modality} if isinstance(modality, str | dict) else {}),
+        **split_by_patient(entries, val_fraction, test_fraction, seed),
+    }
+    return finish(datalist, base, out)
+
+
+def _entry(path: Path, item: Any) -> Item:
+    """An item without the leading `./` of the Decathlon's paths."""
+    try:
+        image, label = (str(Path(item[key])) for key in ("image", "label"))
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: a training item is {item!r}, expected one with 'image' and 'label' paths."
+        ) from error
+    return {"image": image, "label": label, "patient_id": file_stem(image)}
+
+
+def _class_names(path: Path, labels: Any) -> list[str]:
+    """`{"0": "background", "1": "liver"}`, or the reverse that nnU-Net writes, as a list."""
+    try:
+        pairs = {int(key): str(name) for key, name in labels.items()}
+    except ValueError:
+        try:
+            pairs = {int(value): str(name) for name, value in labels.items()}
+        except (ValueError, TypeError):
+            pairs = {}
+    except AttributeError:
+        pairs = {}
+    if len(pairs) < 2 or sorted(pairs) != list(range(len(pairs))):
+        raise InputError(f"{path}: 'labels' is {labels!r}, expected names for 0, 1, 2, … with the background at 0.")
+    return [pairs[value] for value in sorted(pairs)]

@@ -1,0 +1,125 @@
+"""What several handlers need: which process speaks, where the run stands, what to do when it fails."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from torch import nn
+from tqdm import tqdm
+
+Failure = Callable[[Engine, BaseException], None]
+
+
+def distributed() -> bool:
+    """Whether this process is one of several that train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files and prints."""
+    return not distributed() or dist.get_rank() == 0
+
+
+def any_rank(flag: bool | torch.Tensor, device: torch.device | str | None) -> bool:
+    """Whether `flag` holds in at least one process. Collective: every process must call it. Waits for the device."""
+    if not distributed():
+        return bool(flag)
+    shared = torch.as_tensor(flag, device=device).to(torch.int32)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return bool(shared)
+
+
+def say(message: str) -> None:
+    """Print one line from the main process without breaking a progress bar."""
+    if is_main():
+        tqdm.write(message)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside `DistributedDataParallel` and `torch.compile`, so that parameter names are its own."""
+    while True:
+        inner = getattr(network, "_orig_mod", None) or (
+            network.module if isinstance(network, nn.parallel.DistributedDataParallel) else None
+        )
+        if inner is None:
+            return network
+        network = inner
+
+
+def epochs_done(engine: Engine) -> int:
+    """Number of completed epochs, from the iteration count (`state.epoch` is already the next one inside an epoch)."""
+    return engine.state.iteration // max(engine.state.epoch_length or 1, 1)
+
+
+def in_last_iteration(engine: Engine) -> bool:
+    """Whether the iteration that has just run completes an epoch."""
+    return engine.state.iteration % max(engine.state.epoch_length or 1, 1) == 0
+
+
+def once(engine: Engine, event: Any, handler: Callable[..., Any]) -> None:
+    """Add `handler` to `event` unless it is there; called at `STARTED` it puts it behind those that `attach` added."""
+    if not engine.has_event_handler(handler, event):
+        engine.add_event_handler(event, handler)
+
+
+def on_failure(engine: Engine, callback: Failure) -> None:
+    """Call `callback(engine, error)` when the run fails; the error then goes on.
+
+    Ignite drops an exception as soon as anybody listens for it, and the first listener that raises hides the rest: so all
+    callbacks of an engine share one listener, which calls each once and raises the error again.
+    """
+    callbacks: list[Failure] = vars(engine).setdefault("failure_callbacks", [])
+    callbacks.append(callback)
+    if len(callbacks) == 1:
+        engine.add_event_handler(Events.EXCEPTION_RAISED, _run_callbacks)
+
+
+def _run_callbacks(engine: Engine, error: BaseException) -> None:
+    # Ignite reports an error of an iteration twice, from its inner and its outer loop.
+    if vars(engine).get("failure_seen") is not error:
+        vars(engine)["failure_seen"] = error
+        for callback in vars(engine)["failure_callbacks"]:
+            callback(engine, error)
+    raise error
+
+
+def loss_of(output: Any) -> torch.Tensor:
+    """Return the loss in an engine's output: `{"loss": tensor}` or a list whose first item is such a dict."""
+    item = output[0] if isinstance(output, (list, tuple)) else output
+    if not isinstance(item, Mapping) or "loss" not in item:
+        raise TypeError(f"engine.state.output must hold 'loss' (a dict, or a list of dicts), found {type(item).__name__}")
+    return torch.as_tensor(item["loss"]).detach()
+
+
+def names_of(batch: Any) -> list[str]:
+    """Return what a batch's items are called, each once: the strings under `image_path`, else those under `case`."""
+    items = batch if isinstance(batch, (list, tuple)) else [batch]
+    for key in ("image_path", "case"):
+        found = [item[key] for item in items if isinstance(item, Mapping) and key in item]
+        names = [str(name) for value in found for name in ([value] if isinstance(value, str) else value)]
+        if names:
+            return list(dict.fromkeys(names))
+    return []
+
+
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the entries of `engine.state.metrics` that are one number, as Python floats, in their order."""
+    found = {}
+    for name, value in metrics.items():
+        if isinstance(value, torch.Tensor):
+            if value.numel() == 1:
+                found[name] = float(value)
+        elif hasattr(value, "item") and getattr(value, "size", 1) == 1:  # numpy
+            found[name] = float(value.item())
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[name] = float(value)
+    return found
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a metric's value is the number NaN."""
+    number = scalars({"value": value}).get("value")
+    return number is not None and math.isnan(number)

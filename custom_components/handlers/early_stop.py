@@ -1,0 +1,41 @@
+"""Stop a training whose validation no longer improves."""
+
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from .common import epochs_done, say
+
+
+class EarlyStop:
+    """Ends the training when the best validation lies `patience` epochs back.
+
+    Keeps no count of its own: it compares `evaluator.state.best_metric_epoch`, which `Checkpoint` stores and restores, with the
+    number of completed epochs, so a resumed run stops where the uninterrupted one does. It decides only on epochs that were
+    validated, and at the start of the next one: by then the checkpoint of the last epoch is written, and a resumed run that
+    had already stopped early stops again at once.
+
+    Args:
+        evaluator: The MONAI evaluator that `ValidationHandler` runs; it must have a key metric.
+        patience: Epochs without a better key metric; None or 0 turns early stopping off.
+    """
+
+    def __init__(self, evaluator: Any, patience: int | None = None) -> None:
+        self.evaluator = evaluator
+        self.patience = int(patience or 0)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        if self.patience > 0:
+            engine.add_event_handler(Events.EPOCH_STARTED, self._stop_if_stale)
+
+    def _stop_if_stale(self, engine: Engine) -> None:
+        state, done = self.evaluator.state, epochs_done(engine)
+        validated = state.epoch == done and engine.state.iteration == done * engine.state.epoch_length
+        if validated and 0 < state.best_metric_epoch <= done - self.patience:
+            say(
+                f"Early stop after epoch {done}: {state.key_metric_name} has not improved on {float(state.best_metric):.4f} "
+                f"since epoch {state.best_metric_epoch} (patience {self.patience} epochs)."
+            )
+            engine.state.epoch = done  # the epoch that has just been announced does not take place
+            engine.terminate()

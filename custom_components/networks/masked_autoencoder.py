@@ -1,0 +1,168 @@
+"""The asymmetric masked autoencoder of MAE (arXiv 2111.06377) for 2D and 3D images."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..losses import patch_statistics
+from ..masking import random_masking, shared_rand
+from .patches import gather_rows, patchify, unpatchify
+from .positions import sincos_table
+from .vit import Block, ViT, init_transformer
+
+
+class MAEOutput(NamedTuple):
+    """What a `MaskedAutoencoder` returns for M scored patches of P = C * prod(patch_size) values.
+
+    Attributes:
+        pred: (B, M, P) prediction.
+        target: (B, M, P) what it should be, float32, normalised per patch if `norm_pix_loss`.
+        hidden: (B, M) int64 indices of those patches.
+    """
+
+    pred: Tensor
+    target: Tensor
+    hidden: Tensor
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encoder on the visible patches, light decoder on visible and mask tokens, pixels of hidden patches predicted.
+
+    Args:
+        in_channels: image channels.
+        img_size: image (crop) size in voxels.
+        patch_size: patch size in voxels, one number or one per axis.
+        hidden_size: encoder width.
+        mlp_dim: encoder MLP width.
+        num_layers: encoder depth.
+        num_heads: encoder heads.
+        decoder_size: decoder width (384 in 3D and 256 in 2D in SelfMedMAE).
+        decoder_layers: decoder depth.
+        decoder_heads: decoder heads.
+        mask_ratio: fraction of patches hidden from the encoder.
+        predict_ratio: fraction of the hidden patches that the decoder sees and the loss scores; below 1 each step is
+            cheaper and, the choice being random, the loss stays unbiased.
+        norm_pix_loss: predict each patch after removing its own mean and standard deviation.
+        spatial_dims: 2 or 3.
+        class_token: give the encoder a class token.
+        norm_eps: LayerNorm epsilon.
+        use_checkpoint: activation checkpointing in the encoder.
+
+    Raises:
+        ValueError: sizes do not divide, or a ratio is out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        img_size: Sequence[int] | int,
+        patch_size: Sequence[int] | int,
+        hidden_size: int = 768,
+        mlp_dim: int = 3072,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        *,
+        decoder_size: int = 384,
+        decoder_layers: int = 8,
+        decoder_heads: int = 12,
+        mask_ratio: float = 0.75,
+        predict_ratio: float = 1.0,
+        norm_pix_loss: bool = True,
+        spatial_dims: int = 3,
+        class_token: bool = True,
+        norm_eps: float = 1e-6,
+        use_checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0.0 < predict_ratio <= 1.0:
+            raise ValueError(f"predict_ratio is {predict_ratio}; it must be above 0 and at most 1.")
+        self.mask_ratio, self.predict_ratio, self.norm_pix_loss = mask_ratio, predict_ratio, norm_pix_loss
+        self.encoder = ViT(
+            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
+            class_token=class_token, pos_embed_type="sincos", norm_eps=norm_eps, use_checkpoint=use_checkpoint,
+        )  # fmt: skip
+        self.patch_size, self.grid = list(self.encoder.patch_size), list(self.encoder.grid)
+        patch_length = in_channels * math.prod(self.patch_size)
+
+        self.decoder_embed = nn.Linear(hidden_size, decoder_size)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_size).normal_(std=0.02))
+        self.decoder_position_embeddings = nn.Parameter(sincos_table(self.grid, decoder_size), requires_grad=False)
+        self.decoder_blocks = nn.ModuleList(
+            Block(decoder_size, 4 * decoder_size, decoder_heads, True, 0.0, norm_eps) for _ in range(decoder_layers)
+        )
+        self.decoder_norm = nn.LayerNorm(decoder_size, eps=norm_eps)
+        self.decoder_pred = nn.Linear(decoder_size, patch_length)
+        for part in (self.decoder_embed, self.decoder_blocks, self.decoder_pred):
+            init_transformer(part)
+
+    def decode(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+        """Predict the hidden patches.
+
+        Args:
+            tokens: (B, [1 +] V, D) encoder output.
+            visible: (B, V) indices of the encoded patches.
+            hidden: (B, M) indices of the patches to predict.
+
+        Returns:
+            (B, M, P). Tokens stay in the order [class, visible, hidden]: attention does not depend on order, so only
+            the positions have to follow, and nothing is put back in place.
+        """
+        x = self.decoder_embed(tokens)
+        positions = self.decoder_position_embeddings.expand(x.shape[0], -1, -1)
+        class_part, x = x[:, : -visible.shape[1]], x[:, -visible.shape[1] :]  # the class part may be empty
+        x = x + gather_rows(positions, visible)
+        mask_tokens = self.mask_token + gather_rows(positions, hidden)
+        x = torch.cat([class_part, x, mask_tokens.to(x.dtype)], dim=1)
+        for block in self.decoder_blocks:
+            x = block(x)
+        return self.decoder_pred(self.decoder_norm(x[:, -hidden.shape[1] :]))
+
+    def target(self, image: Tensor, hidden: Tensor) -> Tensor:
+        """The hidden patches as the loss sees them: (B, C, *S), (B, M) -> (B, M, P) float32."""
+        patches = gather_rows(patchify(image, self.patch_size), hidden).float()
+        if self.norm_pix_loss:
+            mean, std = patch_statistics(patches)
+            patches = (patches - mean) / std
+        return patches
+
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> MAEOutput:
+        """Mask, encode the visible patches, predict the hidden ones.
+
+        Args:
+            image: (B, C, *img_size).
+            noise: (B, N) uniform numbers that decide the mask; drawn on the image's device when None.
+        """
+        if noise is None:
+            noise = shared_rand(image.shape[0], self.encoder.patch_embedding.position_embeddings.shape[1], image.device)
+        visible, hidden = random_masking(noise, self.mask_ratio)
+        if self.predict_ratio < 1.0:
+            hidden = hidden[:, : max(1, round(hidden.shape[1] * self.predict_ratio))]
+        tokens = self.encoder(image, keep=visible).tokens
+        return MAEOutput(self.decode(tokens, visible, hidden), self.target(image, hidden), hidden)
+
+    @torch.no_grad()
+    def reconstruct(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Fill the hidden patches of an image, for pictures.
+
+        A model trained on normalised patches predicts structure, not brightness: its patches are shown with the mean
+        and spread of the true ones (the same statistics that normalised the target).
+
+        Returns:
+            The image with hidden patches predicted (B, C, *S), and the mask (B, 1, *S), 1 where hidden.
+        """
+        output = self(image, noise)
+        patches = patchify(image, self.patch_size).float()
+        pred = output.pred.float()
+        if self.norm_pix_loss:
+            mean, std = patch_statistics(gather_rows(patches, output.hidden))
+            pred = pred * std + mean
+        index = output.hidden.unsqueeze(-1)
+        filled = patches.scatter(1, index.expand_as(pred), pred)
+        mask = torch.zeros_like(patches).scatter(1, index.expand_as(pred), torch.ones_like(pred))
+        return (
+            unpatchify(filled, self.patch_size, self.grid),
+            unpatchify(mask, self.patch_size, self.grid)[:, :1],
+        )

@@ -1,0 +1,141 @@
+"""Load weights into networks: loudly, completely, or not at all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from ..errors import InputError
+from .adapt import adapt
+from .describe import as_text, find_vit, unwrap
+from .io import read_sidecar, read_state_dict
+from .report import Report, first_names
+
+
+def load_encoder(
+    network: nn.Module,
+    path: str | Path,
+    strict_encoder: bool = True,
+    report_path: str | Path | None = None,
+    source_grid: Sequence[int] | None = None,
+    inflate: bool = False,
+) -> Report:
+    """Load the encoder of a weights file into a network and print what happened to every tensor.
+
+    Args:
+        network: A network with a ViT at `.vit` or `.encoder`, or a ViT.
+        path: Weights in any known layout (see `layouts`).
+        strict_encoder: Refuse anything short of all encoder tensors, and any encoder tensor of the file without a place.
+        report_path: Where the report is saved as JSON; written before a refusal, too.
+        source_grid: Patch grid of the file's position table, where neither sidecar nor count tells it.
+        inflate: Allow 2D weights in a 3D network.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: The file cannot be read or does not fit (see `adapt`), or is incomplete under `strict_encoder`. The
+            network is then unchanged.
+    """
+    vit = find_vit(network)
+    tensors, report = adapt(
+        read_state_dict(path),
+        vit,
+        source=str(path),
+        source_grid=source_grid,
+        inflate=inflate,
+        sidecar=read_sidecar(path),
+    )
+    print(report, flush=True)
+    if report_path is not None:
+        report.save(report_path)
+    if strict_encoder and not report.complete:
+        lacking = f"missing in the file: {first_names(report.new)}" if report.new else ""
+        homeless = f"without a place in the network: {first_names(report.unplaced)}" if report.unplaced else ""
+        raise InputError(
+            f"{path}: {report.encoder_loaded} of {report.encoder_total} encoder tensors loaded; "
+            f"{'; '.join(filter(None, (lacking, homeless)))}. Build the network with the sizes of the file, "
+            "or set strict_encoder: false to go on with part of it."
+        )
+    vit.load_state_dict(tensors, strict=False)
+    return report
+
+
+def init_network(
+    network: nn.Module,
+    init: str,
+    pretrained_encoder: str | Path | None = None,
+    strict_encoder: bool = True,
+    report_path: str | Path | None = None,
+    source_grid: Sequence[int] | None = None,
+    inflate: bool = False,
+) -> nn.Module:
+    """Give a network its starting weights, as the configuration key `init` says.
+
+    Args:
+        network: The network to fine-tune.
+        init: "scratch" (as built), "mae" (the encoder at `pretrained_encoder`) or the path of a weights file.
+        pretrained_encoder: What the pre-training stage wrote.
+        strict_encoder: See `load_encoder`.
+        report_path: See `load_encoder`.
+        source_grid: See `load_encoder`.
+        inflate: See `load_encoder`.
+
+    Returns:
+        `network`.
+
+    Raises:
+        InputError: If the file is missing or does not fit.
+    """
+    if init == "scratch":
+        print("weights: init is scratch: the network starts from its random initialisation", flush=True)
+        return network
+    if init == "mae" and (pretrained_encoder is None or not Path(pretrained_encoder).is_file()):
+        raise InputError(
+            f"init is mae, but there is no pre-trained encoder at {pretrained_encoder}; run pretrain first, "
+            "or set init: scratch."
+        )
+    if init != "mae" and not Path(init).is_file():
+        raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")
+    path = pretrained_encoder if init == "mae" and pretrained_encoder is not None else init
+    load_encoder(network, path, strict_encoder, report_path, source_grid, inflate)
+    return network
+
+
+def load_network(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load a fine-tuned network (all tensors, equal names and shapes) for evaluation or inference.
+
+    Args:
+        network: Built with the configuration that it was trained with; may be wrapped for DDP or compiled.
+        path: `model.pt` or `model.safetensors`.
+
+    Returns:
+        `network`.
+
+    Raises:
+        InputError: If the file cannot be read or a tensor is missing, unexpected or of another shape. The network is
+            then unchanged.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no trained network found; run train first, or check the path.")
+    inner = unwrap(network)
+    state = {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in read_state_dict(path).items()}
+    expected = inner.state_dict()
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    shapes = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    found = ""
+    if shapes:
+        stored, built = (as_text(tuple(tensors[shapes[0]].shape)) for tensors in (state, expected))
+        found = f"{shapes[0]} is {stored} in the file, {built} in the network"
+    elif missing:
+        found = f"{missing[0]} is missing in the file"
+    elif unexpected:
+        found = f"{unexpected[0]} is in the file, not in the network"
+    if found:
+        raise InputError(
+            f"{path}: {found} ({len(shapes)} shapes differ, {len(missing)} missing, {len(unexpected)} unexpected of "
+            f"{len(expected)}); use the class_names, sizes and network_def that it was trained with."
+        )
+    inner.load_state_dict(state)
+    return network

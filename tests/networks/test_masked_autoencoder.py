@@ -1,0 +1,128 @@
+import pytest
+import torch
+
+from custom_components.losses import ReconstructionLoss
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.networks.patches import patchify
+
+
+def tiny(**kwargs: object) -> MaskedAutoencoder:
+    options = {
+        "hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2, "decoder_size": 18, "decoder_layers": 1,
+        "decoder_heads": 2, "mask_ratio": 0.5, **kwargs,
+    }  # fmt: skip
+    return MaskedAutoencoder(options.pop("in_channels", 2), options.pop("img_size", 16), 8, **options)
+
+
+def trainable(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize(("channels", "size", "count"), [(1, 96, 104_272_384), (4, 128, 118_440_448)])
+def test_parameter_counts_of_the_paper(channels: int, size: int, count: int) -> None:
+    with torch.device("meta"):
+        network = MaskedAutoencoder(channels, size, 16, mask_ratio=0.125)
+    assert trainable(network) == count
+
+
+def test_loss_at_the_start_on_noise() -> None:
+    """Fact sheet, section 10: about 1.17 at initialisation for the BTCV decoder on standard-normal input."""
+    torch.manual_seed(0)
+    network = MaskedAutoencoder(1, 48, 16, 768, 3072, 1, 12, decoder_layers=8, mask_ratio=0.125)
+    with torch.no_grad():
+        loss = ReconstructionLoss()(network(torch.randn(4, 1, 48, 48, 48)))
+    assert loss.item() == pytest.approx(1.17, abs=0.1)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_targets_are_the_normalised_hidden_patches(axes: int) -> None:
+    network = tiny(spatial_dims=axes)
+    image = torch.randn(3, 2, *[16] * axes)
+    output = network(image)
+    count = 2**axes // 2
+    assert output.pred.shape == output.target.shape == (3, count, 2 * 8**axes)
+    for sample in range(3):
+        patches = patchify(image, [8] * axes)[sample, output.hidden[sample]]
+        expected = (patches - patches.mean(1, keepdim=True)) / patches.var(1, correction=0, keepdim=True).add(
+            1e-6
+        ).sqrt()
+        assert torch.allclose(output.target[sample], expected, atol=1e-5)
+    plain = tiny(spatial_dims=axes, norm_pix_loss=False)
+    output = plain(image)
+    assert torch.equal(output.target[0], patchify(image, [8] * axes)[0, output.hidden[0]])
+
+
+def test_prediction_depends_on_visible_patches_only() -> None:
+    network = tiny().eval()
+    noise = torch.rand(1, 8)
+    image = torch.randn(1, 2, 16, 16, 16)
+    output = network(image, noise)
+    _, mask = network.reconstruct(image, noise)
+    scrambled = torch.where(mask.bool(), torch.randn_like(image), image)
+    assert torch.allclose(network(scrambled, noise).pred, output.pred, atol=1e-5)
+
+
+def test_reconstruction_keeps_visible_voxels_and_true_brightness() -> None:
+    """The most asked question about MAE pictures (facebookresearch/mae#12, #95): un-normalise before showing."""
+    network = tiny().eval()
+    image = 50.0 + 3.0 * torch.randn(2, 2, 16, 16, 16)
+    filled, mask = network.reconstruct(image)
+    assert mask.shape == (2, 1, 16, 16, 16)
+    assert mask.mean().item() == pytest.approx(0.5)
+    visible = ~mask.bool().expand_as(image)
+    assert torch.equal(filled[visible], image[visible])
+    assert 30 < filled[~visible].mean().item() < 70
+
+
+def test_a_perfect_prediction_reconstructs_the_image() -> None:
+    network = tiny().eval()
+    image = torch.randn(1, 2, 16, 16, 16)
+    noise = torch.rand(1, 8)
+    target = network(image, noise).target
+    network.decode = lambda tokens, visible, hidden: target
+    assert torch.allclose(network.reconstruct(image, noise)[0], image, atol=1e-4)
+
+
+def test_decoding_a_share_of_the_hidden_patches() -> None:
+    image, noise = torch.randn(2, 2, 16, 16, 16), torch.rand(2, 8)
+    full, part = tiny(), tiny(predict_ratio=0.5)
+    part.load_state_dict(full.state_dict())
+    assert torch.equal(part(image, noise).hidden, full(image, noise).hidden[:, :2])
+    with pytest.raises(ValueError, match="predict_ratio"):
+        tiny(predict_ratio=0.0)
+
+
+def test_works_under_bf16_autocast() -> None:
+    """MONAI 1.6.1 masked_autoencoder_vit.py:203 fails there ('Index put requires the ... dtypes match')."""
+    network = tiny()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(torch.randn(2, 2, 16, 16, 16))
+    loss = ReconstructionLoss()(output)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+
+
+def test_every_trainable_parameter_gets_a_gradient() -> None:
+    network = tiny()
+    ReconstructionLoss()(network(torch.randn(2, 2, 16, 16, 16))).backward()
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    assert frozen == ["decoder_position_embeddings", "encoder.patch_embedding.position_embeddings"]
+
+
+def test_learns_to_fill_in_a_smooth_image() -> None:
+    torch.manual_seed(0)
+    network = tiny(in_channels=1, norm_pix_loss=False)
+    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
+    axis = torch.linspace(0, 1, 16)
+    ramp = (axis[:, None, None] + axis[:, None] + axis)[None, None]
+    losses = []
+    for _ in range(60):
+        image = ramp + torch.rand(4, 1, 1, 1, 1)
+        loss = ReconstructionLoss()(network(image))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.1 * sum(losses[:5])

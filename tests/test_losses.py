@@ -1,0 +1,98 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.losses import DiceCELoss
+from torch import Tensor
+
+from custom_components.losses import PartialDiceCELoss, ReconstructionLoss, merge_unlabelled, patch_statistics
+
+
+def case(batch: int = 3, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, classes, 5, 6, 7, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(0, classes, (batch, 1, 5, 6, 7), generator=generator)
+
+
+def target(label: Tensor, classes: int, missing: dict[int, list[int]] | None = None) -> dict[str, Tensor]:
+    mask = torch.zeros(label.shape[0], classes, dtype=torch.bool)
+    for sample, numbers in (missing or {}).items():
+        mask[sample, numbers] = True
+    return {"label": label, "unlabelled": mask}
+
+
+def test_equals_monai_dice_ce_when_everything_is_labelled() -> None:
+    logits, label = case()
+    monai = DiceCELoss(to_onehot_y=True, softmax=True, squared_pred=True, smooth_nr=0.0, smooth_dr=1e-6)
+    expected = monai(logits.float(), label)
+    for partial in (False, True):
+        assert torch.allclose(PartialDiceCELoss(partial=partial)(logits, target(label, 4)), expected, atol=1e-5)
+
+
+def test_unlabelled_class_is_not_punished_on_background() -> None:
+    """A voxel that carries 'background' only because spleen was not drawn may be called spleen at no cost."""
+    label = torch.zeros(1, 1, 4, 4, 4, dtype=torch.long)
+    spleen = torch.full((1, 3, 4, 4, 4), -20.0)
+    spleen[:, 1] = 20.0
+    partial = PartialDiceCELoss(partial=True)
+    assert partial(spleen, target(label, 3, {0: [1]})) < partial(spleen, target(label, 3)) / 10
+
+
+def test_gradients_are_finite_with_unlabelled_classes() -> None:
+    logits, label = case()
+    label[label == 2] = 0
+    logits = logits.float().requires_grad_()
+    PartialDiceCELoss(partial=True)(logits, target(label, 4, {0: [2], 1: [1, 2, 3]})).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0, 2].abs().sum() > 0  # through the background it belongs to
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 100), st.integers(1, 3))
+def test_split_batches_add_up(seed: int, first: int) -> None:
+    """The promise that micro-batches rest on: the loss is a mean over samples, partly labelled or not."""
+    logits, label = case(4, 4, seed)
+    full = target(label, 4, {0: [1], 2: [2, 3]})
+    loss = PartialDiceCELoss(partial=True)
+    parts = [
+        loss(logits[rows], {key: value[rows] for key, value in full.items()}) * logits[rows].shape[0] / 4
+        for rows in (slice(0, first), slice(first, 4))
+    ]
+    assert torch.allclose(sum(parts), loss(logits, full), atol=1e-5)
+
+
+@given(st.integers(0, 100))
+def test_merging_keeps_the_total_probability(seed: int) -> None:
+    logits, _ = case(2, 4, seed)
+    merged = merge_unlabelled(
+        logits, torch.tensor([[False, True, False, False], [False, False, False, False]])
+    ).softmax(1)
+    plain = logits.softmax(1)
+    assert torch.allclose(merged[0, 0], plain[0, 0] + plain[0, 1])
+    assert torch.allclose(merged[0, 2:], plain[0, 2:])
+    assert merged[0, 1].abs().max() == 0
+    assert torch.allclose(merged[1], plain[1])
+
+
+def test_half_precision_logits_do_not_overflow() -> None:
+    """fp16 logits make MONAI's DiceLoss(squared_pred) NaN on a large volume; ours counts in float32."""
+    logits = torch.randn(1, 2, 64, 64, 64).half() * 4
+    label = torch.randint(0, 2, (1, 1, 64, 64, 64))
+    loss = PartialDiceCELoss()
+    assert torch.allclose(loss(logits, target(label, 2)), loss(logits.float(), target(label, 2)))
+
+
+def test_patch_statistics_are_of_the_population_and_safe_on_air() -> None:
+    patches = torch.randn(2, 3, 50)
+    mean, std = patch_statistics(patches)
+    assert torch.allclose(mean, patches.mean(-1, keepdim=True), atol=1e-6)
+    assert torch.allclose(std**2, patches.var(-1, correction=0, keepdim=True) + 1e-6, atol=1e-5)
+    mean, std = patch_statistics(torch.full((1, 1, 8), 0.3))
+    assert ((0.3 - mean) / std).abs().max() < 1e-3
+
+
+def test_reconstruction_loss_is_the_mean_over_hidden_values() -> None:
+    pred, true = torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)
+    true[0, 0, 0] = 6.0
+    assert ReconstructionLoss()((pred, true, torch.zeros(2, 3))).item() == pytest.approx(36 / 24)
