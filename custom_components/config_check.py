@@ -6,7 +6,8 @@ of epochs. The base file of a stage names every key there is; overlays and the c
 
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,26 +33,46 @@ def begin(seed: int = 0) -> None:
         InputError: a top-level key is not one of the stage's.
     """
     install_excepthook()
-    workflow, base_file = _running_workflow()
+    workflow, files = _running_workflow()
     if workflow is not None:
         config = workflow.parser.get()
         _settings.clear()
         _settings.update({key: value for key, value in config.items() if not _is_plumbing(key, value)})
-        if base_file is not None:
-            refuse_unknown_keys(config, ConfigParser.load_config_file(base_file), base_file)
+        if files:
+            refuse_unknown_keys(config, files)
     torch.manual_seed(seed)
 
 
-def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], base_file: str) -> None:
-    """Raise an `InputError` that names each key that the base file does not have, and the nearest one that it has."""
-    known = set(known)
-    unknown = sorted(set(keys) - known - _MONAI_KEYS)
+def refuse_unknown_keys(keys: Iterable[str], files: Sequence[str]) -> None:
+    """Refuse settings that the stage does not have, naming each and the nearest one that it has.
+
+    Args:
+        keys: the top-level keys of the merged config, command line included.
+        files: the config files; the first is the stage's own and defines its keys. An overlay that serves several
+            stages of a bundle may hold keys of the others, which have no effect here.
+
+    Raises:
+        InputError: some key is neither.
+    """
+    known = set(ConfigParser.load_config_file(files[0])) | _MONAI_KEYS
+    shared = {key for file in files[1:] for key in ConfigParser.load_config_file(file)} & _keys_of_all_stages(files[0])
+    unknown = sorted(set(keys) - known - shared)
     if unknown:
         hints = []
         for key in unknown:
             near = difflib.get_close_matches(key, known, n=1)
             hints.append(f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
-        raise InputError(f"Unknown setting {', '.join(hints)}: {base_file} has no such key; its top lists them all.")
+        raise InputError(f"Unknown setting {', '.join(hints)}: {files[0]} has no such key; its top lists them all.")
+
+
+def _keys_of_all_stages(file: str) -> set[str]:
+    keys: set[str] = set()
+    for path in Path(file).parent.iterdir():
+        if path.suffix in (".yaml", ".yml", ".json") and path.name != "metadata.json":
+            content = ConfigParser.load_config_file(str(path))
+            if "stage" in content:
+                keys |= set(content)
+    return keys
 
 
 def settings() -> dict[str, Any]:
@@ -63,16 +84,15 @@ def _is_plumbing(key: str, value: Any) -> bool:
     return key.startswith("_") or key in ("imports", "initialize", "run", "finalize", "train", "validate")
 
 
-def _running_workflow() -> tuple[ConfigWorkflow | None, str | None]:
-    """The workflow whose `initialize` is running, and its first config file; MONAI hands neither to config items."""
-    workflow, base_file = None, None
+def _running_workflow() -> tuple[ConfigWorkflow | None, list[str]]:
+    """The workflow whose `initialize` is running, and its config files; MONAI hands neither to config items."""
+    workflow = None
     frame = inspect.currentframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
         if workflow is None and isinstance(owner, ConfigWorkflow):
             workflow = owner
         if workflow is not None and frame.f_locals.get("config_file"):
-            base_file = str(ensure_tuple(frame.f_locals["config_file"])[0])
-            break
+            return workflow, [str(file) for file in ensure_tuple(frame.f_locals["config_file"])]
         frame = frame.f_back
-    return workflow, base_file
+    return workflow, []

@@ -3,37 +3,17 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim import Optimizer
 
 from .errors import InputError
+from .weights.describe import find_vit, unwrap
 
 Group = dict[str, Any]
 SKIP_DECAY = ("cls_token", "position_embeddings")
-
-
-def _unwrap(network: nn.Module) -> nn.Module:
-    """The network inside DistributedDataParallel (`module`) and `torch.compile` (`_orig_mod`) wrappers."""
-    for wrapper in ("module", "_orig_mod"):
-        inner = getattr(network, wrapper, None)
-        if isinstance(inner, nn.Module):
-            return _unwrap(inner)
-    return network
-
-
-def _find_vit(network: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Name prefix and blocks of the Vision Transformer that `network` is, or holds as `vit` or `encoder`."""
-    for prefix, candidate in (("", network), *((f"{key}.", getattr(network, key, None)) for key in ("vit", "encoder"))):
-        blocks = getattr(candidate, "blocks", None)
-        if isinstance(blocks, nn.ModuleList) and hasattr(candidate, "patch_embedding"):
-            return prefix, blocks
-    raise InputError(
-        f"layer_decay needs a network that is a Vision Transformer or holds one as `vit` or `encoder`, but "
-        f"{type(network).__name__} does not; set layer_decay to 1.0."
-    )
 
 
 def layer_ids(network: nn.Module) -> dict[str, int]:
@@ -50,14 +30,22 @@ def layer_ids(network: nn.Module) -> dict[str, int]:
     Raises:
         InputError: there is no Vision Transformer in the network.
     """
-    network = _unwrap(network)
-    prefix, blocks = _find_vit(network)
+    network = unwrap(network)
+    try:
+        vit = find_vit(network)
+    except InputError as error:
+        raise InputError(
+            f"layer_decay needs a network that is a Vision Transformer or holds one as `vit` or `encoder`, but "
+            f"{type(network).__name__} does not; set layer_decay to 1.0."
+        ) from error
+    last = len(cast(nn.ModuleList, vit.blocks)) + 1
+    prefix = next(f"{name}." if name else "" for name, module in network.named_modules() if module is vit)
     # Stock MONAI and this package keep the positions inside `patch_embedding`.
     first, block = re.compile(rf"{prefix}(patch_embedding\.|cls_token$)"), re.compile(rf"{prefix}blocks\.(\d+)\.")
     ids = {}
     for name, _ in network.named_parameters():
         inside = block.match(name)
-        ids[name] = int(inside[1]) + 1 if inside else 0 if first.match(name) else len(blocks) + 1
+        ids[name] = int(inside[1]) + 1 if inside else 0 if first.match(name) else last
     return ids
 
 
@@ -95,7 +83,7 @@ def param_groups(
             f"learning_rate is {learning_rate} and weight_decay is {weight_decay}; "
             "the first must be above 0 and the second at least 0."
         )
-    network = _unwrap(network)
+    network = unwrap(network)
     ids = layer_ids(network) if layer_decay < 1.0 else {name: 0 for name, _ in network.named_parameters()}
     groups: dict[tuple[int, bool], Group] = {}
     for name, parameter in network.named_parameters():

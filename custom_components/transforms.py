@@ -82,7 +82,7 @@ class NativeArgmaxd(MapTransform):
 
     def _invert(self, channel: Tensor, image: MetaTensor) -> MetaTensor:
         invert = Invertd(keys="channel", transform=self.transform, orig_keys=self.orig_key, nearest_interp=False)
-        return invert({"channel": channel, self.orig_key: image})["channel"]
+        return invert({"channel": MetaTensor(channel), self.orig_key: image})["channel"]
 
 
 class SaveLabelMapd(MapTransform):
@@ -95,7 +95,7 @@ class SaveLabelMapd(MapTransform):
         keys: where the label map (1, *native) is.
         output_dir: folder for `<case>_<postfix>.nii.gz`; made if missing.
         postfix: end of the file name.
-        image_path_key: path of the input image.
+        file_key: path of the input image.
         case_key: name of the case.
         dtype: data type on disk.
     """
@@ -105,25 +105,25 @@ class SaveLabelMapd(MapTransform):
         keys: Sequence[str] | str,
         output_dir: str,
         postfix: str = "seg",
-        image_path_key: str = "image_path",
+        file_key: str = "file",
         case_key: str = "case",
         dtype: str = "uint8",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, np.dtype(dtype)
-        self.image_path_key, self.case_key = image_path_key, case_key
+        self.file_key, self.case_key = file_key, case_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the file and return a copy of the item with its path under `<key>_path`."""
         result = dict(data)
         for key in self.key_iterator(data):
-            source = nib.Nifti1Image.from_filename(result[self.image_path_key])
+            source = nib.Nifti1Image.from_filename(result[self.file_key])
             array = np.asarray(torch.as_tensor(result[key]).cpu()).astype(self.dtype)
             array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
             if array.shape[:3] != source.shape[:3]:
                 raise InputError(
-                    f"{result[self.image_path_key]}: the result has shape {array.shape[:3]} but the image has "
+                    f"{result[self.file_key]}: the result has shape {array.shape[:3]} but the image has "
                     f"{source.shape[:3]}; the preprocessing was not inverted."
                 )
             header = source.header.copy()

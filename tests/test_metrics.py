@@ -111,6 +111,7 @@ def test_parity_counts_voxels_and_drops_what_is_undefined():
     assert math.isnan(invented.hd95)
 
 
+@pytest.mark.filterwarnings("ignore:the prediction of class")
 def test_a_missed_lesion_must_not_improve_the_mean_distance():
     """MONAI#9095, and `masked_invalid` over HD95 in SelfMedMAE's seg_trainer: both drop the miss from the mean."""
     poor = boxes((1, (2, 2, 2), (8, 9, 7)), (2, (2, 12, 0), (5, 16, 3)))  # the spleen is found in the wrong place
@@ -223,6 +224,12 @@ def test_both_aggregates_where_one_case_lacks_an_organ():
     assert summary["organs"]["kidney"]["dice"]["n"] == 1
     assert any("kidney" in note and "Too few cases" in note for note in summary["notes"])
     assert math.isnan(summary["organs"]["kidney"]["dice"]["low"])
+
+
+@pytest.mark.parametrize(("cases", "warned"), [(1, False), (4, True), (10, False)])
+def test_intervals_of_few_patients_are_called_too_narrow(cases, warned):
+    notes = filled_report(np.random.default_rng(0).uniform(size=(cases, 3)).tolist()).summary()["notes"]
+    assert any("too narrow" in note for note in notes) == warned
 
 
 def test_counts_of_outcomes_and_unlabelled_never_counted():

@@ -1,4 +1,4 @@
-"""Prepared items as plain tensors, and their cache on disk: one file per item, found by a digest of all it came from."""
+"""Prepared items as plain tensors, and their cache on disk: one file per item, named by all it came from."""
 
 import functools
 import hashlib
@@ -111,8 +111,10 @@ def describe(value: Any, _open: tuple[int, ...] = ()) -> str:
         return f"partial({inner(value.func)},{inner(value.args)},{inner(value.keywords)})"
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        parts = (value.__code__.co_code, value.__code__.co_names, value.__defaults__, value.__kwdefaults__, cells)
-        return f"{value.__module__}.{value.__qualname__}({inner(parts)},{inner(value.__code__.co_consts)})"
+        parts = (value.__code__, value.__defaults__, value.__kwdefaults__, cells)
+        return f"{value.__module__}.{value.__qualname__}({inner(parts)})"
+    if isinstance(value, types.CodeType):
+        return inner((value.co_code, value.co_names, value.co_consts))
     if isinstance(value, types.MethodType):
         return f"{inner(value.__self__)}.{value.__name__}"
     if isinstance(value, (type, types.BuiltinFunctionType, np.ufunc)):

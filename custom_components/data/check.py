@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..files import write_atomically
 from . import datalist as datalists
 from .check_case import CaseReport, Problem, check_item, inspect_item
 from .check_html import render
@@ -69,8 +70,8 @@ def check(
     result = _result(path, content, names, reports, problems)
     print_table(reports, problems)
     folder = Path(out) if out is not None else path.parent / "check"
-    datalists.write_text(folder / "check.json", json.dumps(result, indent=2) + "\n")
-    datalists.write_text(folder / "check.html", render(result, reports))
+    write_atomically(folder / "check.json", json.dumps(result, indent=2) + "\n")
+    write_atomically(folder / "check.html", render(result, reports))
     print(f"Report: {folder / 'check.html'}")
     _raise_errors(path, problems, f"see {folder / 'check.html'}")
     return result
@@ -110,7 +111,7 @@ def check_once(
         _raise_errors(None, errors, "python -m custom_components check shows them all")
         warnings = found
         entries = [dataclasses.asdict(problem) for problem in warnings]
-        datalists.write_text(remembered, json.dumps(entries, indent=2) + "\n")
+        write_atomically(remembered, json.dumps(entries, indent=2) + "\n")
     _print_problems(warnings)
     return warnings
 

@@ -77,16 +77,19 @@ def _figure(report: CaseReport) -> str:
 
 
 def _tile(plane: Plane) -> np.ndarray:
-    """One plane as RGB (height, width, 3) with square pixels and the outline of each label."""
+    """One plane as RGB (_HEIGHT, width, 3) with square pixels and the outline of each label."""
     rows, label, ratio = plane
     grey = np.nan_to_num(rows.astype(np.float32), posinf=0.0, neginf=0.0)
     low, high = np.percentile(grey, (1, 99))
     grey = np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    size = (max(1, min(3 * _HEIGHT, round(_HEIGHT * rows.shape[1] / (rows.shape[0] * ratio)))), _HEIGHT)
+    height, width = rows.shape[0] * ratio, rows.shape[1]
+    scale = min(_HEIGHT / height, 1.5 * _HEIGHT / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     picture = np.asarray(Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR))
     picture = np.repeat(picture[..., None], 3, axis=2)
     if label is not None:
         drawn = np.asarray(Image.fromarray(label.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
         edge = find_boundaries(drawn, mode="inner") & (drawn > 0)
         picture[edge] = _COLOURS[(drawn[edge] - 1) % len(_COLOURS)]
-    return picture
+    above = (_HEIGHT - size[1]) // 2
+    return np.pad(picture, ((above, _HEIGHT - size[1] - above), (0, 0), (0, 0)))

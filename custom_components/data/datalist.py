@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import write_atomically
 from .schema import SECTIONS, Datalist, Item, as_list, case_names, consistency_problems, schema_problems
 
 _EDGE_BYTES = 64 * 1024
@@ -46,8 +47,7 @@ def load(
     """
     datalist = parse(path)
     problems = consistency_problems(datalist, class_names)
-    if dataset_dir is not None and not Path(dataset_dir).is_dir():
-        problems.insert(0, f"dataset_dir {dataset_dir} is not a folder")
+    _base_folder(path, dataset_dir)
     if problems:
         more = f" (and {len(problems) - 1} more like this)" if len(problems) > 1 else ""
         raise InputError(f"{path}: {problems[0]}{more}.")
@@ -85,7 +85,7 @@ def items(
 
     Returns:
         One dict an item: `image` (absolute path, or list of them), `label` (absolute path, index or 0/1 list; absent
-        if the datalist has none), `case` (a short name, unique in the datalist), `image_path` (the first image, str),
+        if the datalist has none), `case` (a short name, unique in the datalist), `file` (the first image, str),
         `patient_id` (the case where none is given), `unlabelled` (class names, [] where all are drawn).
 
     Raises:
@@ -97,13 +97,17 @@ def items(
     prepared = prepare(datalist, section, path, dataset_dir)
     for item in prepared:
         if need_label and "label" not in item:
-            raise InputError(f"{path}: {section} item {item['image_path']} has no label, and this stage needs one.")
+            raise InputError(f"{path}: {section} item {item['file']} has no label, and this stage needs one.")
     return prepared
 
 
 def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str | Path | None = None) -> list[Item]:
-    """Turn the entries of one section of a parsed datalist into items as `items` describes them."""
-    base = Path(os.path.abspath(dataset_dir if dataset_dir is not None else Path(path).parent))
+    """Turn the entries of one section of a parsed datalist into items as `items` describes them.
+
+    Raises:
+        InputError: `dataset_dir` is not a folder.
+    """
+    base = _base_folder(path, dataset_dir)
     prepared = []
     for case, entry in zip(case_names(datalist)[section], datalist[section], strict=True):
         images = [_absolute(base, file) for file in as_list(entry["image"])]
@@ -112,7 +116,7 @@ def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str
             label = entry["label"]
             item["label"] = _absolute(base, label) if isinstance(label, str) else label
         item["case"] = case
-        item["image_path"] = images[0]
+        item["file"] = images[0]
         item["patient_id"] = str(entry.get("patient_id", case))
         item["unlabelled"] = list(entry.get("unlabelled", []))
         prepared.append(item)
@@ -131,19 +135,7 @@ def write(path: str | Path, datalist: Datalist) -> None:
         problem = next(iter(consistency_problems(complete)), None)
     if problem is not None:
         raise InputError(f"{path}: not written, {problem}.")
-    write_text(path, json.dumps(datalist, indent=2, sort_keys=True) + "\n")
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically: under a temporary name beside it, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, json.dumps(datalist, indent=2, sort_keys=True) + "\n")
 
 
 def fingerprint(prepared: Sequence[Item]) -> str:
@@ -195,6 +187,19 @@ def _edges(file: str) -> str:
             f"{file}: the datalist names it, but it cannot be read ({error.strerror or error})."
         ) from error
     return f"{size} {digest.hexdigest()}"
+
+
+def _base_folder(path: str | Path, dataset_dir: str | Path | None) -> Path:
+    """Where relative paths start.
+
+    Raises:
+        InputError: `dataset_dir` is not a folder.
+    """
+    if dataset_dir is not None and not Path(dataset_dir).is_dir():
+        raise InputError(
+            f"dataset_dir {dataset_dir} is not a folder; give the one that the paths of {path} start from."
+        )
+    return Path(os.path.abspath(dataset_dir if dataset_dir is not None else Path(path).parent))
 
 
 def _absolute(base: Path, file: str) -> str:

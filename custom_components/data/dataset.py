@@ -16,7 +16,7 @@ from nibabel.filebasedimages import ImageFileError
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from tqdm import tqdm
 
-from ..errors import InputError
+from ..errors import InputError, find_input_error
 from ..seeding import mix_seed
 from .cache import DiskCache, Prepared, to_plain
 
@@ -73,8 +73,8 @@ class PreparedDataset(Dataset):
     Args:
         data: items, as a datalist has them.
         transform: MONAI transforms; everything before the first random one is cached.
-        cache: "none" prepares anew each time; "ram" keeps all items in memory; anything else is a folder, shared by
-            processes and runs, which also survives: see `DiskCache`. Both are filled at construction.
+        cache: "none" (or None) prepares anew each time; "ram" keeps all items in memory; anything else is a folder,
+            which processes and runs share: see `DiskCache`. Both are filled at construction.
         seed: the run's seed.
         num_workers: threads that fill the cache.
         progress: show a progress bar meanwhile.
@@ -92,7 +92,7 @@ class PreparedDataset(Dataset):
         self,
         data: Sequence[Any],
         transform: Callable | Sequence[Callable],
-        cache: str | os.PathLike[str] = "none",
+        cache: str | os.PathLike[str] | None = "none",
         seed: int = 0,
         num_workers: int = 0,
         progress: bool = True,
@@ -101,7 +101,7 @@ class PreparedDataset(Dataset):
         mix_seed(seed)  # refuses a seed that is not a whole number
         self.data, self.transform, self.seed, self.track_meta = data, transform, seed, track_meta
         self._fixed, self._random = split_transform(transform)
-        self._disk = None if cache in ("none", "ram") else DiskCache(cache, self._fixed.transforms)
+        self._disk = None if cache in (None, "none", "ram") else DiskCache(cache, self._fixed.transforms)
         self._ram: list[Prepared] | None = None
         if cache == "ram":
             self._ram = self._fill(range(len(data)), num_workers, progress)
@@ -156,6 +156,8 @@ class PreparedDataset(Dataset):
         try:
             return Prepared.of(self._fixed(copy.deepcopy(item), threading=True))
         except Exception as error:
+            if find_input_error(error) is not None:  # a transform has already said it in one sentence
+                raise
             cause = _first_cause(error)
             # With a named reader MONAI drops the reason and says only that no reader was found.
             if not isinstance(cause, UNREADABLE) and "cannot find a suitable reader" not in str(cause):
@@ -213,7 +215,7 @@ class EpochSampler(DistributedSampler):
     def _items(self) -> range:
         return range(len(self.dataset))  # type: ignore[arg-type]
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.array(self._items())
         if self.shuffle:
             np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)

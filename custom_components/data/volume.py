@@ -27,8 +27,10 @@ def read_volume(file: str) -> tuple[Any, np.ndarray, int]:
         The image object, its voxels (X, Y, Z) or (X, Y, Z, C) as stored (float where the file scales them), and C or 1.
 
     Raises:
-        UnusableFile: missing, truncated, not NIfTI, not numbers, neither 3-D nor 4-D.
+        UnusableFile: missing, truncated, not NIfTI, not numbers, neither 3-D nor 4-D, spacing not positive.
     """
+    if Path(file).is_dir():
+        raise UnusableFile("is a folder, expected a NIfTI file")
     try:
         kind = type(nib.load(file))
         if not issubclass(kind, nib.Nifti1Image):
@@ -37,11 +39,9 @@ def read_volume(file: str) -> tuple[Any, np.ndarray, int]:
         content = gzip.decompress(Path(file).read_bytes()) if file.endswith(".gz") else Path(file).read_bytes()
         image: Any = kind.from_bytes(content)
         scaled = image.dataobj.slope != 1 or image.dataobj.inter != 0
-        data = image.dataobj.get_scaled(np.float32) if scaled else np.asanyarray(image.dataobj)
+        data = image.get_fdata(caching="unchanged", dtype=np.float32) if scaled else np.asanyarray(image.dataobj)
     except FileNotFoundError:
         raise UnusableFile("the file does not exist; correct the path in the datalist or pass dataset_dir") from None
-    except IsADirectoryError:
-        raise UnusableFile("is a folder, expected a NIfTI file") from None
     except ImageFileError as error:
         raise UnusableFile(f"is not a readable NIfTI file ({str(error).splitlines()[0]})") from error
     except (EOFError, OSError, ValueError, zlib.error, HeaderDataError, OverflowError, MemoryError) as error:
@@ -51,6 +51,12 @@ def read_volume(file: str) -> tuple[Any, np.ndarray, int]:
         raise UnusableFile(f"has voxels of type {data.dtype}, expected numbers (an RGB or complex image?)")
     if data.ndim not in (3, 4) or 0 in data.shape:
         raise UnusableFile(f"has shape {data.shape}, expected a 3-D volume")
+    # From the bytes, because nibabel silently turns a spacing of 0 into 1 and drops its sign.
+    raw = np.frombuffer(content, image.header.template_dtype.newbyteorder(image.header.endianness), count=1)
+    stored = raw["pixdim"][0, 1:4]
+    if not (np.isfinite(stored) & (stored > 0)).all():
+        found = tuple(float(value) for value in stored)
+        raise UnusableFile(f"has spacing {found} mm, expected positive numbers; fix the header")
     return image, data, data.shape[3] if data.ndim == 4 else 1
 
 

@@ -1,8 +1,9 @@
 """Ignite handlers that MONAI lacks: resumable checkpoints, run manifest, progress, finite-loss guard, pictures.
 
-Each has `attach(engine)` and so goes into the `train_handlers` or `val_handlers` list of a MONAI engine. Put `RunManifest` first
-(its failure hook must stand before MONAI's `StatsHandler`, which raises at once); the order of the others is free: whatever must
-run after validation (the history row, early stopping, then the checkpoint) registers itself late.
+Each has `attach(engine)` and so goes into the `train_handlers` or `val_handlers` list of a MONAI engine. Put
+`RunManifest` first (its failure hook must stand before MONAI's `StatsHandler`, which raises at once); the order of the
+others is free: whatever must run after validation (the history row, early stopping, then the checkpoint) registers
+itself late.
 """
 
 from .best import BestModel, SaveEncoder

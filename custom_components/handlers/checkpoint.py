@@ -7,13 +7,15 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 from torch import nn
 
 from ..errors import InputError
+from ..weights.describe import unwrap
 from .checkpoint_file import (
     FORMAT,
     load_optimizer,
@@ -24,48 +26,44 @@ from .checkpoint_file import (
     temporary_path,
     write_checkpoint,
 )
-from .common import any_rank, distributed, epochs_done, in_last_iteration, is_main, on_failure, once, say, unwrap
+from .common import any_rank, distributed, epochs_done, in_last_iteration, is_main, on_failure, once, say, stateful
 
 _STATE_OF_EVALUATOR = ("best_metric", "best_metric_epoch", "epoch")
-# In a distributed run the processes must agree on when to stop; asking costs a wait for the device, so not every iteration.
+# In a distributed run the processes must agree on when to stop; asking costs a wait for the device, so not every
+# iteration.
 _AGREE_EVERY = 10
-
-
-class Stateful(Protocol):
-    """Anything with a state of its own that must survive an interruption."""
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Return the state: tensors, numbers, strings, lists and dicts only."""
-
-    def load_state_dict(self, state: Any) -> Any:
-        """Take over a state that `state_dict` returned."""
 
 
 class Checkpoint:
     """Saves everything a training needs to go on and, with `resume`, goes on from it; attach to the trainer.
 
-    What is stored: network (without the DDP or compile wrapper), optimizer, every `stateful` object, iteration, epoch length,
-    the evaluator's best metric and its epoch, `settings`. No random state: in this package every draw depends on (seed, epoch
-    or iteration, item). Only the main process writes; every process loads.
+    What is stored: network (without the DDP or compile wrapper), optimizer, every `stateful` object, iteration, epoch
+    length, the evaluator's best metric and its epoch, `settings`. No random state: in this package every draw depends
+    on (seed, epoch or iteration, item). Only the main process writes; every process loads.
 
-    When: after every `interval` epochs and at the end, behind validation and the history row whatever the order of the list;
-    and on SIGTERM or Ctrl-C, after the running iteration (or after the epoch's validation, if the signal meets its end):
-    then the run stops, `COMPLETED` handlers are skipped, `engine.state.interrupted` names the signal and the process can
-    leave with exit code 0. A second signal ends the process at once. SIGKILL loses what came after the last save, never the save.
+    It is saved after every `interval` epochs and at the end, behind validation and the history row whatever the order
+    of the list; and on SIGTERM or Ctrl-C, after the running iteration (where that ends an epoch, or during validation:
+    after the validation). Then the run stops, `COMPLETED` handlers are skipped, `engine.state.interrupted` names the
+    signal and the process leaves with exit code 0. A second signal acts at once. SIGKILL loses what came after the last
+    save, never the save.
 
-    A mid-epoch save needs a sampler that can start inside an epoch (`resume_at`); without one the run stops at the epoch's end.
+    A mid-epoch save needs a sampler that can start inside an epoch (`resume_at`); without one the run stops at the
+    epoch's end.
 
     Args:
         path: The checkpoint file, e.g. `models/checkpoint.pt`; replaced atomically at each save.
         network: The network that is trained.
         optimizer: Its optimizer.
-        resume: Go on from `path` if it exists; if it does not (killed before the first save), start at epoch 0 and say so.
+        resume: Go on from `path` if it exists; if it does not (killed before the first save), start at epoch 0 and say
+            so.
         interval: Epochs between saves.
         step: The trainer's `iteration_update` if it has a state (the loss scaler of fp16).
         evaluator: The evaluator whose best metric is kept.
-        sampler: Has `resume_at(epoch, n_items)`, epoch counted from 1 as `set_epoch` gets it; None takes the data loader's.
+        sampler: Has `resume_at(epoch, n_items)`, epoch counted from 1 as `set_epoch` gets it; None takes the data
+            loader's.
         batch_volumes: Items that the sampler yields per iteration in one process; None takes the loader's batch size.
-        stateful: Further objects by name, such as `{"loss": LossGuard}`.
+        stateful: Further objects with `state_dict` and `load_state_dict`, by name; handlers of this package that have a
+            state enter by themselves.
         settings: Values that must not change across an interruption, by config key (seed, batch_size, ...).
     """
 
@@ -80,7 +78,7 @@ class Checkpoint:
         evaluator: Any = None,
         sampler: Any = None,
         batch_volumes: int | None = None,
-        stateful: Mapping[str, Stateful] | None = None,
+        stateful: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
@@ -91,7 +89,7 @@ class Checkpoint:
         self.evaluator = evaluator
         self.sampler = sampler
         self.batch_volumes = batch_volumes
-        self.stateful: dict[str, Stateful] = dict(stateful or {})
+        self.stateful: dict[str, Any] = dict(stateful or {})
         if hasattr(step, "state_dict"):
             self.stateful["step"] = step
         self.settings = plain(dict(settings or {}), "settings")
@@ -99,18 +97,17 @@ class Checkpoint:
         self._signal: str | None = None
         self._previous_signals: dict[int, Any] = {}
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._register_last)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_inside_epoch)
         engine.add_event_handler(Events.TERMINATE, self._restore_signals)
         engine.add_event_handler(Events.COMPLETED, self._complete)
         on_failure(engine, self._restore_signals)
 
     # Start and resume
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Workflow) -> None:
         self._signal, engine.state.interrupted = None, None
         self._find_sampler(engine)
         if is_main():
@@ -123,28 +120,31 @@ class Checkpoint:
             say(f"Starting anew; {self.path} of an earlier run will be replaced (--resume true would go on from it).")
         self._catch_signals()
 
-    def _find_sampler(self, engine: Engine) -> None:
+    def _find_sampler(self, engine: Workflow) -> None:
         loader = getattr(engine, "data_loader", None)
         if self.sampler is None and hasattr(getattr(loader, "sampler", None), "resume_at"):
             self.sampler = loader.sampler  # type: ignore[union-attr]
         if self.batch_volumes is None:
             self.batch_volumes = getattr(loader, "batch_size", None)
         if self.sampler is not None and self.batch_volumes is None:
-            raise InputError("Checkpoint needs 'batch_volumes' (items per iteration): the data loader has no batch_size.")
+            raise InputError(
+                "Checkpoint needs 'batch_volumes' (items per iteration): the data loader has no batch_size."
+            )
         length = len(loader) if hasattr(loader, "__len__") else None  # type: ignore[arg-type]
         if length is not None and length != engine.state.epoch_length:
             warnings.warn(
-                f"epoch_length is {engine.state.epoch_length} but the data loader has {length} batches: an epoch does not end "
-                "with the data, so a resumed run will see the items in another order than an uninterrupted one.",
+                f"epoch_length is {engine.state.epoch_length} but the data loader has {length} batches: an epoch does "
+                "not end with the data, so a resumed run will see the items in another order than an uninterrupted "
+                "one.",
                 stacklevel=2,
             )
 
-    def _restore(self, engine: Engine, saved: dict[str, Any]) -> None:
+    def _restore(self, engine: Workflow, saved: dict[str, Any]) -> None:
         self._refuse_another_run(engine, saved)
         unwrap(self.network).load_state_dict(saved["network"])
         for note in load_optimizer(self.optimizer, saved["optimizer"]):
             say(f"Note: the optimizer's {note} since the checkpoint was written; this run's value is used.")
-        for name, item in self.stateful.items():
+        for name, item in self._all_stateful(engine).items():
             item.load_state_dict(saved["stateful"][name])
         if self.evaluator is not None and saved["evaluator"] is not None:
             for key in _STATE_OF_EVALUATOR:
@@ -161,6 +161,9 @@ class Checkpoint:
         where = f"epoch {done + 1} of {total}" + (f", after {inside} of its iterations" if inside else "")
         say(f"Going on from {self.path}: {where} (iteration {engine.state.iteration}).")
 
+    def _all_stateful(self, engine: Workflow) -> dict[str, Any]:
+        return {**stateful(engine), **self.stateful}
+
     def _sampler_for_mid_epoch(self) -> Any:
         if self.sampler is None:
             raise InputError(
@@ -169,40 +172,41 @@ class Checkpoint:
             )
         return self.sampler
 
-    def _refuse_another_run(self, engine: Engine, saved: dict[str, Any]) -> None:
+    def _refuse_another_run(self, engine: Workflow, saved: dict[str, Any]) -> None:
         found = network_difference(saved["network"], unwrap(self.network))
         found = found or optimizer_difference(saved["optimizer"], self.optimizer, saved["optimizer_class"])
         if not found and saved["epoch_length"] != engine.state.epoch_length:
             found = (
-                f"its epochs have {saved['epoch_length']} iterations, this run's {engine.state.epoch_length} (another number "
-                "of training cases, batch size or processes)"
+                f"its epochs have {saved['epoch_length']} iterations, this run's {engine.state.epoch_length} (another "
+                "number of training cases, batch size or processes)"
             )
         for key, value in self.settings.items():
             if not found and key in saved["settings"] and saved["settings"][key] != value:
                 found = f"it was trained with {key} {saved['settings'][key]}, this run has {key} {value}"
-        for name in self.stateful:
+        for name in self._all_stateful(engine):
             if not found and name not in saved["stateful"]:
                 found = f"it holds no state of '{name}'"
         if found:
             raise InputError(
-                f"The checkpoint {self.path} does not belong to this run: {found}. Restore that setting to go on, or start "
-                "again with --resume false and another output_dir."
+                f"The checkpoint {self.path} does not belong to this run: {found}. Restore that setting to go on, or "
+                "start again with --resume false and another output_dir."
             )
 
     # Save
 
-    def _register_last(self, engine: Engine) -> None:
+    def _register_last(self, engine: Workflow) -> None:
         # Added in the first epoch, so that it runs behind everything that others add at attach or at STARTED.
+        once(engine, Events.ITERATION_COMPLETED, self._stop_inside_epoch)
         once(engine, Events.EPOCH_COMPLETED, self._epoch_completed)
 
-    def _epoch_completed(self, engine: Engine) -> None:
+    def _epoch_completed(self, engine: Workflow) -> None:
         stop = any_rank(self._signal is not None, engine.state.device)
         if stop or epochs_done(engine) % self.interval == 0:
             self.save(engine)
         if stop and engine.state.epoch < engine.state.max_epochs:
             self._stop(engine)
 
-    def _stop_inside_epoch(self, engine: Engine) -> None:
+    def _stop_inside_epoch(self, engine: Workflow) -> None:
         if in_last_iteration(engine) or self.sampler is None:
             return  # the epoch's validation belongs to it: stop behind that
         if distributed() and engine.state.iteration % _AGREE_EVERY:
@@ -211,24 +215,27 @@ class Checkpoint:
             self.save(engine)
             self._stop(engine)
 
-    def _stop(self, engine: Engine) -> None:
+    def _stop(self, engine: Workflow) -> None:
         engine.state.interrupted = self._signal or "a signal to another process"
-        say(f"Stopped by {engine.state.interrupted} at iteration {engine.state.iteration}; --resume true goes on from there.")
+        say(
+            f"Stopped by {engine.state.interrupted} at iteration {engine.state.iteration}; --resume true goes on from "
+            "there."
+        )
         engine.terminate(skip_completed=True)
 
-    def _complete(self, engine: Engine) -> None:
+    def _complete(self, engine: Workflow) -> None:
         self._restore_signals()
         if self._saved_iteration != engine.state.iteration:
             self.save(engine)
 
-    def save(self, engine: Engine) -> None:
+    def save(self, engine: Workflow) -> None:
         """Write the checkpoint now. Collective in a distributed run.
 
         Raises:
             InputError: The disk is full, the loss or a weight is not finite; the previous checkpoint is untouched.
         """
         # `LossGuard.state_dict` refuses here if a loss that it has not yet looked at is NaN.
-        stateful = {name: plain(item.state_dict(), name) for name, item in self.stateful.items()}
+        states = {name: plain(item.state_dict(), name) for name, item in self._all_stateful(engine).items()}
         network = plain(unwrap(self.network).state_dict(), "network")
         self._refuse_broken_weights(engine, network)
         state = None
@@ -241,7 +248,7 @@ class Checkpoint:
             "network": network,
             "optimizer": plain(self.optimizer.state_dict(), "optimizer"),
             "optimizer_class": type(self.optimizer).__name__,
-            "stateful": stateful,
+            "stateful": states,
             "evaluator": state,
             "iteration": engine.state.iteration,
             "epoch": epochs_done(engine),
@@ -252,14 +259,15 @@ class Checkpoint:
             write_checkpoint(self.path, content)
         self._saved_iteration = engine.state.iteration
 
-    def _refuse_broken_weights(self, engine: Engine, network: Mapping[str, torch.Tensor]) -> None:
+    def _refuse_broken_weights(self, engine: Workflow, network: Mapping[str, torch.Tensor]) -> None:
         # The loss is seen one step before the weights it leads to: a finite loss can still have infinite gradients.
         names = [name for name, tensor in network.items() if tensor.is_floating_point()]
         finite = torch.stack([network[name].isfinite().all() for name in names]).tolist() if names else []
         if not all(finite):
             raise InputError(
-                f"After iteration {engine.state.iteration} the weight '{names[finite.index(False)]}' is NaN or infinite, so no "
-                f"checkpoint was written and {self.path} is as before; lower learning_rate or set amp to off, then resume."
+                f"After iteration {engine.state.iteration} the weight '{names[finite.index(False)]}' is NaN or "
+                f"infinite, so no checkpoint was written and {self.path} is as before; lower learning_rate or set amp "
+                "to off, then resume."
             )
 
     # Signals

@@ -18,7 +18,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def plain(value: Any, key: str = "") -> Any:
-    """Return `value` with only tensors, numbers, strings, lists, tuples and dicts in it, so that `weights_only` can read it.
+    """Return `value` with only tensors, numbers, strings and their containers in it, as `weights_only` demands.
 
     Args:
         value: A state dict, possibly with numpy scalars or tensor subclasses.
@@ -37,11 +37,13 @@ def plain(value: Any, key: str = "") -> Any:
         return {k: plain(v, f"{key}.{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(plain(v, f"{key}[{i}]") for i, v in enumerate(value))
-    raise TypeError(f"The checkpoint entry '{key}' is a {type(value).__name__}; only tensors, numbers and strings are stored")
+    raise TypeError(
+        f"The checkpoint entry '{key}' is a {type(value).__name__}; only tensors, numbers and strings are stored"
+    )
 
 
 def temporary_path(path: Path) -> Path:
-    """Return the name under which `write_checkpoint` prepares `path`: always the same, so that a kill leaves at most one."""
+    """Return the name under which `path` is prepared: always the same, so that a kill leaves at most one."""
     return path.with_name(f".{path.name}.part")
 
 
@@ -49,7 +51,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` to `path` atomically: at every moment `path` is the old checkpoint or the new one, whole.
 
     Raises:
-        InputError: The disk is full; the previous checkpoint is untouched and no temporary file is left.
+        InputError: The disk is full or refuses; the previous checkpoint is untouched, no temporary file is left.
     """
     part = temporary_path(path)
     try:
@@ -61,16 +63,25 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         part.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
-        part.unlink(missing_ok=True)
-        full = _disk_full(error)
-        if full is None:
+        if part.exists():
+            part.unlink()
+        cause = _os_error(error)
+        if cause is None:
             raise
-        needed, free = _bytes_of(content), shutil.disk_usage(path.parent).free
-        kept = "the checkpoint before it is untouched" if path.exists() else "there is none before it"
-        raise InputError(
-            f"No space to write the checkpoint {path} ({full.strerror}): it needs about {needed / 2**20:,.1f} MiB and "
-            f"{free / 2**20:,.1f} MiB are free; {kept}. Free some space, then run again with --resume true."
-        ) from error
+        raise InputError(_write_failure(path, content, cause)) from error
+
+
+def _write_failure(path: Path, content: Mapping[str, Any], cause: OSError) -> str:
+    kept = "the one before it is untouched" if path.exists() else "there is none before it"
+    if cause.errno not in _DISK_FULL:
+        return (
+            f"The checkpoint {path} cannot be written ({cause.strerror}); {kept}. Give a folder that can be written to."
+        )
+    needed, free = _bytes_of(content) / 2**20, shutil.disk_usage(path.parent).free / 2**20
+    return (
+        f"No space to write the checkpoint {path} ({cause.strerror}): it needs about {needed:,.1f} MiB and {free:,.1f} MiB "
+        f"are free; {kept}. Free some space, then run again with --resume true."
+    )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -83,10 +94,10 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _disk_full(error: BaseException | None) -> OSError | None:
+def _os_error(error: BaseException | None) -> OSError | None:
     # torch.save's zip writer answers a failed write with a RuntimeError and keeps the OSError as its context.
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        if isinstance(error, OSError):
             return error
         error = error.__cause__ or error.__context__
     return None
@@ -113,11 +124,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... by the kind of damage
         reason = str(error).strip().split("\n")[0][:160]
-        raise InputError(f"The checkpoint {path} cannot be read ({type(error).__name__}: {reason}); {advice}.") from error
+        raise InputError(
+            f"The checkpoint {path} cannot be read ({type(error).__name__}: {reason}); {advice}."
+        ) from error
     if not isinstance(content, dict) or "format" not in content:
         raise InputError(f"The file {path} is not a training checkpoint (it has no 'format' entry); {advice}.")
     if content["format"] != FORMAT:
-        raise InputError(f"The checkpoint {path} has format {content['format']}, this version reads {FORMAT}; {advice}.")
+        raise InputError(
+            f"The checkpoint {path} has format {content['format']}, this version reads {FORMAT}; {advice}."
+        )
     return content
 
 
@@ -134,7 +149,7 @@ def network_difference(saved: Mapping[str, torch.Tensor], network: nn.Module) ->
 
 
 def optimizer_difference(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, kind: str) -> str | None:
-    """Return the first difference between a stored optimiser state and `optimizer` as half a sentence; None if they fit."""
+    """Return the first difference between a stored state and `optimizer` as half a sentence; None if they fit."""
     if kind != type(optimizer).__name__:
         return f"its optimizer is {kind}, this run uses {type(optimizer).__name__}"
     theirs, ours = saved["param_groups"], optimizer.param_groups

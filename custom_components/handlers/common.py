@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ignite.engine import Engine, Events
-from torch import nn
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 from tqdm import tqdm
 
-Failure = Callable[[Engine, BaseException], None]
+Failure = Callable[[Workflow, BaseException], None]
 
 
 def distributed() -> bool:
@@ -38,38 +38,37 @@ def say(message: str) -> None:
         tqdm.write(message)
 
 
-def unwrap(network: nn.Module) -> nn.Module:
-    """Return the network inside `DistributedDataParallel` and `torch.compile`, so that parameter names are its own."""
-    while True:
-        inner = getattr(network, "_orig_mod", None) or (
-            network.module if isinstance(network, nn.parallel.DistributedDataParallel) else None
-        )
-        if inner is None:
-            return network
-        network = inner
-
-
-def epochs_done(engine: Engine) -> int:
+def epochs_done(engine: Workflow) -> int:
     """Number of completed epochs, from the iteration count (`state.epoch` is already the next one inside an epoch)."""
     return engine.state.iteration // max(engine.state.epoch_length or 1, 1)
 
 
-def in_last_iteration(engine: Engine) -> bool:
+def in_last_iteration(engine: Workflow) -> bool:
     """Whether the iteration that has just run completes an epoch."""
     return engine.state.iteration % max(engine.state.epoch_length or 1, 1) == 0
 
 
-def once(engine: Engine, event: Any, handler: Callable[..., Any]) -> None:
+def once(engine: Workflow, event: Any, handler: Callable[..., Any]) -> None:
     """Add `handler` to `event` unless it is there; called at `STARTED` it puts it behind those that `attach` added."""
     if not engine.has_event_handler(handler, event):
         engine.add_event_handler(event, handler)
 
 
-def on_failure(engine: Engine, callback: Failure) -> None:
+def keep(engine: Workflow, name: str, item: Any) -> None:
+    """Have the state of `item` (`state_dict`, `load_state_dict`) stored and restored by the engine's `Checkpoint`."""
+    stateful(engine)[name] = item
+
+
+def stateful(engine: Workflow) -> dict[str, Any]:
+    """Return what handlers have given to `keep`, by name."""
+    return vars(engine).setdefault("stateful", {})
+
+
+def on_failure(engine: Workflow, callback: Failure) -> None:
     """Call `callback(engine, error)` when the run fails; the error then goes on.
 
-    Ignite drops an exception as soon as anybody listens for it, and the first listener that raises hides the rest: so all
-    callbacks of an engine share one listener, which calls each once and raises the error again.
+    Ignite drops an exception as soon as anybody listens for it, and the first listener that raises hides the rest: so
+    all callbacks of an engine share one listener, which calls each once and raises the error again.
     """
     callbacks: list[Failure] = vars(engine).setdefault("failure_callbacks", [])
     callbacks.append(callback)
@@ -77,7 +76,7 @@ def on_failure(engine: Engine, callback: Failure) -> None:
         engine.add_event_handler(Events.EXCEPTION_RAISED, _run_callbacks)
 
 
-def _run_callbacks(engine: Engine, error: BaseException) -> None:
+def _run_callbacks(engine: Workflow, error: BaseException) -> None:
     # Ignite reports an error of an iteration twice, from its inner and its outer loop.
     if vars(engine).get("failure_seen") is not error:
         vars(engine)["failure_seen"] = error
@@ -90,14 +89,16 @@ def loss_of(output: Any) -> torch.Tensor:
     """Return the loss in an engine's output: `{"loss": tensor}` or a list whose first item is such a dict."""
     item = output[0] if isinstance(output, (list, tuple)) else output
     if not isinstance(item, Mapping) or "loss" not in item:
-        raise TypeError(f"engine.state.output must hold 'loss' (a dict, or a list of dicts), found {type(item).__name__}")
+        raise TypeError(
+            f"engine.state.output must hold 'loss' (a dict, or a list of dicts), found {type(item).__name__}"
+        )
     return torch.as_tensor(item["loss"]).detach()
 
 
 def names_of(batch: Any) -> list[str]:
-    """Return what a batch's items are called, each once: the strings under `image_path`, else those under `case`."""
+    """Return what a batch's items are called, each once: the strings under `file`, else those under `case`."""
     items = batch if isinstance(batch, (list, tuple)) else [batch]
-    for key in ("image_path", "case"):
+    for key in ("file", "case"):
         found = [item[key] for item in items if isinstance(item, Mapping) and key in item]
         names = [str(name) for value in found for name in ([value] if isinstance(value, str) else value)]
         if names:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from .common import epochs_done, say
 
@@ -10,10 +11,10 @@ from .common import epochs_done, say
 class EarlyStop:
     """Ends the training when the best validation lies `patience` epochs back.
 
-    Keeps no count of its own: it compares `evaluator.state.best_metric_epoch`, which `Checkpoint` stores and restores, with the
-    number of completed epochs, so a resumed run stops where the uninterrupted one does. It decides only on epochs that were
-    validated, and at the start of the next one: by then the checkpoint of the last epoch is written, and a resumed run that
-    had already stopped early stops again at once.
+    Keeps no count of its own: it compares `evaluator.state.best_metric_epoch`, which `Checkpoint` stores and restores,
+    with the number of completed epochs, so a resumed run stops where the uninterrupted one does. It decides only on
+    epochs that were validated, and at the start of the next one: by then the checkpoint of the last epoch is written,
+    and a resumed run that had already stopped early stops again at once.
 
     Args:
         evaluator: The MONAI evaluator that `ValidationHandler` runs; it must have a key metric.
@@ -24,18 +25,19 @@ class EarlyStop:
         self.evaluator = evaluator
         self.patience = int(patience or 0)
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
         if self.patience > 0:
             engine.add_event_handler(Events.EPOCH_STARTED, self._stop_if_stale)
 
-    def _stop_if_stale(self, engine: Engine) -> None:
+    def _stop_if_stale(self, engine: Workflow) -> None:
         state, done = self.evaluator.state, epochs_done(engine)
         validated = state.epoch == done and engine.state.iteration == done * engine.state.epoch_length
         if validated and 0 < state.best_metric_epoch <= done - self.patience:
             say(
-                f"Early stop after epoch {done}: {state.key_metric_name} has not improved on {float(state.best_metric):.4f} "
-                f"since epoch {state.best_metric_epoch} (patience {self.patience} epochs)."
+                f"Early stop after epoch {done}: {state.key_metric_name} has not improved on "
+                f"{float(state.best_metric):.4f} since epoch {state.best_metric_epoch} (patience {self.patience} "
+                "epochs)."
             )
             engine.state.epoch = done  # the epoch that has just been announced does not take place
             engine.terminate()

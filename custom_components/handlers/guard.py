@@ -9,11 +9,23 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from ..errors import InputError
 from ..files import write_atomically
-from .common import any_rank, distributed, epochs_done, in_last_iteration, is_main, loss_of, names_of, once, scalars
+from .common import (
+    any_rank,
+    distributed,
+    epochs_done,
+    in_last_iteration,
+    is_main,
+    keep,
+    loss_of,
+    names_of,
+    once,
+    scalars,
+)
 
 _COLUMNS = ["epoch", "iteration", "learning_rate", "train_loss"]
 
@@ -72,13 +84,14 @@ class History:
 class LossGuard:
     """Stops on a loss that is not finite, and keeps the training's history; attach to the trainer.
 
-    The loss is summed on the device; the host looks (and so waits) only every `interval` iterations, at the end of an epoch and
-    when a checkpoint is about to be written (`state_dict`): put the guard into `Checkpoint(stateful={"loss": guard})`, then no
-    checkpoint is written over a NaN and a run resumed inside an epoch still reports that epoch's exact mean.
+    The loss is summed on the device; the host looks (and so waits) only every `interval` iterations, at the end of an
+    epoch and when a checkpoint is about to be written. So no checkpoint replaces a good one after a NaN. The partial
+    sum is part of the checkpoint: a run resumed inside an epoch still reports that epoch's exact mean.
 
     The mean over the epoch (and over the processes) is in `engine.state.metrics["train_loss"]` before the first
-    `EPOCH_COMPLETED` handler runs; the row of `history.csv` is written after validation: epoch, iteration, learning rate of
-    the last parameter group (the undecayed one), train_loss and, in validated epochs, the evaluator's scalar metrics.
+    `EPOCH_COMPLETED` handler runs; the row of `history.csv` is written after validation: epoch, iteration, learning
+    rate of the last parameter group (the undecayed one), train_loss and, in validated epochs, the evaluator's scalar
+    metrics.
 
     Args:
         history_path: The CSV file; None writes none.
@@ -100,27 +113,33 @@ class LossGuard:
         self.evaluator = evaluator
         self._sum: torch.Tensor | None = None
         self._count = 0
+        self._history_ready = False
+        self._device = torch.device("cpu")
         self._recent: list[tuple[int, int, torch.Tensor, list[str]]] = []
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED(once=1), self._start_history)
-        engine.add_event_handler(Events.STARTED, self._register_after_validation)
+        keep(engine, "loss", self)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_history)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
 
-    def _register_after_validation(self, engine: Engine) -> None:
+    def _start(self, engine: Workflow) -> None:
+        self._history_ready = False
         once(engine, Events.EPOCH_COMPLETED, self._write_row)
 
-    def _start_history(self, engine: Engine) -> None:
-        # Not at STARTED: a checkpoint may be restored there, after this handler.
-        if self.history is not None and is_main():
+    def _start_history(self, engine: Workflow) -> None:
+        # In the first epoch, not at STARTED: a checkpoint may be restored there, after this handler.
+        if not self._history_ready and self.history is not None and is_main():
             self.history.start(epochs_done(engine))
+        self._history_ready = True
 
-    def _iteration_completed(self, engine: Engine) -> None:
+    def _iteration_completed(self, engine: Workflow) -> None:
         loss = loss_of(engine.state.output).as_subclass(torch.Tensor)
+        self._device = loss.device
         wide = loss.float() if loss.device.type == "mps" else loss.double()
         # A state that was restored is on the CPU.
-        self._sum = wide.clone() if self._sum is None else self._sum.to(wide.device) + wide
+        self._sum = wide if self._sum is None else self._sum.to(wide.device) + wide
         self._count += 1
         self._recent.append((engine.state.iteration, engine.state.epoch, loss, names_of(engine.state.batch)))
         last = in_last_iteration(engine)
@@ -150,20 +169,20 @@ class LossGuard:
         iteration, epoch, loss, names = recent[good.index(False)]
         raise InputError(
             f"The loss is {loss.item()} at iteration {iteration} (epoch {epoch}); the files of that batch: "
-            f"{', '.join(names) if names else 'not named by the data set'}. Check them for NaN or extreme values, or lower "
-            "learning_rate or set amp to off; the last checkpoint is from before."
+            f"{', '.join(names) if names else 'not named by the data set'}. Check them for NaN or extreme values, or "
+            "lower learning_rate or set amp to off; the last checkpoint is from before."
         )
 
     def _over_processes(self) -> tuple[float, float]:
-        total = self._sum if self._sum is not None else torch.zeros((), dtype=torch.float64)
+        total = 0.0 if self._sum is None else float(self._sum)
         if not distributed():
-            return float(total), float(self._count)
-        both = torch.stack([total, torch.full_like(total, self._count)])
+            return total, float(self._count)
+        both = torch.tensor([total, self._count], dtype=torch.float64, device=self._device)
         dist.all_reduce(both)
-        both_sums = both.tolist()
-        return both_sums[0], both_sums[1]
+        total, count = both.tolist()
+        return total, count
 
-    def _write_row(self, engine: Engine) -> None:
+    def _write_row(self, engine: Workflow) -> None:
         if self.history is None or not is_main():
             return
         optimizer = self.optimizer if self.optimizer is not None else engine.optimizer  # type: ignore[attr-defined]

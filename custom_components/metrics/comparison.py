@@ -55,7 +55,7 @@ def compare(
         "confidence": a.confidence,
         "cases": len(a.cases),
         "missed": {"a": _missed(a), "b": _missed(b)},
-        "notes": notes,
+        "notes": [*notes, *a.caution()],
         "organs": organs,
         "all": overall,
     }

@@ -17,6 +17,7 @@ from .intervals import bootstrap_interval
 from .segmentation import Row, check_penalty
 from .text import align, show, to_json
 
+FEW = 10  # patients; below, bootstrap intervals are known to be too narrow
 METRICS = {"dice": "Dice", "hd95": "HD95"}
 COLUMNS = ["case", "patient_id", *(field.name for field in fields(Row))]
 PERFECT = {"dice": 1.0, "hd95": 0.0}
@@ -99,6 +100,13 @@ class SegmentationReport:
         """Resampling group of each case, in the order of the sorted keys: its patient, else itself."""
         return [f"patient {patient}" if patient else f"case {case}" for patient, case in sorted(self.cases)]
 
+    def caution(self) -> list[str]:
+        """A warning where the intervals rest on few patients; empty otherwise."""
+        number = len(set(self.groups()))
+        return [f"Only {number} patients: bootstrap intervals are too narrow with fewer than {FEW}."] * (
+            1 < number < FEW
+        )
+
     def matrix(self, metric: str, absent: float = float("nan")) -> np.ndarray:
         """Values of "dice" or "hd95" as (cases, organs), cases sorted by patient and name, NaN where undefined.
 
@@ -165,6 +173,7 @@ class SegmentationReport:
             for organ, entry in per_organ.items()
             if math.isnan(entry["dice"]["low"])
         ]
+        notes += self.caution()
         return {
             "policy": self.policy,
             "hd95_unit": self.unit,
@@ -191,17 +200,18 @@ class SegmentationReport:
         for organ, entry in summary["organs"].items():
             counts = [str(entry[name]) for name in ("scored", "missed", "hallucinated", "unlabelled")]
             lines.append([organ, show(entry["dice"], 3), show(entry["hd95"], 1), *counts])
-        for part in ("all", "chosen"):
+        for part, word in (("all", "organs"), ("chosen", "chosen organs")):
             if summary[part]:
-                number = len(summary[part]["organs"])
                 for kind, words in (
                     ("mean_over_cases", "mean over cases"),
                     ("mean_over_organs", "mean of organ means"),
                 ):
                     values = summary[part][kind]
-                    lines.append([f"{words}, {number} organs", show(values["dice"], 3), show(values["hd95"], 1)])
+                    name = f"{words}, {len(summary[part]['organs'])} {word}"
+                    lines.append([name, show(values["dice"], 3), show(values["hd95"], 1)])
+        chosen = [f"Chosen organs: {', '.join(self.organs)}."] if self.organs else []
         head = f"{summary['cases']} cases of {summary['patients']} patients"
-        return "\n".join([head, align(lines), summary["policy"], *summary["notes"]])
+        return "\n".join([head, align(lines), *chosen, summary["policy"], *summary["notes"]])
 
     def write(self, folder: str | Path, header: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write `cases.csv` (a line per case and organ) and `scores.json` (the summary), each atomically.

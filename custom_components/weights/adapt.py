@@ -16,6 +16,7 @@ from .describe import (
     architecture_grid,
     as_text,
     cubic_grid,
+    depth_of,
     encoder_sizes,
 )
 from .layouts import Recognised, recognise
@@ -57,8 +58,10 @@ def adapt(
     report = Report(source, found.layout, unused=found.unused, unplaced=found.unplaced, notes=list(found.notes))
     report.encoder_total = len(target.shapes)
     _check_sizes(found.encoder, described, target, source)
-    _adapt_patch(found, target, report, inflate)
-    _adapt_positions(found, target, report, source_grid or architecture_grid(described))
+    # half-precision files are folded and interpolated in full precision
+    found.encoder = {name: tensor.detach().float() for name, tensor in found.encoder.items()}
+    inflated = _adapt_patch(found, target, report, inflate)
+    _adapt_positions(found, target, report, source_grid or architecture_grid(described), inflated)
     _adapt_qkv_bias(found, target, report)
     _note_differences(found, described, target, report)
     return _match(found, target, report), report
@@ -76,7 +79,7 @@ def _check_sizes(encoder: dict[str, Tensor], described: dict[str, Any], target: 
         raise _refuse(source, "hidden_size (width)", width, target.hidden_size, advice)
     if mlp is not None and mlp.shape[0] != target.mlp_dim:
         raise _refuse(source, "mlp_dim", mlp.shape[0], target.mlp_dim, advice)
-    depth = _depth(encoder)
+    depth = depth_of(encoder)
     if depth < target.num_layers:
         raise _refuse(source, "num_layers (depth)", depth, target.num_layers, advice)
     heads = described.get("num_heads")
@@ -87,11 +90,8 @@ def _check_sizes(encoder: dict[str, Tensor], described: dict[str, Any], target: 
         raise _refuse(source, "the patch embedding weight", shape, as_text(tuple(target.shapes[PATCH_WEIGHT])), advice)
 
 
-def _depth(encoder: dict[str, Tensor]) -> int:
-    return 1 + max(int(name.split(".")[1]) for name in encoder if name.startswith("blocks."))
-
-
-def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflate: bool) -> None:
+def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflate: bool) -> bool:
+    """Fit the patch kernel; return whether it was inflated from 2D to 3D."""
     kernel = found.encoder[PATCH_WEIGHT]
     patch = target.patch_size
     done: list[str] = []
@@ -109,7 +109,8 @@ def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflat
     if stored != patch[: len(stored)]:
         advice = "set patch_size to the file's value, or use weights pre-trained with the network's"
         raise _refuse(report.source, "patch_size", as_text(stored), as_text(patch), advice)
-    if kernel.ndim - 2 < target.spatial_dims:
+    inflated = kernel.ndim - 2 < target.spatial_dims
+    if inflated:
         kernel = inflate_kernel(kernel, patch[-1])
         done.append(f"2D kernel repeated {patch[-1]} times along depth and divided by it")
     if kernel.shape[1] != target.in_channels:
@@ -118,15 +119,15 @@ def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflat
     if done:
         report.resampled[PATCH_WEIGHT] = "; ".join(done)
     found.encoder[PATCH_WEIGHT] = kernel
+    return inflated
 
 
 def _adapt_positions(
-    found: Recognised, target: EncoderSizes, report: Report, source_grid: Sequence[int] | None
+    found: Recognised, target: EncoderSizes, report: Report, source_grid: Sequence[int] | None, inflated: bool
 ) -> None:
     table = found.encoder.get(POSITIONS)
     if table is None:
         return
-    inflated = "repeated" in report.resampled.get(PATCH_WEIGHT, "")
     wanted = target.grid[:2] if inflated and target.grid else target.grid
     grid, has_slot = _table_grid(table, found.layout, target, wanted, source_grid, report.source)
     if has_slot:
@@ -134,13 +135,12 @@ def _adapt_positions(
     if grid is None or wanted is None:
         report.notes.append(f"{table.shape[1]} positions carried as stored; the network does not state its grid")
     else:
-        if tuple(grid) != tuple(wanted):
-            report.resampled[POSITIONS] = f"{as_text(tuple(grid))} to {as_text(tuple(wanted))} positions"
+        if grid != wanted or inflated:
+            depth = f", repeated {target.grid[2]} times along depth" if inflated and target.grid else ""
+            report.resampled[POSITIONS] = f"{as_text(grid)} to {as_text(wanted)} positions{depth}"
         table = resample_positions(table, grid, wanted)
         if inflated and target.grid:
             table = inflate_positions(table, wanted, target.grid[2])
-            before = f"{as_text(tuple(grid))} to {as_text(target.grid)} positions"
-            report.resampled[POSITIONS] = f"{before}, repeated along depth"
     found.encoder[POSITIONS] = table
 
 
@@ -158,10 +158,11 @@ def _table_grid(
     counts = {rows: False, rows - 1: True} if layout == "timm" else {rows: False}
     if source_grid is not None:
         grid = tuple(int(cells) for cells in source_grid)
-        if math.prod(grid) not in counts:
+        axes = len(grid) if wanted is None else len(wanted)
+        if math.prod(grid) not in counts or len(grid) != axes:
             raise InputError(
-                f"{source}: the position table has {rows} rows, but source_grid {as_text(grid)} has {math.prod(grid)} "
-                "positions; give the grid the weights were trained with."
+                f"{source}: the position table has {rows} rows, but source_grid (given, or from the sidecar) is "
+                f"{as_text(grid)}, expected {axes} axes with as many positions; give the grid it was trained with."
             )
         return grid, counts[math.prod(grid)]
     if wanted is None and target.positions in counts:
@@ -224,7 +225,7 @@ def _note_differences(found: Recognised, described: dict[str, Any], target: Enco
         )
     if CLASS_TOKEN not in found.encoder and target.class_token:
         report.notes.append("the network has a class token, the file has none: set class_token: false to match it")
-    depth = _depth(found.encoder)
+    depth = depth_of(found.encoder)
     if depth > target.num_layers:
         report.notes.append(
             f"num_layers is {depth} in the file, {target.num_layers} in the network: last blocks left out"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..networks.vit import ViT
-from .describe import PATCH_WEIGHT, POSITIONS, architecture_grid, as_text, cubic_grid
+from .describe import PATCH_WEIGHT, POSITIONS, architecture_grid, as_text, cubic_grid, depth_of
 from .export import export_monai
 from .io import check_sha256, read_sidecar, read_state_dict
 from .layouts import Recognised, recognise
@@ -102,14 +102,10 @@ class WeightsCommands:
         return f"{file}: good: {len(state)} tensors, all finite; {checksum}; {agrees}"
 
 
-def _depth(encoder: dict[str, Tensor]) -> int:
-    return 1 + max(int(name.split(".")[1]) for name in encoder if name.startswith("blocks."))
-
-
 def _sizes_line(found: Recognised) -> str:
     patch, positions = found.encoder.get(PATCH_WEIGHT), found.encoder.get(POSITIONS)
     return (
-        f"width {found.encoder['blocks.0.norm1.weight'].shape[0]}, {_depth(found.encoder)} blocks, patch embedding "
+        f"width {found.encoder['blocks.0.norm1.weight'].shape[0]}, {depth_of(found.encoder)} blocks, patch embedding "
         f"{'missing' if patch is None else as_text(tuple(patch.shape))}, position rows "
         f"{'missing' if positions is None else positions.shape[1]}, class token {'cls_token' in found.encoder}"
     )
@@ -151,10 +147,11 @@ def _network_sizes(
         "patch_size": tuple(patch),
         "hidden_size": width,
         "mlp_dim": encoder["blocks.0.mlp.linear1.weight"].shape[0],
-        "num_layers": _depth(encoder),
+        "num_layers": depth_of(encoder),
         "num_heads": described.get("num_heads") or max(1, width // 64),
         "spatial_dims": dims,
         "class_token": "cls_token" in encoder,
+        "pos_embed_type": described.get("pos_embed_type") or "sincos_learnable",
         "norm_eps": described.get("norm_eps") or found.norm_eps or 1e-6,
     }
 
@@ -167,7 +164,7 @@ def _compare(file: str, encoder: dict[str, Tensor], described: dict[str, Any]) -
         "in_channels": kernel.shape[1],
         "patch_size": list(kernel.shape[2:]),
         "mlp_dim": encoder["blocks.0.mlp.linear1.weight"].shape[0],
-        "num_layers": _depth(encoder),
+        "num_layers": depth_of(encoder),
         "class_token": "cls_token" in encoder,
     }
     for key, value in found.items():

@@ -1,6 +1,7 @@
 """What a Vision Transformer looks like: found in a network, described from its modules and tensors."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,11 @@ def cubic_grid(count: int, spatial_dims: int) -> tuple[int, ...] | None:
     """Return the square or cubic grid with `count` positions, None if `count` is no perfect power."""
     side = round(count ** (1 / spatial_dims))
     return (side,) * spatial_dims if side**spatial_dims == count else None
+
+
+def depth_of(names: Iterable[str]) -> int:
+    """Return the number of blocks that tensor names such as `blocks.11.norm1.weight` speak of."""
+    return 1 + max(int(name.split(".")[1]) for name in names if name.startswith("blocks."))
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def encoder_sizes(vit: nn.Module) -> EncoderSizes:
         patch_size=tuple(patch_size),
         hidden_size=hidden_size,
         mlp_dim=shapes["blocks.0.mlp.linear1.weight"][0],
-        num_layers=1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")),
+        num_layers=depth_of(shapes),
         positions=positions,
         grid=tuple(stated) if stated is not None else cubic_grid(positions, len(patch_size)),
         num_heads=getattr(vit.blocks[0].attn, "num_heads", None),  # type: ignore[index, union-attr]

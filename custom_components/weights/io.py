@@ -125,7 +125,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: truncated or not a safetensors file ({error}); copy or export it again.") from error
 
 
@@ -141,7 +141,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
                 "Save its state dict alone (safetensors) where the file comes from."
             ) from error
         raise InputError(f"{path}: truncated or not a weights file; copy or export it again.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # on damaged bytes the readers of zip and pickle raise nearly any kind
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: truncated or not a weights file ({reason}); copy or export it again.") from error
     return _tensors(content, path)

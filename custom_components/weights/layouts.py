@@ -44,7 +44,7 @@ _TIMM_NAMES = (
 )
 _FIRST_BLOCK = "blocks.0.norm1.weight"
 # Encoder tensors that change the output; if our networks have no place for one, the load is not complete.
-_ENCODER_PART = re.compile(r"(blocks\.|patch_embed|norm_pre\.|reg_token|rel_pos)")
+_ENCODER_PART = re.compile(r"(blocks\.|patch_embed|pos_embed|norm_pre\.|reg_token|rel_pos)")
 
 
 @dataclass
@@ -120,8 +120,8 @@ def _encoder_prefix(names: dict[str, str], source: str) -> str:
     if len(prefixes) != 1:
         what = f"several encoders ({', '.join(prefixes)})" if prefixes else "no Vision Transformer encoder"
         raise InputError(
-            f"{source}: {what} found, expected exactly one with {_FIRST_BLOCK} (MONAI, timm, Facebook-MAE or SelfMedMAE "
-            f"names); its tensors begin {first_names(list(names))}."
+            f"{source}: {what} found, expected exactly one with {_FIRST_BLOCK} (names of MONAI, timm, Facebook-MAE or "
+            f"SelfMedMAE); its tensors begin {first_names(list(names))}."
         )
     return prefixes[0]
 
@@ -169,7 +169,7 @@ def _note_monai(found: Recognised) -> None:
 
 
 def _take_outer_positions(found: Recognised, state_dict: dict[str, Tensor]) -> None:
-    """SelfMedMAE keeps the encoder's table beside the encoder (`encoder_pos_embed`), which its own ViT transfer missed."""
+    """SelfMedMAE keeps the encoder's table beside the encoder (`encoder_pos_embed`); its own ViT transfer missed it."""
     if POSITIONS in found.encoder:
         return
     for original in list(found.unused):
@@ -180,13 +180,15 @@ def _take_outer_positions(found: Recognised, state_dict: dict[str, Tensor]) -> N
 
 
 def _fold_layer_scale(found: Recognised, state_dict: dict[str, Tensor]) -> None:
-    """timm's LayerScale multiplies a branch by a vector: the same as scaling the rows of the branch's last linear map."""
+    """timm's LayerScale multiplies a branch by a vector: the same as scaling the rows of its last linear map."""
     folded = 0
     for original in list(found.unplaced):
         match = re.search(r"(blocks\.\d+)\.ls([12])\.gamma$", original)
         if not match:
             continue
         last = f"{match[1]}.attn.out_proj" if match[2] == "1" else f"{match[1]}.mlp.linear2"
+        if f"{last}.weight" not in found.encoder:
+            continue
         gamma = state_dict[original]
         found.encoder[f"{last}.weight"] = found.encoder[f"{last}.weight"] * gamma[:, None]
         if f"{last}.bias" in found.encoder:

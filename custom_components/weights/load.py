@@ -25,7 +25,7 @@ def load_encoder(
     Args:
         network: A network with a ViT at `.vit` or `.encoder`, or a ViT.
         path: Weights in any known layout (see `layouts`).
-        strict_encoder: Refuse anything short of all encoder tensors, and any encoder tensor of the file without a place.
+        strict_encoder: Refuse anything short of all encoder tensors, and encoder tensors of the file without a place.
         report_path: Where the report is saved as JSON; written before a refusal, too.
         source_grid: Patch grid of the file's position table, where neither sidecar nor count tells it.
         inflate: Allow 2D weights in a 3D network.

@@ -63,7 +63,8 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"weights: {self.source} ({self.layout}): {self.encoder_loaded} of {self.encoder_total} encoder tensors loaded"
+            f"weights: {self.source} ({self.layout}): "
+            f"{self.encoder_loaded} of {self.encoder_total} encoder tensors loaded"
         ]
         if self.renamed:
             pairs = [f"{old} -> {new}" for old, new in self.renamed.items()]

@@ -1,4 +1,4 @@
-"""Change the shape of patch kernels and position tables: channels, 2D to 3D, another grid. Pure functions on tensors."""
+"""Change the shape of patch kernels and position tables: channels, 2D to 3D, another grid (pure functions)."""
 
 import math
 from collections.abc import Sequence

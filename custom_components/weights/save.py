@@ -85,17 +85,28 @@ def write_weights(files: dict[str | Path, dict[str, Tensor]], sidecar: dict[str,
         TypeError: If `sidecar` holds values that JSON cannot.
     """
     first = Path(next(iter(files)))
-    for path in map(Path, files):
-        if path.suffix not in (SAFETENSORS, ".pt"):
-            raise InputError(f"{path}: suffix is {path.suffix or '(none)'}, expected {SAFETENSORS} or .pt; rename it.")
-    content = {"package_version": __version__, "patch_layout": PATCH_LAYOUT, **sidecar}
+    for suffix in (Path(path).suffix for path in files):
+        if suffix not in (SAFETENSORS, ".pt"):
+            raise InputError(f"{first}: suffix is {suffix or '(none)'}, expected {SAFETENSORS} or .pt; rename it.")
+    content = {**sidecar, "patch_layout": PATCH_LAYOUT, "package_version": __version__}
     json.dumps(content)
-    # A run killed between two files must not leave an old checksum beside new weights: the sidecar goes first, comes last.
-    sidecar_path(first).unlink(missing_ok=True)
-    for path, tensors in files.items():
-        write_file(path, _serialise(Path(path), tensors))
-        content[checksum_key(path)] = sha256_of(path)
-    write_file(sidecar_path(first), json.dumps(content, indent=2) + "\n")
+    # A run killed between two files must not leave an old checksum beside new weights: the old sidecar goes first, the
+    # new one comes last. It is set aside, not removed, so that a full disk leaves old weights and old sidecar together.
+    sidecar_file = sidecar_path(first)
+    aside = sidecar_file.with_name(f".{sidecar_file.name}.previous")
+    if sidecar_file.is_file():
+        sidecar_file.replace(aside)
+    written = 0
+    try:
+        for path, tensors in files.items():
+            write_file(path, _serialise(Path(path), tensors))
+            written += 1
+            content[checksum_key(path)] = sha256_of(path)
+        write_file(sidecar_file, json.dumps(content, indent=2) + "\n")
+    finally:
+        if written == 0 and aside.is_file():
+            aside.replace(sidecar_file)
+        aside.unlink(missing_ok=True)
     return first
 
 

@@ -1,4 +1,4 @@
-"""Synthetic, seeded data sets that let every bundle run without a download; each is labelled synthetic wherever it shows."""
+"""Seeded data sets, drawn and not scanned, that let every bundle run without a download."""
 
 from .abdomen import ABDOMEN_CLASS_NAMES, make_abdomen
 

@@ -1,7 +1,7 @@
 """Synthetic torso CTs in Hounsfield units with five labelled organs.
 
-No threshold solves it: organs share their grey values with each other and with unlabelled muscle, bowel, stomach, heart,
-pancreas and vena cava; contrast phase, habitus, position, size, noise and storage orientation change from case to case.
+No threshold solves it: organs share their grey values with each other and with unlabelled muscle, bowel, stomach,
+heart, pancreas and vena cava; contrast phase, habitus, position, size, noise and storage orientation vary by case.
 """
 
 from pathlib import Path
@@ -74,7 +74,7 @@ def make_abdomen(
 def abdomen_case(
     seed: int, number: int, shape: tuple[int, int, int] = (96, 80, 72)
 ) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
-    """One case as (int16 image in HU, uint8 label), stored in an orientation of its own; equal arguments, equal bytes."""
+    """One case as int16 image in HU and uint8 label, stored in an orientation of its own; decided by the arguments."""
     rng = np.random.default_rng([seed, number])
     # Slices are thicker than pixels, as in most abdominal CT; about (3.6, 3.6, 4.0) mm at the default shape.
     spacing = np.array([345, 290, 290]) / shape * rng.uniform(0.95, 1.05, 3)[[0, 0, 2]]
@@ -110,7 +110,7 @@ def draw_torso(rng: np.random.Generator, shape: tuple[int, int, int], spacing: t
 def _draw_wall(canvas: Canvas, rng: np.random.Generator, half: np.ndarray, fat: float) -> np.ndarray:
     """Table, skin, fat, muscle, ribs and the fat of the cavity; returns the cavity as a solid."""
     x, y, z = canvas.points
-    canvas.paint(np.abs(y + half[1] + 11 - 0.0004 * x**2) - 3, -150.0)
+    canvas.paint(np.abs(y + half[1] + 11 - 0.0004 * x**2) - 3, -30.0)
     rounded = 2.4  # between an ellipse and a box
 
     def shell(depth: float) -> np.ndarray:
@@ -166,8 +166,8 @@ def _draw_bowel(
 def _draw_solid_organs(
     canvas: Canvas, rng: np.random.Generator, cavity: np.ndarray, size: np.ndarray, phase: dict[str, float]
 ) -> None:
-    """Stomach, pancreas, spleen, liver and gallbladder."""
-    _, y, z = canvas.points
+    """Pancreas, stomach, spleen, liver and gallbladder."""
+    x, y, z = canvas.points
     shape = canvas.label.shape
 
     def at(*centre: float) -> np.ndarray:
@@ -198,10 +198,9 @@ def _draw_solid_organs(
     right = canvas.ellipsoid(at(56, 4, 40), radii(66, 72, 68), tilt(0, -12, 0))
     left = canvas.ellipsoid(at(8, 36, 52), radii(62, 30, 28), tilt(0, -14, 8))
     # The visceral face: the liver ends in a plane that rises to the left and to the back.
-    below = (-6 * size[2] + rng.normal(0, 6) - z + 0.35 * (62 - canvas.points[0]) - 0.25 * y) / 60
+    below = (-6 * size[2] + rng.normal(0, 6) - z + 0.35 * (62 - x) - 0.5 * y) / 60
     ripple = 0.08 * smooth_noise(rng, shape, (8, 8, 8))
-    liver = np.maximum.reduce([np.minimum(right, left) + ripple, below, cavity + 0.02])
-    liver[canvas.intensity < -600] = np.maximum(liver, 0.01)[canvas.intensity < -600]  # not into lung or gas
+    liver = np.maximum.reduce([np.minimum(right, left) + ripple, below, cavity + 0.02, -stomach])
     vessels = np.abs(smooth_noise(rng, shape, (13, 13, 13))) < 0.045
     canvas.paint(liver, phase["liver"] + texture + np.where(vessels, phase["cava"] - phase["liver"], 0), _LIVER)
 

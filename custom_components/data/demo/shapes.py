@@ -5,13 +5,15 @@ x grows to the patient's right, y to the front, z to the head.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, zoom
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-Vector = Sequence[float]
+Vector = Sequence[float] | np.ndarray
 
 
 @dataclasses.dataclass
@@ -66,8 +68,18 @@ class Canvas:
 
 def smooth_noise(rng: np.random.Generator, shape: Sequence[int], knots: Sequence[int]) -> np.ndarray:
     """Low-frequency noise, about -1 to 1: random values on `knots` points an axis, joined by cubic splines."""
-    coarse = rng.uniform(-1, 1, knots)
-    return zoom(coarse, [n / k for n, k in zip(shape, knots, strict=True)], order=3).astype(np.float32)
+    noise = rng.uniform(-1, 1, knots).astype(np.float32)
+    for n, k in zip(shape, knots, strict=True):
+        # Contract the first axis and put the fine one last; after three rounds the order is x, y, z again.
+        noise = np.tensordot(noise, _spline_weights(n, k), axes=(0, 1))
+    return np.ascontiguousarray(noise)
+
+
+@functools.cache
+def _spline_weights(fine: int, coarse: int) -> np.ndarray:
+    """(fine, coarse) weights of a cubic spline through `coarse` points, read at `fine` places."""
+    spline = make_interp_spline(np.arange(coarse), np.eye(coarse))
+    return spline(np.linspace(0, coarse - 1, fine)).astype(np.float32)
 
 
 def scan(rng: np.random.Generator, intensity: np.ndarray, blur: float, noise: float) -> np.ndarray:

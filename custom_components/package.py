@@ -1,0 +1,180 @@
+"""Make one zip of a bundle that runs on its own: `custom_components` inside, JSON twins of the YAML, checksums."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from monai.bundle import ConfigParser
+
+from . import zoo_check
+from .errors import InputError
+from .files import write_atomically
+from .weights import sha256_of
+
+REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "docs/README.md", "LICENSE")
+WEIGHTS = (".pt", ".ts", ".onnx", ".safetensors")
+_SUMS = "SHA256SUMS"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content gives equal bytes
+
+
+def package(bundle: str | Path, out: str | Path = "dist", verify: bool | str = False) -> Path:
+    """Write `<out>/<name>_v<version>.zip`, which unpacks to `<name>/`, and `<zip>.sha256` beside it.
+
+    Inside are the configs (the YAML as it is, and a JSON twin of each for tools that read only JSON), docs, licence,
+    `models/` if there are weights (never a training state), this package, and `SHA256SUMS` of every file.
+
+    Args:
+        bundle: The bundle's folder; its name becomes that of the package.
+        out: Where to write; made if missing.
+        verify: Also run the Model Zoo's checks on the result (see `zoo_check.verify`).
+
+    Returns:
+        Path of the zip.
+
+    Raises:
+        InputError: The folder is no bundle, its version is not in its changelog, or nothing can be written; with
+            `verify`, a check failed.
+    """
+    root = Path(bundle).resolve()
+    checks = _switch("verify", verify)
+    version = _version(root)
+    contents = _contents(root)
+    target = Path(out) / f"{root.name}_v{version}.zip"
+    digest_file = target.with_name(f"{target.name}.sha256")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The old checksum goes before the new zip comes: a run killed between the two leaves none, not a wrong one.
+        digest_file.unlink(missing_ok=True)
+        _write_zip(target, root.name, contents)
+        digest = sha256_of(target)
+        write_atomically(digest_file, f"{digest}  {target.name}\n")
+    except OSError as error:
+        raise InputError(f"{target}: the package cannot be written ({error.strerror or error}).") from error
+    weights = "with" if "models/model.pt" in contents else "without"
+    print(f"{target}: {len(contents) + 1} files, {target.stat().st_size / 1e6:.1f} MB, {weights} trained weights")
+    print(f"sha256 {digest}")
+    if checks:
+        zoo_check.verify(target)
+    return target
+
+
+def _switch(key: str, value: bool | str) -> bool:
+    """The command line hands over `true` and `false` as text, and any text is true to Python."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise InputError(f"{key} is {value!r}, expected true or false.")
+    return value
+
+
+def _version(root: Path) -> str:
+    """The bundle's version, once the folder is known to be a bundle."""
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; give the folder of a bundle, such as bundles/btcv_unetr_mae.")
+    missing = [name for name in REQUIRED if not (root / name).is_file()]
+    if missing:
+        raise InputError(f"{root} is not a complete bundle: {', '.join(missing)} missing.")
+    path = root / REQUIRED[0]
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}).") from error
+    version = metadata.get("version") if isinstance(metadata, dict) else None
+    if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        raise InputError(f"{path}: version is {version!r}, expected three numbers as in '0.1.0'.")
+    if version not in metadata.get("changelog", {}):
+        raise InputError(f"{path}: version {version} has no entry in the changelog; add a line on what changed.")
+    return version
+
+
+def _contents(root: Path) -> dict[str, Path | bytes]:
+    """Name inside the bundle -> file on disk, or bytes that are made here."""
+    contents: dict[str, Path | bytes] = {}
+    for folder in ("configs", "docs"):
+        contents |= _files(root, folder)
+    contents["LICENSE"] = root / "LICENSE"
+    for path in root.glob("large_files.*"):
+        contents[path.name] = path
+    for name, path in _files(root, "models").items():
+        # A training state resumes one run on one machine; of JSON files only sidecars of weights belong here.
+        if path.suffix in (*WEIGHTS, ".json") and not path.name.startswith("training_state"):
+            contents[name] = path
+    for name, path in _files(root, "configs").items():
+        if path.suffix in (".yaml", ".yml"):
+            twin = str(Path(name).with_suffix(".json"))
+            made = _json_twin(path)
+            if twin in contents and _content(root / twin) != json.loads(made):
+                raise InputError(f"{root / twin} differs from {path.name}; remove it: the package makes it anew.")
+            contents[twin] = made
+    package_dir = Path(__file__).resolve().parent
+    for path in package_dir.rglob("*.py"):
+        contents[f"{package_dir.name}/{path.relative_to(package_dir).as_posix()}"] = path
+    return dict(sorted(contents.items()))
+
+
+def _files(root: Path, folder: str) -> dict[str, Path]:
+    """Every file below a folder of the bundle, hidden ones (editors, half-written) left out."""
+    found = {path.relative_to(root): path for path in (root / folder).rglob("*") if path.is_file()}
+    return {
+        name.as_posix(): path
+        for name, path in found.items()
+        if not any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+    }
+
+
+def _json_twin(path: Path) -> bytes:
+    try:
+        return (json.dumps(_content(path), indent=4) + "\n").encode()
+    except TypeError as error:
+        raise InputError(f"{path}: holds a value that JSON has no form for ({error}); write it as text.") from error
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """A config file as MONAI reads it; a key that is written twice is refused."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*[Dd]uplicate.*")
+            return ConfigParser.load_config_file(str(path))
+    except (yaml.YAMLError, ValueError, UserWarning) as error:
+        raise InputError(f"{path}: cannot be read as a config ({error}).") from error
+
+
+def _write_zip(target: Path, name: str, contents: dict[str, Path | bytes]) -> None:
+    """Write the archive under a temporary name, then move it to its own."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        sums = []
+        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            for path, source in contents.items():
+                sums.append(f"{_add(archive, f'{name}/{path}', source)}  {path}\n")
+            _add(archive, f"{name}/{_SUMS}", "".join(sums).encode())
+        os.chmod(temporary, 0o644)  # mkstemp makes private files; a package is meant to be read
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _add(archive: zipfile.ZipFile, name: str, source: Path | bytes) -> str:
+    """Add one file and return its SHA-256; big files are never in memory as a whole."""
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system: readable files
+    # Weights hardly shrink, and packing them takes minutes.
+    info.compress_type = zipfile.ZIP_STORED if Path(name).suffix in WEIGHTS else zipfile.ZIP_DEFLATED
+    if isinstance(source, bytes):
+        archive.writestr(info, source)
+        return hashlib.sha256(source).hexdigest()
+    info.file_size = source.stat().st_size  # decides whether the entry needs the 64-bit form
+    with source.open("rb") as reader, archive.open(info, "w") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+    return sha256_of(source)

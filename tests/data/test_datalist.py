@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custom_components.data.datalist import fingerprint, items, load, write
+from custom_components.errors import InputError
+
+NAMES = ["background", "liver", "spleen"]
+
+
+def save(folder: Path, **content: Any) -> Path:
+    path = folder / "datalist.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def pair(name: str, **more: Any) -> dict[str, Any]:
+    return {"image": f"img/{name}.nii.gz", "label": f"lab/{name}.nii.gz", **more}
+
+
+def test_items_are_ready_for_transforms(tmp_path: Path) -> None:
+    path = save(
+        tmp_path, class_names=NAMES, training=[pair("a", patient_id="p1", unlabelled=["spleen"]), pair("b")], test=[]
+    )
+    first, second = items(path, "training", class_names=NAMES)
+    assert first == {
+        "image": str(tmp_path / "img/a.nii.gz"),
+        "label": str(tmp_path / "lab/a.nii.gz"),
+        "case": "a",
+        "file": str(tmp_path / "img/a.nii.gz"),
+        "patient_id": "p1",
+        "unlabelled": ["spleen"],
+    }
+    assert second["patient_id"] == "b"
+    assert second["unlabelled"] == []
+
+
+def test_dataset_dir_replaces_the_folder_of_the_file(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    path = save(tmp_path, training=[pair("a")])
+    assert items(path, "training", data)[0]["image"] == str(data / "img/a.nii.gz")
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        items(path, "training", tmp_path / "nowhere")
+
+
+def test_sequences_share_a_case_name_and_stay_a_list(tmp_path: Path) -> None:
+    files = [f"p1/p1_{name}.nii.gz" for name in ("t1", "t1ce", "t2")]
+    item = items(save(tmp_path, test=[{"image": files}]), "test", need_label=False)[0]
+    assert item["image"] == [str(tmp_path / file) for file in files]
+    assert (item["case"], item["file"]) == ("p1", item["image"][0])
+    assert "label" not in item
+
+
+def test_equal_file_names_get_different_cases(tmp_path: Path) -> None:
+    path = save(tmp_path, training=[{"image": "a/ct.nii.gz"}, {"image": "b/ct.nii.gz"}], test=[{"image": "c/x.nii"}])
+    assert [item["case"] for item in items(path, "training", need_label=False)] == ["a_ct", "b_ct"]
+    assert items(path, "test", need_label=False)[0]["case"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("section", "advice"),
+    [("training", "at least one training item"), ("validation", "val_fraction"), ("test", "test_fraction")],
+)
+def test_an_empty_section_says_how_to_fill_it(tmp_path: Path, section: str, advice: str) -> None:
+    with pytest.raises(InputError, match=rf"datalist.json: the list '{section}' has no items.*{advice}"):
+        items(save(tmp_path, training=[], validation=[], test=[]), section)
+
+
+def test_no_training_items_when_asked(tmp_path: Path) -> None:
+    path = save(tmp_path, test=[pair("a")])
+    assert load(path)["training"] == []
+    with pytest.raises(InputError, match="'training' has no items"):
+        load(path, require=("training",))
+
+
+def test_missing_label_unknown_section_and_class_names(tmp_path: Path) -> None:
+    path = save(tmp_path, class_names=NAMES, training=[{"image": "a.nii.gz"}])
+    with pytest.raises(InputError, match=r"a\.nii\.gz has no label"):
+        items(path, "training")
+    with pytest.raises(InputError, match="'train' is not one of training, validation, test"):
+        items(path, "train")
+    with pytest.raises(InputError, match=r"class_names of the run .*'kidney'.* differ"):
+        items(path, "training", class_names=["background", "kidney"], need_label=False)
+
+
+@pytest.mark.parametrize(("text", "reason"), [(None, "cannot be read"), ("{oops", "not valid JSON"), ("[]", "list")])
+def test_unreadable_files(tmp_path: Path, text: str | None, reason: str) -> None:
+    path = tmp_path / "datalist.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=rf"datalist\.json: .*{reason}"):
+        load(path)
+
+
+def test_write_is_stable_validated_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "datalist.json"
+    write(path, {"training": [pair("a")], "class_names": NAMES})
+    first = path.read_bytes()
+    write(path, {"class_names": NAMES, "training": [dict(reversed(pair("a").items()))]})
+    assert path.read_bytes() == first
+    with pytest.raises(InputError, match="not written, unknown key 'trainig'"):
+        write(path, {"trainig": []})
+    assert path.read_bytes() == first
+    assert [file.name for file in path.parent.iterdir()] == ["datalist.json"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(["a", "b", "c", "d"]))
+def test_fingerprint_ignores_order_and_place(tmp_path_factory: pytest.TempPathFactory, order: list[str]) -> None:
+    prints = []
+    for names in (order, ["a", "b", "c", "d"]):
+        folder = tmp_path_factory.mktemp("data")
+        for name in names:
+            (folder / name).write_bytes(name.encode() * 70000)
+        prints.append(fingerprint([{"image": str(folder / name), "unlabelled": []} for name in names]))
+    assert prints[0] == prints[1]
+
+
+def test_fingerprint_sees_content_label_and_absence(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    item = {"image": str(file), "label": 1, "unlabelled": []}
+    seen = set()
+    for content in (b"x" * 200_000, b"x" * 199_999 + b"y", b"y" + b"x" * 199_999, b""):
+        file.write_bytes(content)
+        seen.add(fingerprint([item]))
+    seen.add(fingerprint([{**item, "label": 0}]))
+    seen.add(fingerprint([{**item, "unlabelled": ["liver"]}]))
+    assert len(seen) == 6
+    file.unlink()
+    with pytest.raises(InputError, match=r"a: the datalist names it, but it cannot be read"):
+        fingerprint([item])

@@ -1,0 +1,101 @@
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custom_components.data.schema import SECTIONS, case_names, consistency_problems, file_stem, schema_problems
+
+NAMES = ["background", "liver", "spleen"]
+
+
+def whole(**lists: Any) -> dict[str, Any]:
+    return {**{section: [] for section in SECTIONS}, **lists}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({}, "found none of the lists"),
+        ({"trainings": []}, "unknown key 'trainings' .*did you mean 'training'"),
+        ({"training": {}}, "training must be a list"),
+        ({"training": ["a.nii"]}, r"training\[0\]: expected an item"),
+        ({"training": [{"label": "a"}]}, r"training\[0\]: has no 'image'"),
+        ({"training": [{"image": 3}]}, "'image' must be a path or a list of paths; found 3"),
+        ({"training": [{"image": []}]}, "'image' must be a path"),
+        ({"training": [{"image": "a", "label": 1.5}]}, "'label' must be a path, a class index"),
+        ({"training": [{"image": "a", "label": [0, 2]}]}, "'label' must be"),
+        ({"training": [{"image": "a", "patient": "p"}]}, "unknown key 'patient' .*did you mean 'patient_id'"),
+        ({"training": [{"image": "a", "patient_id": ["p"]}]}, "'patient_id' must be a text"),
+        ({"training": [{"image": "a", "unlabelled": "spleen"}]}, "'unlabelled' must be a list of class names"),
+        ({"training": [], "class_names": ["background"]}, "at least two different names"),
+        ({"training": [], "class_names": ["a", "a"]}, "at least two different names"),
+        ({"training": [], "parity": "yes"}, "parity has the wrong type str"),
+        ([], "expected a JSON object"),
+    ],
+)
+def test_wrong_keys_and_types(content: Any, sentence: str) -> None:
+    assert any(re.search(sentence, problem) for problem in schema_problems(content))
+
+
+def test_valid_kinds_of_labels_pass() -> None:
+    training = [{"image": "a", "label": label} for label in ("b", 0, 7, [0, 1, 1])] + [{"image": ["a", "b"]}]
+    assert list(schema_problems({"training": training, "modality": {"0": "CT"}})) == []
+
+
+def test_a_patient_in_two_lists_is_named_with_both() -> None:
+    content = whole(
+        training=[{"image": "a", "patient_id": "p7"}],
+        test=[{"image": "b", "patient_id": "p7"}, {"image": "c", "patient_id": "p7"}],
+    )
+    assert consistency_problems(content) == [
+        "patient p7 is in two lists, training and test; keep every patient in one list"
+    ]
+
+
+@pytest.mark.parametrize("section", ["training", "test"])
+def test_an_image_listed_twice(section: str) -> None:
+    content = whole(training=[{"image": "img/a.nii", "patient_id": "p"}])
+    content[section] = [*content[section], {"image": "img/../img/a.nii", "patient_id": "p"}]
+    assert any("img/a.nii is listed twice (also in training)" in problem for problem in consistency_problems(content))
+
+
+@pytest.mark.parametrize("key", ["image", "label"])
+@pytest.mark.parametrize("path", ["../secret.nii.gz", "img/../../secret.nii.gz"])
+def test_a_path_that_climbs_out(key: str, path: str) -> None:
+    problems = consistency_problems(whole(training=[{"image": "a.nii.gz", key: path}]))
+    assert problems == [
+        f"training[0]: the relative path {path} climbs out of the data folder; use a path inside it or an absolute path"
+    ]
+
+
+def test_harmless_paths_pass() -> None:
+    content = whole(training=[{"image": path} for path in ("..a.nii", "/abs/../b.nii", "x/../c.nii", "./d.nii")])
+    assert consistency_problems(content) == []
+
+
+@pytest.mark.parametrize("name", ["splen", "background"])
+def test_unlabelled_must_be_a_foreground_class(name: str) -> None:
+    content = whole(training=[{"image": "a", "unlabelled": [name]}])
+    assert consistency_problems(content) == []
+    assert f"unlabelled class '{name}'" in consistency_problems(content, NAMES)[0]
+
+
+def test_parity_lets_validation_be_the_test_list_but_never_training() -> None:
+    same = [{"image": "a", "patient_id": "p"}]
+    assert consistency_problems(whole(validation=same, test=same))
+    assert consistency_problems(whole(validation=same, test=same, parity=True)) == []
+    assert consistency_problems(whole(training=same, test=same, parity=True))
+    names = case_names(whole(validation=same, test=same, parity=True))
+    assert names["validation"] == names["test"] == ["a"]
+
+
+@given(st.lists(st.from_regex(r"[ab]{0,2}/[ab]{1,2}(_[12])?\.nii\.gz", fullmatch=True), unique=True, max_size=12))
+def test_case_names_are_unique(files: list[str]) -> None:
+    names = case_names(whole(training=[{"image": file} for file in files]))["training"]
+    assert len(set(names)) == len(files)
+
+
+def test_file_stem() -> None:
+    assert [file_stem(name) for name in ("x/a.nii.gz", "a.nii", "a.b.png", "a")] == ["a", "a", "a.b", "a"]

@@ -1,0 +1,73 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from monai.bundle import create_workflow
+
+from custom_components.config_check import refuse_unknown_keys, settings
+from custom_components.errors import InputError
+
+
+def write(path: Path, content: dict) -> str:
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> str:
+    write(tmp_path / "other.yaml", {"stage": "other", "mask_ratio": 0.5})
+    return write(
+        tmp_path / "train.yaml",
+        {
+            "stage": "train",
+            "bundle_root": ".",
+            "seed": 7,
+            "max_epochs": 5,
+            "initialize": [{"_target_": "custom_components.config_check.begin", "seed": "@seed"}],
+            "run": ["$print('epochs', @max_epochs)"],
+        },
+    )
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_mistyped_override_is_refused_in_one_sentence(stage: str) -> None:
+    """MONAI adds an unknown key silently: `--max_epoch 3` would train for the default number of epochs."""
+    result = run("--config_file", stage, "--max_epoch", "3")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "Unknown setting 'max_epoch' (did you mean 'max_epochs'?)" in result.stderr
+    assert "epochs 5" not in result.stdout
+
+
+def test_known_overrides_and_seed(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    workflow = create_workflow(config_file=stage, max_epochs=3)
+    assert torch.initial_seed() == 7
+    workflow.run()
+    assert "epochs 3" in capsys.readouterr().out
+    assert settings() == {"stage": "train", "bundle_root": ".", "seed": 7, "max_epochs": 3}
+
+
+def test_overlay_may_serve_several_stages_but_not_invent_keys(stage: str, tmp_path: Path) -> None:
+    overlay = write(tmp_path / "demo.yaml", {"max_epochs": 1, "mask_ratio": 0.9})
+    create_workflow(config_file=[stage, overlay])
+    typo = write(tmp_path / "typo.yaml", {"mask_ration": 0.9})
+    with pytest.raises(Exception, match="begin") as caught:
+        create_workflow(config_file=[stage, typo])
+    assert "mask_ration" in str(caught.value.__cause__)
+
+
+def test_a_setting_of_another_stage_on_the_command_line_is_refused(stage: str) -> None:
+    with pytest.raises(InputError, match="mask_ratio"):
+        refuse_unknown_keys(["stage", "mask_ratio"], [stage])
+
+
+def test_keys_that_monai_brings_along_are_fine(stage: str) -> None:
+    refuse_unknown_keys(["stage", "_meta_", "tracking_uri", "experiment_name"], [stage])
