@@ -154,7 +154,7 @@ class Checkpoint:
         inside = engine.state.iteration - done * engine.state.epoch_length
         total = engine.state.max_epochs
         if done >= total:
-            say(f"{self.path} has {done} of {total} epochs: nothing left to train (raise max_epochs to train longer).")
+            say(f"{self.path} has {done} of {total} epochs: nothing left to train.")
             return
         if inside:
             self._sampler_for_mid_epoch().resume_at(done + 1, inside * self.batch_volumes)

@@ -79,8 +79,8 @@ def _write_failure(path: Path, content: Mapping[str, Any], cause: OSError) -> st
         )
     needed, free = _bytes_of(content) / 2**20, shutil.disk_usage(path.parent).free / 2**20
     return (
-        f"No space to write the checkpoint {path} ({cause.strerror}): it needs about {needed:,.1f} MiB and {free:,.1f} MiB "
-        f"are free; {kept}. Free some space, then run again with --resume true."
+        f"No space to write the checkpoint {path} ({cause.strerror}): it needs about {needed:,.1f} MiB and "
+        f"{free:,.1f} MiB are free; {kept}. Free some space, then run again with --resume true."
     )
 
 

@@ -32,7 +32,7 @@ class Progress:
     """Shows how far a trainer or an evaluator is, on stderr; attach to either.
 
     For a trainer the bar runs over all iterations of the run, beginning at the resumed one, and shows epoch, learning
-    rate and `metrics` of the last epoch. For an evaluator it runs over its batches and disappears. It never waits for
+    rate and `metrics` of the last epoch. For an evaluator it runs over its batches. It never waits for
     the device: the loss is the epoch mean that `LossGuard` has already fetched. Where stderr is no terminal, a plain
     line every 30 s.
 
@@ -81,7 +81,8 @@ class Progress:
             total=None if length is None else length * (state.max_epochs if trains else 1),
             initial=state.iteration if trains else 0,
             unit="it" if trains else "batch",
-            leave=trains,
+            leave=trains or not terminal,
+            delay=0.0 if trains or terminal else 30.0,  # thousands of short validations fill no log
             file=stream if terminal else _Lines(stream),
             mininterval=0.5 if terminal else 30.0,
             maxinterval=10.0 if terminal else 60.0,

@@ -1,4 +1,4 @@
-"""A whole training in miniature: shuffled and augmented data, dropout, AdamW, warm-up cosine, validation, best model."""
+"""A whole training in miniature: shuffled, augmented data, dropout, AdamW, warm-up cosine, validation, best model."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,0 +1,112 @@
+"""Each benchmark runs from end to end at toy sizes and writes what it promises; times are never asserted."""
+
+import json
+import platform
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A script finds its neighbours as it does when started by hand; nothing of it stays behind."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Run a script with --quick and the given options, and return the JSON it wrote."""
+
+    def run(name: str, *options: str) -> dict[str, Any]:
+        out = ["--out", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", [name, "--quick", "--repeats", "2", *out, *options])
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        assert [path.name for path in tmp_path.iterdir()] == [f"{name}_cpu_quick.json"]
+        text = (tmp_path / f"{name}_cpu_quick.json").read_text()
+        assert platform.node() not in text
+        content = json.loads(text)
+        assert set(content) == {"benchmark", "machine", "options", "notes", "rows"}
+        assert content["benchmark"] == name
+        assert content["machine"]["torch"] == torch.__version__
+        return content
+
+    return run
+
+
+def test_pretrain_step(result: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = result("pretrain_step", "--settings", "3d_0.125")["rows"]
+    assert row["setting"] == "3d_0.125"
+    assert set(row["step_seconds"]) == set(row["peak_memory_bytes"]) == {"ours", "monai"}
+    assert set(row["time_ratio"]["ours"]) == {"median", "low", "high"}
+    assert all(size > 0 for size in row["peak_memory_bytes"].values())
+    assert row["step_flops"] > 0
+    assert row["product_share"] > 0
+    assert row["loss_difference"] < 1e-5, "both programs must compute the same loss"
+    assert "share of matmul" in capsys.readouterr().out
+
+
+def test_pretrain_step_with_fewer_predicted_patches_in_bfloat16(
+    result: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import common
+
+    monkeypatch.setattr(common, "memory_alone", lambda *options: 1)  # processes of their own are slow to start
+    (row,) = result("pretrain_step", "--settings", "2d_0.75", "--predict_ratio", "0.5", "--dtype", "bf16")["rows"]
+    assert set(row["step_seconds"]) == {"ours", "monai", "ours_predict"}
+    assert set(row["time_ratio"]) == {"ours", "ours_predict"}
+
+
+def test_inference(result: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = result("inference")["rows"]
+    assert set(row["seconds"]) == set(row["peak_memory_bytes"]) == {"ours", "monai"}
+    assert row["largest_difference"] < 1e-4 * row["largest_logit"]
+    assert row["same_class_share"] > 0.999
+    assert "largest difference" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [[], ["--step_crops_per_second", "7.5"]])
+def test_loader(options: list[str], result: Callable[..., dict[str, Any]]) -> None:
+    (row,) = result("loader", *options)["rows"]
+    assert set(row["crops_per_pass"].values()) == {8}  # two volumes, four crops each: nobody skips work
+    assert len(row["crops_per_second"]) == len(row["fill_seconds"]) == 4
+    assert set(row["time_ratio"]) == {"ours, RAM", "ours, folder"}
+    assert row["step_crops_per_second"] > 0
+    assert not options or row["step_crops_per_second"] == 7.5
+
+
+def test_calls_are_timed_in_turns() -> None:
+    import common
+
+    order: list[str] = []
+    calls = {name: lambda name=name: order.append(name) for name in "ab"}
+    times = common.interleave(calls, 3, torch.device("cpu"))
+    assert "".join(order) == "ab" + "abbaab"
+    assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+
+
+def test_ratio_is_of_neighbouring_calls() -> None:
+    import common
+
+    # The machine is three times as slow in the last round; each round still says "twice as long".
+    assert common.ratio([2.0, 4.0, 12.0], [1.0, 2.0, 6.0]) == {"median": 2.0, "low": 2.0, "high": 2.0}
+
+
+def test_a_failing_program_says_why(tmp_path: Path) -> None:
+    import common
+
+    script = tmp_path / "broken.py"
+    script.write_text("raise SystemExit('out of memory')")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        common.memory_alone(str(script), "ours")

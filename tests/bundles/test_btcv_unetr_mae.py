@@ -1,0 +1,117 @@
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+def history(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def trained(run_stage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pre-training and fine-tuning from it, two epochs each."""
+    out = tmp_path_factory.mktemp("run")
+    run_stage("pretrain", out, max_epochs=2)
+    run_stage("train", out, max_epochs=2)
+    return out
+
+
+def test_pretraining_writes_encoder_history_pictures_and_manifest(trained: Path) -> None:
+    sidecar = json.loads((trained / "pretrained_encoder.json").read_text())
+    assert sidecar["normalisation"]["window_hu"] == [-175, 250]
+    assert len(history(trained / "pretrain" / "history.csv")) == 2
+    assert history(trained / "pretrain" / "history.csv")[1]["val_loss"]
+    assert len(list((trained / "pretrain" / "pictures").glob("*.png"))) >= 1
+    manifest = json.loads((trained / "pretrain" / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["config"]["mask_ratio"] == 0.5
+    assert list((trained / "pretrain" / "tensorboard").iterdir())
+
+
+def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
+    report = json.loads((trained / "train" / "weights_report.json").read_text())
+    assert report["encoder_loaded"] == report["encoder_total"] == 3 * 12 + 6
+    assert (trained / "model.pt").exists()
+    assert (trained / "model.safetensors").exists()
+    assert list((trained / "train" / "pictures").glob("*.png"))
+
+
+def test_evaluation_scores_every_organ_on_the_native_grid(trained: Path, run_stage: Run) -> None:
+    result = run_stage("evaluate", trained)
+    assert "HD95 mm" in result.stdout
+    scores = json.loads((trained / "evaluate" / "scores.json").read_text())
+    assert scores["header"]["seed"] == 0
+    with (trained / "evaluate" / "cases.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["organ"] for row in rows} == {"liver", "spleen", "right kidney", "left kidney", "aorta"}
+
+
+def test_parity_scores_on_the_resampled_grid(trained: Path, run_stage: Run) -> None:
+    result = run_stage("evaluate", trained, parity=True, output_dir=trained / "parity")
+    assert "voxel" in result.stdout
+
+
+def test_inference_keeps_grids_and_reports_what_failed(trained: Path, abdomens: Path, run_stage: Run) -> None:
+    inputs = trained / "inputs"
+    inputs.mkdir()
+    images = sorted((abdomens / "images").iterdir())[:2]
+    for image in images:
+        (inputs / image.name).write_bytes(image.read_bytes())
+    (inputs / "broken.nii.gz").write_bytes(images[0].read_bytes()[:5000])
+    out = trained / "labels"
+    result = run_stage("inference", trained, expect=1, dataset_dir=inputs, output_dir=out, save_probabilities=True)
+    assert "1 of 3 images could not be used" in result.stderr
+    assert "Traceback" not in result.stderr
+    for image in images:
+        stem = image.name.removesuffix(".nii.gz")
+        original, label = nib.load(image), nib.load(out / f"{stem}_seg.nii.gz")
+        assert label.shape == original.shape
+        assert np.array_equal(label.affine, original.affine)
+        assert nib.load(out / f"{stem}_prob.nii.gz").shape == (*original.shape, 6)
+    assert json.loads((out / "failures.json").read_text())[0]["file"].endswith("broken.nii.gz")
+
+
+def test_from_scratch_is_a_fair_arm(run_stage: Run, tmp_path: Path) -> None:
+    run_stage("train", tmp_path, max_epochs=1, init="scratch")
+    settings = json.loads((tmp_path / "train" / "manifest.json").read_text())["config"]
+    assert settings["init"] == "scratch"
+    rates = torch.load(tmp_path / "train" / "training_state.pt", weights_only=True)["optimizer"]["param_groups"]
+    assert len(rates) == 2  # decayed weights and the others: no layer decay for random weights
+
+
+def test_missing_encoder_stops_before_training(run_stage: Run, tmp_path: Path) -> None:
+    """SelfMedMAE trains from scratch without a word when the given file does not exist (fact B19)."""
+    result = run_stage("train", tmp_path, expect=1, max_epochs=1)
+    assert "pretrained_encoder.safetensors" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_resume_with_another_network_is_refused(trained: Path, run_stage: Run) -> None:
+    result = run_stage("train", trained, expect=1, max_epochs=2, feature_size=8, resume=True)
+    assert "training_state.pt does not belong to this run" in result.stderr
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_two_processes_learn_what_one_does(run_stage: Run, stage: str, tmp_path: Path) -> None:
+    """Batch, masks and rates are those of one process; only the order of the sums differs."""
+    settings = {"max_epochs": 2, "crops_per_volume": 1, "batch_size": 2}
+    if stage == "train":
+        settings["init"] = "scratch"
+    losses = []
+    for processes in (0, 2):
+        out = tmp_path / str(processes)
+        out.mkdir()
+        run_stage(stage, out, processes=processes, **settings)
+        losses.append([float(row["train_loss"]) for row in history(out / stage / "history.csv")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

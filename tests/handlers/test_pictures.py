@@ -1,0 +1,158 @@
+"""Pictures are written at their epochs, and the training does not notice."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from PIL import Image
+from tiny_training import Tiny
+from torch import nn
+
+from custom_components.handlers import OverlayPictures, ReconstructionPictures
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+
+
+class Writer:
+    def __init__(self):
+        self.images = []
+
+    def add_image(self, tag, image, step, dataformats):
+        self.images.append((tag, image.shape[-1], step, dataformats))
+
+
+class FakeAutoencoder(nn.Module):
+    """Hides a random half of the voxels and fills them with zeros."""
+
+    def __init__(self, dims=3):
+        super().__init__()
+        self.encoder = nn.Identity()
+        self.encoder.spatial_dims = dims
+        self.masks, self.modes = [], []
+
+    def reconstruct(self, image):
+        mask = (torch.rand_like(image[:, :1]) > 0.5).float()
+        self.masks.append(mask)
+        self.modes.append(self.training)
+        return image * (1 - mask), mask
+
+
+def cases(dims=3, count=3):
+    return [{"image": torch.rand(1, *[8] * dims), "case": f"case/{i}"} for i in range(count)]
+
+
+def test_pictures_at_the_interval_and_at_the_end(tmp_path):
+    network, writer = FakeAutoencoder(), Writer()
+    pictures = ReconstructionPictures(network, cases(), tmp_path / "pictures", interval=2, writer=writer)
+    Tiny(tmp_path, epochs=3, handlers=lambda tiny: [pictures]).run()
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == [f"epoch_0000{epoch}_{i}_case_{i}.png" for epoch in (2, 3) for i in (0, 1)]
+    assert np.asarray(Image.open(tmp_path / "pictures" / names[0])).shape[0] > 100
+    assert [entry[1:] for entry in writer.images] == [(3, 2, "HWC")] * 2 + [(3, 3, "HWC")] * 2
+    assert network.modes == [False] * 4
+    assert network.training
+    assert torch.equal(network.masks[0], network.masks[2])
+
+
+def test_the_training_does_not_notice_the_pictures(tmp_path):
+    plain = Tiny(tmp_path / "plain").run().result()
+    loader = torch.utils.data.DataLoader(cases(), batch_size=2, shuffle=True)
+    pictures = ReconstructionPictures(FakeAutoencoder(), loader, tmp_path / "pictures", interval=3, count=1)
+    assert Tiny(tmp_path / "drawn", handlers=lambda tiny: [pictures]).run().result() == plain
+
+
+def test_the_random_state_is_put_back(tmp_path):
+    trainer = Tiny(tmp_path).trainer
+    loader = torch.utils.data.DataLoader(cases(), batch_size=2, shuffle=True)
+    state = torch.get_rng_state()
+    ReconstructionPictures(FakeAutoencoder(), loader, tmp_path / "pictures")._draw(trainer)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_items_crops_and_batches_are_accepted(tmp_path, dims):
+    trainer = Tiny(tmp_path).trainer
+    items = cases(dims)
+    batch = {"image": torch.stack([item["image"] for item in items]), "case": [item["case"] for item in items]}
+    for number, images in enumerate([items, [[item, item] for item in items], [batch]]):
+        folder = tmp_path / str(number)
+        ReconstructionPictures(FakeAutoencoder(dims), images, folder)._draw(trainer)
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "epoch_00000_0_case_0.png",
+            "epoch_00000_1_case_1.png",
+        ]
+
+
+def test_the_real_autoencoder_can_be_drawn(tmp_path):
+    network = MaskedAutoencoder(
+        in_channels=1,
+        img_size=(16, 16, 16),
+        patch_size=(8, 8, 8),
+        hidden_size=24,
+        mlp_dim=24,
+        num_layers=1,
+        num_heads=2,
+        decoder_size=24,
+        decoder_layers=1,
+        decoder_heads=2,
+        mask_ratio=0.5,
+    )
+    image = MetaTensor(torch.rand(1, 16, 16, 16), affine=torch.diag(torch.tensor([1.0, 1.0, 3.0, 1.0])))
+    pictures = ReconstructionPictures(network, [{"image": image}], tmp_path / "pictures")
+    pictures._draw(Tiny(tmp_path).trainer)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["epoch_00000_0_image.png"]
+
+
+class TwoClasses(nn.Module):
+    def forward(self, image):
+        return torch.cat([0.5 - image, image - 0.5], dim=1)
+
+
+def validation_items():
+    affine = torch.diag(torch.tensor([1.0, 1.0, 2.5, 1.0]))
+    images = [torch.rand(1, 8, 9, 10) for _ in range(3)]
+    return [
+        {"image": MetaTensor(image, affine=affine), "label": (image > 0.4).long(), "case": f"c{i}"}
+        for i, image in enumerate(images)
+    ]
+
+
+def overlay_evaluator(handler, decollate=True):
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=torch.utils.data.DataLoader(validation_items(), batch_size=1),
+        network=TwoClasses(),
+        val_handlers=[handler],
+        decollate=decollate,
+    )
+
+
+def test_overlays_of_the_first_cases_at_the_interval(tmp_path):
+    writer = Writer()
+    engine = overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=2, interval=2, writer=writer))
+    for epoch in (1, 2, 3, 4):
+        engine.run(epoch)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"epoch_0000{epoch}_c{i}.png" for epoch in (2, 4) for i in (0, 1)]
+    assert [entry[0] for entry in writer.images][:2] == ["overlay/c0", "overlay/c1"]
+
+
+def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
+    from custom_components.handlers import pictures
+
+    drawn = []
+    monkeypatch.setattr(pictures, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1)).run()
+    (image, label, path, names), options = drawn[0]
+    assert (image.shape, label.shape, options["prediction"].shape) == ((8, 9, 10),) * 3
+    assert np.array_equal(label, image > 0.4)
+    assert np.array_equal(options["prediction"], image > 0.5)
+    assert options["spacing"] == [1.0, 1.0, 2.5]
+    assert (path.name, names) == ("epoch_00001_c0.png", ["background", "organ"])
+
+
+def test_overlays_can_be_switched_off_and_need_lists(tmp_path):
+    overlay_evaluator(OverlayPictures(tmp_path, ["a", "b"], interval=0)).run()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TypeError, match="decollate"):
+        overlay_evaluator(OverlayPictures(tmp_path, ["a", "b"]), decollate=False).run()
