@@ -34,7 +34,12 @@ def _quiet(command: Any) -> Any:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        command(*args, **kwargs)
+        # Fire reads `--parity false` as text, which is true.
+        words = {"true": True, "false": False}
+        command(
+            *args,
+            **{key: words.get(value, value) if isinstance(value, str) else value for key, value in kwargs.items()},
+        )
 
     return run
 

@@ -35,12 +35,33 @@ def begin(seed: int = 0) -> None:
     install_excepthook()
     workflow, files = _running_workflow()
     if workflow is not None:
+        read_switches(workflow.parser, files)
         config = workflow.parser.get()
         _settings.clear()
         _settings.update({key: value for key, value in config.items() if not _is_plumbing(key, value)})
         if files:
             refuse_unknown_keys(config, files)
     torch.manual_seed(seed)
+
+
+def read_switches(parser: ConfigParser, files: Sequence[str]) -> None:
+    """Turn `--resume true` and `--resume false` into what they say: the command line hands over text, which is true.
+
+    Args:
+        parser: the merged config; switches that hold such a text are replaced.
+        files: the config files; a switch is what the first of them sets to true or false.
+    """
+    words = {"true": True, "false": False}
+    switches = {key for key, value in _load_first(files).items() if isinstance(value, bool)}
+    found = {key: words.get(str(parser.get(key)).lower()) for key in switches if isinstance(parser.get(key), str)}
+    changes = {key: value for key, value in found.items() if value is not None}
+    if changes:
+        parser.update(changes)
+        parser.parse(reset=True)
+
+
+def _load_first(files: Sequence[str]) -> dict[str, Any]:
+    return ConfigParser.load_config_file(files[0]) if files else {}
 
 
 def refuse_unknown_keys(keys: Iterable[str], files: Sequence[str]) -> None:
@@ -54,7 +75,7 @@ def refuse_unknown_keys(keys: Iterable[str], files: Sequence[str]) -> None:
     Raises:
         InputError: some key is neither.
     """
-    known = set(ConfigParser.load_config_file(files[0])) | _MONAI_KEYS
+    known = set(_load_first(files)) | _MONAI_KEYS
     shared = {key for file in files[1:] for key in ConfigParser.load_config_file(file)} & _keys_of_all_stages(files[0])
     unknown = sorted(set(keys) - known - shared)
     if unknown:

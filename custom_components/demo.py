@@ -17,7 +17,7 @@ from .files import write_atomically
 from .metrics import compare
 
 SYNTHETIC = {"btcv_unetr_mae": make_abdomen}
-BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def demo(
@@ -40,12 +40,14 @@ def demo(
         InputError: an unknown bundle or setting, or a step failed.
     """
     start = time.monotonic()
-    configs = BUNDLES / bundle / "configs"
+    # In a packaged bundle this package lies inside the bundle itself.
+    root = ROOT if (ROOT / "configs").is_dir() else ROOT / "bundles" / bundle
+    configs = root / "configs"
     if bundle not in SYNTHETIC or not configs.is_dir():
         raise InputError(f"There is no demo for bundle '{bundle}'; choose one of {', '.join(SYNTHETIC)}.")
     folder = Path(out).resolve()
     data_dir, data_list = _data(bundle, folder, dataset_dir, datalist, settings)
-    runner = _Runner(bundle, configs, folder, {"dataset_dir": str(data_dir), "datalist": str(data_list)}, settings)
+    runner = _Runner(root, folder, {"dataset_dir": str(data_dir), "datalist": str(data_list)}, settings)
 
     models = folder / "models"
     runner.check(data_dir, data_list)
@@ -101,16 +103,14 @@ def _data(
 class _Runner:
     """Runs the steps as commands of their own, shows each command, keeps each log."""
 
-    def __init__(
-        self, bundle: str, configs: Path, folder: Path, data: dict[str, str], settings: dict[str, Any]
-    ) -> None:
-        self.configs, self.folder, self.data, self.settings = configs, folder, data, settings
-        self.root = BUNDLES / bundle
-        stages = [path for path in configs.glob("*.yaml") if "stage" in _load(path)]
+    def __init__(self, root: Path, folder: Path, data: dict[str, str], settings: dict[str, Any]) -> None:
+        self.root, self.configs = root, root / "configs"
+        self.folder, self.data, self.settings = folder, data, settings
+        stages = [path for path in self.configs.glob("*.yaml") if "stage" in _load(path)]
         known = {key for path in stages for key in _load(path)}
         unknown = sorted(set(settings) - known)
         if unknown:
-            raise InputError(f"No stage of {bundle} has a setting '{unknown[0]}'; see the top of {configs}/train.yaml.")
+            raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {self.configs}/train.yaml.")
         self.steps: list[dict[str, Any]] = []
 
     def check(self, data_dir: Path, data_list: Path) -> None:

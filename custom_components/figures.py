@@ -68,7 +68,7 @@ def reconstruction_figure(
 
 def overlay_figure(
     image: np.ndarray,
-    label: np.ndarray,
+    label: np.ndarray | None,
     path: str | Path,
     class_names: Sequence[str],
     prediction: np.ndarray | None = None,
@@ -82,7 +82,7 @@ def overlay_figure(
 
     Args:
         image: (X, Y[, Z]) one channel.
-        label: (X, Y[, Z]) class indices; values outside `class_names` are not drawn.
+        label: (X, Y[, Z]) class indices, or None; values outside `class_names` are not drawn.
         path: PNG file, written atomically.
         class_names: Names by class index; index 0 is the background.
         prediction: (X, Y[, Z]) class indices, or None.
@@ -96,7 +96,8 @@ def overlay_figure(
         ValueError: The arrays differ in shape or are neither 2D nor 3D.
     """
     image = np.asarray(image)
-    maps = {"label": np.asarray(label)} | ({} if prediction is None else {"prediction": np.asarray(prediction)})
+    rows = {"label": label, "prediction": prediction}
+    maps = {name: np.asarray(classes) for name, classes in rows.items() if classes is not None}
     shape = _same_shape(image=image, **maps)
     drawn = [(classes > 0) & (classes < len(class_names)) for classes in maps.values()]
     foreground = next((mask for mask in drawn if mask.any()), np.ones(shape, dtype=bool))

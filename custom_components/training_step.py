@@ -81,7 +81,7 @@ class TrainingStep:
         self._scaler: torch.amp.GradScaler | None = None
         self._scaler_state: dict[str, Any] = {}
 
-    def __call__(self, engine: Any, batch: Any) -> dict[str, Tensor]:
+    def __call__(self, engine: Any, batch: Any) -> list[dict[str, Tensor]]:
         """Run one iteration.
 
         Args:
@@ -90,7 +90,8 @@ class TrainingStep:
             batch: what the data loader gave.
 
         Returns:
-            {"loss": mean loss of the batch, a detached scalar on the device}, also in `engine.state.output`.
+            [{"loss": mean loss of the batch, a detached scalar on the device}], also in `engine.state.output`: the form
+            from which the default transforms of MONAI's logging handlers, MLflow's among them, take the loss.
         """
         torch.manual_seed(mix_seed(self.seed, engine.state.iteration))
         inputs, targets = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
@@ -98,7 +99,7 @@ class TrainingStep:
         scaler = self._get_scaler(engine.state.device) if self.amp == "fp16" else None
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
-        engine.state.output = {}
+        engine.state.output = []
         self._accumulate(engine, inputs, targets, scaler)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self._update(engine.optimizer, scaler)
@@ -135,7 +136,7 @@ class TrainingStep:
                 loss = loss * (min(step, size - start) / size)
                 total = loss.detach() if total is None else total + loss.detach()
                 if last:
-                    engine.state.output = {"loss": total}
+                    engine.state.output = [{"loss": total}]
                     engine.fire_event(IterationEvents.LOSS_COMPLETED)
                 (loss if scaler is None else scaler.scale(loss)).backward()
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
 
 from custom_components import zoo_check
 from custom_components.data.demo import make_abdomen
@@ -220,6 +220,19 @@ def test_every_required_key_of_the_metadata_is_asked_for() -> None:
     for key in METADATA_SCHEMA["required"]:
         with pytest.raises(jsonschema.ValidationError, match=key):
             jsonschema.validate({name: value for name, value in metadata.items() if name != key}, METADATA_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind"), [("pretrain", "train"), ("train", "train"), ("evaluate", "infer"), ("inference", "infer")]
+)
+def test_engine_slots_have_canonical_ids(stage: str, kind: str) -> None:
+    """The part of MONAI's `check_properties` that needs no data; the slow test below does all of it."""
+    workflow = ConfigWorkflow(str(CONFIGS / f"{stage}.yaml"), workflow_type=kind, logging_file=False)
+    for name, wanted in workflow.properties.items():
+        if wanted["required"]:
+            assert wanted["id"] in workflow.parser, name
+        else:
+            assert workflow._check_optional_id(name, wanted), name
 
 
 # --- MONAI's tools, and a run with nothing else on the path -------------------------------------------------------

@@ -61,7 +61,7 @@ def test_micro_batches_give_the_update_of_the_full_batch(micro_batch: int) -> No
     full, by_full = train(TrainingStep(), batches)
     split, by_split = train(TrainingStep(micro_batch=micro_batch), batches)
     assert_equal(split, full)
-    torch.testing.assert_close(by_split.state.output["loss"], by_full.state.output["loss"])
+    torch.testing.assert_close(by_split.state.output[0]["loss"], by_full.state.output[0]["loss"])
 
 
 @settings(max_examples=25, deadline=None)
@@ -104,7 +104,7 @@ def test_mixed_precision_runs_on_the_cpu_and_hands_float32_to_the_loss(amp: str)
     low, trainer = train(TrainingStep(4, amp=amp), [data(6, torch.float32)], network, loss_function=loss)
     assert set(inner[-2:]) == {torch.bfloat16 if amp == "bf16" else torch.float16}
     assert seen == [(torch.float32, False)] * 2
-    assert trainer.state.output["loss"].dtype == torch.float32
+    assert trainer.state.output[0]["loss"].dtype == torch.float32
     assert_equal(low, exact, rtol=0.05, atol=5e-3)
 
 
@@ -173,14 +173,14 @@ def test_events_fire_once_and_the_loss_is_that_of_the_batch() -> None:
     log: list[tuple] = []
     for event in IterationEvents:
         trainer.add_event_handler(
-            event, lambda engine, event=event: log.append((event, engine.state.output.get("loss")))
+            event, lambda engine, event=event: log.append((event, [entry["loss"] for entry in engine.state.output]))
         )
     expected = nn.functional.mse_loss(network(data(6)["image"]), data(6)["label"])
     trainer.run()
     names = ("FORWARD_COMPLETED", "LOSS_COMPLETED", "BACKWARD_COMPLETED", "MODEL_COMPLETED")
     assert [event for event, _ in log] == [IterationEvents[name] for name in names]
-    assert log[0][1] is None
-    for _, loss in log[1:]:
+    assert log[0][1] == []
+    for _, (loss,) in log[1:]:
         torch.testing.assert_close(loss, expected.detach())
         assert not loss.requires_grad
 
@@ -263,7 +263,7 @@ def test_nothing_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, amp: str)
         for name in ("item", "__bool__", "__float__", "__int__", "tolist", "cpu", "numpy"):
             patch.setattr(Tensor, name, refuse)
         result = step(trainer, batch)
-    assert float(result["loss"]) > 0
+    assert float(result[0]["loss"]) > 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -280,7 +280,7 @@ def test_nothing_waits_for_a_cuda_device(amp: str) -> None:
         result = trainer._process_function(trainer, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert float(result["loss"]) > 0
+    assert float(result[0]["loss"]) > 0
 
 
 def test_yaml_reads_a_bare_off_as_false() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..distributed import first_on_main, is_main
 from ..errors import InputError
 from ..files import write_atomically
 from . import datalist as datalists
@@ -95,6 +96,17 @@ def check_once(
     Raises:
         InputError: a file has an error; all of them are printed to stderr, and nothing is remembered.
     """
+    return first_on_main(lambda: _check_or_recall(items, class_names, channels, cache_dir, roi_size, spacing))
+
+
+def _check_or_recall(
+    items: Sequence[Item],
+    class_names: Sequence[str] | None,
+    channels: int,
+    cache_dir: str | Path,
+    roi_size: int | Sequence[int] | None,
+    spacing: float | Sequence[float] | None,
+) -> list[Problem]:
     settings = [list(class_names) if class_names is not None else None, channels, _triple(roi_size), _triple(spacing)]
     key = hashlib.sha256(f"{datalists.fingerprint(items)} {json.dumps(settings)}".encode()).hexdigest()[:16]
     remembered = Path(cache_dir) / f"check_{key}.json"
@@ -112,7 +124,8 @@ def check_once(
         warnings = found
         entries = [dataclasses.asdict(problem) for problem in warnings]
         write_atomically(remembered, json.dumps(entries, indent=2) + "\n")
-    _print_problems(warnings)
+    if is_main():
+        _print_problems(warnings)
     return warnings
 
 

@@ -9,10 +9,11 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
+from ..distributed import is_main
 from ..errors import InputError
 from ..weights import find_vit, save_encoder, save_network
 from ..weights.describe import unwrap
-from .common import epochs_done, is_main, is_nan, say, scalars
+from .common import epochs_done, is_nan, say, scalars
 
 
 class BestModel:

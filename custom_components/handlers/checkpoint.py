@@ -1,12 +1,9 @@
 """Interrupted equals uninterrupted: the whole state of a training, saved atomically and restored exactly."""
 
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -14,6 +11,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
+from ..distributed import any_rank, distributed, is_main
 from ..errors import InputError
 from ..weights.describe import unwrap
 from .checkpoint_file import (
@@ -26,7 +24,8 @@ from .checkpoint_file import (
     temporary_path,
     write_checkpoint,
 )
-from .common import any_rank, distributed, epochs_done, in_last_iteration, is_main, on_failure, once, say, stateful
+from .common import epochs_done, in_last_iteration, on_failure, once, say, stateful
+from .signals import LeaveToParent, StopSignals
 
 _STATE_OF_EVALUATOR = ("best_metric", "best_metric_epoch", "epoch")
 # In a distributed run the processes must agree on when to stop; asking costs a wait for the device, so not every
@@ -94,21 +93,20 @@ class Checkpoint:
             self.stateful["step"] = step
         self.settings = plain(dict(settings or {}), "settings")
         self._saved_iteration = -1
-        self._signal: str | None = None
-        self._previous_signals: dict[int, Any] = {}
+        self._signals = StopSignals()
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._register_last)
-        engine.add_event_handler(Events.TERMINATE, self._restore_signals)
+        engine.add_event_handler(Events.TERMINATE, self._release_signals)
         engine.add_event_handler(Events.COMPLETED, self._complete)
-        on_failure(engine, self._restore_signals)
+        on_failure(engine, self._release_signals)
 
     # Start and resume
 
     def _start(self, engine: Workflow) -> None:
-        self._signal, engine.state.interrupted = None, None
+        engine.state.interrupted = None
         self._find_sampler(engine)
         if is_main():
             temporary_path(self.path).unlink(missing_ok=True)  # of a run that was killed while it wrote
@@ -118,7 +116,9 @@ class Checkpoint:
             say(f"There is no checkpoint {self.path} yet: starting at epoch 0.")
         elif self.path.exists():
             say(f"Starting anew; {self.path} of an earlier run will be replaced (--resume true would go on from it).")
-        self._catch_signals()
+        for source in (engine, self.evaluator):
+            LeaveToParent.protect(getattr(source, "data_loader", None))
+        self._signals.catch()
 
     def _find_sampler(self, engine: Workflow) -> None:
         loader = getattr(engine, "data_loader", None)
@@ -200,7 +200,7 @@ class Checkpoint:
         once(engine, Events.EPOCH_COMPLETED, self._epoch_completed)
 
     def _epoch_completed(self, engine: Workflow) -> None:
-        stop = any_rank(self._signal is not None, engine.state.device)
+        stop = any_rank(self._signals.received is not None, engine.state.device)
         if stop or epochs_done(engine) % self.interval == 0:
             self.save(engine)
         if stop and engine.state.epoch < engine.state.max_epochs:
@@ -211,20 +211,23 @@ class Checkpoint:
             return  # the epoch's validation belongs to it: stop behind that
         if distributed() and engine.state.iteration % _AGREE_EVERY:
             return
-        if any_rank(self._signal is not None, engine.state.device):
+        if any_rank(self._signals.received is not None, engine.state.device):
             self.save(engine)
             self._stop(engine)
 
     def _stop(self, engine: Workflow) -> None:
-        engine.state.interrupted = self._signal or "a signal to another process"
+        engine.state.interrupted = self._signals.received or "a signal to another process"
         say(
             f"Stopped by {engine.state.interrupted} at iteration {engine.state.iteration}; --resume true goes on from "
             "there."
         )
         engine.terminate(skip_completed=True)
 
+    def _release_signals(self, *_: Any) -> None:
+        self._signals.release()
+
     def _complete(self, engine: Workflow) -> None:
-        self._restore_signals()
+        self._signals.release()
         if self._saved_iteration != engine.state.iteration:
             self.save(engine)
 
@@ -269,19 +272,3 @@ class Checkpoint:
                 f"infinite, so no checkpoint was written and {self.path} is as before; lower learning_rate or set amp "
                 "to off, then resume."
             )
-
-    # Signals
-
-    def _catch_signals(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous_signals[number] = signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signal = signal.Signals(number).name
-        self._restore_signals()  # a second one acts as usual
-
-    def _restore_signals(self, *_: Any) -> None:
-        while self._previous_signals:
-            number, handler = self._previous_signals.popitem()
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -5,31 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from tqdm import tqdm
 
+from ..distributed import is_main
+
 Failure = Callable[[Workflow, BaseException], None]
-
-
-def distributed() -> bool:
-    """Whether this process is one of several that train together."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def is_main() -> bool:
-    """Whether this process is the one that writes files and prints."""
-    return not distributed() or dist.get_rank() == 0
-
-
-def any_rank(flag: bool | torch.Tensor, device: torch.device | str | None) -> bool:
-    """Whether `flag` holds in at least one process. Collective: every process must call it. Waits for the device."""
-    if not distributed():
-        return bool(flag)
-    shared = torch.as_tensor(flag, device=device).to(torch.int32)
-    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-    return bool(shared)
 
 
 def say(message: str) -> None:

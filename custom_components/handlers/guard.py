@@ -12,20 +12,10 @@ import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
+from ..distributed import any_rank, distributed, is_main
 from ..errors import InputError
 from ..files import write_atomically
-from .common import (
-    any_rank,
-    distributed,
-    epochs_done,
-    in_last_iteration,
-    is_main,
-    keep,
-    loss_of,
-    names_of,
-    once,
-    scalars,
-)
+from .common import epochs_done, in_last_iteration, keep, loss_of, names_of, once, scalars
 
 _COLUMNS = ["epoch", "iteration", "learning_rate", "train_loss"]
 

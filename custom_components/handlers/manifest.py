@@ -19,9 +19,10 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from .. import __version__
+from ..distributed import distributed, is_main
 from ..errors import find_input_error
 from ..files import write_atomically
-from .common import distributed, epochs_done, is_main, on_failure, scalars
+from .common import epochs_done, on_failure, scalars
 
 _PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "scipy", "safetensors")
 _CARRIED = ("started", "ended", "status", "epochs", "seconds", "error")

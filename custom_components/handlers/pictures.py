@@ -11,12 +11,14 @@ import torch
 from ignite.engine import Events
 from monai.data import MetaTensor
 from monai.engines.workflow import Workflow
+from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
 from torch import nn
 
+from ..distributed import is_main
 from ..figures import overlay_figure, reconstruction_figure
 from ..weights.describe import unwrap
-from .common import epochs_done, is_main
+from .common import epochs_done
 
 
 class ReconstructionPictures:
@@ -174,17 +176,23 @@ class OverlayPictures:
 
     def _picture(self, epoch: int, item: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         image = item[self.image_key]
-        label = result[self.label_key] if self.label_key in result else item[self.label_key]
+        label = result[self.label_key] if self.label_key in result else item.get(self.label_key)
         case = str(item.get("case") or self._seen)
         path = self.folder / _file_name(epoch, case)
         path.parent.mkdir(parents=True, exist_ok=True)
+        spacing: Sequence[float] = (1.0, 1.0, 1.0)
+        turn = None
+        if isinstance(image, MetaTensor) and image.affine.ndim == 2:
+            # A scanner's axes may run any way; pictures are for people, who expect the standard views.
+            turn = io_orientation(image.affine.numpy())
+            spacing = [float(image.pixdim[axis]) for axis in np.argsort(turn[:, 0])]
         overlay_figure(
-            _array(image[0]),
-            _classes(label),
+            _turned(_array(image[0]), turn),
+            None if label is None else _turned(_classes(label), turn),
             path,
             self.class_names,
-            prediction=_classes(result[self.pred_key]),
-            spacing=_spacing(image) or (1.0, 1.0, 1.0),
+            prediction=_turned(_classes(result[self.pred_key]), turn),
+            spacing=spacing,
             title=f"{case}, epoch {epoch}",
         )
         _to_tensorboard(self.writer, f"overlay/{case}", path, epoch)
@@ -205,6 +213,10 @@ def _classes(tensor: torch.Tensor) -> np.ndarray:
     tensor = tensor.detach().as_subclass(torch.Tensor)
     tensor = tensor[0] if tensor.shape[0] == 1 else tensor.argmax(dim=0)
     return tensor.cpu().numpy().astype(np.int64)
+
+
+def _turned(array: np.ndarray, turn: np.ndarray | None) -> np.ndarray:
+    return array if turn is None else apply_orientation(array, turn)
 
 
 def _spacing(image: Any) -> list[float] | None:

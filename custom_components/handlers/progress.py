@@ -8,7 +8,8 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from tqdm import tqdm
 
-from .common import is_main, on_failure, scalars
+from ..distributed import is_main
+from .common import on_failure, scalars
 
 _LINE = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 

@@ -1,0 +1,81 @@
+"""A signal to the whole process group, as Ctrl-C, torchrun and schedulers send it."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import tiny_training
+import torch
+from monai.data import list_data_collate
+from tiny_training import Tiny
+
+from custom_components.handlers.checkpoint_file import read_checkpoint
+from custom_components.handlers.signals import LeaveToParent
+
+
+def seed_worker(worker_id: int) -> None:
+    torch.manual_seed(worker_id)
+
+
+def train_with_workers(folder: str) -> None:
+    """Train in a process group of its own, with a worker process that loads the data."""
+    os.setsid()
+    torch.set_num_threads(1)
+    real = tiny_training.loader
+
+    def with_worker(dataset, batch, sampler=None):
+        if sampler is None:
+            return real(dataset, batch)
+        options = {"num_workers": 1, "persistent_workers": True, "collate_fn": list_data_collate}
+        return torch.utils.data.DataLoader(
+            dataset, batch, sampler=sampler, worker_init_fn=seed_worker, multiprocessing_context="fork", **options
+        )
+
+    tiny_training.loader = with_worker
+    Tiny(Path(folder), epochs=100_000).run()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_spares_the_loaders_workers(tmp_path, number):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["torch", "monai.engines", "monai.handlers", "monai.transforms", "safetensors.torch"]
+    )
+    process = context.Process(target=train_with_workers, args=(str(tmp_path),))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 0
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["iteration"] > 0
+
+
+def test_a_loader_is_protected_once_and_keeps_its_own_set_up():
+    loader = torch.utils.data.DataLoader([1], worker_init_fn=seed_worker)
+    LeaveToParent.protect(loader)
+    LeaveToParent.protect(loader)
+    assert isinstance(loader.worker_init_fn, LeaveToParent)
+    assert loader.worker_init_fn.before is seed_worker
+    LeaveToParent.protect([1, 2])  # any iterable may be a MONAI engine's loader
+
+
+def test_a_worker_still_ends_when_its_loader_says_so():
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+
+    def work():
+        LeaveToParent()(0)
+        ready.set()
+        time.sleep(60)
+
+    process = context.Process(target=work)
+    process.start()
+    assert ready.wait(20)
+    process.terminate()
+    process.join(20)
+    assert process.exitcode == 0
