@@ -33,12 +33,10 @@ def tiny_overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_stage(abdomens: Path, tiny_overlay: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run one stage from a foreign folder; keyword arguments become overrides, `processes` starts torchrun."""
+def command_of(abdomens: Path, tiny_overlay: Path) -> Callable[..., list[str]]:
+    """The command line of one stage; keyword arguments become overrides, `processes` starts torchrun."""
 
-    def run(
-        stage: str, out: Path, processes: int = 0, expect: int = 0, **settings: object
-    ) -> subprocess.CompletedProcess:
+    def command(stage: str, out: Path, processes: int = 0, **settings: object) -> list[str]:
         configs = BUNDLE / "configs"
         overlays = [configs / f"{stage}.yaml", configs / "demo.yaml", tiny_overlay]
         launcher = [sys.executable]
@@ -46,15 +44,21 @@ def run_stage(abdomens: Path, tiny_overlay: Path) -> Callable[..., subprocess.Co
             launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
             overlays.append(configs / "multi_gpu.yaml")
         values = {
-            "bundle_root": BUNDLE,
-            "dataset_dir": abdomens,
-            "output_dir": out / stage,
-            "model_dir": out,
-            **settings,
-        }
+            "bundle_root": BUNDLE, "dataset_dir": abdomens, "output_dir": out / stage, "model_dir": out, **settings
+        }  # fmt: skip
         flags = [part for key, value in values.items() for part in (f"--{key}", str(value))]
         files = str([str(path) for path in overlays])
-        command = [*launcher, "-m", "monai.bundle", "run", "--config_file", files, *flags]
+        return [*launcher, "-m", "monai.bundle", "run", "--config_file", files, *flags]
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def run_stage(command_of: Callable[..., list[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run one stage from a foreign folder and expect an exit code."""
+
+    def run(stage: str, out: Path, expect: int = 0, **settings: object) -> subprocess.CompletedProcess[str]:
+        command = command_of(stage, out, **settings)
         result = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False, timeout=240)
         assert result.returncode == expect, f"{stage}: {result.stdout[-3000:]}\n{result.stderr[-5000:]}"
         return result

@@ -1,6 +1,8 @@
 import csv
 import json
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -100,6 +103,33 @@ def test_missing_encoder_stops_before_training(run_stage: Run, tmp_path: Path) -
 def test_resume_with_another_network_is_refused(trained: Path, run_stage: Run) -> None:
     result = run_stage("train", trained, expect=1, max_epochs=2, feature_size=8, resume=True)
     assert "training_state.pt does not belong to this run" in result.stderr
+
+
+def test_a_killed_run_resumes_to_the_same_weights(
+    run_stage: Run, command_of: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """No earlier bundle could: best metric, optimiser, schedule or data order were lost (MONAI#1216, #6687)."""
+    settings = {"max_epochs": 30, "val_interval": 4, "crops_per_volume": 1}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for out in (whole, killed):
+        out.mkdir()
+    run_stage("pretrain", whole, **settings)
+    for signal_name in ("SIGKILL", "SIGTERM"):
+        command = command_of("pretrain", killed, resume="true", **settings)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        state = killed / "pretrain" / "training_state.pt"
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        deadline = time.monotonic() + 120
+        while not (state.exists() and state.stat().st_mtime_ns > before) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(getattr(signal, signal_name))
+        process.wait(timeout=60)
+    result = run_stage("pretrain", killed, resume="true", **settings)
+    assert "Going on from" in result.stdout + result.stderr
+    assert (killed / "pretrain/history.csv").read_text() == (whole / "pretrain/history.csv").read_text()
+    one, other = (load_file(out / "pretrained_encoder.safetensors") for out in (whole, killed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
