@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from common import (
     MEMORY_NOTE,
+    RATIO_NOTE,
     finish,
     interleave,
     megabytes,
@@ -115,13 +116,13 @@ def show(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     options = parser(__doc__, repeats=3)
-    options.add_argument("--size", nargs=3, type=int, help="voxels of the volume (160 128 128)")
+    options.add_argument("--size", nargs=3, type=int, help="voxels of the volume (144 128 96)")
     options.add_argument("--roi", type=int, help="edge of a window (96)")
     options.add_argument("--overlap", type=float, default=0.5, help="of neighbouring windows (%(default)s)")
     options.add_argument("--sw_batch", nargs="+", type=int, help="windows at a time, one row each (1 4)")
     options.add_argument("--memory_of", help=argparse.SUPPRESS)
     args = options.parse_args()
-    args.size = args.size or ([48, 32, 32] if args.quick else [160, 128, 128])
+    args.size = args.size or ([48, 32, 32] if args.quick else [144, 128, 96])
     args.roi = args.roi or (32 if args.quick else 96)
     args.sw_batch = args.sw_batch or ([2] if args.quick else [1, 4])
     device = prepare(args)
@@ -130,9 +131,8 @@ def main() -> None:
         return
     rows = [measure(sw_batch, args, device) for sw_batch in args.sw_batch]
     notes = [
-        f"volume {' x '.join(map(str, args.size))}, window {args.roi}^3, overlap {args.overlap}, Gaussian blending, float32",
-        f"times: median of {args.repeats} passes in turns; ratio: median (quartiles) of neighbouring passes, above 1 "
-        "means that ours is faster or smaller",
+        f"volume {' x '.join(map(str, args.size))}, window {args.roi}^3, overlap {args.overlap}, Gaussian, float32",
+        f"times: median of {args.repeats} passes in turns; {RATIO_NOTE}",
         MEMORY_NOTE[device.type],
         "largest difference: of any logit, with equal weights, beside the largest logit",
     ]

@@ -21,14 +21,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from common import finish, interleave, parser, prepare, ratio, seconds, spread, table
+from common import RATIO_NOTE, finish, interleave, parser, prepare, ratio, seconds, spread, table
 from monai.bundle import ConfigParser
 from monai.data import CacheDataset, DataLoader, PersistentDataset
 from monai.data.utils import pickle_hashing
 from pretrain_step import QUICK, SETTINGS, batch_of, make_step
 
-from custom_components.data.dataset import EpochSampler, PreparedDataset, loader
 from custom_components.data.datalist import items
+from custom_components.data.dataset import EpochSampler, PreparedDataset, loader
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "btcv_unetr_mae" / "configs" / "train.yaml"
 PEERS = {"ours, RAM": "MONAI CacheDataset", "ours, folder": "MONAI PersistentDataset"}
@@ -158,7 +158,7 @@ def main() -> None:
     options.add_argument("--volumes", type=int, help="cases (6)")
     options.add_argument("--shape", nargs=3, type=int, help="voxels of a case after resampling (240 200 160)")
     options.add_argument("--roi", type=int, help="edge of a crop (96)")
-    options.add_argument("--batch_volumes", type=int, default=2, help="volumes of a batch, four crops each (%(default)s)")
+    options.add_argument("--batch_volumes", type=int, default=2, help="volumes a batch, 4 crops each (%(default)s)")
     options.add_argument("--num_workers", nargs="+", type=int, help="loader processes, one row each (0 2)")
     options.add_argument("--step_crops_per_second", type=float, help="what training consumes; default: measured")
     args = options.parse_args()
@@ -179,8 +179,7 @@ def main() -> None:
     notes = [
         f"{args.volumes} volumes of {' x '.join(map(str, args.shape))}, crops of {args.roi}^3, "
         f"{args.batch_volumes} volumes a batch, transforms of {CONFIG.parent.parent.name}/configs/{CONFIG.name}",
-        f"median of {args.repeats} passes in turns, nothing else consuming; ratio: median (quartiles), above 1 means "
-        "that ours is faster",
+        f"median of {args.repeats} passes in turns, nothing else consuming; {RATIO_NOTE}",
         f"filling the caches took {', '.join(f'{value:.1f} s ({name})' for name, value in filling.items())}",
     ]
     finish("loader", args, rows, show(rows, step), notes)

@@ -1,11 +1,11 @@
 """One pre-training step (forward, loss, backward, AdamW): ours against MONAI's MaskedAutoEncoderViT.
 
-Both have the same sizes, the same optimiser, the same batch and the same loss: mean squared error on the hidden patches,
-each normalised by its own mean and standard deviation. Before anything is timed, both get the same weights and the same
-mask and must give the same loss. Then their steps run in turns in one process.
+Both have the same sizes, optimiser, batch and loss: mean squared error on the hidden patches, each normalised by its
+own mean and standard deviation. Before anything is timed, the two losses are compared at equal weights and an equal
+mask. Then the steps run in turns in one process.
 
-The share of the machine is: arithmetic of our step (PyTorch's FlopCounterMode, forward and backward) / its fastest time,
-divided by the rate of the machine's own large matrix product, also at its fastest, measured in the same turns.
+Share of matmul: the arithmetic of our step (PyTorch's FlopCounterMode, forward and backward) by its fastest time,
+against the rate of the machine's own large matrix product at its fastest, measured in the same turns.
 
     python benchmarks/pretrain_step.py                                  # four settings on the CPU
     python benchmarks/pretrain_step.py --device cuda --dtype bf16       # on a GPU, autocast
@@ -23,6 +23,7 @@ from unittest import mock
 import torch
 from common import (
     MEMORY_NOTE,
+    RATIO_NOTE,
     finish,
     interleave,
     mae_state,
@@ -70,8 +71,10 @@ SETTINGS = [
     Setting("3d_0.75", 1, (96, 96, 96), 0.75, 8, 96, THREE_D),
     Setting("3d_0.125", 1, (96, 96, 96), 0.125, 4, 24, THREE_D),
 ]
-TOY = {"encoder": (48, 96, 2, 2), "decoder": (24, 1, 2), "patch": 8, "batch": 2, "batch_gpu": 2}
-QUICK = [Setting("2d_0.75", 3, (32, 32), 0.75, **TOY), Setting("3d_0.125", 1, (16, 16, 16), 0.125, **TOY)]
+QUICK = [
+    Setting("2d_0.75", 3, (32, 32), 0.75, 2, 2, (24, 1, 2), (48, 96, 2, 2), patch=8),
+    Setting("3d_0.125", 1, (16, 16, 16), 0.125, 2, 2, (24, 1, 2), (48, 96, 2, 2), patch=8),
+]
 
 
 class PeerLoss(nn.Module):
@@ -271,8 +274,7 @@ def main() -> None:
         print(f"{setting.name} ...", flush=True)
         rows.append(measure(setting, args, device))
     notes = [
-        f"times: median of {args.repeats} steps in turns; ratio: median (quartiles) of neighbouring steps, above 1 "
-        "means that ours is faster or smaller",
+        f"times: median of {args.repeats} steps in turns; {RATIO_NOTE}",
         f"both: {args.dtype}, AdamW ({args.optimizer}), torch.compile {'on' if args.compile else 'off'}",
         MEMORY_NOTE[device.type],
         "losses with equal weights and masks differ by at most "

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from custom_components.distributed import any_rank, first_on_main, is_main
+from custom_components.masking import shared_rand
+
+
+def test_one_process() -> None:
+    assert is_main()
+    assert first_on_main(lambda: 3) == 3
+    assert any_rank(True, "cpu")
+    assert not any_rank(False, "cpu")
+
+
+def _worker(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    path = Path(folder) / "made"
+
+    def work() -> str:
+        if is_main():
+            path.write_text("by main")
+        return path.read_text()
+
+    assert first_on_main(work) == "by main"
+    assert any_rank(rank == 1, "cpu")
+    torch.manual_seed(0)
+    torch.save(shared_rand(2, 5, torch.device("cpu")), f"{folder}/rand_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    mp.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    torch.manual_seed(0)
+    whole = torch.rand(4, 5)
+    for rank in (0, 1):
+        assert torch.equal(torch.load(tmp_path / f"rand_{rank}.pt"), whole[rank::2])
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_without_processes_it_is_plain_rand(rows: int) -> None:
+    torch.manual_seed(0)
+    drawn = shared_rand(rows, 4, torch.device("cpu"))
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(rows, 4))
