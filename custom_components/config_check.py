@@ -6,7 +6,7 @@ of epochs. The base file of a stage names every key there is; overlays and the c
 
 import difflib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,15 @@ _MONAI_KEYS = {"_meta_", "workflow_type", *_TRACKING["configs"]}
 _settings: dict[str, Any] = {}
 
 
-def begin(seed: int = 0) -> None:
+def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> None:
     """Prepare a run; called by `initialize` in every config.
 
     Args:
         seed: seeds PyTorch, so that weights drawn at random are the same on every start and on every process.
+        choices: per setting its value, followed by the values that it may have.
 
     Raises:
-        InputError: a top-level key is not one of the stage's.
+        InputError: a top-level key is not one of the stage's, or a setting has a value that it may not have.
     """
     install_excepthook()
     workflow, files = _running_workflow()
@@ -41,6 +42,9 @@ def begin(seed: int = 0) -> None:
         _settings.update({key: value for key, value in config.items() if not _is_plumbing(key, value)})
         if files:
             refuse_unknown_keys(config, files)
+    for key, (value, *allowed) in (choices or {}).items():
+        if value not in allowed:
+            raise InputError(f"{key} is {value!r}; it must be one of {', '.join(map(str, allowed))}.")
     torch.manual_seed(seed)
 
 

@@ -31,7 +31,7 @@ def trained(run_stage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pretraining_writes_encoder_history_pictures_and_manifest(trained: Path) -> None:
     sidecar = json.loads((trained / "pretrained_encoder.json").read_text())
-    assert sidecar["normalisation"]["window_hu"] == [-175, 250]
+    assert sidecar["normalisation"]["intensity"] == ["window", [-175, 250]]
     assert len(history(trained / "pretrain" / "history.csv")) == 2
     assert history(trained / "pretrain" / "history.csv")[1]["val_loss"]
     assert len(list((trained / "pretrain" / "pictures").glob("*.png"))) >= 1
@@ -98,6 +98,11 @@ def test_missing_encoder_stops_before_training(run_stage: Run, tmp_path: Path) -
     assert "pretrained_encoder.safetensors" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "model.pt").exists()
+
+
+def test_a_value_that_is_no_choice_is_refused(run_stage: Run, tmp_path: Path) -> None:
+    result = run_stage("inference", tmp_path, expect=1, intensity_mode="percent")
+    assert "intensity_mode is 'percent'; it must be one of window, percentile" in result.stderr
 
 
 def test_resume_with_another_network_is_refused(trained: Path, run_stage: Run) -> None:
