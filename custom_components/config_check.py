@@ -42,6 +42,11 @@ def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> 
         _settings.update({key: value for key, value in config.items() if not _is_plumbing(key, value)})
         if files:
             refuse_unknown_keys(config, files)
+            for part in ("train", "validate"):
+                known = set(_load_first(files).get(part, {}))
+                unknown = sorted(set(config.get(part, {})) - known)
+                if unknown:
+                    raise InputError(f"Unknown setting '{part}#{unknown[0]}': {files[0]} has no such entry.")
     for key, (value, *allowed) in (choices or {}).items():
         if value not in allowed:
             raise InputError(f"{key} is {value!r}; it must be one of {', '.join(map(str, allowed))}.")
@@ -49,16 +54,25 @@ def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> 
 
 
 def read_switches(parser: ConfigParser, files: Sequence[str]) -> None:
-    """Turn `--resume true` and `--resume false` into what they say: the command line hands over text, which is true.
+    """Turn `true`, `false` and `null` on the command line into what they say: they arrive as text, which is true.
 
     Args:
         parser: the merged config; switches that hold such a text are replaced.
         files: the config files; a switch is what the first of them sets to true or false.
+
+    Raises:
+        InputError: a list was given in a form that arrived as text.
     """
     words = {"true": True, "false": False}
-    switches = {key for key, value in _load_first(files).items() if isinstance(value, bool)}
-    found = {key: words.get(str(parser.get(key)).lower()) for key in switches if isinstance(parser.get(key), str)}
-    changes = {key: value for key, value in found.items() if value is not None}
+    changes: dict[str, Any] = {}
+    for key, default in _load_first(files).items():
+        value = parser.get(key)
+        if isinstance(value, str) and isinstance(default, bool) and value.lower() in words:
+            changes[key] = words[value.lower()]
+        elif isinstance(value, str) and value.lower() in ("null", "none") and default != value:
+            changes[key] = None
+        elif isinstance(default, list) and isinstance(value, str) and not value.startswith(("$", "@", "%")):
+            raise InputError(f"{key} is the text {value!r}, expected a list; quote its words: \"['one','two words']\".")
     if changes:
         parser.update(changes)
         parser.parse(reset=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from .data.datalist import parse
 from .data.demo import make_abdomen
 from .data.sources import SOURCES
 from .errors import InputError
@@ -86,10 +87,12 @@ def _data(
             SYNTHETIC[bundle](data_dir)
         return data_dir, data_dir / "datalist.json"
     data_dir = Path(dataset_dir).resolve()
-    if datalist is not None:
-        return data_dir, Path(datalist).resolve()
-    if (data_dir / "datalist.json").exists():
-        return data_dir, data_dir / "datalist.json"
+    given = Path(datalist).resolve() if datalist is not None else data_dir / "datalist.json"
+    if datalist is not None or given.exists():
+        class_names = parse(given).get("class_names")
+        if class_names is not None:
+            settings.setdefault("class_names", class_names)
+        return data_dir, given
     made = folder / "datalist.json"
     if "class_names" not in settings:
         raise InputError(

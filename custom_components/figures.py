@@ -116,7 +116,7 @@ def overlay_figure(
     handles = [Patch(color=_colour(index), label=class_names[index]) for index in sorted(shown)]
     if handles:
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(len(handles), 7), fontsize=9, frameon=False
+            handles=handles, loc="outside lower center", ncols=min(len(handles), 5), fontsize=9, frameon=False
         )
     _save(figure, path)
     return figure

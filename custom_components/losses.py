@@ -85,6 +85,9 @@ class PartialDiceCELoss(nn.Module):
         """
         logits, label = logits.float(), target["label"]
         if self.partial:
+            # Voxels of a class that the case is said not to draw count as background, which that class is merged into.
+            stray = target["unlabelled"].gather(1, label.flatten(1).long()).view_as(label)
+            label = label.masked_fill(stray, 0)
             logits = merge_unlabelled(logits, target["unlabelled"])
         dice = self.dice(logits.softmax(dim=1), label).flatten(1)  # (B, C)
         if self.partial:

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from .errors import InputError
+
 
 def hidden_count(num_patches: int, mask_ratio: float) -> int:
     """Number of hidden patches: floor(num_patches * mask_ratio); at least one patch is hidden and one stays visible.
@@ -13,12 +15,12 @@ def hidden_count(num_patches: int, mask_ratio: float) -> int:
     after a float product and keeps none of 10 patches at 0.9.)
 
     Raises:
-        ValueError: `mask_ratio` is not inside (0, 1), or there are fewer than two patches.
+        InputError: `mask_ratio` is not inside (0, 1), or there are fewer than two patches.
     """
     if not 0.0 < mask_ratio < 1.0:
-        raise ValueError(f"mask_ratio is {mask_ratio}; it must lie between 0 and 1, both excluded.")
+        raise InputError(f"mask_ratio is {mask_ratio}; it must lie between 0 and 1, both excluded.")
     if num_patches < 2:
-        raise ValueError(f"The image has {num_patches} patch; masking needs at least two: use a smaller patch_size.")
+        raise InputError(f"The image has {num_patches} patch; masking needs at least two: use a smaller patch_size.")
     # The small addend keeps products such as 100 * 0.29 = 28.999... on the number that is meant.
     return min(max(math.floor(num_patches * mask_ratio + 1e-6), 1), num_patches - 1)
 
@@ -27,7 +29,8 @@ def shared_rand(rows: int, columns: int, device: torch.device) -> Tensor:
     """Uniform random numbers (rows, columns) that do not depend on how a batch is spread over processes.
 
     All ranks are seeded alike before a step; each draws the numbers of the whole batch and takes every world-size-th
-    row, which is how `DistributedSampler` deals out the samples. Without torch.distributed this is `torch.rand`.
+    row, which is how `DistributedSampler` deals out samples. (With several crops per volume whole volumes are dealt
+    out, so the same masks fall on other crops than in one process.) Without torch.distributed this is `torch.rand`.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()

@@ -120,7 +120,7 @@ class SaveLabelMapd(MapTransform):
         """Write the file and return a copy of the item with its path under `<key>_path`."""
         result = dict(data)
         for key in self.key_iterator(data):
-            source = nib.Nifti1Image.from_filename(result[self.file_key])
+            source: Any = nib.load(result[self.file_key])
             array = np.asarray(torch.as_tensor(result[key]).cpu()).astype(self.dtype)
             array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
             if array.shape[:3] != source.shape[:3]:
@@ -134,7 +134,7 @@ class SaveLabelMapd(MapTransform):
             header.set_slope_inter(1, 0)
             path = self.output_dir / f"{result[self.case_key]}_{self.postfix}.nii.gz"
             # Levels above 6 take several times as long and save next to nothing on label maps.
-            packed = gzip.compress(nib.Nifti1Image(array, source.affine, header).to_bytes(), compresslevel=6)
+            packed = gzip.compress(type(source)(array, source.affine, header).to_bytes(), compresslevel=6)
             write_atomically(path, packed)
             result[f"{key}_path"] = str(path)
         return result

@@ -71,3 +71,25 @@ def test_a_setting_of_another_stage_on_the_command_line_is_refused(stage: str) -
 
 def test_keys_that_monai_brings_along_are_fine(stage: str) -> None:
     refuse_unknown_keys(["stage", "_meta_", "tracking_uri", "experiment_name"], [stage])
+
+
+def test_words_of_the_command_line(stage: str, tmp_path: Path) -> None:
+    """Fire hands `true`, `false`, `null` and unquoted lists over as text."""
+    base = write(
+        tmp_path / "words.yaml",
+        {
+            "stage": "words",
+            "resume": True,
+            "micro_batch": 4,
+            "class_names": ["background", "liver"],
+            "train": {"step": 1},
+            "initialize": [{"_target_": "custom_components.config_check.begin"}],
+            "run": ["$print('got', @resume, @micro_batch)"],
+        },
+    )
+    result = run("--config_file", base, "--resume", "false", "--micro_batch", "null")
+    assert "got False None" in result.stdout, result.stderr
+    result = run("--config_file", base, "--class_names", "[background,right kidney]")
+    assert "class_names is the text" in result.stderr
+    result = run("--config_file", base, "--train#stepp", "3")
+    assert "Unknown setting 'train#stepp'" in result.stderr

@@ -48,6 +48,19 @@ def test_gradients_are_finite_with_unlabelled_classes() -> None:
     assert logits.grad[0, 2].abs().sum() > 0  # through the background it belongs to
 
 
+def test_voxels_of_a_class_that_is_said_not_to_be_drawn_are_background() -> None:
+    """Otherwise cross-entropy asks for a class of probability zero and the loss is infinite."""
+    logits, label = case()
+    mask = {0: [2], 1: [1, 3]}
+    loss = PartialDiceCELoss(partial=True)
+    cleaned = label.clone()
+    for sample, numbers in mask.items():
+        for number in numbers:
+            cleaned[sample][label[sample] == number] = 0
+    assert loss(logits, target(label, 4, mask)).isfinite()
+    assert torch.equal(loss(logits, target(label, 4, mask)), loss(logits, target(cleaned, 4, mask)))
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 100), st.integers(1, 3))
 def test_split_batches_add_up(seed: int, first: int) -> None:

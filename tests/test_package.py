@@ -242,7 +242,7 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
     files = [str(unpacked / "configs" / name) for name in ("inference.json", "demo.json")]
     meta = str(unpacked / "configs" / "metadata.json")
     sizes = {
-        "_meta_#network_data_format#inputs#image#spatial_shape": [40, 40, 40],
+        "_meta_#network_data_format#inputs#image#spatial_shape": [32, 32, 32],
         "_meta_#network_data_format#outputs#pred#num_channels": 6,
     }
     verify_net_in_out("network_def", meta_file=meta, config_file=files, device="cpu", **sizes)
@@ -257,7 +257,7 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
         meta_file=meta,
         config_file=files,
     )
-    image = torch.rand(1, 1, 40, 40, 40)
+    image = torch.rand(1, 1, 32, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(str(tmp_path / "model.ts"))(image), network(image))
 

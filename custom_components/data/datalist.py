@@ -83,6 +83,8 @@ def items(
 ) -> list[Item]:
     """The items of one section, ready for MONAI's dictionary transforms.
 
+    Without `need_label` items carry no label, even where the datalist has one: nothing can then depend on it.
+
     Returns:
         One dict an item: `image` (absolute path, or list of them), `label` (absolute path, index or 0/1 list; absent
         if the datalist has none), `case` (a short name, unique in the datalist), `file` (the first image, str),
@@ -96,7 +98,9 @@ def items(
     datalist = load(path, dataset_dir, class_names, require=(section,))
     prepared = prepare(datalist, section, path, dataset_dir)
     for item in prepared:
-        if need_label and "label" not in item:
+        if not need_label:
+            item.pop("label", None)
+        elif "label" not in item:
             raise InputError(f"{path}: {section} item {item['file']} has no label, and this stage needs one.")
     return prepared
 

@@ -279,3 +279,18 @@ def loader(
             f"A batch takes {batch_volumes} volumes and the list gives fewer; add items or lower batch_size."
         )
     return result
+
+
+def volumes_per_step(batch_size: int, crops_per_volume: int, world_size: int = 1) -> int:
+    """Volumes that one process loads per update, so that all processes together give `batch_size` crops.
+
+    Raises:
+        InputError: the batch cannot be dealt out evenly.
+    """
+    volumes, rest = divmod(batch_size, crops_per_volume * world_size)
+    if rest or not volumes:
+        raise InputError(
+            f"batch_size is {batch_size}; it must be a multiple of crops_per_volume ({crops_per_volume}) times the "
+            f"number of processes ({world_size})."
+        )
+    return volumes

@@ -72,6 +72,10 @@ def _in_folder(folder: Path) -> list[Item]:
     files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
     if not files:
         raise InputError(f"dataset_dir {folder} holds no {' or '.join(SUFFIXES)} file; give the folder of the images.")
+    stems = [file_stem(file) for file in files]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise InputError(f"dataset_dir {folder} holds two images named {twice} (.nii and .nii.gz); remove one of them.")
     return [
         {"image": str(file), "file": str(file), "case": file_stem(file), "patient_id": file_stem(file)}
         for file in files

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..losses import patch_statistics
-from ..masking import random_masking, shared_rand
+from ..masking import hidden_count, random_masking, shared_rand
 from .patches import gather_rows, patchify, unpatchify
 from .positions import sincos_table
 from .vit import Block, ViT, init_transformer
@@ -52,7 +53,7 @@ class MaskedAutoencoder(nn.Module):
         use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
-        ValueError: sizes do not divide, or a ratio is out of range.
+        InputError: sizes do not divide, or a ratio is out of range.
     """
 
     def __init__(
@@ -78,13 +79,14 @@ class MaskedAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if not 0.0 < predict_ratio <= 1.0:
-            raise ValueError(f"predict_ratio is {predict_ratio}; it must be above 0 and at most 1.")
+            raise InputError(f"predict_ratio is {predict_ratio}; it must be above 0 and at most 1.")
         self.mask_ratio, self.predict_ratio, self.norm_pix_loss = mask_ratio, predict_ratio, norm_pix_loss
         self.encoder = ViT(
             in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
             class_token=class_token, pos_embed_type="sincos", norm_eps=norm_eps, use_checkpoint=use_checkpoint,
         )  # fmt: skip
         self.patch_size, self.grid = list(self.encoder.patch_size), list(self.encoder.grid)
+        hidden_count(math.prod(self.grid), mask_ratio)  # refuses a ratio that hides nothing or all
         patch_length = in_channels * math.prod(self.patch_size)
 
         self.decoder_embed = nn.Linear(hidden_size, decoder_size)

@@ -5,14 +5,16 @@ from typing import Any
 
 from monai.networks.blocks import UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
 from monai.networks.blocks.dynunet_block import UnetOutBlock
+from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
+from ..errors import InputError
 from .vit import ViT
 
 
 def evenly_spread(num_layers: int, count: int) -> list[int]:
     """0-based blocks for `count` skips: 3, 6, 9 of 12 for three; 4, 8 of 12 for two; 1, 2, 3 of 4 for three."""
-    return [round(num_layers * (i + 1) / (count + 1)) for i in range(count)]
+    return [num_layers * (i + 1) // (count + 1) for i in range(count)]
 
 
 class UNETR(nn.Module):
@@ -41,7 +43,7 @@ class UNETR(nn.Module):
         use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
-        ValueError: patch size or skips do not fit.
+        InputError: patch size or skips do not fit.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class UNETR(nn.Module):
         in_channels: int,
         out_channels: int,
         img_size: Sequence[int] | int,
-        patch_size: int = 16,
+        patch_size: Sequence[int] | int = 16,
         hidden_size: int = 768,
         mlp_dim: int = 3072,
         num_layers: int = 12,
@@ -65,17 +67,20 @@ class UNETR(nn.Module):
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        levels = patch_size.bit_length() - 1
-        if patch_size not in (4, 8, 16, 32):
-            raise ValueError(f"UNETR's patch_size is {patch_size}; it must be 4, 8, 16 or 32.")
+        side, *others = ensure_tuple_rep(patch_size, spatial_dims)
+        if side not in (4, 8, 16, 32) or any(other != side for other in others):
+            raise InputError(
+                f"UNETR's patch_size is {patch_size}; it must be 4, 8, 16 or 32, the same along every axis."
+            )
+        levels = side.bit_length() - 1
         self.skips = evenly_spread(num_layers, levels - 1) if skips is None else list(skips)
         if len(self.skips) != levels - 1 or sorted(set(self.skips)) != self.skips or self.skips[-1] >= num_layers:
-            raise ValueError(
-                f"skips {self.skips} do not fit: patch_size {patch_size} takes {levels - 1} rising block numbers "
+            raise InputError(
+                f"skips {self.skips} do not fit: patch_size {side} takes {levels - 1} rising block numbers "
                 f"below num_layers {num_layers}."
             )
         self.vit = ViT(
-            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
+            in_channels, img_size, side, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
             class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
             use_checkpoint=use_checkpoint,
         )  # fmt: skip

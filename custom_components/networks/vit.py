@@ -16,6 +16,7 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import InputError
 from ..masking import shared_rand
 from .patches import gather_rows, patchify
 from .positions import sincos_table
@@ -195,7 +196,7 @@ class ViT(nn.Module):
         use_checkpoint: recompute block activations in the backward pass: less memory, about a third more time.
 
     Raises:
-        ValueError: sizes do not divide, or an option is unknown.
+        InputError: sizes do not divide, or an option is unknown.
     """
 
     def __init__(
@@ -237,11 +238,11 @@ class ViT(nn.Module):
 
     def _check(self) -> None:
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}.")
+            raise InputError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}.")
         if any(size % patch for size, patch in zip(self.img_size, self.patch_size, strict=True)):
-            raise ValueError(f"Image size {self.img_size} is not divisible by patch_size {self.patch_size}.")
+            raise InputError(f"Image size {self.img_size} is not divisible by patch_size {self.patch_size}.")
         if self.pos_embed_type not in POSITION_TYPES:
-            raise ValueError(f"pos_embed_type is {self.pos_embed_type!r}; choose one of {', '.join(POSITION_TYPES)}.")
+            raise InputError(f"pos_embed_type is {self.pos_embed_type!r}; choose one of {', '.join(POSITION_TYPES)}.")
 
     def forward(
         self,
@@ -258,6 +259,8 @@ class ViT(nn.Module):
             hidden_states: 0-based blocks whose output is returned.
             attention_block: 0-based block whose class-token attention is returned; the others stay on the fused kernel.
         """
+        if attention_block is not None and not self.class_token:
+            raise ValueError("Class-token attention was asked for, but the network has no class token.")
         x = self.patch_embedding(x, keep)
         if self.class_token:
             x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
@@ -280,8 +283,8 @@ def build_vit(size: str, **kwargs: object) -> ViT:
     """A `ViT` by the name of its size (tiny, small, base, large); keyword arguments go to `ViT` and win.
 
     Raises:
-        ValueError: the size is unknown.
+        InputError: the size is unknown.
     """
     if size not in SIZES:
-        raise ValueError(f"Unknown ViT size {size!r}; choose one of {', '.join(SIZES)}.")
+        raise InputError(f"Unknown ViT size {size!r}; choose one of {', '.join(SIZES)}.")
     return ViT(**{**SIZES[size], **kwargs})  # type: ignore[arg-type]

@@ -1,14 +1,16 @@
 """Load weights into networks: loudly, completely, or not at all."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from ..errors import InputError
 from .adapt import adapt
 from .describe import as_text, find_vit, unwrap
-from .io import read_sidecar, read_state_dict
+from .io import read_sidecar, read_state_dict, sidecar_path
 from .report import Report, first_names
 
 
@@ -69,6 +71,7 @@ def init_network(
     report_path: str | Path | None = None,
     source_grid: Sequence[int] | None = None,
     inflate: bool = False,
+    normalisation: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Give a network its starting weights, as the configuration key `init` says.
 
@@ -80,6 +83,7 @@ def init_network(
         report_path: See `load_encoder`.
         source_grid: See `load_encoder`.
         inflate: See `load_encoder`.
+        normalisation: How this run prepares images; a difference from what the file's sidecar says is printed.
 
     Returns:
         `network`.
@@ -99,25 +103,48 @@ def init_network(
         raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")
     path = pretrained_encoder if init == "mae" and pretrained_encoder is not None else init
     load_encoder(network, path, strict_encoder, report_path, source_grid, inflate)
+    for difference in _differences(path, {"normalisation": normalisation}):
+        print(f"weights: note: {difference}; pre-training saw other images than this run will", flush=True)
     return network
 
 
-def load_network(network: nn.Module, path: str | Path) -> nn.Module:
+def _differences(path: str | Path, settings: Mapping[str, Any]) -> list[str]:
+    """How the settings differ from those in the file's sidecar; what either side does not state is left out."""
+    sidecar = read_sidecar(path) or {}
+    found = []
+    for name, value in settings.items():
+        stored, given = sidecar.get(name), json.loads(json.dumps(value))
+        if stored is not None and given is not None and stored != given:
+            found.append(f"{name} is {stored} in {sidecar_path(path)}, {given} in this run")
+    return found
+
+
+def load_network(
+    network: nn.Module,
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    normalisation: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Load a fine-tuned network (all tensors, equal names and shapes) for evaluation or inference.
 
     Args:
         network: Built with the configuration that it was trained with; may be wrapped for DDP or compiled.
         path: `model.pt` or `model.safetensors`.
+        class_names: The classes of this run; they must be those that the file's sidecar names, in the same order.
+        normalisation: How this run prepares images; it must be as in the sidecar.
 
     Returns:
         `network`.
 
     Raises:
-        InputError: If the file cannot be read or a tensor is missing, unexpected or of another shape. The network is
-            then unchanged.
+        InputError: If the file cannot be read, a tensor is missing, unexpected or of another shape, or the run's
+            classes or image preparation are not those of the training. The network is then unchanged.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no trained network found; run train first, or check the path.")
+    different = _differences(path, {"class_names": class_names, "normalisation": normalisation})
+    if different:
+        raise InputError(f"{path}: {different[0]}; give every stage the settings of the training (the same overlay).")
     inner = unwrap(network)
     state = {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in read_state_dict(path).items()}
     expected = inner.state_dict()

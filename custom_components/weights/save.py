@@ -88,6 +88,9 @@ def write_weights(files: dict[str | Path, dict[str, Tensor]], sidecar: dict[str,
     for suffix in (Path(path).suffix for path in files):
         if suffix not in (SAFETENSORS, ".pt"):
             raise InputError(f"{first}: suffix is {suffix or '(none)'}, expected {SAFETENSORS} or .pt; rename it.")
+    for name, tensor in ((name, tensor) for tensors in files.values() for name, tensor in tensors.items()):
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise InputError(f"{first}: not written, {name} is NaN or infinite; what was there before is untouched.")
     content = {**sidecar, "patch_layout": PATCH_LAYOUT, "package_version": __version__}
     json.dumps(content)
     # A run killed between two files must not leave an old checksum beside new weights: the old sidecar goes first, the

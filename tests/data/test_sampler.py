@@ -87,3 +87,13 @@ def test_an_empty_list_gets_a_sentence() -> None:
         EpochSampler([])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="A batch takes 4 volumes and the list gives fewer"):
         loader(torch.utils.data.TensorDataset(torch.zeros(3)), 4, drop_last=True)
+
+
+def test_volumes_per_step() -> None:
+    from custom_components.data.dataset import volumes_per_step
+
+    assert volumes_per_step(24, 4) == 6
+    assert volumes_per_step(24, 4, 2) == 3
+    for batch, crops, world in ((24, 4, 4), (10, 4, 1), (2, 4, 1)):
+        with pytest.raises(InputError, match="batch_size is"):
+            volumes_per_step(batch, crops, world)

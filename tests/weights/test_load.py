@@ -163,3 +163,43 @@ def test_network_with_other_classes_is_refused(tmp_path):
         load_network(unetr(class_token=False), pt)
     with pytest.raises(InputError, match=r"none\.pt: no trained network found; run train first"):
         load_network(network, tmp_path / "none.pt")
+
+
+def test_a_network_is_not_run_with_other_classes_or_spacing_than_it_was_trained_with(tmp_path, capsys):
+    """Right shapes, wrong meaning: labels would be swapped without a word."""
+    from custom_components.networks.unetr import UNETR
+    from custom_components.weights import init_network, load_network, save_encoder, save_network
+
+    network = UNETR(1, 3, 16, 8, 12, 24, 2, 2, feature_size=2)
+    names, prepared = ["background", "liver", "aorta"], {"spacing_mm": [6.0, 6.0, 6.0], "range": (0, 1)}
+    path = tmp_path / "model.pt"
+    save_network(path, tmp_path / "model.safetensors", network, {"class_names": names, "normalisation": prepared})
+    load_network(network, path, names, prepared)
+    load_network(network, path)
+    with pytest.raises(InputError, match=r"class_names is .*'liver', 'aorta'.*'aorta', 'liver'"):
+        load_network(network, path, ["background", "aorta", "liver"], prepared)
+    with pytest.raises(InputError, match="normalisation"):
+        load_network(network, path, names, {**prepared, "spacing_mm": [3.0, 3.0, 3.0]})
+
+    encoder = tmp_path / "encoder.safetensors"
+    save_encoder(encoder, network, {"normalisation": prepared})
+    init_network(network, str(encoder), normalisation=prepared)
+    assert "note: normalisation" not in capsys.readouterr().out
+    init_network(network, str(encoder), normalisation={**prepared, "spacing_mm": [3.0, 3.0, 3.0]})
+    assert "note: normalisation" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_finite_replace_nothing(tmp_path):
+    import torch
+
+    from custom_components.networks.vit import ViT
+    from custom_components.weights import save_encoder
+
+    network = ViT(1, 16, 8, 12, 24, 1, 2)
+    path = save_encoder(tmp_path / "encoder.safetensors", network, {})
+    before = path.read_bytes()
+    with torch.no_grad():
+        network.norm.weight[3] = float("nan")
+    with pytest.raises(InputError, match=r"norm\.weight is NaN"):
+        save_encoder(path, network, {})
+    assert path.read_bytes() == before
