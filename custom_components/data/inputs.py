@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, find_input_error
 from ..files import write_atomically
 from . import datalist as datalists
 from .check import screen
+from .check_case import Problem
 from .schema import Item, file_stem
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -45,10 +46,22 @@ class Inputs:
         for item in found:
             item.pop("label", None)
         self.items, self.problems = screen(found, channels)
-        self.count, self.output_dir = len(found), Path(output_dir)
+        self.count, self.section, self.output_dir = len(found), section, Path(output_dir)
         (self.output_dir / "failures.json").unlink(missing_ok=True)
         if not self.items:
             self.finish()
+
+    def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
+        """The evaluator's `iteration_update`: a case that fails on the way is noted, and the next one is taken."""
+        cases = list(zip(batch["case"], batch["file"], strict=True))
+        try:
+            return engine._iteration(engine, batch)
+        except Exception as error:  # whatever it was, it is listed, and it decides the exit code
+            reason = find_input_error(error) or error
+            text = f"it could not be segmented ({type(reason).__name__}: {reason})"
+            self.problems += [Problem(self.section, case, file, "error", text) for case, file in cases]
+            engine.state.batch = []
+            return []
 
     def finish(self) -> None:
         """Report the images that could not be used.
@@ -62,7 +75,7 @@ class Inputs:
         path = self.output_dir / "failures.json"
         write_atomically(path, json.dumps(rows, indent=2) + "\n")
         listed = "; ".join(str(problem) for problem in self.problems)
-        failed = self.count - len(self.items)
+        failed = len({problem.case for problem in self.problems})
         raise InputError(f"{failed} of {self.count} images could not be used: {listed}. Listed in {path}.")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from custom_components.data.inputs import Inputs
 from custom_components.errors import InputError
@@ -52,3 +53,28 @@ def test_a_datalist_needs_no_labels(tmp_path: Path) -> None:
     datalist = tmp_path / "datalist.json"
     datalist.write_text(json.dumps({"training": [], "validation": [], "test": [{"image": "a.nii.gz"}]}))
     assert [item["case"] for item in Inputs(str(tmp_path), str(datalist)).items] == ["a"]
+
+
+def test_a_case_that_fails_on_the_way_does_not_stop_the_others(tmp_path: Path) -> None:
+    from monai.data import DataLoader, Dataset
+    from monai.engines import SupervisedEvaluator
+    from monai.transforms import LoadImaged
+
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"{name}.nii.gz")
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    done: list[str] = []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        if len(done) == 1 and not inputs.problems:
+            raise MemoryError("too large")
+        done.append("case")
+        return image
+
+    loader = DataLoader(Dataset(inputs.items, LoadImaged("image", ensure_channel_first=True)), batch_size=1)
+    evaluator = SupervisedEvaluator("cpu", loader, torch.nn.Identity(), iteration_update=inputs.iteration)
+    evaluator.inferer = lambda image, _: network(image)
+    evaluator.run()
+    assert len(done) == 2
+    with pytest.raises(InputError, match=r"1 of 3 images could not be used: .*b\.nii\.gz.*MemoryError: too large"):
+        inputs.finish()
