@@ -118,9 +118,11 @@ class MaskedAutoencoder(nn.Module):
         x = x + gather_rows(positions, visible)
         mask_tokens = self.mask_token + gather_rows(positions, hidden)
         x = torch.cat([class_part, x, mask_tokens.to(x.dtype)], dim=1)
-        for block in self.decoder_blocks:
+        *blocks, last = self.decoder_blocks
+        for block in blocks:
             x = block(x)
-        return self.decoder_pred(self.decoder_norm(x[:, -hidden.shape[1] :]))
+        # Nothing reads what the last block makes of the other tokens.
+        return self.decoder_pred(self.decoder_norm(last.last_rows(x, hidden.shape[1])))  # type: ignore[operator]
 
     def target(self, image: Tensor, hidden: Tensor) -> Tensor:
         """The hidden patches as the loss sees them: (B, C, *S), (B, M) -> (B, M, P) float32."""

@@ -1,5 +1,6 @@
 """UNETR (arXiv 2103.10504): a ViT encoder with a convolutional decoder, of any depth and patch size 4, 8, 16 or 32."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,9 +85,7 @@ class UNETR(nn.Module):
             class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
             use_checkpoint=use_checkpoint,
         )  # fmt: skip
-        self.grid = list(self.vit.grid)
-        self.num_patches = self.vit.patch_embedding.position_embeddings.shape[1]
-
+        self.grid, self.num_patches = list(self.vit.grid), math.prod(self.vit.grid)
         # Channels from fine to coarse, e.g. 16, 32, 64, 128 for patch 16.
         widths = [feature_size * 2**level for level in range(levels)]
         conv: dict[str, Any] = {

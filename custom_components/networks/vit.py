@@ -81,6 +81,17 @@ class Attention(nn.Module):
         x = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(x.transpose(1, 2).reshape(batch, count, width))
 
+    def last_rows(self, x: Tensor, rows: int) -> Tensor:
+        """The last `rows` rows of what `forward` gives, (B, N, D) -> (B, rows, D), at the cost of those rows."""
+        batch, count, width = x.shape
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = F.linear(x[:, -rows:], weight[:width], None if bias is None else bias[:width])
+        kv = F.linear(x, weight[width:], None if bias is None else bias[width:])
+        q = q.reshape(batch, rows, self.num_heads, self.head_dim).transpose(1, 2)
+        k, v = kv.reshape(batch, count, 2, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(x.transpose(1, 2).reshape(batch, rows, width))
+
     def class_row(self, x: Tensor) -> Tensor:
         """Attention of the first token over all tokens, (B, N, D) -> (B, heads, N); one row, so next to no cost."""
         batch, count, width = x.shape
@@ -121,6 +132,11 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def last_rows(self, x: Tensor, rows: int) -> Tensor:
+        """The last `rows` rows of what `forward` gives, (B, N, D) -> (B, rows, D); the others are only attended to."""
+        x = x[:, -rows:] + self.drop_path(self.attn.last_rows(self.norm1(x), rows))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def class_attention(self, x: Tensor) -> Tensor:

@@ -145,3 +145,10 @@ def test_sizes_that_do_not_fit(options: dict, message: str) -> None:
 def test_wrong_image_size_is_named() -> None:
     with pytest.raises(ValueError, match=r"\[16, 16, 16\].*\[8, 16, 16\]"):
         tiny()(torch.randn(1, 1, 8, 16, 16))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 9])
+def test_last_rows_are_those_of_the_whole_block(rows: int) -> None:
+    block = tiny().blocks[1]
+    tokens = torch.randn(2, 9, 24)
+    assert torch.allclose(block.last_rows(tokens, rows), block(tokens)[:, -rows:], atol=1e-5)
