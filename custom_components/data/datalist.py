@@ -8,7 +8,11 @@ A datalist is a Decathlon-style JSON file::
      "test":       [...]}
 
 `image` is a path or, for several sequences, a list of paths; `label` a path, a class index or a list of 0 and 1;
-`unlabelled` names the classes that exist in the body but are not drawn in this case. Paths are absolute, or relative to
+`unlabelled` names the classes that exist in the body but are not drawn in this case. For multi-sequence MRI,
+`sequences` names what the paths, or the volumes of a 4-D file, hold, in their order, and `label_convention` what the
+label values mean (see `regions.py`); both stand at the top for all items, or in an item for that one.
+
+Paths are absolute, or relative to
 the folder of the datalist (or to `dataset_dir`). `"parity": true` allows validation and test to be the same cases.
 """
 
@@ -20,7 +24,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import write_atomically
-from .schema import SECTIONS, Datalist, Item, as_list, case_names, consistency_problems, schema_problems
+from ..regions import convention
+from .schema import SECTIONS, SHARED_KEYS, Datalist, Item, as_list, case_names, consistency_problems, schema_problems
+from .sequences import sequence_names
 
 _EDGE_BYTES = 64 * 1024
 
@@ -80,15 +86,18 @@ def items(
     dataset_dir: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     need_label: bool = True,
+    label_convention: str | dict[str, str] | None = None,
 ) -> list[Item]:
     """The items of one section, ready for MONAI's dictionary transforms.
 
     Without `need_label` items carry no label, even where the datalist has one: nothing can then depend on it.
+    `label_convention` takes the place of what the datalist says.
 
     Returns:
         One dict an item: `image` (absolute path, or list of them), `label` (absolute path, index or 0/1 list; absent
         if the datalist has none), `case` (a short name, unique in the datalist), `file` (the first image, str),
-        `patient_id` (the case where none is given), `unlabelled` (class names, [] where all are drawn).
+        `patient_id` (the case where none is given), `unlabelled` (class names, [] where all are drawn); where the
+        datalist has them, `sequences` (list of names) and `label_convention` (name, or its table as JSON).
 
     Raises:
         InputError: an invalid datalist, an empty or unknown section, an item without a label although one is needed.
@@ -96,8 +105,12 @@ def items(
     if section not in SECTIONS:
         raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
     datalist = load(path, dataset_dir, class_names, require=(section,))
+    if label_convention is not None:
+        datalist = with_convention(datalist, label_convention)
     prepared = prepare(datalist, section, path, dataset_dir)
     for item in prepared:
+        if class_names is not None:  # a convention may leave regions open that the run does not ask for
+            item["unlabelled"] = [name for name in item["unlabelled"] if name in class_names]
         if not need_label:
             item.pop("label", None)
         elif "label" not in item:
@@ -123,8 +136,24 @@ def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str
         item["file"] = images[0]
         item["patient_id"] = str(entry.get("patient_id", case))
         item["unlabelled"] = list(entry.get("unlabelled", []))
+        shared = {key: value for part in (datalist, entry) for key, value in part.items() if key in SHARED_KEYS}
+        if "sequences" in shared:
+            item["sequences"] = sequence_names(shared["sequences"])
+        if "label_convention" in shared:
+            rule = convention(shared["label_convention"])
+            item["label_convention"] = rule.to_text()
+            item["unlabelled"] += [name for name in rule.unlabelled if name not in item["unlabelled"]]
         prepared.append(item)
     return prepared
+
+
+def with_convention(datalist: Datalist, label_convention: str | dict[str, str]) -> Datalist:
+    """A copy of a datalist in which every label is read by one convention."""
+    plain = {
+        part: [{key: value for key, value in entry.items() if key != "label_convention"} for entry in datalist[part]]
+        for part in SECTIONS
+    }
+    return {**datalist, **plain, "label_convention": label_convention}
 
 
 def write(path: str | Path, datalist: Datalist) -> None:
@@ -157,7 +186,9 @@ def fingerprint(prepared: Sequence[Item]) -> str:
     for item in prepared:
         parts = [f"{os.path.relpath(file, base)} {_edges(file)}" for file in item_files(item)]
         label = item.get("label")
-        parts.append(json.dumps([None if isinstance(label, str) else label, sorted(item.get("unlabelled", []))]))
+        said = [None if isinstance(label, str) else label, sorted(item.get("unlabelled", []))]
+        said += [item[key] for key in sorted(SHARED_KEYS) if key in item]
+        parts.append(json.dumps(said))
         lines.append(" ".join(parts))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 

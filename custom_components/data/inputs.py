@@ -9,7 +9,8 @@ from ..files import write_atomically
 from . import datalist as datalists
 from .check import screen
 from .check_case import Problem
-from .schema import Item, file_stem
+from .schema import Item
+from .sequences import file_stem
 
 SUFFIXES = (".nii", ".nii.gz")
 

@@ -7,13 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+from ..regions import convention
+from .sequences import file_stem, sequence_names
+
 SECTIONS = ("training", "validation", "test")
 
 Item = dict[str, Any]
 Datalist = dict[str, Any]
 
-_TOP_KEYS = {"class_names", "modality", "description", "parity", *SECTIONS}
-_ITEM_KEYS = {"image", "label", "patient_id", "unlabelled"}
+SHARED_KEYS = {"sequences", "label_convention"}  # for the whole list, or for one item
+_TOP_KEYS = {"class_names", "modality", "description", "parity", *SHARED_KEYS, *SECTIONS}
+_ITEM_KEYS = {"image", "label", "patient_id", "unlabelled", *SHARED_KEYS}
 
 
 def schema_problems(content: Any) -> Iterator[str]:
@@ -30,6 +35,7 @@ def schema_problems(content: Any) -> Iterator[str]:
     for key, kind in (("modality", (str, dict)), ("description", str), ("parity", bool)):
         if key in content and not isinstance(content[key], kind):
             yield f"{key} has the wrong type {type(content[key]).__name__}"
+    yield from _shared_problems(content)
     for section in SECTIONS:
         entries = content.get(section, [])
         if not isinstance(entries, list):
@@ -61,6 +67,24 @@ def _entry_problems(item: Any) -> Iterator[str]:
         yield f"'patient_id' must be a text; found {patient!r}"
     if not _is_names(item.get("unlabelled", [])):
         yield f"'unlabelled' must be a list of class names; found {item['unlabelled']!r}"
+    yield from _shared_problems(item)
+
+
+def _shared_problems(content: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with sequence names and the label convention, of the list or of an item."""
+    sequences = content.get("sequences", [""])
+    if not isinstance(sequences, list) or not all(isinstance(name, str) for name in sequences):
+        yield f"'sequences' must be a list of names such as flair, t1, t1ce, t2; found {sequences!r}"
+    elif "sequences" in content:
+        try:
+            sequence_names(sequences)
+        except InputError as error:
+            yield str(error).removesuffix(".")
+    if "label_convention" in content:
+        try:
+            convention(content["label_convention"])
+        except InputError as error:
+            yield str(error).removesuffix(".")
 
 
 def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None = None) -> list[str]:
@@ -155,11 +179,6 @@ def _short_name(files: tuple[str, ...]) -> str:
     if any(stem != common and stem[len(common) : len(common) + 1] not in "_-." for stem in stems):
         common = common[: max(map(common.rfind, "_-.")) + 1]  # `p1_t` of t1, t2 ends inside a word: cut back to `p1_`
     return common.rstrip("_-.") or Path(files[0]).parent.name or stems[0]
-
-
-def file_stem(path: str | Path) -> str:
-    """The file name without `.nii.gz`, `.nii`, `.png` or the like."""
-    return Path(Path(path).name.removesuffix(".gz")).stem
 
 
 def as_list(value: Any) -> list[Any]:

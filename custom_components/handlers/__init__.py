@@ -13,6 +13,7 @@ from .guard import LossGuard
 from .manifest import RunManifest
 from .pictures import OverlayPictures, ReconstructionPictures
 from .progress import Progress
+from .validation import Validation
 
 __all__ = [
     "BestModel",
@@ -24,4 +25,5 @@ __all__ = [
     "ReconstructionPictures",
     "RunManifest",
     "SaveEncoder",
+    "Validation",
 ]

@@ -24,7 +24,7 @@ from .checkpoint_file import (
     temporary_path,
     write_checkpoint,
 )
-from .common import epochs_done, in_last_iteration, on_failure, once, say, stateful
+from .common import due, epochs_done, in_last_iteration, on_failure, once, say, stateful
 from .signals import LeaveToParent, StopSignals
 
 _STATE_OF_EVALUATOR = ("best_metric", "best_metric_epoch", "epoch")
@@ -201,7 +201,7 @@ class Checkpoint:
 
     def _epoch_completed(self, engine: Workflow) -> None:
         stop = any_rank(self._signals.received is not None, engine.state.device)
-        if stop or epochs_done(engine) % self.interval == 0:
+        if stop or due(engine, self.interval):
             self.save(engine)
         if stop and engine.state.epoch < engine.state.max_epochs:
             self._stop(engine)

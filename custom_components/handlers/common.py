@@ -30,6 +30,12 @@ def in_last_iteration(engine: Workflow) -> bool:
     return engine.state.iteration % max(engine.state.epoch_length or 1, 1) == 0
 
 
+def due(engine: Workflow, interval: int) -> bool:
+    """Whether the epoch that has just been completed is an `interval`-th one or the last of the run."""
+    epoch = engine.state.epoch
+    return epoch == engine.state.max_epochs or (interval > 0 and epoch % interval == 0)
+
+
 def once(engine: Workflow, event: Any, handler: Callable[..., Any]) -> None:
     """Add `handler` to `event` unless it is there; called at `STARTED` it puts it behind those that `attach` added."""
     if not engine.has_event_handler(handler, event):

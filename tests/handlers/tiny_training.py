@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import MeanSquaredError, ValidationHandler, from_engine
+from monai.handlers import MeanSquaredError, from_engine
 from monai.transforms import Compose, RandGaussianNoised
 from torch import nn
 
 from custom_components.data.dataset import EpochSampler, PreparedDataset, loader
-from custom_components.handlers import BestModel, Checkpoint, LossGuard, RunManifest
+from custom_components.handlers import BestModel, Checkpoint, LossGuard, RunManifest, Validation
 from custom_components.optim import WarmupCosine
 from custom_components.training_step import TrainingStep
 
@@ -44,6 +44,7 @@ class Tiny:
         handlers: Callable[["Tiny"], Sequence[Any]] = lambda tiny: (),
         width: int = 6,
         data: Sequence[Any] | None = None,
+        validate_every: int = 1,
         **checkpoint: Any,
     ) -> None:
         self.folder = folder
@@ -91,7 +92,7 @@ class Tiny:
                 self.checkpoint,  # before the others on purpose: the order must not matter
                 self.guard,
                 WarmupCosine(self.optimizer, 2, EPOCH_LENGTH * 3),
-                ValidationHandler(1, self.evaluator),
+                Validation(validate_every, self.evaluator),
                 *handlers(self),
             ],
         )

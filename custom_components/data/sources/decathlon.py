@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..schema import Item, file_stem
+from ..schema import Item
+from ..sequences import file_stem
 from .split import existing_folder, finish, some, split_by_patient
 
 

@@ -1,0 +1,210 @@
+"""Brain tumour labels by name: what the numbers of a label file mean, and which tissues make up TC, WT and ET.
+
+The same number means different things in different data sets: 2 is the non-enhancing core in the Medical Segmentation
+Decathlon and the oedema in BraTS. Nothing here or downstream depends on a bare number: a label file is decoded once
+into the tissues below by its named convention, and regions are unions of tissues.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import InputError
+
+# The index of a tissue is its code in every decoded label map. The last two are for labels that do not tell more.
+TISSUES = ("background", "oedema", "non-enhancing core", "enhancing tumour", "tumour core", "whole tumour")
+
+REGIONS: dict[str, tuple[str, ...]] = {
+    "WT": ("oedema", "non-enhancing core", "enhancing tumour", "tumour core", "whole tumour"),
+    "TC": ("non-enhancing core", "enhancing tumour", "tumour core"),
+    "ET": ("enhancing tumour",),
+    "NCR/NET": ("non-enhancing core",),
+}
+REGION_NAMES = {
+    "WT": "whole tumour",
+    "TC": "tumour core",
+    "ET": "enhancing tumour",
+    "NCR/NET": "necrotic and non-enhancing core",
+}
+
+# Regions that a label cannot tell where it holds an undivided tissue.
+_HIDES = {"tumour core": ("ET", "NCR/NET"), "whole tumour": ("TC", "ET", "NCR/NET")}
+# What an undivided label calls a tissue that the network can tell.
+_COARSER = {
+    "oedema": ("whole tumour",),
+    "non-enhancing core": ("tumour core", "whole tumour"),
+    "enhancing tumour": ("tumour core", "whole tumour"),
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What the values of a label file mean.
+
+    Attributes:
+        name: "msd", "brats2018", "brats2023" or "custom".
+        tissues: label value -> one of `TISSUES`; 0 is the background.
+    """
+
+    name: str
+    tissues: Mapping[int, str]
+
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """Regions that a label in this convention cannot tell apart, e.g. ET where the core is one value."""
+        hidden = {region for tissue in self.tissues.values() for region in _HIDES.get(tissue, ())}
+        return tuple(region for region in REGIONS if region in hidden)
+
+    def unknown_values(self, values: Sequence[int]) -> list[int]:
+        """The values among `values` that the convention does not know."""
+        return [value for value in values if value not in self.tissues]
+
+    def describe(self) -> str:
+        """`msd (0 background, 1 oedema, 2 non-enhancing core, 3 enhancing tumour)`."""
+        return f"{self.name} ({', '.join(f'{value} {tissue}' for value, tissue in sorted(self.tissues.items()))})"
+
+    def decode(self, label: np.ndarray, name: str = "the label") -> np.ndarray:
+        """Label values (any shape, whole numbers) to tissue codes, uint8.
+
+        Args:
+            label: values as stored.
+            name: the file, for the error.
+
+        Raises:
+            InputError: a value that the convention does not know, or a fraction.
+        """
+        table = np.zeros(max(self.tissues) + 1, np.uint8)
+        known = np.zeros(len(table), bool)
+        for value, tissue in self.tissues.items():
+            table[value], known[value] = TISSUES.index(tissue), True
+        whole = label.astype(np.int64)
+        inside = (whole >= 0) & (whole < len(table)) & (whole == label)
+        if not inside.all() or not known[whole].all():
+            wrong = np.unique(label[~inside] if not inside.all() else label[~known[whole]])[:5]
+            raise InputError(
+                f"{name} holds the value(s) {', '.join(f'{value:g}' for value in wrong)}, which the convention "
+                f"{self.describe()} does not know; name the right label_convention."
+            )
+        return table[whole]
+
+    def encode(self, codes: Tensor) -> Tensor:
+        """Tissue codes (any shape) to the values of this convention, uint8.
+
+        A tissue without a value of its own gets that of the undivided tissue around it.
+
+        Raises:
+            InputError: the convention has no value for a tissue that occurs.
+        """
+        values = {tissue: value for value, tissue in self.tissues.items()}
+        table = torch.full((len(TISSUES),), -1, dtype=torch.int64)
+        for code, tissue in enumerate(TISSUES):
+            found = [values[name] for name in (tissue, *_COARSER.get(tissue, ())) if name in values]
+            if found:
+                table[code] = found[0]
+        result = table.to(codes.device)[codes.long()]
+        if bool((result < 0).any()):
+            raise InputError(f"The convention {self.describe()} has no value for a tissue that was predicted.")
+        return result.to(torch.uint8)
+
+    def to_text(self) -> str:
+        """The name, or the table as JSON: what `convention` reads."""
+        if self.name in CONVENTIONS:
+            return self.name
+        return json.dumps({str(value): tissue for value, tissue in sorted(self.tissues.items())})
+
+
+CONVENTIONS: dict[str, Convention] = {
+    convention.name: convention
+    for convention in (
+        # Task01_BrainTumour's dataset.json. MONAI's ConvertToMultiChannelBasedOnBratsClasses and SelfMedMAE's code read
+        # its values as if they were BraTS's, so that "ET" became the non-enhancing core (MONAI tutorials issue 1355).
+        Convention(
+            "msd", {0: "background", 1: "oedema", 2: "non-enhancing core", 3: "enhancing tumour"}
+        ),
+        Convention(
+            "brats2018", {0: "background", 1: "non-enhancing core", 2: "oedema", 4: "enhancing tumour"}
+        ),
+        Convention(
+            "brats2023", {0: "background", 1: "non-enhancing core", 2: "oedema", 3: "enhancing tumour"}
+        ),
+    )
+}  # fmt: skip
+
+
+def convention(spec: str | Mapping[str, str] | Mapping[int, str]) -> Convention:
+    """A convention by name, or a custom one from a table such as `{"1": "oedema", "2": "tumour core"}` (or its JSON).
+
+    Raises:
+        InputError: an unknown name, tissue or value, or a tissue with two values.
+    """
+    if isinstance(spec, str) and spec in CONVENTIONS:
+        return CONVENTIONS[spec]
+    table: object = spec
+    if isinstance(spec, str):
+        try:
+            table = json.loads(spec)
+        except ValueError:
+            table = None
+    try:
+        tissues = {int(value): str(tissue) for value, tissue in table.items()}  # type: ignore[attr-defined]
+    except (AttributeError, ValueError, TypeError):
+        tissues = {}
+    tissues = {0: "background", **tissues}
+    wrong = [tissue for tissue in tissues.values() if tissue not in TISSUES]
+    if len(tissues) < 2 or wrong or min(tissues) < 0 or len(set(tissues.values())) != len(tissues):
+        names = ", ".join(CONVENTIONS)
+        raise InputError(
+            f"label_convention is {spec!r}; expected {names}, or a table of label values and different tissues out of "
+            f'{", ".join(TISSUES[1:])}, such as {{"1": "oedema", "2": "tumour core"}}.'
+        )
+    return Convention("custom", tissues)
+
+
+def region_table(class_names: Sequence[str], device: torch.device | None = None) -> Tensor:
+    """Which tissue codes belong to which region: (len(TISSUES), len(class_names) - 1) bool.
+
+    Indexing it with a map of codes (*S) gives (*S, regions).
+
+    Args:
+        class_names: "background" first, then regions.
+        device: where to put it.
+
+    Raises:
+        InputError: a name that is no region.
+    """
+    for name in class_names[1:]:
+        if name not in REGIONS:
+            raise InputError(
+                f"class_names holds {name!r}, which is no region; expected background, then some of {list(REGIONS)}."
+            )
+    rows = [[tissue in REGIONS[name] for name in class_names[1:]] for tissue in TISSUES]
+    return torch.tensor(rows, device=device)
+
+
+def region_masks(codes: Tensor, class_names: Sequence[str]) -> Tensor:
+    """Tissue codes (1, *S) to region masks (regions, *S), bool."""
+    return region_table(class_names, codes.device)[codes[0].long()].movedim(-1, 0)
+
+
+def tissue_map(masks: Tensor, class_names: Sequence[str]) -> Tensor:
+    """Region masks (regions, *S) to one map of tissue codes (1, *S), uint8.
+
+    Regions are painted from the widest to the narrowest, so an overlap is resolved ET over TC over WT: what is only WT
+    is oedema, what is TC but not ET is the non-enhancing core. In a network that tells NCR/NET and not ET, the rest of
+    TC is the enhancing tumour.
+    """
+    names = list(class_names[1:])
+    rest_of_core = "enhancing tumour" if "NCR/NET" in names and "ET" not in names else "non-enhancing core"
+    if "TC" in names and not {"ET", "NCR/NET"} & set(names):
+        rest_of_core = "tumour core"
+    rest_of_tumour = "oedema" if "TC" in names else "whole tumour"
+    paint = {"WT": rest_of_tumour, "TC": rest_of_core, "NCR/NET": "non-enhancing core", "ET": "enhancing tumour"}
+    codes = torch.zeros_like(masks[:1], dtype=torch.uint8)
+    for region, tissue in paint.items():
+        if region in names:
+            codes.masked_fill_(masks[names.index(region)].bool()[None], TISSUES.index(tissue))
+    return codes
