@@ -7,7 +7,7 @@ from typing import Any
 import fire
 
 from .data.check import check
-from .data.demo import make_abdomen
+from .data.demo import make_abdomen, make_heads
 from .data.sources import SOURCES
 from .demo import demo
 from .errors import install_excepthook
@@ -47,7 +47,7 @@ def _quiet(command: Any) -> Any:
 COMMANDS: dict[str, Any] = {
     "datalist": {name: _quiet(source) for name, source in SOURCES.items()},
     "check": _quiet(check),
-    "draw": {"abdomen": _quiet(make_abdomen)},
+    "draw": {"abdomen": _quiet(make_abdomen), "heads": _quiet(make_heads)},
     "demo": _quiet(demo),
     "compare": _compare,
     "weights": WeightsCommands,

@@ -6,6 +6,8 @@ of epochs. The base file of a stage names every key there is; overlays and the c
 
 import difflib
 import inspect
+import logging
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> 
         InputError: a top-level key is not one of the stage's, or a setting has a value that it may not have.
     """
     install_excepthook()
+    _hush_optional_readers()
     workflow, files = _running_workflow()
     if workflow is not None:
         read_switches(workflow.parser, files)
@@ -121,6 +124,12 @@ def settings() -> dict[str, Any]:
 
 def _is_plumbing(key: str, value: Any) -> bool:
     return key.startswith("_") or key in ("imports", "initialize", "run", "finalize", "train", "validate")
+
+
+def _hush_optional_readers() -> None:
+    """With pydicom installed, MONAI's `LoadImage` says at each start that a GPU decoder for it is not there."""
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 def _running_workflow() -> tuple[ConfigWorkflow | None, list[str]]:

@@ -1,23 +1,42 @@
 """`make demo`: every stage of a bundle through its real commands, at a size that a laptop manages."""
 
+import inspect
 import json
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from .data.check import check
 from .data.datalist import parse
-from .data.demo import make_abdomen
+from .data.demo import make_abdomen, make_heads
 from .data.sources import SOURCES
 from .errors import InputError
 from .files import write_atomically
 from .metrics import compare
 
-SYNTHETIC = {"btcv_unetr_mae": make_abdomen}
+
+class Demo(NamedTuple):
+    """What a bundle's demo needs to know.
+
+    Attributes:
+        draw: makes the synthetic data set in a folder.
+        source: reads the folder of a user who has no datalist yet.
+    """
+
+    draw: Callable[..., object]
+    source: str
+
+
+DEMOS = {
+    "btcv_unetr_mae": Demo(make_abdomen, "folder"),
+    "brats_unetr_mae": Demo(make_heads, "brats"),
+}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,8 +63,8 @@ def demo(
     # In a packaged bundle this package lies inside the bundle itself.
     root = ROOT if (ROOT / "configs").is_dir() else ROOT / "bundles" / bundle
     configs = root / "configs"
-    if bundle not in SYNTHETIC or not configs.is_dir():
-        raise InputError(f"There is no demo for bundle '{bundle}'; choose one of {', '.join(SYNTHETIC)}.")
+    if bundle not in DEMOS or not configs.is_dir():
+        raise InputError(f"There is no demo for bundle '{bundle}'; choose one of {', '.join(DEMOS)}.")
     folder = Path(out).resolve()
     data_dir, data_list = _data(bundle, folder, dataset_dir, datalist, settings)
     runner = _Runner(root, folder, {"dataset_dir": str(data_dir), "datalist": str(data_list)}, settings)
@@ -84,7 +103,7 @@ def _data(
             raise InputError("A datalist was given without dataset_dir; give the folder that its paths start from.")
         data_dir = folder / "data"
         if not (data_dir / "datalist.json").exists():
-            SYNTHETIC[bundle](data_dir)
+            DEMOS[bundle].draw(data_dir)
         return data_dir, data_dir / "datalist.json"
     data_dir = Path(dataset_dir).resolve()
     given = Path(datalist).resolve() if datalist is not None else data_dir / "datalist.json"
@@ -94,12 +113,14 @@ def _data(
             settings.setdefault("class_names", class_names)
         return data_dir, given
     made = folder / "datalist.json"
-    if "class_names" not in settings:
+    source = DEMOS[bundle].source
+    named = {"class_names": settings["class_names"]} if "class_names" in settings else {}
+    if source == "folder" and not named:
         raise InputError(
             f"{data_dir} holds no datalist.json; write one with `python -m custom_components datalist`, or add "
             "ARGS=\"--class_names '[background,liver,...]'\" to have one made from the folder's files."
         )
-    SOURCES["folder"](data_dir, out=made, class_names=settings["class_names"])
+    SOURCES[source](data_dir, out=made, **(named if source == "folder" else {}))
     return data_dir, made
 
 
@@ -118,8 +139,16 @@ class _Runner:
 
     def check(self, data_dir: Path, data_list: Path) -> None:
         """Open every file before any training starts."""
-        overlay = {**_load(self.configs / "demo.yaml"), **self.settings}
-        wanted = {key: overlay[key] for key in ("class_names", "roi_size", "spacing")}
+        train = _load(self.configs / "train.yaml")
+        values = {**train, **_load(self.configs / "demo.yaml"), **self.settings}
+        if "label_convention" in train:
+            values["need_convention"] = True
+        wanted = {
+            key: values[key]
+            for key in inspect.signature(check).parameters
+            if key in values and key not in self.data and not str(values[key]).startswith(("$", "@"))
+        }
+        wanted = {key: value for key, value in wanted.items() if value is not None}
         command = [sys.executable, "-m", "custom_components", "check", str(data_list), "--dataset_dir", str(data_dir)]
         self._run("check", [*command, "--out", str(self.folder / "check"), *_flags(wanted)])
 

@@ -6,8 +6,9 @@ into the tissues below by its named convention, and regions are unions of tissue
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -208,3 +209,21 @@ def tissue_map(masks: Tensor, class_names: Sequence[str]) -> Tensor:
         if region in names:
             codes.masked_fill_(masks[names.index(region)].bool()[None], TISSUES.index(tissue))
     return codes
+
+
+def masks_from_engine(
+    class_names: Sequence[str],
+) -> Callable[[list[dict[str, Any]]], tuple[list[Tensor], list[Tensor]]]:
+    """An `output_transform` for MONAI metrics: tissue maps `pred` and `label` to region masks.
+
+    Args:
+        class_names: "background" first, then regions.
+    """
+
+    def transform(output: list[dict[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
+        masks = [
+            [region_masks(torch.as_tensor(item[key]), class_names) for item in output] for key in ("pred", "label")
+        ]
+        return masks[0], masks[1]
+
+    return transform

@@ -21,7 +21,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 from monai.data import load_net_with_metadata
 
-from .demo import SYNTHETIC
+from .demo import DEMOS
 from .errors import InputError
 from .metadata_schema import METADATA_SCHEMA
 from .weights import sha256_of
@@ -137,9 +137,9 @@ def _check_export(work: Path) -> str:
 def _check_properties(work: Path) -> str:
     """MONAI's canonical ids in every stage, on a drawn data set with the demo's small network."""
     name = Path.cwd().name
-    if name not in SYNTHETIC:
+    if name not in DEMOS:
         return f"not checked: there is no drawn data set for {name}"
-    SYNTHETIC[name](work / "data", cases=3)
+    DEMOS[name].draw(work / "data", cases=3)
     (work / "models").mkdir()
     torch.save(_network([_INFERENCE, "configs/demo.json"]).state_dict(), work / "models" / "model.pt")
     settings: dict[str, Any] = {

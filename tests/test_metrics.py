@@ -379,6 +379,19 @@ def test_handler_scores_writes_and_sets_metrics(tmp_path, capsys):
     assert "HD95 is the larger" in printed
 
 
+def test_handlers_that_log_at_the_end_of_the_epoch_see_the_scores(tmp_path):
+    """MONAI's MLflow, TensorBoard and log handlers read `state.metrics` there; the manifest at COMPLETED."""
+    seen = {}
+
+    class Scores(ScoreSegmentation):
+        def attach(self, engine):
+            super().attach(engine)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.update(engine.state.metrics))
+
+    run_handler(Scores(NAMES, tmp_path, organs=["liver"]), [items(LABEL, case="one")])
+    assert seen == {"mean_dice": 1.0, "mean_hd95": 0.0, "mean_dice_1": 1.0, "mean_hd95_1": 0.0}
+
+
 def test_handler_takes_the_mask_and_the_target_of_the_training_batch(tmp_path):
     batch, output = items(ONLY_LIVER, case="one")
     output[0]["label"] = {"label": output[0]["label"], "unlabelled": torch.tensor([False, False, True, False])}

@@ -4,35 +4,37 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ..distributed import first_on_main, is_main
 from ..errors import InputError
 from ..files import write_atomically
+from ..regions import REGIONS, region_table
 from . import datalist as datalists
-from .check_case import CaseReport, Problem, check_item, inspect_item
+from .check_case import check_item, inspect_item
 from .check_html import render
+from .check_list import compare_headers, compare_looks, compare_sequences, unseen_classes
+from .check_report import CaseReport, Expected, Problem
 from .schema import SECTIONS, Item, consistency_problems
-from .volume import millimetres
-
-_FAR_SPACING = 2.0  # times the median of the list
 
 
 def check(
     datalist_path: str | Path,
     dataset_dir: str | Path | None = None,
     class_names: Sequence[str] | None = None,
-    channels: int = 1,
+    channels: int | None = None,
     roi_size: int | Sequence[int] | None = None,
     spacing: float | Sequence[float] | None = None,
     out: str | Path | None = None,
     sections: str | Sequence[str] | None = None,
+    sequences: str | Sequence[str] | None = None,
+    allow_missing_sequences: bool = False,
+    need_convention: bool = False,
+    label_convention: str | dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Read every file of a datalist, print a table, write `check.json` and `check.html` (with thumbnails).
 
@@ -40,11 +42,16 @@ def check(
         datalist_path: the datalist.
         dataset_dir: where its relative paths start, if not at its own folder.
         class_names: all classes, background first (default: those of the datalist).
-        channels: image channels that the network expects.
+        channels: image channels that the network expects (default: as many as an item names sequences, or 1).
         roi_size: crop of the network in voxels, to name volumes that will be padded.
         spacing: voxel size in mm that volumes are resampled to before the crop.
         out: folder of the report (default: `check` beside the datalist).
         sections: the lists to read (default: all).
+        sequences: MRI sequences that the network takes; each item must have them, in any order, by name.
+        allow_missing_sequences: zeros may stand in for a sequence; missing ones are warnings then.
+        need_convention: every label must have a declared convention (so it is where all classes are tumour regions).
+        label_convention: what the label values mean (msd, brats2018, brats2023 or a table), instead of what the
+            datalist says.
 
     Returns:
         What `check.json` holds.
@@ -54,20 +61,18 @@ def check(
     """
     path = Path(datalist_path)
     content = datalists.parse(path)
+    if label_convention is not None:
+        content = datalists.with_convention(content, label_convention)
     names = list(class_names) if class_names is not None else content.get("class_names")
+    need = need_convention or (names is not None and all(name in REGIONS for name in names[1:]))
+    expected = Expected.of(names, channels, roi_size, spacing, sequences, allow_missing_sequences, need)
     chosen = _sections(sections)
-    problems = [Problem("datalist", "", "", "error", text) for text in consistency_problems(content, names)]
     prepared = [(part, item) for part in chosen for item in datalists.prepare(content, part, path, dataset_dir)]
+    reports, problems = _inspect(prepared, expected)
+    listed = [*consistency_problems(content, names), *_region_problems(prepared, names)]
     if not prepared:
-        problems.append(Problem("datalist", "", "", "error", f"no items in {', '.join(chosen)}"))
-    roi, target = _triple(roi_size), _triple(spacing)
-    reports = [
-        inspect_item(item, names, channels, roi, target, section=part, with_planes=True)
-        for part, item in tqdm(prepared, desc="check", unit="case", file=sys.stderr, disable=not prepared)
-    ]
-    _compare(reports)
-    problems += [problem for report in reports for problem in report.problems]
-    problems += _class_problems(reports, [item for _, item in prepared], names)
+        listed.append(f"no items in {', '.join(chosen)}")
+    problems = [Problem("datalist", "", "", "error", text) for text in listed] + problems
     result = _result(path, content, names, reports, problems)
     print_table(reports, problems)
     folder = Path(out) if out is not None else path.parent / "check"
@@ -78,13 +83,29 @@ def check(
     return result
 
 
+def _inspect(prepared: Sequence[tuple[str, Item]], expected: Expected) -> tuple[list[CaseReport], list[Problem]]:
+    """Look at each (section, item), and at all of them beside each other."""
+    reports = [
+        inspect_item(item, expected, section=part, with_planes=True)
+        for part, item in tqdm(prepared, desc="check", unit="case", file=sys.stderr, disable=not prepared)
+    ]
+    compare_headers(reports)
+    if expected.sequences is None:
+        compare_sequences(reports)
+    together = compare_looks(reports) + unseen_classes(reports, [item for _, item in prepared], expected.class_names)
+    return reports, [problem for report in reports for problem in report.problems] + together
+
+
 def check_once(
     items: Sequence[Item],
     class_names: Sequence[str] | None,
-    channels: int,
+    channels: int | None,
     cache_dir: str | Path,
     roi_size: int | Sequence[int] | None = None,
     spacing: float | Sequence[float] | None = None,
+    sequences: str | Sequence[str] | None = None,
+    allow_missing_sequences: bool = False,
+    need_convention: bool = False,
 ) -> list[Problem]:
     """Check every file of the items, or recall that these very files passed before.
 
@@ -96,32 +117,25 @@ def check_once(
     Raises:
         InputError: a file has an error; all of them are printed to stderr, and nothing is remembered.
     """
-    return first_on_main(lambda: _check_or_recall(items, class_names, channels, cache_dir, roi_size, spacing))
+    expected = Expected.of(
+        class_names, channels, roi_size, spacing, sequences, allow_missing_sequences, need_convention
+    )
+    return first_on_main(lambda: _check_or_recall(items, expected, cache_dir))
 
 
-def _check_or_recall(
-    items: Sequence[Item],
-    class_names: Sequence[str] | None,
-    channels: int,
-    cache_dir: str | Path,
-    roi_size: int | Sequence[int] | None,
-    spacing: float | Sequence[float] | None,
-) -> list[Problem]:
-    settings = [list(class_names) if class_names is not None else None, channels, _triple(roi_size), _triple(spacing)]
-    key = hashlib.sha256(f"{datalists.fingerprint(items)} {json.dumps(settings)}".encode()).hexdigest()[:16]
+def _check_or_recall(items: Sequence[Item], expected: Expected, cache_dir: str | Path) -> list[Problem]:
+    settings = json.dumps(dataclasses.asdict(expected))
+    key = hashlib.sha256(f"{datalists.fingerprint(items)} {settings}".encode()).hexdigest()[:16]
     remembered = Path(cache_dir) / f"check_{key}.json"
     if remembered.is_file():
         warnings = [Problem(**entry) for entry in json.loads(remembered.read_text(encoding="utf-8"))]
     else:
-        found = [
-            problem
-            for item in tqdm(items, desc="check", unit="case", file=sys.stderr)
-            for problem in check_item(item, class_names, channels, _triple(roi_size), _triple(spacing))
-        ]
-        errors = [problem for problem in found if problem.level == "error"]
+        reports = [inspect_item(item, expected) for item in tqdm(items, desc="check", unit="case", file=sys.stderr)]
+        together = compare_looks(reports)
+        warnings = [problem for report in reports for problem in report.problems] + together
+        errors = [problem for problem in warnings if problem.level == "error"]
         _print_problems(errors)
         _raise_errors(None, errors, "python -m custom_components check shows them all")
-        warnings = found
         entries = [dataclasses.asdict(problem) for problem in warnings]
         write_atomically(remembered, json.dumps(entries, indent=2) + "\n")
     if is_main():
@@ -129,16 +143,28 @@ def _check_or_recall(
     return warnings
 
 
-def screen(items: Sequence[Item], channels: int) -> tuple[list[Item], list[Problem]]:
+def screen(
+    items: Sequence[Item],
+    channels: int | None = 1,
+    sequences: str | Sequence[str] | None = None,
+    allow_missing_sequences: bool = False,
+    need_convention: bool = False,
+) -> tuple[list[Item], list[Problem]]:
     """Part the items whose images can be read and used from the others, before inference; labels are not looked at.
+
+    With `need_convention` an item without a label convention is a bad one: its result could not be written.
 
     Returns:
         The good items, and the first error of each bad one.
     """
+    expected = Expected.of(None, channels, None, None, sequences, allow_missing_sequences)
     good, bad = [], []
     for item in tqdm(items, desc="check", unit="case", file=sys.stderr):
         image_only = {key: value for key, value in item.items() if key != "label"}
-        errors = [problem for problem in check_item(image_only, channels=channels) if problem.level == "error"]
+        errors = [problem for problem in check_item(image_only, expected) if problem.level == "error"]
+        if need_convention and "label_convention" not in item:
+            text = "nothing says in which label_convention to write its result; set it, or name it in the datalist"
+            errors.append(Problem("", item["case"], item["file"], "error", text))
         if errors:
             bad.append(errors[0])
         else:
@@ -158,47 +184,15 @@ def print_table(reports: Sequence[CaseReport], problems: Sequence[Problem]) -> N
         print(f"{problem.level}: {problem}")
 
 
-def _compare(reports: Sequence[CaseReport]) -> None:
-    """Add to each case what sets it apart from the rest of the list: spacing, orientation, an image seen before."""
-    described = [report for report in reports if report.spacing is not None]
-    if not described:
-        return
-    median = np.median([report.spacing for report in described], axis=0)
-    axes = Counter(report.orientation for report in described)
-    usual, often = axes.most_common(1)[0]
-    digests: dict[str | None, CaseReport] = {}
-    for report in described:
-        ratio = np.asarray(report.spacing) / median
-        if np.any(ratio > _FAR_SPACING) or np.any(ratio < 1 / _FAR_SPACING):
-            far = f"has spacing {millimetres(report.spacing or ())}, far from the list's median {millimetres(median)}"
-            report.add("warning", report.image, far)
-        if axes[report.orientation] <= 0.1 * len(described) and often > 0.5 * len(described):
-            rare = f"is stored as {report.orientation}, most others as {usual}; look at its thumbnail"
-            report.add("warning", report.image, rare)
-        twin = digests.setdefault(report.digest, report)
-        if twin is not report and twin.image != report.image:
-            level = "warning" if twin.section == report.section else "error"
-            where = f"{twin.image} in {twin.section}"
-            report.add(level, report.image, f"holds the same voxels as {where}; a case may stand in one list only")
-
-
-def _class_problems(
-    reports: Sequence[CaseReport], items: Sequence[Item], class_names: Sequence[str] | None
-) -> list[Problem]:
-    """Warn about classes that no training label shows."""
-    training = [
-        (report, item)
-        for report, item in zip(reports, items, strict=True)
-        if report.section == "training" and report.voxels is not None
-    ]
-    if class_names is None or not training:
+def _region_problems(prepared: Sequence[tuple[str, Item]], class_names: Sequence[str] | None) -> list[str]:
+    """Labels that tell tissues go with classes that are regions."""
+    if class_names is None or not any("label_convention" in item for _, item in prepared):
         return []
-    return [
-        Problem("training", "", "", "warning", f"class {name!r} occurs in no training label, so it cannot be learnt")
-        for value, name in enumerate(class_names)
-        if value > 0
-        and all(value not in (report.voxels or {}) or name in item["unlabelled"] for report, item in training)
-    ]
+    try:
+        region_table(class_names)
+    except InputError as error:
+        return [str(error).removesuffix(".")]
+    return []
 
 
 def _result(
@@ -209,11 +203,6 @@ def _result(
     problems: Sequence[Problem],
 ) -> dict[str, Any]:
     """The content of `check.json`."""
-    hidden = {"problems", "planes"}
-    cases = []
-    for report in reports:
-        fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
-        cases.append({key: value for key, value in fields.items() if key not in hidden})
     return {
         "datalist": str(path),
         "modality": content.get("modality"),
@@ -221,7 +210,8 @@ def _result(
         "errors": sum(problem.level == "error" for problem in problems),
         "warnings": sum(problem.level == "warning" for problem in problems),
         "problems": [dataclasses.asdict(problem) for problem in problems],
-        "cases": cases,
+        "conventions": list(dict.fromkeys(report.convention for report in reports if report.convention)),
+        "cases": [report.to_dict() for report in reports],
     }
 
 
@@ -243,12 +233,3 @@ def _sections(sections: str | Sequence[str] | None) -> list[str]:
         if section not in SECTIONS:
             raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
     return chosen
-
-
-def _triple(value: Any) -> tuple[Any, ...] | None:
-    """A number as three equal ones; a sequence of three as it is."""
-    if value is None or isinstance(value, int | float):
-        return None if value is None else (value,) * 3
-    if len(value) != 3:
-        raise InputError(f"roi_size and spacing need one or three numbers; found {list(value)}.")
-    return tuple(value)

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from .check_case import CaseReport
+from ..regions import TISSUES
+from .check_report import CaseReport
 from .volume import Plane
 
 _HEIGHT = 176  # pixels of a thumbnail
@@ -37,7 +38,6 @@ def render(result: dict[str, Any], reports: Sequence[CaseReport]) -> str:
         reports: the cases, with their planes.
     """
     counts = f"{len(reports)} cases, {result['errors']} error(s), {result['warnings']} warning(s)"
-    names = ", ".join(f"{value} {name}" for value, name in enumerate(result["class_names"] or []))
     head = ("section", "case", "shape (RAS)", "spacing mm", "axes as stored", "range", "labels", "verdict")
     rows = []
     for report in reports:
@@ -56,13 +56,33 @@ def render(result: dict[str, Any], reports: Sequence[CaseReport]) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
         f"<p>{html.escape(str(result['modality'] or 'modality not stated'))}; {counts}.</p>"
-        f"<p>{html.escape(names)}</p><ul>{problems}</ul><table><tr>"
+        f"{_legend(result)}<ul>{problems}</ul><table><tr>"
         + "".join(f"<th>{cell}</th>" for cell in head)
         + f"</tr>{''.join(rows)}</table>"
         + "<p>Each row: sagittal, coronal and axial plane through the middle of the labelled region or volume; "
         + "the patient's right is on the left, grey levels from the 1st to the 99th percentile.</p>"
         + f"{figures}</body></html>\n"
     )
+
+
+def _legend(result: dict[str, Any]) -> str:
+    """What the outlines mean: tissues where a label convention is declared, else classes with their values."""
+    if result["conventions"]:
+        names = list(enumerate(TISSUES))[1:]
+        conventions = "".join(f"<p>Labels: {html.escape(text)}</p>" for text in result["conventions"])
+        texts = [(code, name) for code, name in names if any(f" {name}" in text for text in result["conventions"])]
+    else:
+        conventions = ""
+        texts = [(value, f"{value} {name}") for value, name in enumerate(result["class_names"] or [])]
+    return f"<p>{', '.join(_swatch(value) + html.escape(text) for value, text in texts)}</p>{conventions}"
+
+
+def _swatch(value: int) -> str:
+    """A square in the colour of a value's outline; nothing for the background."""
+    if value == 0:
+        return ""
+    red, green, blue = _COLOURS[(value - 1) % len(_COLOURS)]
+    return f'<span style="color:rgb({red},{green},{blue})">&#9632;</span>&nbsp;'
 
 
 def _figure(report: CaseReport) -> str:

@@ -1,16 +1,27 @@
 """New images for inference: found in a folder or a datalist, screened, and the failures reported at the end."""
 
 import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
 from ..errors import InputError, find_input_error
 from ..files import write_atomically
+from ..regions import convention
 from . import datalist as datalists
 from .check import screen
-from .check_case import Problem
-from .schema import Item
-from .sequences import file_stem
+from .check_report import Problem
+from .schema import Item, as_list
+from .sequences import file_stem, group_by_case, sequence_names, split_stem
+from .sources.brats import patient_of, usual_convention
+from .sources.split import some, volumes
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -19,14 +30,22 @@ class Inputs:
     """The images of an inference run: what cannot be used is set aside, the rest runs, the exit code tells.
 
     Args:
-        dataset_dir: folder of images (`.nii`, `.nii.gz`), searched without its subfolders, or the base of the datalist.
+        dataset_dir: folder of images (`.nii`, `.nii.gz`), searched without its subfolders (with `sequences`: with one
+            level of them), or the base of the datalist.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
-        channels: image channels that the network takes.
-        output_dir: folder for `failures.json`, written by `finish` when something failed.
+        channels: image channels that the network takes; with `sequences`, their number counts instead.
+        output_dir: folder for `failures.json`, written by `finish` when something failed; with `sequences`, images in
+            it are no input.
+        sequences: MRI sequences that the network takes. A case is then one file a sequence, named by case and sequence
+            or by the sequence alone in a folder a case, or one 4-D file.
+        allow_missing_sequences: a case may lack some of them.
+        file_sequences: what the volumes of a 4-D file in a folder are, in their order. The file does not say it;
+            None assumes the order of `sequences`.
 
     Attributes:
-        items: the usable items; each has image, file, case, patient_id.
+        items: the usable items; each has image, file, case, patient_id, and with `sequences` also sequences and
+            label_convention, which is guessed from the file names where the datalist says nothing.
 
     Raises:
         InputError: no image was found, or none of them can be used.
@@ -39,15 +58,29 @@ class Inputs:
         section: str = "test",
         channels: int = 1,
         output_dir: str = ".",
+        sequences: Sequence[str] | None = None,
+        allow_missing_sequences: bool = False,
+        file_sequences: Sequence[str] | None = None,
     ) -> None:
-        if datalist is None:
+        self.section, self.output_dir = section, Path(output_dir)
+        self.problems: list[Problem] = []
+        if datalist is not None:
+            found = datalists.items(datalist, section, dataset_dir, need_label=False)
+        elif sequences is None:
             found = _in_folder(Path(dataset_dir))
         else:
-            found = datalists.items(datalist, section, dataset_dir, need_label=False)
-        for item in found:
-            item.pop("label", None)
-        self.items, self.problems = screen(found, channels)
-        self.count, self.section, self.output_dir = len(found), section, Path(output_dir)
+            found = self._cases(_existing(dataset_dir), sequence_names(file_sequences or sequences))
+        self.count = len(found) + len(self.problems)
+        if sequences is None:
+            self.items, bad = screen(found, channels)
+        else:
+            _add_conventions(found)
+            wanted: dict[str, Any] = {
+                "sequences": sequence_names(sequences),
+                "allow_missing_sequences": allow_missing_sequences,
+            }
+            self.items, bad = screen(found, len(sequences), **wanted)
+        self.problems += bad
         (self.output_dir / "failures.json").unlink(missing_ok=True)
         if not self.items:
             self.finish()
@@ -79,10 +112,99 @@ class Inputs:
         failed = len({problem.case for problem in self.problems})
         raise InputError(f"{failed} of {self.count} images could not be used: {listed}. Listed in {path}.")
 
+    def _cases(self, folder: Path, file_sequences: Sequence[str]) -> list[Item]:
+        """The cases of a folder of MRI sequences; what is wrong with one of them goes to the problems.
+
+        Raises:
+            InputError: none is there.
+        """
+        own = Path(os.path.abspath(self.output_dir))  # earlier results are no input, where they lie below the folder
+        files = [file for file in volumes(folder, levels=1) if folder not in own.parents or own not in file.parents]
+        parts = {str(file): split_stem(file) for file in files}
+        by_case: dict[str, list[str]] = {}
+        for path, named in parts.items():
+            if named is not None and named[1].lower() != "seg":
+                by_case.setdefault(named[0], []).append(path)
+        items = [item for case, paths in sorted(by_case.items()) if (item := self._grouped(case, paths)) is not None]
+        unnamed = [file for file in files if parts[str(file)] is None]
+        whole = [file for file in unnamed if _may_be_whole(file, len(file_sequences))]
+        items += self._whole(whole, file_sequences, taken=set(by_case))
+        if not items and not self.problems:
+            raise InputError(
+                f"dataset_dir {folder} and its subfolders hold no case; expected one NIfTI file a sequence, such as "
+                "P1_flair.nii.gz or P1/flair.nii.gz, or 4-D files."
+            )
+        left = [file.name for file in unnamed if file not in whole]
+        if left:
+            print(f"{len(left)} NIfTI file(s) neither named by a sequence nor 4-D are left out: {some(left, 3)}.")
+        return items
+
+    def _grouped(self, case: str, paths: list[str]) -> Item | None:
+        """The item of a case with one file a sequence; None if two hold the same one."""
+        try:
+            found = group_by_case(paths)[case]
+        except InputError as error:
+            text = str(error)
+            file = next(path for path in paths if text.startswith(f"{path}: "))
+            message = text.removeprefix(f"{file}: ").removesuffix(".")
+            self.problems.append(Problem(self.section, case, file, "error", message))
+            return None
+        return _item(list(found.values()), list(found), case)
+
+    def _whole(self, files: Sequence[Path], file_sequences: Sequence[str], taken: set[str]) -> list[Item]:
+        """The items of files that hold all sequences of their case."""
+        items: list[Item] = []
+        stems = Counter(map(file_stem, files))
+        for file in files:
+            case = file_stem(file)
+            if stems[case] > 1 or case in taken:
+                case = f"{file.parent.name}_{case}"
+            if case in taken:
+                text = f"another image of this folder is named {case} too; rename one of them"
+                self.problems.append(Problem(self.section, case, str(file), "error", text))
+                continue
+            taken.add(case)
+            items.append(_item(str(file), list(file_sequences), case))
+        if items:
+            order = ", ".join(file_sequences)
+            print(f"{len(items)} file(s) without a sequence in the name are assumed to hold {order}, in this order.")
+        return items
+
+
+def _item(image: str | list[str], sequences: list[str], case: str) -> Item:
+    first = as_list(image)[0]
+    return {"image": image, "sequences": sequences, "file": first, "case": case, "patient_id": patient_of(case)}
+
+
+def _add_conventions(items: Sequence[Item]) -> None:
+    """Give the items without a label convention the one that goes with their file names, and say so."""
+    guessed: Counter[str] = Counter()
+    for item in items:
+        if "label_convention" not in item:
+            item["label_convention"] = usual_convention(as_list(item["image"]))
+            guessed[item["label_convention"]] += 1
+    for name, count in guessed.items():
+        print(f"{count} case(s) go by the label convention {convention(name).describe()}, by their file names.")
+
+
+def _may_be_whole(file: Path, count: int) -> bool:
+    """Whether a file may hold all `count` sequences of a case; what cannot be read may, and is reported later."""
+    try:
+        image: Any = nib.load(file)  # nibabel's own types do not promise a shape
+        dimensions = len(image.shape)
+    except (ImageFileError, EOFError, OSError, ValueError, zlib.error, HeaderDataError):
+        return True
+    return dimensions > 3 or count == 1
+
+
+def _existing(folder: str) -> Path:
+    if not Path(folder).is_dir():
+        raise InputError(f"dataset_dir {folder} is not a folder; give the folder that holds the images.")
+    return Path(os.path.abspath(folder))
+
 
 def _in_folder(folder: Path) -> list[Item]:
-    if not folder.is_dir():
-        raise InputError(f"dataset_dir {folder} is not a folder; give the folder that holds the images.")
+    _existing(str(folder))
     files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
     if not files:
         raise InputError(f"dataset_dir {folder} holds no {' or '.join(SUFFIXES)} file; give the folder of the images.")

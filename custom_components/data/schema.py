@@ -12,12 +12,13 @@ from ..regions import convention
 from .sequences import file_stem, sequence_names
 
 SECTIONS = ("training", "validation", "test")
+TASKS = ("multi_label", "multi_class")  # what `label` means in a datalist of pictures
 
 Item = dict[str, Any]
 Datalist = dict[str, Any]
 
 SHARED_KEYS = {"sequences", "label_convention"}  # for the whole list, or for one item
-_TOP_KEYS = {"class_names", "modality", "description", "parity", *SHARED_KEYS, *SECTIONS}
+_TOP_KEYS = {"task", "class_names", "modality", "description", "parity", *SHARED_KEYS, *SECTIONS}
 _ITEM_KEYS = {"image", "label", "patient_id", "unlabelled", *SHARED_KEYS}
 
 
@@ -29,9 +30,10 @@ def schema_problems(content: Any) -> Iterator[str]:
     yield from _unknown_keys("top level", content, _TOP_KEYS)
     if not any(section in content for section in SECTIONS):
         yield f"found none of the lists {', '.join(SECTIONS)}"
-    names = content.get("class_names")
-    if names is not None and (not _is_names(names) or len(names) < 2 or len(set(names)) != len(names)):
-        yield f"class_names must be a list of at least two different names, background first; found {names!r}"
+    task = content.get("task")
+    if "task" in content and task not in TASKS:
+        yield f"task is {task!r}; expected {' or '.join(TASKS)}, or no task for segmentation"
+    yield from _class_name_problems(content.get("class_names"), task)
     for key, kind in (("modality", (str, dict)), ("description", str), ("parity", bool)):
         if key in content and not isinstance(content[key], kind):
             yield f"{key} has the wrong type {type(content[key]).__name__}"
@@ -42,11 +44,21 @@ def schema_problems(content: Any) -> Iterator[str]:
             yield f"{section} must be a list of items; found a {type(entries).__name__}"
             continue
         for index, item in enumerate(entries):
-            for problem in _entry_problems(item):
+            for problem in _entry_problems(item, task):
                 yield f"{section}[{index}]: {problem}"
 
 
-def _entry_problems(item: Any) -> Iterator[str]:
+def _class_name_problems(names: Any, task: Any) -> Iterator[str]:
+    """What is wrong with the class names; a single finding is a task of its own."""
+    least, text = {
+        "multi_label": (1, "one or more different findings"),
+        "multi_class": (2, "at least two different classes"),
+    }.get(str(task), (2, "at least two different names, background first"))
+    if names is not None and (not _is_names(names) or len(names) < least or len(set(names)) != len(names)):
+        yield f"class_names must be a list of {text}; found {names!r}"
+
+
+def _entry_problems(item: Any, task: Any) -> Iterator[str]:
     """What is wrong with the keys and types of one item."""
     if not isinstance(item, dict):
         yield f"expected an item with 'image' and 'label', found a {type(item).__name__}"
@@ -57,17 +69,31 @@ def _entry_problems(item: Any) -> Iterator[str]:
         yield "has no 'image'"
     elif not (isinstance(image, str) and image) and not (_is_names(image) and image):
         yield f"'image' must be a path or a list of paths; found {image!r}"
-    label = item.get("label", "")
-    is_flags = isinstance(label, list) and bool(label) and all(value in (0, 1) for value in label)
-    is_index = isinstance(label, int) and not isinstance(label, bool) and label >= 0
-    if "label" in item and not (isinstance(label, str) and label) and not is_index and not is_flags:
-        yield f"'label' must be a path, a class index or a list of 0 and 1; found {label!r}"
+    if "label" in item:
+        yield from _label_problems(item["label"], task)
     patient = item.get("patient_id", "")
     if isinstance(patient, bool) or not isinstance(patient, str | int) or ("patient_id" in item and patient == ""):
         yield f"'patient_id' must be a text; found {patient!r}"
     if not _is_names(item.get("unlabelled", [])):
         yield f"'unlabelled' must be a list of class names; found {item['unlabelled']!r}"
+    elif task in TASKS and "unlabelled" in item:
+        yield f"'unlabelled' is for segmentation, and the task is {task}; an unknown finding is null in 'label'"
     yield from _shared_problems(item)
+
+
+def _label_problems(label: Any, task: Any) -> Iterator[str]:
+    """What is wrong with the type of a label."""
+    is_flags = isinstance(label, list) and bool(label) and all(value is None or value in (0, 1) for value in label)
+    is_index = isinstance(label, int) and not isinstance(label, bool) and label >= 0
+    if task == "multi_label":
+        fits, expected = is_flags, "a list of 0, 1 and null (unknown), one a finding (multi_label)"
+    elif task == "multi_class":
+        fits, expected = is_index, "a class index, 0 or more (multi_class)"
+    else:
+        fits = is_flags or is_index or (isinstance(label, str) and bool(label))
+        expected = "a path, a class index or a list of 0, 1 and null (unknown)"
+    if not fits:
+        yield f"'label' must be {expected}; found {label!r}"
 
 
 def _shared_problems(content: dict[str, Any]) -> Iterator[str]:
@@ -109,7 +135,7 @@ def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None =
         seen_here: set[str] = set()
         for index, item in enumerate(datalist[section]):
             place = f"{section}[{index}]"
-            problems += [f"{place}: {text}" for text in _item_problems(item, known)]
+            problems += [f"{place}: {text}" for text in _item_problems(item, known, datalist.get("task"))]
             patient = str(item.get("patient_id", names[section][index]))
             shared = datalist.get("parity", False) and section == "test"  # parity: test may repeat validation
             for file in map(os.path.normpath, as_list(item["image"])):
@@ -125,8 +151,8 @@ def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None =
     return problems
 
 
-def _item_problems(item: Item, class_names: Sequence[str] | None) -> Iterator[str]:
-    """What is wrong with the paths and names of one well-typed item."""
+def _item_problems(item: Item, class_names: Sequence[str] | None, task: str | None) -> Iterator[str]:
+    """What is wrong with the paths, names and size of the label of one well-typed item."""
     label = item.get("label")
     for file in [*as_list(item["image"]), *([label] if isinstance(label, str) else [])]:
         if not os.path.isabs(file) and os.path.normpath(file).split(os.sep)[0] == os.pardir:
@@ -134,6 +160,12 @@ def _item_problems(item: Item, class_names: Sequence[str] | None) -> Iterator[st
     for name in item.get("unlabelled", []) if class_names is not None else []:
         if class_names is not None and name not in class_names[1:]:
             yield f"unlabelled class {name!r} is not among the foreground classes {list(class_names[1:])}"
+    if class_names is None:
+        return
+    if isinstance(label, list) and len(label) != len(class_names):
+        yield f"'label' has {len(label)} values, and there are {len(class_names)} class_names; give each finding one"
+    if task == "multi_class" and isinstance(label, int) and label >= len(class_names):
+        yield f"'label' is {label}, and the {len(class_names)} class_names have the indices 0 to {len(class_names) - 1}"
 
 
 def _unknown_keys(place: str, content: dict[str, Any], known: set[str]) -> Iterator[str]:

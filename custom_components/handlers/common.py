@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines.workflow import Workflow
 from tqdm import tqdm
 
@@ -30,7 +30,7 @@ def in_last_iteration(engine: Workflow) -> bool:
     return engine.state.iteration % max(engine.state.epoch_length or 1, 1) == 0
 
 
-def due(engine: Workflow, interval: int) -> bool:
+def due(engine: Engine, interval: int) -> bool:
     """Whether the epoch that has just been completed is an `interval`-th one or the last of the run."""
     epoch = engine.state.epoch
     return epoch == engine.state.max_epochs or (interval > 0 and epoch % interval == 0)

@@ -16,8 +16,10 @@ from PIL import Image
 from torch import nn
 
 from ..distributed import is_main
+from ..errors import InputError
 from ..figures import overlay_figure, reconstruction_figure
 from ..weights.describe import unwrap
+from .channel_figure import channel_figure
 from .common import epochs_done
 
 
@@ -25,7 +27,8 @@ class ReconstructionPictures:
     """Draws original, masked image and reconstruction of a few fixed images; attach to the pre-training's trainer.
 
     The mask is the same every time (fixed seed), and the training does not notice: the random state and the network's
-    mode are put back. Files: `<folder>/epoch_<epoch>_<case>.png`.
+    mode are put back. Volumes of several channels (MRI sequences) are shown with a row for each channel, in the axial
+    plane. Files: `<folder>/epoch_<epoch>_<case>.png`.
 
     Args:
         network: Has `reconstruct(image (B, C, *S)) -> (reconstruction (B, C, *S), mask (B, 1, *S))`.
@@ -36,6 +39,7 @@ class ReconstructionPictures:
         count: Number of images.
         seed: Of the mask.
         writer: A TensorBoard `SummaryWriter` to which the pictures are added.
+        channel_names: What the rows are called; None numbers them, and shows flat images by their first channel alone.
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class ReconstructionPictures:
         count: int = 2,
         seed: int = 0,
         writer: Any = None,
+        channel_names: Sequence[str] | None = None,
     ) -> None:
+        self.channel_names = None if channel_names is None else list(channel_names)
         self.network = network
         self.images = images
         self.folder = Path(folder)
@@ -111,10 +117,23 @@ class ReconstructionPictures:
     ) -> None:
         path = self.folder / _file_name(epoch, case)
         path.parent.mkdir(parents=True, exist_ok=True)
-        image, mask, filled = (tensor[0, 0] for tensor in (image, mask, filled))
+        arrays = [_array(tensor[0]) for tensor in (image, mask, filled)]  # C X Y [Z] each
         title = f"{case}, epoch {epoch}"
-        reconstruction_figure(_array(image), _array(mask), _array(filled), path, title=title, spacing=spacing)
+        names = self._rows(*arrays[0].shape)
+        if len(names) > 1:
+            channel_figure(arrays[0], arrays[1][0], arrays[2], path, names, title=title, spacing=spacing)
+        else:
+            first = [array[0] for array in arrays]
+            reconstruction_figure(first[0], first[1], first[2], path, title=title, spacing=spacing)
         _to_tensorboard(self.writer, f"reconstruction/{case}", path, epoch)
+
+    def _rows(self, channels: int, *size: int) -> list[str]:
+        """Names of the channels that are drawn."""
+        if self.channel_names is None:
+            return [f"channel {channel}" for channel in range(channels if len(size) == 3 else 1)]
+        if len(self.channel_names) != channels:
+            raise InputError(f"channel_names has {len(self.channel_names)} names; the images have {channels} channels.")
+        return self.channel_names
 
 
 class OverlayPictures:
@@ -133,6 +152,7 @@ class OverlayPictures:
         pred_key: Of the prediction in the output item.
         label_key: Of the label in the output item, else in the batch item.
         writer: A TensorBoard `SummaryWriter` to which the pictures are added.
+        channel: Channel of the image that is shown, such as one of several MRI sequences.
     """
 
     def __init__(
@@ -145,13 +165,14 @@ class OverlayPictures:
         pred_key: str = "pred",
         label_key: str = "label",
         writer: Any = None,
+        channel: int = 0,
     ) -> None:
         self.folder = Path(folder)
         self.class_names = list(class_names)
         self.cases = cases
         self.interval = int(interval)
         self.image_key, self.pred_key, self.label_key = image_key, pred_key, label_key
-        self.writer = writer
+        self.writer, self.channel = writer, channel
         self._seen = 0
 
     def attach(self, engine: Workflow) -> None:
@@ -187,7 +208,7 @@ class OverlayPictures:
             turn = io_orientation(image.affine.numpy())
             spacing = [float(image.pixdim[axis]) for axis in np.argsort(turn[:, 0])]
         overlay_figure(
-            _turned(_array(image[0]), turn),
+            _turned(_array(image[self.channel]), turn),
             None if label is None else _turned(_classes(label), turn),
             path,
             self.class_names,

@@ -1,7 +1,6 @@
 """Validate during a training, the last epoch included."""
 
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
+from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
 
 from .common import due
@@ -17,11 +16,11 @@ class Validation(ValidationHandler):
         validator: The MONAI evaluator.
     """
 
-    def attach(self, engine: Workflow) -> None:
+    def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
-    def __call__(self, engine: Workflow) -> None:
+    def __call__(self, engine: Engine) -> None:
         """Validate if this epoch is one of those."""
         if due(engine, self.interval):
             super().__call__(engine)

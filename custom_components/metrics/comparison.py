@@ -55,11 +55,12 @@ def compare(
         "confidence": a.confidence,
         "cases": len(a.cases),
         "missed": {"a": _missed(a), "b": _missed(b)},
-        "notes": [*notes, *a.caution()],
+        "regions": a.regions,
+        "notes": [*notes, *a.explanations(), *a.caution()],
         "organs": organs,
         "all": overall,
     }
-    text = _table(result)
+    text = _table(result, a.structure)
     if write is not None:
         write_atomically(Path(write) / "comparison.txt", text + "\n")
         write_atomically(Path(write) / "comparison.json", to_json(result))
@@ -68,7 +69,7 @@ def compare(
 
 def _keep_common(a: SegmentationReport, b: SegmentationReport, path_a: str | Path, path_b: str | Path) -> list[str]:
     """Reduce both reports to the cases that both hold; returns a note for each side that loses some."""
-    for what in ("class_names", "policy"):
+    for what in ("class_names", "regions", "policy"):
         if getattr(a, what) != getattr(b, what):
             raise InputError(
                 f"{path_a} and {path_b} differ in {what} ({getattr(a, what)} / {getattr(b, what)}); expected the same."
@@ -97,11 +98,11 @@ def _difference(a: SegmentationReport, b: SegmentationReport, metric: str) -> np
     return np.where(neither, np.nan, difference)
 
 
-def _table(result: dict[str, Any]) -> str:
+def _table(result: dict[str, Any], structure: str) -> str:
     """One block per metric: organs down; both sides, their difference and the number of paired cases across."""
     head = f"{result['cases']} cases in both; difference = {result['name_b']} - {result['name_a']}, paired within cases"
     blocks = [head]
-    entries = {**result["organs"], f"mean over cases, {len(result['organs'])} organs": result["all"]}
+    entries = {**result["organs"], f"mean over cases, {len(result['organs'])} {structure}s": result["all"]}
     for metric, unit, digits in (("dice", "", 3), ("hd95", f" {result['hd95_unit']}", 1)):
         title = f"{METRICS[metric]}{unit} [{result['confidence']:.0%}]"
         lines = [[title, result["name_a"], result["name_b"], "difference", "pairs"]]
@@ -110,7 +111,6 @@ def _table(result: dict[str, Any]) -> str:
             cells = [show(a, digits), show(b, digits), show(difference, digits, sign="+"), str(difference["n"])]
             lines.append([organ, *cells])
         blocks.append(align(lines))
-    missed = (
-        f"Organs missed: {result['missed']['a']} ({result['name_a']}), {result['missed']['b']} ({result['name_b']})."
-    )
+    missed = ", ".join(f"{result['missed'][side]} ({result[f'name_{side}']})" for side in ("a", "b"))
+    missed = f"{structure.capitalize()}s missed: {missed}."
     return "\n".join([*blocks, missed, result["policy"], *result["notes"]])

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
 from ..errors import InputError
+from ..regions import region_table
 from .report import SegmentationReport
 from .segmentation import Row, score_case
 
@@ -21,11 +22,12 @@ class ScoreSegmentation:
     """Scores `pred` against `label` case by case, then writes `scores.json` and `cases.csv` and prints the table.
 
     The engine hands over lists of dicts (MONAI's `decollate`). An output item holds `pred` and `label`: class indices
-    (1, X, Y[, Z]) on one grid; the label is a `MetaTensor` whose affine gives the spacing. `case`, `patient_id` and
-    `unlabelled` (names of classes not drawn in this case, or a mask over all classes) are looked up in the batch item,
-    then in the output item.
-    At the end `engine.state.metrics` holds `mean_dice` and `mean_hd95` (mean over cases of the mean over the organs
-    scored) and, with `organs`, `mean_dice_<number of organs>` and `mean_hd95_<number of organs>`.
+    (1, X, Y[, Z]) on one grid (with `regions` tissue codes; `pred` may then be one mask a region). The label is a
+    `MetaTensor` whose affine gives the spacing. `case`, `patient_id` and `unlabelled` (names of classes not drawn in
+    this case, or a mask over all classes) are looked up in the batch item, then in the output item.
+    When the epoch ends `engine.state.metrics` holds `mean_dice` and `mean_hd95` (mean over cases of the mean over the
+    organs scored) and, with `organs`, `mean_dice_<number of organs>` and `mean_hd95_<number of organs>`. Put it before
+    handlers that log metrics.
     In a distributed run every process keeps its own cases; all see the common metrics, the first one writes.
 
     Args:
@@ -35,6 +37,7 @@ class ScoreSegmentation:
         parity: Score as the papers did (voxels, undefined values dropped).
         organs: Some of the classes, for further aggregates over these alone.
         header: Config, seed, versions, data fingerprint; written at the top of `scores.json`.
+        regions: The classes are overlapping regions of a brain tumour, scored one by one (`regions.REGIONS`).
     """
 
     def __init__(
@@ -45,7 +48,10 @@ class ScoreSegmentation:
         parity: bool = False,
         organs: Sequence[str] | None = None,
         header: Mapping[str, Any] | None = None,
+        regions: bool = False,
     ) -> None:
+        if regions:
+            region_table(class_names)  # refuses a name that is no region
         self.output_dir = Path(output_dir)
         self.header = header
         self.settings: dict[str, Any] = {
@@ -53,16 +59,17 @@ class ScoreSegmentation:
             "miss_penalty": miss_penalty,
             "parity": parity,
             "organs": organs,
+            "regions": regions,
         }
-        self.report = SegmentationReport(
-            **self.settings
-        )  # a mistake in the settings shows before the first forward pass
+        # A mistake in the settings shows before the first forward pass.
+        self.report = SegmentationReport(**self.settings)
 
     def attach(self, engine: Engine) -> None:
         """Register with `engine`."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
-        engine.add_event_handler(Events.COMPLETED, self._finish)
+        # Not COMPLETED: MLflow, TensorBoard and the log read `state.metrics` when the epoch ends, the manifest later.
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
         self.report = SegmentationReport(**self.settings)
@@ -103,9 +110,11 @@ class ScoreSegmentation:
             raise InputError(
                 "the label carries no affine; expected a MetaTensor, for distances in mm: keep track_meta on."
             )
-        maps = [np.asarray(volume.detach().cpu())[0] for volume in (prediction, label)]  # X Y [Z]
-        settings = {name: self.settings[name] for name in ("class_names", "miss_penalty", "parity")}
-        return score_case(maps[0], maps[1], spacing, unlabelled=unlabelled, **settings)
+        maps = [np.asarray(volume.detach().cpu()) for volume in (prediction, label)]
+        masks = self.settings["regions"] and len(maps[0]) > 1
+        settings = {name: self.settings[name] for name in ("class_names", "miss_penalty", "parity", "regions")}
+        # X Y [Z], or R X Y [Z] for masks
+        return score_case(maps[0] if masks else maps[0][0], maps[1][0], spacing, unlabelled=unlabelled, **settings)
 
     def _finish(self, engine: Engine) -> None:
         first = _gather(self.report)

@@ -13,14 +13,20 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import write_atomically
+from ..regions import REGION_NAMES
 from .intervals import bootstrap_interval
 from .segmentation import Row, check_penalty
-from .text import align, show, to_json
+from .text import align, millilitres, show, to_json
 
 FEW = 10  # patients; below, bootstrap intervals are known to be too narrow
 METRICS = {"dice": "Dice", "hd95": "HD95"}
 COLUMNS = ["case", "patient_id", *(field.name for field in fields(Row))]
 PERFECT = {"dice": 1.0, "hd95": 0.0}
+OUTCOMES = ("found", "missed", "hallucinated", "absent", "unlabelled")
+NOT_ET = (
+    "NCR/NET is the necrotic and non-enhancing core, value 2 of the Decathlon's labels. The papers' code, like MONAI's "
+    "tutorial (tutorials issue 1355), took it for the enhancing tumour: compare this row, and not ET, with their 'ET'."
+)
 PENALTIES = {"diagonal": "the image diagonal in mm", "drop": "undefined and left out of the mean"}
 
 
@@ -34,6 +40,7 @@ class SegmentationReport:
         organs: Some of the classes, for further aggregates over these alone (the paper's "Dice-8").
         confidence: Confidence of the bootstrap intervals; cases of one patient are resampled together.
         seed: Seed of the bootstrap.
+        regions: As given to `score_case`; texts then speak of regions and explain their names.
 
     Raises:
         InputError: `organs` names something else than a class, or `miss_penalty` is no policy.
@@ -47,6 +54,7 @@ class SegmentationReport:
         organs: Sequence[str] | None = None,
         confidence: float = 0.95,
         seed: int = 0,
+        regions: bool = False,
     ) -> None:
         self.class_names = list(class_names)
         self.organs = None if organs is None else list(organs)
@@ -54,7 +62,7 @@ class SegmentationReport:
             if name not in self.class_names[1:]:
                 raise InputError(f"organs names '{name}'; expected some of {self.class_names[1:]}.")
         self.miss_penalty = check_penalty(miss_penalty)
-        self.parity, self.confidence, self.seed = parity, confidence, seed
+        self.parity, self.confidence, self.seed, self.regions = parity, confidence, seed, regions
         self.cases: dict[tuple[str, str], dict[str, Row]] = {}  # (patient, case) -> organ -> row
 
     @property
@@ -63,17 +71,24 @@ class SegmentationReport:
         return "voxels" if self.parity else "mm"
 
     @property
+    def structure(self) -> str:
+        """What a class is called: "organ" or "region"."""
+        return "region" if self.regions else "organ"
+
+    @property
     def policy(self) -> str:
         """How cases were scored, in words; stands in every file and table."""
         distance = "HD95 is the larger of the two directed 95th percentiles of the surface distances, in"
         if self.parity:
             return (
-                f"Parity with the papers: {distance} voxels of the grid given, dropped where the organ is missed or not"
-                " labelled; Dice of an organ that is not labelled is dropped; not drawn in a case: not scored there."
+                f"Parity with the papers: {distance} voxels of the grid given, dropped where the {self.structure} is"
+                " missed or not labelled; Dice of one that is not labelled is dropped; not drawn in a case: not scored"
+                " there."
             )
         penalty = PENALTIES.get(str(self.miss_penalty), f"{self.miss_penalty} mm")
+        one = "a region" if self.regions else "an organ"
         return (
-            f"{distance} mm; an organ that is missed (or predicted where there is none) has Dice 0, and its HD95 is"
+            f"{distance} mm; {one} that is missed (or predicted where there is none) has Dice 0, and its HD95 is"
             f" {penalty}; absent from both label and prediction: not scored; not drawn in a case: not scored there."
         )
 
@@ -107,6 +122,13 @@ class SegmentationReport:
             1 < number < FEW
         )
 
+    def explanations(self) -> list[str]:
+        """What the names of regions stand for; empty for organs."""
+        if not self.regions:
+            return []
+        named = "; ".join(f"{name}: {REGION_NAMES[name]}" for name in self.class_names[1:])
+        return [f"Regions overlap, and each is scored by itself. {named}.", *[NOT_ET] * ("NCR/NET" in self.class_names)]
+
     def matrix(self, metric: str, absent: float = float("nan")) -> np.ndarray:
         """Values of "dice" or "hd95" as (cases, organs), cases sorted by patient and name, NaN where undefined.
 
@@ -133,6 +155,20 @@ class SegmentationReport:
         low, high = bootstrap_interval(values, self.confidence, self.seed, self.groups())
         return {"mean": mean, "low": low, "high": high, "n": int(np.isfinite(columns).any(axis=1).sum())}
 
+    def volumes(self, organ: str) -> dict[str, float | int]:
+        """Volumes of an organ in ml, over the cases in which it is drawn or absent (0 ml), not where it is unlabelled.
+
+        Returns:
+            label and prediction: their means; difference: the mean of the absolute differences within cases; n: the
+            number of cases. NaN and 0 in 2D.
+        """
+        rows = [self.cases[key][organ] for key in sorted(self.cases)]
+        pairs = np.array([[row.volume_ml_label, row.volume_ml_prediction] for row in rows])  # cases 2
+        pairs = pairs[np.isfinite(pairs).all(axis=1)]
+        values = {"label": pairs[:, 0], "prediction": pairs[:, 1], "difference": abs(pairs[:, 1] - pairs[:, 0])}
+        means = {name: float(numbers.mean()) if len(pairs) else math.nan for name, numbers in values.items()}
+        return {**means, "n": len(pairs)}
+
     def _aggregates(self, organs: Sequence[str]) -> dict[str, Any]:
         chosen = [self.class_names.index(organ) - 1 for organ in organs]
         result: dict[str, Any] = {"organs": list(organs), "mean_over_cases": {}, "mean_over_organs": {}}
@@ -146,10 +182,11 @@ class SegmentationReport:
         """Means, intervals and counts.
 
         Returns:
-            "organs": per organ, the estimates of dice and hd95 and how often it was found, missed, hallucinated,
-            absent, unlabelled, and scored in all; "all" and, with `organs`, "chosen": "mean_over_cases" (the papers'
-            aggregate: the mean over cases of the mean over the organs scored in the case) and "mean_over_organs" (the
-            mean of the per-organ means); "policy", "notes" and what else is needed to read the numbers.
+            "organs": per organ, the estimates of dice and hd95, the mean volumes (see `volumes`) and how often it was
+            found, missed, hallucinated, absent, unlabelled, and scored in all; "all" and, with `organs`, "chosen":
+            "mean_over_cases" (the papers' aggregate: the mean over cases of the mean over the organs scored in the
+            case) and "mean_over_organs" (the mean of the per-organ means); "policy", "notes" and what else is needed to
+            read the numbers.
 
         Raises:
             InputError: No case was added.
@@ -161,25 +198,24 @@ class SegmentationReport:
         per_organ: dict[str, dict[str, Any]] = {}
         for column, organ in enumerate(self.class_names[1:]):
             outcomes = [rows[organ].outcome for rows in self.cases.values()]
-            counts = {
-                name: outcomes.count(name) for name in ("found", "missed", "hallucinated", "absent", "unlabelled")
-            }
+            counts = {name: outcomes.count(name) for name in OUTCOMES}
             scored = counts["found"] + counts["missed"] + (0 if self.parity else counts["hallucinated"])
             values = {metric: self.estimate(self.matrix(metric)[:, column]) for metric in METRICS}
-            per_organ[organ] = {**values, "scored": scored, **counts}
+            per_organ[organ] = {**values, "volume_ml": self.volumes(organ), "scored": scored, **counts}
         patients = len(set(self.groups()))
         notes = [
             f"Too few cases for an interval of {organ}: scored in {entry['scored']}; at least 2 patients are needed."
             for organ, entry in per_organ.items()
             if math.isnan(entry["dice"]["low"])
         ]
-        notes += self.caution()
+        notes += self.explanations() + self.caution()
         return {
             "policy": self.policy,
             "hd95_unit": self.unit,
             "class_names": self.class_names,
             "miss_penalty": self.miss_penalty,
             "parity": self.parity,
+            "regions": self.regions,
             "confidence": self.confidence,
             "seed": self.seed,
             "cases": len(self.cases),
@@ -194,22 +230,24 @@ class SegmentationReport:
         """Plain-text table of the summary, computed anew unless given."""
         summary = summary or self.summary()
         percent = f"[{self.confidence:.0%}]"
-        lines = [
-            ["organ", f"Dice {percent}", f"HD95 {self.unit} {percent}", "scored", "missed", "halluc.", "unlabelled"]
-        ]
+        sized = any(entry["volume_ml"]["n"] for entry in summary["organs"].values())
+        volumes = ["ml label", "ml predicted"] if sized else []
+        counted = ["scored", "missed", "halluc.", "unlabelled"]
+        lines = [[self.structure, f"Dice {percent}", f"HD95 {self.unit} {percent}", *volumes, *counted]]
         for organ, entry in summary["organs"].items():
+            sizes = [millilitres(entry["volume_ml"][side]) for side in ("label", "prediction")[: len(volumes)]]
             counts = [str(entry[name]) for name in ("scored", "missed", "hallucinated", "unlabelled")]
-            lines.append([organ, show(entry["dice"], 3), show(entry["hd95"], 1), *counts])
-        for part, word in (("all", "organs"), ("chosen", "chosen organs")):
+            lines.append([organ, show(entry["dice"], 3), show(entry["hd95"], 1), *sizes, *counts])
+        for part, word in (("all", f"{self.structure}s"), ("chosen", f"chosen {self.structure}s")):
             if summary[part]:
                 for kind, words in (
                     ("mean_over_cases", "mean over cases"),
-                    ("mean_over_organs", "mean of organ means"),
+                    ("mean_over_organs", f"mean of {self.structure} means"),
                 ):
                     values = summary[part][kind]
                     name = f"{words}, {len(summary[part]['organs'])} {word}"
                     lines.append([name, show(values["dice"], 3), show(values["hd95"], 1)])
-        chosen = [f"Chosen organs: {', '.join(self.organs)}."] if self.organs else []
+        chosen = [f"Chosen {self.structure}s: {', '.join(self.organs)}."] if self.organs else []
         head = f"{summary['cases']} cases of {summary['patients']} patients"
         return "\n".join([head, align(lines), *chosen, summary["policy"], *summary["notes"]])
 
@@ -247,7 +285,8 @@ class SegmentationReport:
             scores = json.loads(path.read_text())
             chosen = scores["chosen"] and scores["chosen"]["organs"]
             settings = {name: scores[name] for name in ("class_names", "miss_penalty", "parity", "confidence", "seed")}
-            report = cls(organs=chosen, **settings)
+            # Files written before there were regions do not say so.
+            report = cls(organs=chosen, regions=scores.get("regions", False), **settings)
             path = Path(folder) / "cases.csv"
             by_case: dict[tuple[str, str], list[Row]] = {}
             with path.open(newline="") as stream:

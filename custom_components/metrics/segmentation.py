@@ -6,7 +6,7 @@ values differ.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from monai.metrics import compute_hausdorff_distance
 from scipy import ndimage
 
 from ..errors import InputError
+from ..regions import TISSUES, region_masks
 
 NAN = float("nan")
 
@@ -64,17 +65,20 @@ def score_case(
     unlabelled: Sequence[str] = (),
     miss_penalty: str | float = "diagonal",
     parity: bool = False,
+    regions: bool = False,
 ) -> list[Row]:
-    """Score one case, organ by organ (every class but index 0).
+    """Score one case, organ by organ (every class but index 0) or, with `regions`, region by region.
 
     Args:
-        prediction: (X, Y[, Z]) class indices.
-        label: (X, Y[, Z]) class indices on the same grid.
+        prediction: (X, Y[, Z]) class indices; with `regions` tissue codes, or one mask a region (R, X, Y[, Z]).
+        label: (X, Y[, Z]) class indices on the same grid; with `regions` tissue codes.
         spacing: Voxel size in mm, one number per axis.
         class_names: Names by class index; index 0 is the background.
         unlabelled: Classes that the body has but that nobody drew in this case.
         miss_penalty: HD95 of a missed or hallucinated organ: "diagonal" (of the image), a distance in mm, or "drop".
         parity: Score as the papers did: HD95 in voxels, undefined where a side is empty; Dice undefined without label.
+        regions: The classes are regions of a brain tumour (`regions.REGIONS`), which overlap; each is then a structure
+            by itself.
 
     Returns:
         One row per organ, in the order of `class_names`.
@@ -83,13 +87,14 @@ def score_case(
         InputError: Shapes differ, a value is no class index, `spacing` does not fit, or a name is not in `class_names`.
     """
     check_penalty(miss_penalty)
-    _check_grid(prediction, label, spacing)
+    masks = regions and prediction.ndim > label.ndim
+    _check_grid(prediction.shape[1:] if masks else prediction.shape, label.shape, spacing)
     for name in unlabelled:
         if name not in class_names[1:]:
             raise InputError(
                 f"unlabelled names '{name}'; expected one of {list(class_names[1:])}. Correct it in the datalist."
             )
-    pair = Pair(*(_class_map(*item, len(class_names)) for item in (("prediction", prediction), ("label", label))))
+    structures = (_regions if regions else _organs)(prediction, label, class_names)
     millilitres = math.prod(spacing) / 1000 if label.ndim == 3 else NAN
     unit = [1.0] * label.ndim if parity else [float(s) for s in spacing]  # MONAI wants floats, all of one type
     # The two scorings differ in what counts where one side is empty: these three values.
@@ -97,7 +102,7 @@ def score_case(
     if parity:
         missed, hallucinated = (0.0, NAN), (NAN, NAN)
     rows = []
-    for index, organ in enumerate(class_names[1:], start=1):
+    for organ, (pair, index) in zip(class_names[1:], structures, strict=True):
         outcome = "unlabelled" if organ in unlabelled else pair.outcome(index)
         scores = {"missed": missed, "hallucinated": hallucinated}.get(outcome, (NAN, NAN))
         if outcome == "found":
@@ -105,6 +110,26 @@ def score_case(
         volumes = [count * millilitres for count in pair.counts(index)]
         rows.append(Row(organ, *scores, outcome, NAN if outcome == "unlabelled" else volumes[1], volumes[0]))
     return rows
+
+
+def _organs(prediction: np.ndarray, label: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple["Pair", int]]:
+    """For each class but the background, the maps and its index in them."""
+    pair = Pair(*(_class_map(*item, len(class_names)) for item in (("prediction", prediction), ("label", label))))
+    return ((pair, index) for index in range(1, len(class_names)))
+
+
+def _regions(prediction: np.ndarray, label: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple["Pair", int]]:
+    """For each region, maps that hold it alone, as index 1."""
+    sides = []
+    for part, values in (("prediction", prediction), ("label", label)):
+        if values.ndim > label.ndim:
+            if len(values) != len(class_names) - 1:
+                raise InputError(f"{part} holds {len(values)} masks; expected one for each of {list(class_names[1:])}.")
+            sides.append(_class_map(part, values, 2))
+        else:
+            codes = torch.from_numpy(_class_map(part, values, len(TISSUES)))
+            sides.append(region_masks(codes[None], class_names).numpy().astype(np.uint8))  # R X Y [Z]
+    return ((Pair(*masks), 1) for masks in zip(*sides, strict=True))
 
 
 class Pair:
@@ -156,12 +181,12 @@ def _penalty(miss_penalty: str | float, shape: Sequence[int], spacing: Sequence[
     return NAN if miss_penalty == "drop" else float(miss_penalty)
 
 
-def _check_grid(prediction: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> None:
-    """Raise `InputError` unless both maps lie on one grid that `spacing` fits."""
-    if prediction.shape != label.shape:
-        raise InputError(f"prediction is {prediction.shape} and label {label.shape}; expected one grid for both.")
-    if len(spacing) != label.ndim or not all(math.isfinite(s) and s > 0 for s in spacing):
-        raise InputError(f"spacing is {tuple(spacing)}; expected {label.ndim} positive numbers in mm.")
+def _check_grid(prediction: Sequence[int], label: Sequence[int], spacing: Sequence[float]) -> None:
+    """Raise `InputError` unless maps of these shapes lie on one grid that `spacing` fits."""
+    if prediction != label:
+        raise InputError(f"prediction is {prediction} and label {label}; expected one grid for both.")
+    if len(spacing) != len(label) or not all(math.isfinite(s) and s > 0 for s in spacing):
+        raise InputError(f"spacing is {tuple(spacing)}; expected {len(label)} positive numbers in mm.")
 
 
 def _class_map(part: str, values: np.ndarray, classes: int) -> np.ndarray:

@@ -14,6 +14,13 @@ def show(estimate: Mapping[str, float], digits: int, sign: str = "") -> str:
     return f"{mean} [{low}, {high}]"
 
 
+def millilitres(value: float) -> str:
+    """A volume with as many decimals as matter: a lesion of 0.34 ml, a liver of 1512.6 ml."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
 def align(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells as a plain-text table: columns of equal width, a rule under the first line."""
     widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(max(map(len, lines)))]

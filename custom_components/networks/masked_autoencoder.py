@@ -47,6 +47,9 @@ class MaskedAutoencoder(nn.Module):
         predict_ratio: fraction of the hidden patches that the decoder sees and the loss scores; below 1 each step is
             cheaper and, the choice being random, the loss stays unbiased.
         norm_pix_loss: predict each patch after removing its own mean and standard deviation.
+        norm_pix_per_channel: take these of each channel (MRI sequence) of the patch by itself, so that all weigh the
+            same in the loss; False takes them of all channels together, as SelfMedMAE does: a sequence that is flat
+            within the patch then counts for little. Nothing without `norm_pix_loss`.
         spatial_dims: 2 or 3.
         class_token: give the encoder a class token.
         norm_eps: LayerNorm epsilon.
@@ -72,6 +75,7 @@ class MaskedAutoencoder(nn.Module):
         mask_ratio: float = 0.75,
         predict_ratio: float = 1.0,
         norm_pix_loss: bool = True,
+        norm_pix_per_channel: bool = False,
         spatial_dims: int = 3,
         class_token: bool = True,
         norm_eps: float = 1e-6,
@@ -81,6 +85,7 @@ class MaskedAutoencoder(nn.Module):
         if not 0.0 < predict_ratio <= 1.0:
             raise InputError(f"predict_ratio is {predict_ratio}; it must be above 0 and at most 1.")
         self.mask_ratio, self.predict_ratio, self.norm_pix_loss = mask_ratio, predict_ratio, norm_pix_loss
+        self._norm_groups = in_channels if norm_pix_per_channel else 1
         self.encoder = ViT(
             in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
             class_token=class_token, pos_embed_type="sincos", norm_eps=norm_eps, use_checkpoint=use_checkpoint,
@@ -127,10 +132,15 @@ class MaskedAutoencoder(nn.Module):
     def target(self, image: Tensor, hidden: Tensor) -> Tensor:
         """The hidden patches as the loss sees them: (B, C, *S), (B, M) -> (B, M, P) float32."""
         patches = gather_rows(patchify(image, self.patch_size), hidden).float()
-        if self.norm_pix_loss:
-            mean, std = patch_statistics(patches)
-            patches = (patches - mean) / std
-        return patches
+        if not self.norm_pix_loss:
+            return patches
+        groups, mean, std = self._statistics(patches)
+        return ((groups - mean) / std).flatten(2)
+
+    def _statistics(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Patches (B, M, P) as groups of values normalised together (B, M, G, P / G), and their mean and deviation."""
+        groups = patches.unflatten(2, (self._norm_groups, -1))  # vectors are channel-first: a group is a channel
+        return groups, *patch_statistics(groups)
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> MAEOutput:
         """Mask, encode the visible patches, predict the hidden ones.
@@ -161,8 +171,8 @@ class MaskedAutoencoder(nn.Module):
         patches = patchify(image, self.patch_size).float()
         pred = output.pred.float()
         if self.norm_pix_loss:
-            mean, std = patch_statistics(gather_rows(patches, output.hidden))
-            pred = pred * std + mean
+            _, mean, std = self._statistics(gather_rows(patches, output.hidden))
+            pred = (pred.unflatten(2, (self._norm_groups, -1)) * std + mean).flatten(2)
         index = output.hidden.unsqueeze(-1)
         filled = patches.scatter(1, index.expand_as(pred), pred)
         mask = torch.zeros_like(patches).scatter(1, index.expand_as(pred), torch.ones_like(pred))

@@ -54,6 +54,9 @@ def test_evaluation_scores_every_organ_on_the_native_grid(trained: Path, run_sta
     assert "HD95 mm" in result.stdout
     scores = json.loads((trained / "evaluate" / "scores.json").read_text())
     assert scores["header"]["seed"] == 0
+    # What any handler sees at the end of the epoch, MLflow's among them.
+    metrics = json.loads((trained / "evaluate" / "manifest.json").read_text())["metrics"]
+    assert metrics["mean_dice"] == scores["all"]["mean_over_cases"]["dice"]["mean"]
     with (trained / "evaluate" / "cases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["organ"] for row in rows} == {"liver", "spleen", "right kidney", "left kidney", "aorta"}
@@ -90,6 +93,38 @@ def test_from_scratch_is_a_fair_arm(run_stage: Run, tmp_path: Path) -> None:
     assert settings["init"] == "scratch"
     rates = torch.load(tmp_path / "train" / "training_state.pt", weights_only=True)["optimizer"]["param_groups"]
     assert len(rates) == 2  # decayed weights and the others: no layer decay for random weights
+
+
+def test_a_cache_folder_serves_the_next_run_and_the_last_epoch_is_validated(run_stage: Run, tmp_path: Path) -> None:
+    cache, files, results = tmp_path / "cache", [], []
+    for name in ("first", "second"):
+        out = tmp_path / name
+        out.mkdir()
+        run_stage("train", out, init="scratch", max_epochs=3, val_interval=2, cache=cache)
+        files.append({path.name: path.stat().st_mtime_ns for path in cache.iterdir()})
+        results.append((history(out / "train" / "history.csv"), load_file(out / "model.safetensors")))
+    assert len(files[0]) == 4 + 2  # training and validation cases
+    assert files[0] == files[1]
+    (rows, weights), (rows_again, weights_again) = results
+    assert rows == rows_again
+    assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
+    assert [bool(row["val_mean_dice"]) for row in rows] == [False, True, True]
+    drawn = {path.name[:11] for path in (tmp_path / "first" / "train" / "pictures").iterdir()}
+    assert drawn == {"epoch_00002", "epoch_00003"}
+
+
+@pytest.mark.slow  # a minute or more of compiling
+def test_a_compiled_network_trains_and_is_saved_under_its_own_names(
+    trained: Path, run_stage: Run, tmp_path: Path
+) -> None:
+    run_stage("pretrain", tmp_path, max_epochs=1, batch_size=8, compile="true")
+    (row,) = history(tmp_path / "pretrain" / "history.csv")
+    assert row["iteration"] == "1"
+    # Compiled code draws other masks, so only the size of the loss is that of the network as it is written.
+    plain = history(trained / "pretrain" / "history.csv")[0]
+    assert float(row["train_loss"]) == pytest.approx(float(plain["train_loss"]), rel=0.02)
+    names = [set(load_file(out / "pretrained_encoder.safetensors")) for out in (trained, tmp_path)]
+    assert names[0] == names[1]
 
 
 def test_missing_encoder_stops_before_training(run_stage: Run, tmp_path: Path) -> None:
@@ -133,6 +168,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     result = run_stage("pretrain", killed, resume="true", **settings)
     assert "Going on from" in result.stdout + result.stderr
     assert (killed / "pretrain/history.csv").read_text() == (whole / "pretrain/history.csv").read_text()
+    assert history(whole / "pretrain/history.csv")[-1]["val_loss"]  # the last epoch, although 4 does not divide 30
     one, other = (load_file(out / "pretrained_encoder.safetensors") for out in (whole, killed))
     assert all(torch.equal(one[name], other[name]) for name in one)
 

@@ -1,11 +1,15 @@
 """Small NIfTI files, right or wrong on purpose, for the tests of the checks."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+
+from custom_components.data.check_case import check_item
+from custom_components.data.check_report import Expected, Problem
 
 NAMES = ["background", "liver", "spleen"]
 
@@ -59,3 +63,15 @@ def datalist(folder: Path, **sections: list[dict[str, Any]]) -> Path:
     path = folder / "datalist.json"
     path.write_text(json.dumps({**content, "class_names": NAMES}))
     return path
+
+
+def problems(item: dict[str, Any], **expected: Any) -> list[Problem]:
+    """What the check says of an item, by default with the class names of this file."""
+    return check_item(item, Expected.of(**{"class_names": NAMES, **expected}))
+
+
+def only(item: dict[str, Any], level: str, sentence: str, **expected: Any) -> None:
+    """The item has exactly one problem, of this level, that names its file and matches the sentence."""
+    found = problems(item, **expected)
+    assert [problem.level for problem in found] == [level], found
+    assert re.search(sentence, str(found[0])), str(found[0])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom_components.data.datalist import fingerprint, items, load, write
+from custom_components.data.datalist import fingerprint, items, load, parse, prepare, with_convention, write
 from custom_components.errors import InputError
 
 NAMES = ["background", "liver", "spleen"]
@@ -134,3 +134,55 @@ def test_fingerprint_sees_content_label_and_absence(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(InputError, match=r"a: the datalist names it, but it cannot be read"):
         fingerprint([item])
+
+
+def test_sequences_and_convention_of_the_list_and_of_an_item(tmp_path: Path) -> None:
+    table = {"2": "tumour core", "1": "oedema"}
+    other = {"image": "b.nii.gz", "label": "c.nii.gz", "sequences": ["t2w", "FLAIR"], "label_convention": table}
+    path = save(tmp_path, sequences=["FLAIR", "T1w"], label_convention="msd", training=[pair("a"), other])
+    first, second = items(path, "training")
+    assert (first["sequences"], first["label_convention"], first["unlabelled"]) == (["flair", "t1"], "msd", [])
+    assert second["sequences"] == ["t2", "flair"]
+    assert json.loads(second["label_convention"]) == {"0": "background", "1": "oedema", "2": "tumour core"}
+    assert second["unlabelled"] == ["ET", "NCR/NET"]  # an undivided core does not tell them
+    plain = items(save(tmp_path, training=[pair("a")]), "training")[0]
+    assert not {"sequences", "label_convention"} & set(plain)
+
+
+def test_unlabelled_regions_are_those_of_the_run(tmp_path: Path) -> None:
+    regions = ["background", "TC", "WT", "ET"]
+    whole = {"label_convention": {"1": "whole tumour"}, "unlabelled": ["ET"]}
+    path = save(tmp_path, class_names=regions, training=[pair("a", **whole), pair("b", label_convention="msd")])
+    first, second = items(path, "training", class_names=regions)
+    assert first["unlabelled"] == ["ET", "TC"]
+    assert second["unlabelled"] == []
+
+
+def test_the_convention_of_the_run_takes_the_place_of_all_others(tmp_path: Path) -> None:
+    path = save(tmp_path, label_convention="msd", training=[pair("a"), pair("b", label_convention="brats2018")])
+    assert [item["label_convention"] for item in items(path, "training")] == ["msd", "brats2018"]
+    given = items(path, "training", label_convention="brats2023")
+    assert [item["label_convention"] for item in given] == ["brats2023"] * 2
+    before = parse(path)
+    changed = with_convention(before, {"1": "whole tumour"})
+    assert [item["unlabelled"] for item in prepare(changed, "training", path)] == [["TC", "ET", "NCR/NET"]] * 2
+    assert before == parse(path)
+    with pytest.raises(InputError, match="label_convention is 'brats'"):
+        items(path, "training", label_convention="brats")
+
+
+def test_write_refuses_wrong_sequences_and_conventions(tmp_path: Path) -> None:
+    path = tmp_path / "datalist.json"
+    for wrong in ({"sequences": ["t1", "t1n"]}, {"label_convention": "brats"}):
+        with pytest.raises(InputError, match="not written"):
+            write(path, {"training": [pair("a")], **wrong})
+    assert not path.exists()
+
+
+def test_fingerprint_sees_sequences_and_convention(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"x")
+    item = {"image": str(file), "label": 1, "unlabelled": []}
+    ways: list[dict[str, Any]] = [{}, {"sequences": ["t1"]}, {"sequences": ["t2"]}]
+    ways += [{"label_convention": "msd"}, {"label_convention": "brats2023"}]
+    assert len({fingerprint([{**item, **way}]) for way in ways}) == len(ways)

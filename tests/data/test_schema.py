@@ -33,6 +33,26 @@ def whole(**lists: Any) -> dict[str, Any]:
         ({"training": [], "class_names": ["a", "a"]}, "at least two different names"),
         ({"training": [], "parity": "yes"}, "parity has the wrong type str"),
         ([], "expected a JSON object"),
+        (
+            {"training": [], "sequences": "flair"},
+            "'sequences' must be a list of names such as flair, t1, t1ce, t2",
+        ),
+        ({"training": [], "sequences": ["t1", 2]}, "'sequences' must be a list of names"),
+        ({"training": [], "sequences": []}, r"sequences is \[\]; expected different sequence names"),
+        (
+            {"training": [{"image": "a", "sequences": ["t1", "T1w"]}]},
+            r"training\[0\]: sequences is .*different",
+        ),
+        (
+            {"training": [], "label_convention": "brats"},
+            "label_convention is 'brats'; expected msd, brats2018",
+        ),
+        (
+            {"training": [{"image": "a", "label_convention": {"1": "core"}}]},
+            r"\[0\]: label_convention is .*table",
+        ),
+        ({"training": [{"image": "a", "label_convention": 4}]}, r"training\[0\]: label_convention is 4"),
+        ({"training": [{"image": "a", "sequence": ["t1"]}]}, "unknown key 'sequence' .*did you mean 'sequences'"),
     ],
 )
 def test_wrong_keys_and_types(content: Any, sentence: str) -> None:
@@ -42,6 +62,11 @@ def test_wrong_keys_and_types(content: Any, sentence: str) -> None:
 def test_valid_kinds_of_labels_pass() -> None:
     training = [{"image": "a", "label": label} for label in ("b", 0, 7, [0, 1, 1])] + [{"image": ["a", "b"]}]
     assert list(schema_problems({"training": training, "modality": {"0": "CT"}})) == []
+
+
+def test_sequences_and_conventions_may_stand_at_the_top_or_in_an_item() -> None:
+    item = {"image": ["a", "b"], "sequences": ["T1w", "T1-Gd"], "label_convention": {"1": "oedema", "2": "tumour core"}}
+    assert list(schema_problems({"training": [item], "sequences": ["flair"], "label_convention": "msd"})) == []
 
 
 def test_a_patient_in_two_lists_is_named_with_both() -> None:

@@ -9,8 +9,10 @@ from PIL import Image
 from tiny_training import Tiny
 from torch import nn
 
+from custom_components.errors import InputError
 from custom_components.handlers import OverlayPictures, ReconstructionPictures
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.regions import TISSUES
 
 
 class Writer:
@@ -103,6 +105,69 @@ def test_the_real_autoencoder_can_be_drawn(tmp_path):
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["epoch_00000_0_image.png"]
 
 
+def head(channels=4):
+    """Sequences of different brightness, a patch of which tells them apart."""
+    axis = torch.linspace(0, 1, 16)
+    volume = (axis[:, None, None] + axis[:, None] + axis).repeat(channels, 1, 1, 1)
+    return volume * torch.arange(1.0, channels + 1).view(-1, 1, 1, 1)
+
+
+def drawn_figures(monkeypatch):
+    """Figures instead of files: what the handler hands over to be saved."""
+    from custom_components.handlers import channel_figure
+
+    figures = []
+    monkeypatch.setattr(channel_figure, "_save", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def test_every_sequence_is_drawn_in_a_row_of_its_own(tmp_path, monkeypatch):
+    figures = drawn_figures(monkeypatch)
+    names = ["flair", "t1", "t1ce", "t2"]
+    image = head()
+    item = {"image": MetaTensor(image, affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))), "case": "p1"}
+    monkeypatch.setattr("custom_components.handlers.pictures._to_tensorboard", lambda *_: None)
+    trainer = Tiny(tmp_path).trainer
+    ReconstructionPictures(FakeAutoencoder(), [item], tmp_path, channel_names=names)._draw(trainer)
+    (figure,) = figures
+    rows = [figure.axes[start : start + 3] for start in range(0, 12, 3)]
+    assert [row[0].get_ylabel() for row in rows] == names
+    assert "p1, epoch 0 (axial, z = " in figure.get_suptitle()
+    for channel, row in zip(image.numpy(), rows, strict=True):
+        original, masked, filled = (axes.images[0].get_array() for axes in row)
+        assert np.abs(channel - original.max()).min() < 1e-6  # a plane of this channel
+        hidden = np.ma.getmaskarray(masked)
+        assert 0 < hidden.sum() < hidden.size
+        assert (filled[hidden] == 0).all()
+        np.testing.assert_array_equal(filled[~hidden], original[~hidden])
+        low, high = row[0].images[0].get_clim()
+        assert low < original.mean() < high <= channel.max()  # a window of its own
+    with pytest.raises(InputError, match=r"channel_names has 2 names; the images have 4 channels"):
+        ReconstructionPictures(FakeAutoencoder(), [item], tmp_path, channel_names=names[:2])._draw(trainer)
+
+
+def test_channels_without_names_are_numbered_and_colour_pictures_show_one(tmp_path, monkeypatch):
+    figures = drawn_figures(monkeypatch)
+    trainer = Tiny(tmp_path).trainer
+    ReconstructionPictures(FakeAutoencoder(), [{"image": head(2), "case": "a"}], tmp_path)._draw(trainer)
+    assert [axes.get_ylabel() for axes in figures[0].axes if axes.get_ylabel()] == ["channel 0", "channel 1"]
+    flat = [{"image": head(3)[..., 0], "case": "rgb"}]
+    ReconstructionPictures(FakeAutoencoder(2), flat, tmp_path / "flat")._draw(trainer)
+    assert len(figures) == 1  # the usual figure of one channel was written instead
+    assert [path.name for path in (tmp_path / "flat").iterdir()] == ["epoch_00000_0_rgb.png"]
+
+
+def test_the_autoencoder_of_four_sequences_can_be_drawn(tmp_path):
+    torch.manual_seed(0)
+    network = MaskedAutoencoder(
+        4, 16, 8, 24, 24, 1, 2, decoder_size=24, decoder_layers=1, decoder_heads=2, norm_pix_per_channel=True
+    )
+    pictures = ReconstructionPictures(network, [{"image": head(), "case": "a"}], tmp_path / "pictures")
+    pictures._draw(Tiny(tmp_path).trainer)
+    with Image.open(tmp_path / "pictures" / "epoch_00000_0_a.png") as png:
+        assert png.size[1] > png.size[0]  # four rows of three panels
+
+
 class TwoClasses(nn.Module):
     def forward(self, image):
         return torch.cat([0.5 - image, image - 0.5], dim=1)
@@ -149,6 +214,20 @@ def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
     assert np.array_equal(options["prediction"], image > 0.5)
     assert options["spacing"] == [1.0, 1.0, 2.5]
     assert (path.name, names) == ("epoch_00001_c0.png", ["background", "organ"])
+
+
+def test_the_sequence_shown_can_be_chosen_and_tissues_have_their_names(tmp_path, monkeypatch):
+    from custom_components.handlers import pictures
+
+    drawn = []
+    monkeypatch.setattr(pictures, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
+    item = {"image": head(), "label": torch.randint(0, 4, (1, 16, 16, 16)).byte(), "case": "a"}
+    handler = OverlayPictures(tmp_path, TISSUES, channel=2, pred_key="label")
+    handler._picture(1, item, {"label": item["label"]})
+    (image, label, path, names), _ = drawn[0]
+    assert np.array_equal(image, item["image"][2])
+    assert np.array_equal(label, item["label"][0])
+    assert (path.name, names) == ("epoch_00001_a.png", list(TISSUES))
 
 
 def test_overlays_can_be_switched_off_and_need_lists(tmp_path):

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from custom_components.losses import ReconstructionLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
@@ -52,6 +54,33 @@ def test_targets_are_the_normalised_hidden_patches(axes: int) -> None:
     assert torch.equal(output.target[0], patchify(image, [8] * axes)[0, output.hidden[0]])
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 4), st.integers(2, 3), st.floats(0.1, 100.0), st.floats(-50.0, 50.0))
+def test_channels_are_normalised_by_themselves_on_request(channels: int, axes: int, gain: float, shift: float) -> None:
+    """Each is then scaled to mean 0 and variance 1, whatever its unit; the order inside a vector is channel-first."""
+    torch.manual_seed(0)
+    network = tiny(in_channels=channels, spatial_dims=axes, norm_pix_per_channel=True)
+    image, noise = torch.randn(2, channels, *[16] * axes), torch.rand(2, 2**axes)
+    target = network(image, noise).target
+    alone = tiny(in_channels=1, spatial_dims=axes)
+    for channel in range(channels):
+        own = target[..., channel * 8**axes : (channel + 1) * 8**axes]
+        assert torch.allclose(own, alone(image[:, channel : channel + 1], noise).target, atol=1e-5)
+        assert own.mean(-1).abs().max() < 1e-5
+        assert torch.allclose(own.var(-1, correction=0), torch.ones(()), atol=1e-3)
+    image[:, 0] = gain * image[:, 0] + shift  # another scanner gain in one sequence changes nothing
+    assert torch.allclose(network(image, noise).target, target, atol=2e-3)
+
+
+def test_joint_normalisation_lets_the_loudest_channel_win() -> None:
+    """The paper's form (SelfMedMAE mae3d.py:137): 4 x 16^3 values share one mean and deviation."""
+    image, noise = torch.randn(2, 2, 16, 16, 16), torch.rand(2, 8)
+    image[:, 1] *= 0.01
+    joint, single = (tiny(norm_pix_per_channel=flag)(image, noise).target for flag in (False, True))
+    assert joint[..., 512:].var() < 0.001 < joint[..., :512].var()
+    assert single[..., 512:].var() == pytest.approx(1.0, abs=0.01)
+
+
 def test_prediction_depends_on_visible_patches_only() -> None:
     network = tiny().eval()
     noise = torch.rand(1, 8)
@@ -74,9 +103,10 @@ def test_reconstruction_keeps_visible_voxels_and_true_brightness() -> None:
     assert 30 < filled[~visible].mean().item() < 70
 
 
-def test_a_perfect_prediction_reconstructs_the_image() -> None:
-    network = tiny().eval()
-    image = torch.randn(1, 2, 16, 16, 16)
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_perfect_prediction_reconstructs_the_image(per_channel: bool) -> None:
+    network = tiny(norm_pix_per_channel=per_channel).eval()
+    image = torch.randn(1, 2, 16, 16, 16) * torch.tensor([5.0, 0.2]).view(1, 2, 1, 1, 1)
     noise = torch.rand(1, 8)
     target = network(image, noise).target
     network.decode = lambda tokens, visible, hidden: target

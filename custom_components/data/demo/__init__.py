@@ -1,5 +1,6 @@
 """Seeded data sets, drawn and not scanned, that let every bundle run without a download."""
 
 from .abdomen import ABDOMEN_CLASS_NAMES, make_abdomen
+from .heads import make_heads
 
-__all__ = ["ABDOMEN_CLASS_NAMES", "make_abdomen"]
+__all__ = ["ABDOMEN_CLASS_NAMES", "make_abdomen", "make_heads"]

@@ -1,6 +1,7 @@
 """A task of the Medical Segmentation Decathlon, or any folder with such a `dataset.json`."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,47 @@ def decathlon(
     Raises:
         InputError: no readable `dataset.json`, labels that do not count up from 0, or a file it names is missing.
     """
+    task = read_task(root)
+    modality = task.modality
+    datalist = {
+        "class_names": [name for _, name in sorted(task.labels.items())],
+        "description": f"{task.name}: labelled cases split by case (seed {seed}).",
+        **({"modality": modality} if isinstance(modality, str | dict) else {}),
+        **split_by_patient(task.entries, val_fraction, test_fraction, seed),
+    }
+    return finish(datalist, task.base, out)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a `dataset.json` says.
+
+    Attributes:
+        path: the file.
+        name: of the task.
+        entries: items of its training list in its own order, with paths from its folder and the case as `patient_id`.
+        labels: label value -> name, for 0, 1, 2, …
+        modality: what it says of the channels, unchecked.
+    """
+
+    path: Path
+    name: str
+    entries: list[Item]
+    labels: dict[int, str]
+    modality: Any
+
+    @property
+    def base(self) -> Path:
+        """The folder of the task."""
+        return self.path.parent
+
+
+def read_task(root: str | Path) -> Task:
+    """Read `dataset.json` in `root`; the files it names must exist.
+
+    Raises:
+        InputError: unreadable, no training items, labels that do not count up from 0, or a missing file.
+    """
     base = existing_folder(root)
     path = base / "dataset.json"
     try:
@@ -47,14 +89,9 @@ def decathlon(
         raise InputError(
             f"{path}: names {len(missing)} files that do not exist: {some(missing)}; unpack the task again."
         )
+    labels = _labels(path, content.get("labels"))
     modality = content.get("modality", content.get("channel_names"))
-    datalist = {
-        "class_names": _class_names(path, content.get("labels")),
-        "description": f"{content.get('name', base.name)}: labelled cases split by case (seed {seed}).",
-        **({"modality": modality} if isinstance(modality, str | dict) else {}),
-        **split_by_patient(entries, val_fraction, test_fraction, seed),
-    }
-    return finish(datalist, base, out)
+    return Task(path, str(content.get("name", base.name)), entries, labels, modality)
 
 
 def _entry(path: Path, item: Any) -> Item:
@@ -68,8 +105,8 @@ def _entry(path: Path, item: Any) -> Item:
     return {"image": image, "label": label, "patient_id": file_stem(image)}
 
 
-def _class_names(path: Path, labels: Any) -> list[str]:
-    """`{"0": "background", "1": "liver"}`, or the reverse that nnU-Net writes, as a list."""
+def _labels(path: Path, labels: Any) -> dict[int, str]:
+    """`{"0": "background", "1": "liver"}`, or the reverse that nnU-Net writes, as value -> name."""
     try:
         pairs = {int(key): str(name) for key, name in labels.items()}
     except ValueError:
@@ -81,4 +118,4 @@ def _class_names(path: Path, labels: Any) -> list[str]:
         pairs = {}
     if len(pairs) < 2 or sorted(pairs) != list(range(len(pairs))):
         raise InputError(f"{path}: 'labels' is {labels!r}, expected names for 0, 1, 2, … with the background at 0.")
-    return [pairs[value] for value in sorted(pairs)]
+    return pairs

@@ -1,8 +1,5 @@
 """Any folder of NIfTI images and label maps that go together by name."""
 
-import csv
-import fnmatch
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +7,7 @@ from typing import Any
 from ...errors import InputError
 from ..schema import Item
 from ..sequences import file_stem
-from .split import existing_folder, finish, some, split_by_patient
+from .split import existing_folder, finish, fitting, read_patients, read_table, some, split_by_patient, volumes
 
 _FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 
@@ -47,7 +44,7 @@ def folder(
     """
     base = existing_folder(root)
     pairs = _pairs(base)
-    owner = _patients(patients, list(pairs))
+    owner = read_patients(patients, list(pairs))
     missing = _unlabelled(unlabelled, list(pairs), class_names)
     entries: list[Item] = []
     for case, (image, label) in pairs.items():
@@ -74,10 +71,10 @@ def _pairs(base: Path) -> dict[str, tuple[Path, Path]]:
     """Case -> (image, label), sorted by case."""
     layout = next((pair for pair in _FOLDERS if all((base / part).is_dir() for part in pair)), None)
     if layout is not None:
-        images, labels = ({file_stem(file): file for file in _volumes(base / part)} for part in layout)
+        images, labels = ({file_stem(file): file for file in volumes(base / part)} for part in layout)
         expected = f"{layout[0]}/ and {layout[1]}/ with equal file names"
     else:
-        stems = {file_stem(file): file for file in _volumes(base)}
+        stems = {file_stem(file): file for file in volumes(base)}
         images, labels = (
             {stem.removesuffix(ending): file for stem, file in stems.items() if stem.endswith(ending)}
             for ending in ("_image", "_label")
@@ -91,57 +88,19 @@ def _pairs(base: Path) -> dict[str, tuple[Path, Path]]:
     return {case: (images[case], labels[case]) for case in sorted(images)}
 
 
-def _volumes(place: Path) -> list[Path]:
-    """NIfTI files of a folder; hidden ones, as macOS adds them, are left out."""
-    return [
-        file
-        for file in sorted(place.iterdir())
-        if file.name.endswith((".nii", ".nii.gz")) and not file.name.startswith(".")
-    ]
-
-
-def _patients(path: str | Path | None, cases: Sequence[str]) -> dict[str, str]:
-    """Case -> patient from the CSV; {} without one."""
-    if path is None:
-        return {}
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: the patient table cannot be read ({error}).") from error
-    if not rows or not {"case", "patient_id"} <= set(rows[0]):
-        found = ", ".join(map(str, rows[0])) if rows else "nothing"
-        raise InputError(f"{path}: the patient table needs the columns case and patient_id; found {found}.")
-    named = [row for row in rows if row["case"] and row["patient_id"]]
-    owner = {name: row["patient_id"] for row in named for name in (row["case"], file_stem(row["case"]))}
-    absent = [case for case in cases if case not in owner]
-    if absent:
-        raise InputError(f"{path}: names no patient for {some(absent)}; add a row for each case.")
-    return owner
-
-
 def _unlabelled(
     mapping: str | Mapping[str, Sequence[str]] | None, cases: Sequence[str], class_names: Sequence[str] | None
 ) -> dict[str, list[str]]:
     """Case -> sorted names of the classes that are not drawn in it."""
     example = '{"btcv_*": ["spleen"]}'
-    if isinstance(mapping, str):
-        try:
-            mapping = json.loads(mapping)
-        except ValueError as error:
-            raise InputError(f"unlabelled is not valid JSON ({error}); expected e.g. {example}.") from error
-    if mapping is None:
-        return {}
-    if not isinstance(mapping, Mapping) or any(isinstance(names, str) for names in mapping.values()):
+    table = read_table(mapping, "unlabelled", example)
+    if any(isinstance(names, str) for names in table.values()):
         raise InputError(f"unlabelled is {mapping!r}, expected case patterns with lists of classes, e.g. {example}.")
     found: dict[str, set[str]] = {}
-    for pattern, names in mapping.items():
-        matching = fnmatch.filter(cases, pattern)
-        if not matching:
-            raise InputError(f"unlabelled: the pattern {pattern!r} fits none of the cases {some(cases)}.")
+    for pattern, names in table.items():
         unknown = [] if class_names is None else [name for name in names if name not in class_names[1:]]
         if unknown:
             raise InputError(f"unlabelled: {unknown[0]!r} is not among the classes {list(class_names or ())[1:]}.")
-        for case in matching:
+        for case in fitting(pattern, cases, "unlabelled"):
             found.setdefault(case, set()).update(names)
     return {case: sorted(names) for case, names in found.items()}

@@ -1,14 +1,22 @@
-"""What every source shares: a seeded split by patient, and the writing of the datalist."""
+"""What the sources share: files and tables read, seeded splits by patient, and the writing of the datalist."""
 
+import csv
+import fnmatch
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ...errors import InputError
 from ..datalist import write
 from ..schema import SECTIONS, Datalist, Item
+from ..sequences import file_stem
+
+_FEW_PATIENTS = 10
 
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
@@ -26,9 +34,7 @@ def split_by_patient(
     Raises:
         InputError: fractions that leave nothing for training.
     """
-    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-        found = f"val_fraction {val_fraction} and test_fraction {test_fraction}"
-        raise InputError(f"{found} must not be negative and must leave something for training.")
+    check_fractions(val_fraction, test_fraction)
     patients = shuffled((item["patient_id"] for item in entries), seed)
     least = 1 if len(patients) >= 3 else 0
     n_test, n_val = (max(round(part * len(patients)), least) if part else 0 for part in (test_fraction, val_fraction))
@@ -39,6 +45,172 @@ def split_by_patient(
         for rank, patient in enumerate(patients)
     }
     return {name: [item for item in entries if section[item["patient_id"]] == name] for name in SECTIONS}
+
+
+def check_fractions(val_fraction: float, test_fraction: float) -> None:
+    """Refuse fractions that are no shares.
+
+    Raises:
+        InputError: a negative one, a text, or fractions that leave nothing for training.
+    """
+    numbers = all(isinstance(part, int | float) for part in (val_fraction, test_fraction))
+    if not numbers or min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        found = f"val_fraction {val_fraction} and test_fraction {test_fraction}"
+        raise InputError(f"{found} must not be negative and must leave something for training.")
+
+
+def deal(count: int, folds: int, seed: int) -> list[list[int]]:
+    """Positions 0 to count - 1, shuffled and dealt round-robin: fold i gets every folds-th one from i on; each sorted.
+
+    This is what `monai.data.partition_dataset` and MONAI's `CrossValidation` do, so that published folds come out.
+    NumPy promises that this old generator never changes.
+    """
+    order = list(range(count))
+    np.random.RandomState(seed).shuffle(order)
+    return [sorted(order[start::folds]) for start in range(folds)]
+
+
+def split_by_fold(
+    entries: Sequence[Item],
+    name: str,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 12345,
+    val_fraction: float = 0.1,
+    parity: bool = False,
+) -> Datalist:
+    """Cross-validation by patient: one fold is the test list, a share of the others selects, the rest trains.
+
+    With fewer patients than folds each patient is a fold. Two patients train and select; a single one trains. `folds=1`
+    puts everything into the test list, for the evaluation of a finished network on other data.
+
+    Args:
+        entries: items with `patient_id`; the patients are dealt in the order of their first items.
+        name: what the data set is called in the description.
+        fold: which fold is tested.
+        folds: how many there are.
+        seed: shuffles the patients, and chooses those that select.
+        val_fraction: share of the patients outside the fold that selects; if positive, at least one.
+        parity: the papers' own use instead: the fold both selects and is tested, all others train.
+
+    Returns:
+        The three lists, in the order of `entries`, with a description and the `parity` mark.
+
+    Raises:
+        InputError: a fold that does not exist, or an impossible fraction.
+    """
+    patients = list(dict.fromkeys(item["patient_id"] for item in entries))
+    _check_folds(fold, folds, val_fraction, len(patients))
+    used = min(folds, len(patients))
+    test = {patients[index] for index in deal(len(patients), used, seed)[fold]}
+    rest = [patient for patient in patients if patient not in test]
+    said = f"fold {fold} of {used} (0 to {used - 1}, seed {seed}) is tested"
+    if parity:
+        validation = test
+        said += " and selects, as in the papers"
+    else:
+        wanted = max(round(val_fraction * len(rest)), 1) if val_fraction else 0
+        validation = set(shuffled(rest, seed)[: max(min(wanted, len(rest) - 1), 0)])
+        if used == len(patients) == 2 and val_fraction:
+            test, validation = set(), test  # nothing can be trained without a validation list
+        elif len(patients) == 1 < folds:
+            test, rest = set(), patients
+        said = f"{said}, {len(validation)} of {len(rest)} other patients select" if test else "too few for a test list"
+        said = said if rest else "all cases are tested"
+    chosen = {"training": set(rest) - validation, "validation": validation, "test": test}
+    if len(patients) < _FEW_PATIENTS:
+        counts = ", ".join(f"{section} {len(chosen[section])}" for section in SECTIONS)
+        print(f"Only {len(patients)} patient(s), dealt as {counts}: scores on so few say little.")
+    lists = {part: [item for item in entries if item["patient_id"] in chosen[part]] for part in SECTIONS}
+    return {"description": f"{name}: {said}.", **lists, **({"parity": True} if parity else {})}
+
+
+def _check_folds(fold: int, folds: int, val_fraction: float, patients: int) -> None:
+    if not isinstance(folds, int) or folds < 1:
+        raise InputError(f"folds is {folds!r}, expected a whole number from 1 on.")
+    last = min(folds, patients) - 1
+    if not isinstance(fold, int) or not 0 <= fold <= last:
+        raise InputError(f"fold is {fold!r}, expected 0 to {last} (folds {folds}, {patients} patients).")
+    if not isinstance(val_fraction, int | float) or not 0 <= val_fraction < 1:
+        raise InputError(f"val_fraction is {val_fraction!r}, expected a number from 0 to below 1.")
+
+
+def volumes(place: Path, levels: int | None = 0) -> list[Path]:
+    """NIfTI files of a folder and `levels` levels of subfolders (None: all), sorted.
+
+    Links to folders are followed; hidden files and folders, as macOS adds them, are left out.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    return [file for file in files_below(place, levels) if file.name.endswith((".nii", ".nii.gz"))]
+
+
+def files_below(place: Path, levels: int | None = None) -> list[Path]:
+    """All files of a folder and `levels` levels of subfolders (None: all), sorted; otherwise as `volumes`."""
+    found: list[Path] = []
+    for folder, subfolders, files in os.walk(place, followlinks=True, onerror=_unreadable):
+        depth = len(Path(folder).relative_to(place).parts)
+        subfolders[:] = [] if depth == levels else [name for name in subfolders if not name.startswith(".")]
+        found += [Path(folder, name) for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"{error.filename}: the folder cannot be read ({error.strerror or error}).") from error
+
+
+def read_patients(path: str | Path | None, cases: Sequence[str]) -> dict[str, str]:
+    """Case -> patient from a CSV with the columns `case` and `patient_id`; {} without one.
+
+    Raises:
+        InputError: unreadable, without these columns, or a case is not named in it.
+    """
+    if path is None:
+        return {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: the patient table cannot be read ({error}).") from error
+    if not rows or not {"case", "patient_id"} <= set(rows[0]):
+        found = ", ".join(map(str, rows[0])) if rows else "nothing"
+        raise InputError(f"{path}: the patient table needs the columns case and patient_id; found {found}.")
+    named = [row for row in rows if row["case"] and row["patient_id"]]
+    owner = {name: row["patient_id"] for row in named for name in (row["case"], file_stem(row["case"]))}
+    absent = [case for case in cases if case not in owner]
+    if absent:
+        raise InputError(f"{path}: names no patient for {some(absent)}; add a row for each case.")
+    return owner
+
+
+def read_table(text: str | Mapping[str, Any] | None, key: str, example: str) -> Mapping[str, Any]:
+    """A table given as an argument, as such or as JSON; {} for None.
+
+    Raises:
+        InputError: neither.
+    """
+    table: Any = {} if text is None else text
+    if isinstance(text, str):
+        try:
+            table = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{key} is not valid JSON ({error}); expected e.g. {example}.") from error
+    if not isinstance(table, Mapping):
+        raise InputError(f"{key} is {table!r}, expected a table by case pattern, e.g. {example}.")
+    return table
+
+
+def fitting(pattern: str, cases: Sequence[str], key: str) -> list[str]:
+    """The cases that a pattern such as `btcv_*` fits.
+
+    Raises:
+        InputError: none.
+    """
+    matching = fnmatch.filter(cases, str(pattern))
+    if not matching:
+        raise InputError(f"{key}: the pattern {pattern!r} fits none of the cases {some(cases)}.")
+    return matching
 
 
 def finish(datalist: Datalist, root: Path, out: str | Path | None) -> dict[str, Any]:

@@ -1,7 +1,10 @@
+import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from custom_components.data.demo.shapes import Canvas, scan, smooth_noise
+from custom_components.data.demo.shapes import Canvas, coverage, depth, scan, smooth_noise, stored
 
 
 def canvas(bend: float = 0.0) -> Canvas:
@@ -52,3 +55,43 @@ def test_bending_moves_points_by_some_millimetres() -> None:
 def test_scan_adds_noise_of_the_stated_strength() -> None:
     noisy = scan(np.random.default_rng(0), np.zeros((40, 40, 40), np.float32), blur=0.5, noise=15)
     assert noisy.std() == pytest.approx(15, rel=0.01)
+
+
+def test_coverage_sums_to_the_volume_that_a_solid_has_between_the_voxels() -> None:
+    fine = Canvas.blank(np.random.default_rng(0), (41, 31, 31), (2.0, 2.0, 2.0), fill=0.0, dtype=np.float64)
+    for radius in (6.0, 9.0, 13.3):
+        ball = fine.ellipsoid((0.3, -0.7, 0.4), (radius, radius, radius))
+        share = coverage(ball)
+        assert share.sum() * 8 == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.04)
+        assert ((share > 0.5) == (ball < 0)).all()
+        assert ((share > 0) & (share < 1)).any()
+
+
+def test_depth_is_the_distance_to_the_surface_in_voxels() -> None:
+    fine = Canvas.blank(np.random.default_rng(0), (41, 31, 31), (2.0, 2.0, 2.0), fill=0.0, dtype=np.float64)
+    distance = np.sqrt(np.square(fine.points).sum(axis=0))
+    found = depth(fine.ellipsoid((0, 0, 0), (14, 14, 14)))
+    near = np.abs(distance - 14) < 6
+    assert np.abs(found - (14 - distance) / 2)[near].max() < 0.15
+
+
+def test_precision_follows_the_canvas() -> None:
+    for dtype in (np.float32, np.float64):
+        drawn = Canvas.blank(np.random.default_rng(0), (9, 8, 7), (3, 3, 3), fill=0.0, bend=2.0, dtype=dtype)
+        assert drawn.points.dtype == dtype
+        assert drawn.ellipsoid((0, 0, 0), (5, 6, 7), (10, 0, 0)).dtype == dtype
+        assert drawn.tube([(0, 0, -5), (0, 0, 5)], 3).dtype == dtype
+        assert smooth_noise(np.random.default_rng(0), (9, 8, 7), (4, 4, 4), dtype).dtype == dtype
+        assert scan(np.random.default_rng(0), np.zeros((9, 8, 7), dtype), 0.5, 1.0).dtype == dtype
+
+
+@given(axes=st.sampled_from(["LPS", "RAS", "LAS", "PSR", "SAL"]), seed=st.integers(0, 1000))
+def test_stored_voxels_keep_their_place_in_the_world(axes: str, seed: int) -> None:
+    voxels = np.random.default_rng(seed).integers(0, 99, (5, 4, 3)).astype(np.int16)
+    affine = np.array([[2.0, 0, 0, -7], [0, 3, 0, 5], [0, 0, 4, 1], [0, 0, 0, 1]])
+    image = stored(voxels, affine, axes, "synthetic")
+    assert "".join(nib.aff2axcodes(image.affine)) == axes
+    assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (1, 1)
+    back = nib.as_closest_canonical(image)
+    assert np.array_equal(np.asarray(back.dataobj), voxels)
+    assert np.allclose(back.affine, affine)

@@ -70,7 +70,7 @@ def test_images_without_labels_and_empty_folders(tmp_path: Path) -> None:
     ("mapping", "sentence"),
     [
         ("{oops", "not valid JSON"),
-        ('["spleen"]', "expected case patterns with lists of classes"),
+        ('["spleen"]', "expected a table by case pattern"),
         ('{"a": "spleen"}', "expected case patterns with lists of classes"),
         ('{"z*": ["spleen"]}', r"the pattern 'z\*' fits none of the cases a"),
         ('{"a": ["splen"]}', "'splen' is not among the classes"),

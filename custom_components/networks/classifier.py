@@ -1,0 +1,93 @@
+"""Vision Transformer with a linear head, for pictures and volumes, one label or several."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .vit import ViT
+
+POOLS = ("cls", "mean")
+
+
+class ViTClassifier(nn.Module):
+    """Classifier whose encoder `vit` takes masked-autoencoder weights.
+
+    The head sees the class token after the encoder's norm (SelfMedMAE, section 3.3), or the mean of the patch tokens
+    after a norm of its own (MAE, arXiv 2111.06377, appendix A). MAE takes the mean before the encoder's norm and throws
+    that norm away; here it stays, so that every tensor of a pre-trained encoder has its place and is trained.
+
+    Args:
+        in_channels: image channels.
+        img_size: image size in pixels.
+        patch_size: patch size in pixels.
+        num_classes: outputs K.
+        hidden_size: encoder width D.
+        mlp_dim: encoder MLP width.
+        num_layers: encoder depth.
+        num_heads: encoder heads.
+        pool: "cls" or "mean".
+        head_init_std: standard deviation of the head's truncated-normal start (MAE: 2e-5); None starts it as the
+            reference code does, Xavier-uniform. The bias starts at 0.
+        spatial_dims: 2 or 3.
+        class_token: the encoder has a class token; "cls" needs it.
+        pos_embed_type: see `ViT`.
+        drop_path_rate: stochastic depth in the encoder.
+        norm_eps: LayerNorm epsilon.
+        use_checkpoint: activation checkpointing in the encoder.
+
+    Raises:
+        InputError: an unknown pool, a pool without its token, or fewer than one class.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        img_size: Sequence[int] | int,
+        patch_size: Sequence[int] | int,
+        num_classes: int,
+        hidden_size: int = 768,
+        mlp_dim: int = 3072,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        *,
+        pool: str = "cls",
+        head_init_std: float | None = None,
+        spatial_dims: int = 2,
+        class_token: bool = True,
+        pos_embed_type: str = "sincos_learnable",
+        drop_path_rate: float = 0.0,
+        norm_eps: float = 1e-6,
+        use_checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        if pool not in POOLS:
+            raise InputError(f"pool is {pool!r}; choose one of {', '.join(POOLS)}.")
+        if pool == "cls" and not class_token:
+            raise InputError("pool is 'cls', but class_token is false; set pool: mean, or class_token: true.")
+        if num_classes < 1:
+            raise InputError(f"num_classes is {num_classes}; name at least one class.")
+        self.pool = pool
+        self.vit = ViT(
+            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
+            class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
+            use_checkpoint=use_checkpoint,
+        )  # fmt: skip
+        self.head_norm = nn.LayerNorm(hidden_size, eps=norm_eps) if pool == "mean" else nn.Identity()
+        self.head = nn.Linear(hidden_size, num_classes)
+        if head_init_std is None:
+            nn.init.xavier_uniform_(self.head.weight)
+        else:
+            nn.init.trunc_normal_(self.head.weight, std=head_init_std)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, image: Tensor) -> Tensor:
+        """What the head sees: (B, C, *S) -> (B, D)."""
+        tokens = self.vit(image).tokens
+        if self.pool == "cls":
+            return tokens[:, 0]
+        return self.head_norm(tokens[:, 1 if self.vit.class_token else 0 :].mean(dim=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *S) -> logits (B, K)."""
+        return self.head(self.features(image))

@@ -1,0 +1,67 @@
+"""Label maps as NIfTI files, faithful to the header of the image."""
+
+import gzip
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.transforms import MapTransform
+
+from ..errors import InputError
+from ..files import write_atomically
+
+
+class SaveLabelMapd(MapTransform):
+    """Write a label map, and on request probabilities, as NIfTI with the header of the image that it belongs to.
+
+    Shape, affine, orientation codes, units and descriptive fields are the input's; only the data type and the display
+    range change. The file appears under its final name when it is complete.
+
+    Args:
+        keys: where the label map (1, *native) is.
+        output_dir: folder for `<case>_<postfix>.nii.gz`; made if missing.
+        postfix: end of the file name.
+        file_key: path of the input image.
+        case_key: name of the case.
+        dtype: data type on disk.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] | str,
+        output_dir: str,
+        postfix: str = "seg",
+        file_key: str = "file",
+        case_key: str = "case",
+        dtype: str = "uint8",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, np.dtype(dtype)
+        self.file_key, self.case_key = file_key, case_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the file and return a copy of the item with its path under `<key>_path`."""
+        result = dict(data)
+        for key in self.key_iterator(data):
+            source: Any = nib.load(result[self.file_key])
+            array = np.asarray(torch.as_tensor(result[key]).cpu()).astype(self.dtype)
+            array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+            if array.shape[:3] != source.shape[:3]:
+                raise InputError(
+                    f"{result[self.file_key]}: the result has shape {array.shape[:3]} but the image has "
+                    f"{source.shape[:3]}; the preprocessing was not inverted."
+                )
+            header = source.header.copy()
+            header.set_data_dtype(self.dtype)
+            header["cal_min"], header["cal_max"] = 0, float(array.max())
+            header.set_slope_inter(1, 0)
+            path = self.output_dir / f"{result[self.case_key]}_{self.postfix}.nii.gz"
+            # Levels above 6 take several times as long and save next to nothing on label maps.
+            packed = gzip.compress(type(source)(array, source.affine, header).to_bytes(), compresslevel=6)
+            write_atomically(path, packed)
+            result[f"{key}_path"] = str(path)
+        return result

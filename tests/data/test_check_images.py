@@ -1,0 +1,142 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from head_files import REGION_NAMES, SEQUENCES, head
+from nifti_files import only, pair, problems, save
+
+
+def test_four_dimensions_where_three_are_expected(tmp_path: Path) -> None:
+    sentence = r"is 4-D, shape \(12, 10, 8, 3\), expected one 3-D volume \(1 channel\)"
+    only(pair(tmp_path, image={"shape": (12, 10, 8, 3)}), "error", sentence)
+    assert problems(pair(tmp_path, image={"shape": (12, 10, 8, 1)})) == []
+
+
+def test_wrong_number_of_channels(tmp_path: Path) -> None:
+    assert problems(pair(tmp_path, image={"shape": (12, 10, 8, 4)}), channels=4) == []
+    item = pair(tmp_path, image={"shape": (12, 10, 8, 3)})
+    only(item, "error", r"a\.nii\.gz: has shape \(12, 10, 8, 3\): 3 channel\(s\), expected 4", channels=4)
+    item["image"] = [str(save(tmp_path / f"{name}.nii", seed=3)) for name in ("t1", "t2")]
+    assert problems(item, channels=2) == []
+    only(item, "error", "the 2 files of this item hold 2 channels, expected 4", channels=4)
+
+
+def test_sequences_on_different_grids(tmp_path: Path) -> None:
+    item = pair(tmp_path)
+    item["image"] = [item["image"], str(save(tmp_path / "t2.nii", shape=(12, 10, 7)))]
+    only(item, "error", r"t2\.nii: has shape \(12, 10, 7\) but the first image has \(12, 10, 8\)", channels=2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_inf_voxels(tmp_path: Path, value: float) -> None:
+    data = np.ones((12, 10, 8), np.float32)
+    data[0, 0, :3] = value
+    only(pair(tmp_path, image={"data": data}), "error", r"img/a\.nii\.gz: holds 3 NaN or Inf voxels")
+
+
+def test_a_blank_image_and_scaled_integers(tmp_path: Path) -> None:
+    only(pair(tmp_path, image={"data": np.zeros((12, 10, 8), np.int16)}), "warning", "the value 0 everywhere")
+    item = pair(tmp_path)
+    image = nib.load(item["image"])
+    image.header.set_slope_inter(0.5, -10)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float64), image.affine, image.header), item["image"])
+    assert problems(item) == []
+
+
+FOUR = {"class_names": REGION_NAMES, "sequences": SEQUENCES}
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("order", [SEQUENCES, ("t2", "t1ce", "flair", "t1")])
+def test_sequences_are_matched_by_name_and_not_counted(tmp_path: Path, order: tuple[str, ...], stacked: bool) -> None:
+    item = head(tmp_path, sequences=order, stacked=stacked)
+    assert problems(item, **FOUR, channels=1) == []
+    assert problems(item, **{**FOUR, "sequences": ["T1-Gd", "FLAIR"]}) == []
+    assert problems(item, class_names=REGION_NAMES, channels=None) == []
+    only(item, "error", "4 channels?|4 channel", class_names=REGION_NAMES, channels=3)
+
+
+def test_files_of_sequences_that_the_run_does_not_take_are_not_opened(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    Path(item["image"][3]).write_bytes(b"broken")
+    assert problems(item, **{**FOUR, "sequences": SEQUENCES[:3]}) == []
+    only(item, "error", r"p_t2\.nii\.gz: is not a readable NIfTI", **FOUR)
+
+
+def test_three_files_where_four_sequences_are_named(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    item["image"] = item["image"][:3]
+    sentence = r"p_flair.*: the item has 3 files but names 4 sequences \(flair, t1, t1ce, t2\); name one for each file"
+    only(item, "error", sentence, **FOUR)
+
+
+@pytest.mark.parametrize("named", [("flair", "t1"), ("flair", "t1", "t1ce", "t2", "adc")])
+def test_a_4d_file_with_another_number_of_volumes_than_names(tmp_path: Path, named: tuple[str, ...]) -> None:
+    item = {**head(tmp_path, stacked=True), "sequences": list(named)}
+    sentence = rf"p\.nii\.gz: has shape \(32, 36, 30, 4\): 4 volume\(s\), but {len(named)} sequences are named"
+    only(item, "error", sentence, **{**FOUR, "sequences": ["flair"]})
+
+
+def test_a_4d_file_among_several(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    item["image"][1] = head(tmp_path, "q", stacked=True)["image"]
+    only(item, "error", r"q\.nii\.gz: .*4 volumes, but one sequence is named \(t1\); expected one 3-D volume", **FOUR)
+
+
+def test_a_missing_sequence_is_an_error_unless_zeros_may_stand_in(tmp_path: Path) -> None:
+    item = head(tmp_path, sequences=("flair", "t1", "t2"))
+    only(item, "error", r"p_flair.*: has no t1ce, only flair, t1, t2; .*allow_missing_sequences: true", **FOUR)
+    only(item, "warning", "p_flair.*: has no t1ce: zeros stand in", **FOUR, allow_missing_sequences=True)
+    other = {**FOUR, "sequences": ["dwi", "adc"]}
+    for allowed in (False, True):
+        sentence = "has none of the sequences dwi, adc; it is said to hold flair, t1, t2"
+        found = [str(problem) for problem in problems(item, **other, allow_missing_sequences=allowed)]
+        assert len(found) == 1
+        assert sentence in found[0]
+
+
+def test_an_item_that_does_not_name_its_sequences(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    del item["sequences"]
+    only(item, "error", r"nothing says which sequences this item holds; add sequences, such as \['flair'", **FOUR)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_sequence_that_is_zero_everywhere_is_named(tmp_path: Path, stacked: bool) -> None:
+    item = head(tmp_path, stacked=stacked)
+    file = item["image"] if stacked else item["image"][2]
+    data = np.asarray(nib.load(file).dataobj).copy()
+    data[(..., 2) if stacked else ...] = 0
+    save(Path(file), data)
+    only(item, "error", r"its t1ce is 0 everywhere; restore it, or take t1ce out of sequences", **FOUR)
+    assert problems(item, **{**FOUR, "sequences": ["flair", "t2"]}) == []
+
+
+def test_sequences_of_one_case_on_different_grids(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    volume = np.asarray(nib.load(item["image"][2]).dataobj)
+    save(Path(item["image"][2]), volume[:-1])
+    only(item, "error", r"p_t1ce.*: has shape \(31, 36, 30\) but the first image has \(32, 36, 30\)", **FOUR)
+    moved = np.diag([2.0, 2, 3, 1])
+    moved[2, 3] = 1.5
+    save(Path(item["image"][2]), volume, moved)
+    only(item, "error", r"p_t1ce.*: lies up to 0.75 voxels away from the first image", **FOUR)
+
+
+def test_a_background_that_is_not_zero_is_told_once_with_the_sequences(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    for index in (0, 3):
+        data = np.asarray(nib.load(item["image"][index]).dataobj).copy()
+        data[data == 0] = 7
+        save(Path(item["image"][index]), data)
+    sentence = r"not skull-stripped, or its background is not 0 \(voxels that are exactly 0: flair 0\.0%, t2 0\.0%\)"
+    only(item, "warning", sentence, **FOUR)
+
+
+def test_nan_in_a_named_sequence_is_one_error(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    data = np.asarray(nib.load(item["image"][1]).dataobj).astype(np.float32)
+    data[5, 5, :2] = np.nan
+    save(Path(item["image"][1]), data)
+    only(item, "error", r"p_t1\.nii\.gz: holds 2 NaN or Inf voxels", **FOUR)
