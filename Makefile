@@ -35,6 +35,7 @@ bench: setup
 	$(BIN)/python benchmarks/pretrain_step.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/memory.py
 
 clean:
 	rm -rf demo_output dist bundles/*/models bundles/*/eval

@@ -7,7 +7,7 @@ mask. Then the steps run in turns in one process.
 Share of matmul: the arithmetic of our step (PyTorch's FlopCounterMode, forward and backward) by its fastest time,
 against the rate of the machine's own large matrix product at its fastest, measured in the same turns.
 
-    python benchmarks/pretrain_step.py                                  # four settings on the CPU
+    python benchmarks/pretrain_step.py                                  # all settings on the CPU
     python benchmarks/pretrain_step.py --device cuda --dtype bf16       # on a GPU, autocast
     python benchmarks/pretrain_step.py --settings 3d_0.125 --predict_ratio 0.5
 """
@@ -70,6 +70,7 @@ SETTINGS = [
     Setting("2d_0.125", 3, (224, 224), 0.125, 4, 128, TWO_D),
     Setting("3d_0.75", 1, (96, 96, 96), 0.75, 8, 96, THREE_D),
     Setting("3d_0.125", 1, (96, 96, 96), 0.125, 4, 24, THREE_D),
+    Setting("brats_0.125", 4, (128, 128, 128), 0.125, 2, 24, THREE_D),
 ]
 QUICK = [
     Setting("2d_0.75", 3, (32, 32), 0.75, 2, 2, (24, 1, 2), (48, 96, 2, 2), patch=8),

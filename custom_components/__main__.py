@@ -1,16 +1,19 @@
 """`python -m custom_components <command>`: everything around the bundles that is not a bundle run itself."""
 
 import functools
+import inspect
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import fire
 
 from .data.check import check
-from .data.demo import make_abdomen, make_heads
+from .data.demo import make_abdomen, make_heads, make_radiographs
 from .data.sources import SOURCES
 from .demo import demo
-from .errors import install_excepthook
+from .errors import InputError, install_excepthook
 from .metrics import compare
 from .package import package
 from .weights.cli import WeightsCommands
@@ -44,13 +47,14 @@ def _quiet(command: Any) -> Any:
     return run
 
 
+_WEIGHTS = WeightsCommands()
 COMMANDS: dict[str, Any] = {
     "datalist": {name: _quiet(source) for name, source in SOURCES.items()},
     "check": _quiet(check),
-    "draw": {"abdomen": _quiet(make_abdomen), "heads": _quiet(make_heads)},
+    "draw": {"abdomen": _quiet(make_abdomen), "heads": _quiet(make_heads), "radiographs": _quiet(make_radiographs)},
     "demo": _quiet(demo),
     "compare": _compare,
-    "weights": WeightsCommands,
+    "weights": {"show": _WEIGHTS.show, "convert": _WEIGHTS.convert, "verify": _WEIGHTS.verify},
     "package": _quiet(package),
 }
 
@@ -58,7 +62,36 @@ COMMANDS: dict[str, Any] = {
 def main() -> None:
     """Entry point."""
     install_excepthook()
-    fire.Fire(COMMANDS, command=sys.argv[1:], name="python -m custom_components")
+    given = sys.argv[1:]
+    command: Any = COMMANDS
+    words = 0
+    while isinstance(command, dict) and words < len(given) and given[words] in command:
+        command = command[given[words]]
+        words += 1
+    if {"--help", "-h"} & set(given):
+        given = [*given[:words], "--", "--help"]  # otherwise a command that takes further settings gets it as one
+    elif callable(command):
+        refuse_unknown_flags(command, given[words:])
+    fire.Fire(COMMANDS, command=given, name="python -m custom_components")
+
+
+def refuse_unknown_flags(command: Any, arguments: Sequence[str]) -> None:
+    """Stop before a command runs with a flag that it does not have: Fire would call it first and complain later.
+
+    Raises:
+        InputError: naming the flag and those that there are.
+    """
+    parameters = inspect.signature(command).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # it looks at its settings itself
+    for argument in arguments:
+        if argument == "--":  # what follows is for Fire
+            return
+        flag = re.match(r"--?([A-Za-z][\w-]*)", argument)
+        name = flag[1].replace("-", "_") if flag else ""
+        short = len(name) == 1 and any(known.startswith(name) for known in parameters)
+        if name and not short and not {name, name.removeprefix("no")} & set(parameters):
+            raise InputError(f"Unknown flag {argument}; there are --{', --'.join(parameters)}.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from monai.engines import PrepareBatch
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor
 
+from .augment import Mix, Pipeline
+
 
 class ImageBatch(PrepareBatch):
     """For self-supervised training: the image alone, no target."""
@@ -38,6 +40,36 @@ class SegmentationBatch(PrepareBatch):
             batchdata[key].to(device, non_blocking=non_blocking) for key in ("image", "label", "unlabelled")
         )
         return image, {"label": label, "unlabelled": unlabelled}
+
+
+class PictureBatch(PrepareBatch):
+    """For 2D images from an `ImageDataset`: moved as bytes, changed and normalised on the device.
+
+    Args:
+        pipeline: what happens to the images; it reads the first columns of the batch's random numbers, which stay in
+            host memory, so that nothing waits for the device.
+        mix: what happens to images and labels together (mixup, cutmix); it reads the columns behind.
+    """
+
+    def __init__(self, pipeline: Pipeline, mix: Mix | None = None) -> None:
+        self.pipeline, self.mix = pipeline, mix
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the images (B, C, H, W) float32 and the labels, or None, on the device."""
+        random, draws = batchdata["random"], self.pipeline.draws
+        image = self.pipeline(batchdata["image"].to(device, non_blocking=non_blocking), random[:, :draws])
+        label = batchdata.get("label")
+        if label is not None:
+            label = label.to(device, non_blocking=non_blocking)
+            if self.mix is not None:
+                image, label = self.mix(image, label, random[:, draws:])
+        return image, label
 
 
 class FlipSlidingWindowInferer(SlidingWindowInferer):

@@ -17,6 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import ensure_tuple
 
+from .config_types import default_of, read_value, refuse_unknown_paths
 from .errors import InputError, install_excepthook
 
 # Added by MONAI itself: the metadata, and what `--tracking mlflow` brings along.
@@ -33,13 +34,13 @@ def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> 
         choices: per setting its value, followed by the values that it may have.
 
     Raises:
-        InputError: a top-level key is not one of the stage's, or a setting has a value that it may not have.
+        InputError: a key is not one of the stage's, or a setting has a value or a type that it may not have.
     """
     install_excepthook()
-    _hush_optional_readers()
-    workflow, files = _running_workflow()
+    _hush()
+    workflow, files, overrides = _running_workflow()
     if workflow is not None:
-        read_switches(workflow.parser, files)
+        read_settings(workflow.parser, files)
         config = workflow.parser.get()
         _settings.clear()
         _settings.update({key: value for key, value in config.items() if not _is_plumbing(key, value)})
@@ -50,32 +51,37 @@ def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> 
                 unknown = sorted(set(config.get(part, {})) - known)
                 if unknown:
                     raise InputError(f"Unknown setting '{part}#{unknown[0]}': {files[0]} has no such entry.")
+            nested = [key for key in overrides if ("#" in key or "::" in key) and not key.startswith("+")]
+            refuse_unknown_paths(nested, ConfigParser.load_config_files(files), files[0])
     for key, (value, *allowed) in (choices or {}).items():
         if value not in allowed:
             raise InputError(f"{key} is {value!r}; it must be one of {', '.join(map(str, allowed))}.")
     torch.manual_seed(seed)
 
 
-def read_switches(parser: ConfigParser, files: Sequence[str]) -> None:
-    """Turn `true`, `false` and `null` on the command line into what they say: they arrive as text, which is true.
+def read_settings(parser: ConfigParser, files: Sequence[str]) -> None:
+    """Give settings the type that they have in the stage's own config.
+
+    The command line hands over `true`, `false` and `null` as text, which is true.
 
     Args:
-        parser: the merged config; switches that hold such a text are replaced.
-        files: the config files; a switch is what the first of them sets to true or false.
+        parser: the merged config; settings that say their value as text are replaced.
+        files: the config files; the first is the stage's own.
 
     Raises:
-        InputError: a list was given in a form that arrived as text.
+        InputError: a setting has a value of another type.
     """
-    words = {"true": True, "false": False}
+    content = _load_first(files)
     changes: dict[str, Any] = {}
-    for key, default in _load_first(files).items():
+    for key, default in content.items():
         value = parser.get(key)
-        if isinstance(value, str) and isinstance(default, bool) and value.lower() in words:
-            changes[key] = words[value.lower()]
-        elif isinstance(value, str) and value.lower() in ("null", "none") and default != value:
-            changes[key] = None
-        elif isinstance(default, list) and isinstance(value, str) and not value.startswith(("$", "@", "%")):
-            raise InputError(f"{key} is the text {value!r}, expected a list; quote its words: \"['one','two words']\".")
+        if _is_plumbing(key, default) or isinstance(value, dict):
+            continue
+        if isinstance(value, str) and value != default and not value.startswith(("$", "@", "%")):
+            default = default_of(key, content)
+        read = read_value(key, value, default)
+        if read is not value:
+            changes[key] = read
     if changes:
         parser.update(changes)
         parser.parse(reset=True)
@@ -126,14 +132,28 @@ def _is_plumbing(key: str, value: Any) -> bool:
     return key.startswith("_") or key in ("imports", "initialize", "run", "finalize", "train", "validate")
 
 
-def _hush_optional_readers() -> None:
-    """With pydicom installed, MONAI's `LoadImage` says at each start that a GPU decoder for it is not there."""
+def _hush() -> None:
+    """Leave out what others say at each start and nobody can act on.
+
+    With pydicom installed, MONAI's `LoadImage` misses a GPU decoder; MONAI's own HD95 uses a deprecated argument of
+    MONAI; Ignite prints an error twice that then ends the run and is printed anyway.
+    """
+    warnings.filterwarnings("ignore", message=".*get_mask_edges:.*always_return_as_numpy", category=FutureWarning)
+    for name in ("SupervisedTrainer", "SupervisedEvaluator"):
+        logging.getLogger(f"ignite.engine.engine.{name}").addFilter(_not_a_repetition)
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
-def _running_workflow() -> tuple[ConfigWorkflow | None, list[str]]:
-    """The workflow whose `initialize` is running, and its config files; MONAI hands neither to config items."""
+def _not_a_repetition(record: logging.LogRecord) -> bool:
+    return "run is terminating due to exception" not in record.getMessage()
+
+
+def _running_workflow() -> tuple[ConfigWorkflow | None, list[str], list[str]]:
+    """The workflow whose `initialize` is running, its config files and the keys of its overrides.
+
+    MONAI hands none of them to config items.
+    """
     workflow = None
     frame = inspect.currentframe()
     while frame is not None:
@@ -141,6 +161,7 @@ def _running_workflow() -> tuple[ConfigWorkflow | None, list[str]]:
         if workflow is None and isinstance(owner, ConfigWorkflow):
             workflow = owner
         if workflow is not None and frame.f_locals.get("config_file"):
-            return workflow, [str(file) for file in ensure_tuple(frame.f_locals["config_file"])]
+            files = [str(file) for file in ensure_tuple(frame.f_locals["config_file"])]
+            return workflow, files, [str(key) for key in frame.f_locals.get("_args") or ()]
         frame = frame.f_back
-    return workflow, []
+    return workflow, [], []

@@ -14,7 +14,7 @@ import yaml
 
 from .data.check import check
 from .data.datalist import parse
-from .data.demo import make_abdomen, make_heads
+from .data.demo import make_abdomen, make_heads, make_radiographs
 from .data.sources import SOURCES
 from .errors import InputError
 from .files import write_atomically
@@ -36,6 +36,7 @@ class Demo(NamedTuple):
 DEMOS = {
     "btcv_unetr_mae": Demo(make_abdomen, "folder"),
     "brats_unetr_mae": Demo(make_heads, "brats"),
+    "cxr14_mae": Demo(make_radiographs, "class_folder"),
 }
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,6 +66,10 @@ def demo(
     configs = root / "configs"
     if bundle not in DEMOS or not configs.is_dir():
         raise InputError(f"There is no demo for bundle '{bundle}'; choose one of {', '.join(DEMOS)}.")
+    stages = [content for content in map(_load, configs.glob("*.yaml")) if "stage" in content]
+    unknown = sorted(set(settings) - {key for content in stages for key in content})
+    if unknown:
+        raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {configs}/train.yaml.")
     folder = Path(out).resolve()
     data_dir, data_list = _data(bundle, folder, dataset_dir, datalist, settings)
     runner = _Runner(root, folder, {"dataset_dir": str(data_dir), "datalist": str(data_list)}, settings)
@@ -84,8 +89,9 @@ def demo(
     notice = "Synthetic data, drawn by a program: these numbers say that everything works, no more."
     print(f"\n{text}\n" + (f"{notice}\n" if dataset_dir is None else ""))
     print("Pictures:")
-    for picture in sorted(folder.rglob("*.png")):
-        print(f"  {picture}")
+    for pictures in sorted({picture.parent for picture in folder.rglob("*.png")}):
+        print(f"  {pictures}")
+    print(f"Thumbnails of the data: {folder / 'check' / 'check.html'}\nOutput of each step: {folder / 'logs'}")
     minutes = (time.monotonic() - start) / 60
     print(f"Done in {minutes:.1f} minutes. Everything is in {folder}.")
 
@@ -130,11 +136,6 @@ class _Runner:
     def __init__(self, root: Path, folder: Path, data: dict[str, str], settings: dict[str, Any]) -> None:
         self.root, self.configs = root, root / "configs"
         self.folder, self.data, self.settings = folder, data, settings
-        stages = [path for path in self.configs.glob("*.yaml") if "stage" in _load(path)]
-        known = {key for path in stages for key in _load(path)}
-        unknown = sorted(set(settings) - known)
-        if unknown:
-            raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {self.configs}/train.yaml.")
         self.steps: list[dict[str, Any]] = []
 
     def check(self, data_dir: Path, data_list: Path) -> None:
@@ -156,7 +157,8 @@ class _Runner:
         """Run one stage of the bundle, with the demo overlay, into its own folder."""
         base = self.configs / f"{stage}.yaml"
         known = _load(base)
-        values = {"bundle_root": self.root, **self.data, "output_dir": self.folder / name, **overrides, **self.settings}
+        values = {"bundle_root": self.root, **self.data, "output_dir": self.folder / name}
+        values |= {"overwrite": True, **overrides, **self.settings}  # the folders are the demo's own
         files = f"['{base}','{self.configs / 'demo.yaml'}']"
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files]
         self._run(name, command + _flags({key: value for key, value in values.items() if key in known}))

@@ -181,5 +181,6 @@ class WarmupCosine:
             group["lr"] = peak * factor
 
     def attach(self, engine: Engine) -> None:
-        """Set the rates at the start of every iteration of `engine`."""
+        """Set the rates at the start of every iteration of `engine`, and of every epoch for what is shown there."""
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda source: self.set(source.state.iteration))
         engine.add_event_handler(Events.ITERATION_STARTED, lambda source: self.set(source.state.iteration - 1))

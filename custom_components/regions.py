@@ -5,8 +5,10 @@ Decathlon and the oedema in BraTS. Nothing here or downstream depends on a bare 
 into the tissues below by its named convention, and regions are unions of tissues.
 """
 
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,16 +102,37 @@ class Convention:
         Raises:
             InputError: the convention has no value for a tissue that occurs.
         """
-        values = {tissue: value for value, tissue in self.tissues.items()}
-        table = torch.full((len(TISSUES),), -1, dtype=torch.int64)
-        for code, tissue in enumerate(TISSUES):
-            found = [values[name] for name in (tissue, *_COARSER.get(tissue, ())) if name in values]
-            if found:
-                table[code] = found[0]
+        values = [self._value(tissue) for tissue in TISSUES]
+        table = torch.tensor([-1 if value is None else value for value in values], dtype=torch.int64)
         result = table.to(codes.device)[codes.long()]
         if bool((result < 0).any()):
-            raise InputError(f"The convention {self.describe()} has no value for a tissue that was predicted.")
+            self.require(TISSUES[code] for code in codes[result < 0].unique().tolist())
         return result.to(torch.uint8)
+
+    def require(self, tissues: Iterable[str]) -> None:
+        """Refuse a convention in which a tissue cannot be written, neither by itself nor as part of an undivided one.
+
+        Args:
+            tissues: out of `TISSUES`, for example `predicted_tissues`.
+
+        Raises:
+            InputError: naming the convention, the tissues without a value and what to do.
+        """
+        wanted = list(tissues)
+        lacking = [tissue for tissue in wanted if self._value(tissue) is None]
+        if lacking:
+            fitting = [name for name, known in CONVENTIONS.items() if all(known._value(t) is not None for t in wanted)]
+            names = f"{' or '.join(fitting)}, or to " if fitting else ""
+            raise InputError(
+                f"The convention {self.describe()} has no value for {' and none for '.join(lacking)}, so a prediction "
+                f"cannot be written in it; set label_convention to {names}a table that has one for it, or for the "
+                "undivided tissue around it (tumour core, whole tumour)."
+            )
+
+    def _value(self, tissue: str) -> int | None:
+        """The value of a tissue, or of the narrowest undivided one that holds it."""
+        values = {name: value for value, name in self.tissues.items()}
+        return next((values[name] for name in (tissue, *_COARSER.get(tissue, ())) if name in values), None)
 
     def to_text(self) -> str:
         """The name, or the table as JSON: what `convention` reads."""
@@ -136,14 +159,26 @@ CONVENTIONS: dict[str, Convention] = {
 }  # fmt: skip
 
 
+# BraTS kept its values from 2017 to 2021.
+_ALIASES = {"brats2019": "brats2018", "brats2020": "brats2018", "brats2021": "brats2018"}
+_POST_OPERATIVE = (
+    " The labels of BraTS 2024 are of operated heads: 4 is the resection cavity, which is no tumour tissue. Set it to "
+    "0 in copies of the label files and name brats2023."
+)
+
+
 def convention(spec: str | Mapping[str, str] | Mapping[int, str]) -> Convention:
     """A convention by name, or a custom one from a table such as `{"1": "oedema", "2": "tumour core"}` (or its JSON).
 
+    Names may be in upper or lower case; brats2019, brats2020 and brats2021 are brats2018.
+
     Raises:
-        InputError: an unknown name, tissue or value, or a tissue with two values.
+        InputError: an unknown name, tissue or value, a tissue with two values, or a 0 that is not the background.
     """
-    if isinstance(spec, str) and spec in CONVENTIONS:
-        return CONVENTIONS[spec]
+    name = spec.strip().lower() if isinstance(spec, str) else ""
+    name = _ALIASES.get(name, name)
+    if name in CONVENTIONS:
+        return CONVENTIONS[name]
     table: object = spec
     if isinstance(spec, str):
         try:
@@ -151,18 +186,31 @@ def convention(spec: str | Mapping[str, str] | Mapping[int, str]) -> Convention:
         except ValueError:
             table = None
     try:
-        tissues = {int(value): str(tissue) for value, tissue in table.items()}  # type: ignore[attr-defined]
-    except (AttributeError, ValueError, TypeError):
+        tissues = {_whole(value): str(tissue) for value, tissue in table.items()}  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
         tissues = {}
-    tissues = {0: "background", **tissues}
     wrong = [tissue for tissue in tissues.values() if tissue not in TISSUES]
-    if len(tissues) < 2 or wrong or min(tissues) < 0 or len(set(tissues.values())) != len(tissues):
+    wrong += [tissue for value, tissue in tissues.items() if (value == 0) != (tissue == TISSUES[0])]
+    tissues = {0: TISSUES[0], **tissues}
+    if len(tissues) < 2 or wrong or len(set(tissues.values())) != len(tissues):
         names = ", ".join(CONVENTIONS)
         raise InputError(
-            f"label_convention is {spec!r}; expected {names}, or a table of label values and different tissues out of "
-            f'{", ".join(TISSUES[1:])}, such as {{"1": "oedema", "2": "tumour core"}}.'
+            f"label_convention is {spec!r}; expected {names}, or a table of label values (whole numbers; 0 is the "
+            f"background) and different tissues out of {', '.join(TISSUES[1:])}, such as "
+            f'{{"1": "oedema", "2": "tumour core"}}.{_POST_OPERATIVE if name == "brats2024" else ""}'
         )
     return Convention("custom", tissues)
+
+
+def _whole(value: object) -> int:
+    """A label value of a table, a whole number or the text of one.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):
+        raise ValueError
+    return int(str(value))
 
 
 def region_table(class_names: Sequence[str], device: torch.device | None = None) -> Tensor:
@@ -209,6 +257,13 @@ def tissue_map(masks: Tensor, class_names: Sequence[str]) -> Tensor:
         if region in names:
             codes.masked_fill_(masks[names.index(region)].bool()[None], TISSUES.index(tissue))
     return codes
+
+
+def predicted_tissues(class_names: Sequence[str] = ("background", "TC", "WT", "ET")) -> tuple[str, ...]:
+    """The tissues that `tissue_map` can give for a network of these regions, background first."""
+    voxels = list(itertools.product([False, True], repeat=len(class_names) - 1))
+    codes = tissue_map(torch.tensor(voxels).T, class_names)
+    return tuple(TISSUES[code] for code in codes.unique().tolist())
 
 
 def masks_from_engine(

@@ -1,7 +1,8 @@
 import torch
 from monai.inferers import SlidingWindowInferer
 
-from custom_components.batches import FlipSlidingWindowInferer, ImageBatch, SegmentationBatch
+from custom_components.augment import Mix, Normalise, Pipeline, RandomFlip
+from custom_components.batches import FlipSlidingWindowInferer, ImageBatch, PictureBatch, SegmentationBatch
 
 
 def test_what_the_trainer_hands_on() -> None:
@@ -24,3 +25,22 @@ def test_no_flips_is_monais_inferer_and_flips_are_undone() -> None:
     average = FlipSlidingWindowInferer(flip_axes=[0], **options)
     assert torch.allclose(average(volume, network), average(volume.flip(2), network).flip(2), atol=1e-5)
     assert not torch.allclose(average(volume, network), plain, atol=1e-3)
+
+
+def test_pictures_are_changed_on_the_device_by_their_own_numbers() -> None:
+    pipeline = Pipeline([RandomFlip(horizontal=0.5), Normalise(0.5, 0.25)])
+    mix = Mix(3, label_smoothing=0.1)
+    pixels = torch.arange(2 * 3 * 4, dtype=torch.uint8).reshape(2, 1, 3, 4)
+    random = torch.full((2, pipeline.draws + mix.draws), 0.9)  # no flip
+    batch = {"image": pixels, "random": random, "label": torch.tensor([0, 2])}
+    image, label = PictureBatch(pipeline)(batch, "cpu")
+    assert torch.allclose(image, (pixels / 255 - 0.5) / 0.25)
+    assert torch.equal(label, batch["label"])
+    random[0, 1] = 0.0  # left and right of the first
+    flipped, _ = PictureBatch(pipeline)(batch, "cpu")
+    assert torch.equal(flipped[0].flip(2), image[0])
+    assert torch.equal(flipped[1], image[1])
+    _, soft = PictureBatch(pipeline, mix)(batch, "cpu")
+    assert soft.shape == (2, 3)
+    assert torch.allclose(soft.sum(1), torch.ones(2))
+    assert PictureBatch(pipeline)({"image": pixels, "random": random}, "cpu")[1] is None

@@ -16,9 +16,9 @@ def test_what_cannot_run_is_refused_before_anything_starts(tmp_path: Path) -> No
         demo(out=str(tmp_path), datalist="x.json")
     with pytest.raises(InputError, match=r"holds no datalist\.json"):
         demo(out=str(tmp_path), dataset_dir=str(tmp_path))
-    make_abdomen(tmp_path, cases=3, shape=(48, 40, 36))
     with pytest.raises(InputError, match="No stage has a setting 'spacin'"):
-        demo(out=str(tmp_path / "out"), dataset_dir=str(tmp_path), spacin=[1, 1, 1])
+        demo(out=str(tmp_path / "out"), spacin=[1, 1, 1])
+    assert not (tmp_path / "out").exists()  # nothing was drawn
 
 
 @pytest.mark.slow
@@ -33,3 +33,5 @@ def test_every_stage_end_to_end(tmp_path: Path) -> None:
     assert "from MAE" in result.stdout
     assert (tmp_path / "out/comparison/comparison.json").exists()
     assert list((tmp_path / "out/inference").glob("*_seg.nii.gz"))
+    assert str(tmp_path / "out/check/check.html") in result.stdout
+    assert ".png" not in result.stdout

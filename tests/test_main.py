@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from custom_components.__main__ import refuse_unknown_flags
 from custom_components.data.demo import make_abdomen
+from custom_components.errors import InputError
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,6 +48,36 @@ def test_switches_given_as_words(drawn: Path, tmp_path: Path) -> None:
     result = run("datalist", "btcv", str(drawn), "--out", str(tmp_path / "l.json"), "--parity", "false")
     assert result.returncode == 1  # no BTCV here; the point is that the word was understood
     assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_flag_is_refused_before_the_command_runs(drawn: Path, tmp_path: Path) -> None:
+    made = tmp_path / "l.json"
+    result = run("datalist", "folder", str(drawn), "--out", str(made), "--class_nams", "x")
+    assert result.returncode == 1
+    assert "Unknown flag --class_nams" in result.stderr
+    assert not made.exists()
+
+
+def test_flags_in_all_forms_that_fire_knows() -> None:
+    def command(path: str, seed: int = 0, parity: bool = False) -> None: ...
+
+    good = ["a", "--seed=1", "--path", "b", "--noparity", "-s", "-5", "--", "--trace"]
+    refuse_unknown_flags(command, good)
+    for wrong in ("--sed=1", "-x", "--no"):
+        with pytest.raises(InputError, match=rf"Unknown flag {wrong}; there are --path, --seed, --parity"):
+            refuse_unknown_flags(command, ["a", wrong])
+
+
+def test_help_of_a_command_runs_nothing(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "custom_components", "demo", "--help"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 0
+    assert "--dataset_dir" in result.stdout + result.stderr
+    assert not list(tmp_path.iterdir())
+    shown = run("weights", "--help")
+    assert all(name in shown.stdout + shown.stderr for name in ("show", "convert", "verify"))
 
 
 def test_help_lists_the_commands() -> None:

@@ -226,6 +226,14 @@ def test_both_aggregates_where_one_case_lacks_an_organ():
     assert math.isnan(summary["organs"]["kidney"]["dice"]["low"])
 
 
+def test_an_average_counts_the_organs_that_were_scored():
+    table = filled_report([[0.9, 0.8, None], [0.7, 0.6, None]], organs=["liver", "spleen"]).table()
+    assert "mean over cases, 2 of 3 organs" in table
+    assert "mean over cases, 2 chosen organs" in table
+    assert "Chosen organs (the config's headline list): liver, spleen." in table
+    assert "mean over cases, 3 organs" in filled_report([[0.9, 0.8, 0.1]]).table()
+
+
 @pytest.mark.parametrize(("cases", "warned"), [(1, False), (4, True), (10, False)])
 def test_intervals_of_few_patients_are_called_too_narrow(cases, warned):
     notes = filled_report(np.random.default_rng(0).uniform(size=(cases, 3)).tolist()).summary()["notes"]

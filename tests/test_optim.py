@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.networks.nets import ViT as MonaiViT
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
@@ -237,3 +237,14 @@ def test_monai_schedule_rises_again_and_raises_low_groups() -> None:
 def test_schedule_out_of_range_gets_a_sentence(arguments: tuple, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         WarmupCosine(optimizer(1.0), *arguments)
+
+
+def test_the_rate_in_effect_is_known_when_an_epoch_starts() -> None:
+    """A progress bar's first line is written there, before any iteration."""
+    target = optimizer(1.0)
+    engine = Engine(lambda engine, batch: None)
+    WarmupCosine(target, 4, 12).attach(engine)
+    seen: list[float] = []
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda: seen.extend(rates(target)))
+    engine.run([0, 1], max_epochs=3)
+    assert seen == [0.0, 0.5, 1.0]

@@ -17,6 +17,7 @@ from custom_components.regions import (
     Convention,
     convention,
     masks_from_engine,
+    predicted_tissues,
     region_masks,
     region_table,
     tissue_map,
@@ -161,10 +162,28 @@ def test_a_custom_table() -> None:
 
 
 def test_a_tissue_without_a_value_is_not_lost_silently() -> None:
-    with pytest.raises(InputError, match="has no value for a tissue that was predicted"):
+    advice = (
+        r"custom \(0 background, 1 enhancing tumour\) has no value for oedema, .* set label_convention to msd or br"
+    )
+    with pytest.raises(InputError, match=advice):
         convention({"1": "enhancing tumour"}).encode(torch.tensor([CODES["oedema"]]))
-    with pytest.raises(InputError, match=r"msd .* has no value"):
+    with pytest.raises(InputError, match=r"msd .* has no value for tumour core, .*; set label_convention to a table"):
         convention("msd").encode(torch.tensor([CODES["tumour core"]]))
+
+
+@pytest.mark.parametrize("spec", [*CONVENTIONS, {"1": "oedema", "2": "tumour core"}, {"3": "whole tumour"}])
+def test_conventions_in_which_every_prediction_can_be_written(spec: str | dict[str, str]) -> None:
+    convention(spec).require(predicted_tissues())
+
+
+def test_a_convention_is_refused_for_what_may_be_predicted() -> None:
+    assert predicted_tissues() == ("background", "oedema", "non-enhancing core", "enhancing tumour")
+    assert predicted_tissues(["background", "WT", "TC"]) == ("background", "oedema", "tumour core")
+    with pytest.raises(InputError, match="no value for oedema and none for non-enhancing core, so a prediction"):
+        convention({"1": "enhancing tumour"}).require(predicted_tissues())
+    with pytest.raises(InputError, match="has no value for oedema, "):
+        convention({"1": "tumour core"}).require(predicted_tissues())
+    convention({"1": "enhancing tumour"}).require(predicted_tissues(["background", "ET"]))
 
 
 @pytest.mark.parametrize(
@@ -180,6 +199,12 @@ def test_a_tissue_without_a_value_is_not_lost_silently() -> None:
         {"1": "oedema", "2": "oedema"},
         {"-1": "oedema"},
         {"0": "oedema"},
+        {"0": "oedema", "1": "tumour core"},
+        {"1": "background", "2": "oedema"},
+        {1.5: "oedema"},
+        {True: "oedema"},
+        {"1_0": "oedema"},
+        "brats2024",
         7,
         None,
     ],
@@ -187,6 +212,15 @@ def test_a_tissue_without_a_value_is_not_lost_silently() -> None:
 def test_conventions_that_are_none(spec: object) -> None:
     with pytest.raises(InputError, match=r"label_convention is .*expected msd, brats2018, brats2023, or a table"):
         convention(spec)  # type: ignore[arg-type]
+
+
+def test_other_names_of_a_convention() -> None:
+    assert convention("MSD") is convention("msd")
+    for name in ("brats2019", "BraTS2020", "BraTS2021"):
+        assert convention(name) is convention("brats2018")
+    with pytest.raises(InputError, match=r"operated heads: 4 is the resection cavity.*name brats2023"):
+        convention("BraTS2024")
+    assert convention({"0": "background", "1": "oedema"}) == convention({1: "oedema"})  # type: ignore[arg-type]
 
 
 @given(

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from . import datalist as datalists
 from .check_case import check_item, inspect_item
 from .check_html import render
 from .check_list import compare_headers, compare_looks, compare_sequences, unseen_classes
-from .check_report import CaseReport, Expected, Problem
-from .schema import SECTIONS, Item, consistency_problems
+from .check_report import CaseReport, Expected, Problem, chosen_sections, print_problems, raise_errors
+from .image_check import check_images, lists_pictures
+from .schema import Item, consistency_problems
 
 
 def check(
@@ -35,8 +36,11 @@ def check(
     allow_missing_sequences: bool = False,
     need_convention: bool = False,
     label_convention: str | dict[str, str] | None = None,
+    num_workers: int = 2,
 ) -> dict[str, Any]:
     """Read every file of a datalist, print a table, write `check.json` and `check.html` (with thumbnails).
+
+    A datalist of pictures is checked by `check_images`; what concerns volumes has no meaning there.
 
     Args:
         datalist_path: the datalist.
@@ -52,6 +56,7 @@ def check(
         need_convention: every label must have a declared convention (so it is where all classes are tumour regions).
         label_convention: what the label values mean (msd, brats2018, brats2023 or a table), instead of what the
             datalist says.
+        num_workers: processes that decode pictures.
 
     Returns:
         What `check.json` holds.
@@ -61,12 +66,14 @@ def check(
     """
     path = Path(datalist_path)
     content = datalists.parse(path)
+    if lists_pictures(content, path, dataset_dir):
+        return check_images(path, dataset_dir, class_names, out=out, sections=sections, num_workers=num_workers)
     if label_convention is not None:
         content = datalists.with_convention(content, label_convention)
     names = list(class_names) if class_names is not None else content.get("class_names")
     need = need_convention or (names is not None and all(name in REGIONS for name in names[1:]))
     expected = Expected.of(names, channels, roi_size, spacing, sequences, allow_missing_sequences, need)
-    chosen = _sections(sections)
+    chosen = chosen_sections(sections)
     prepared = [(part, item) for part in chosen for item in datalists.prepare(content, part, path, dataset_dir)]
     reports, problems = _inspect(prepared, expected)
     listed = [*consistency_problems(content, names), *_region_problems(prepared, names)]
@@ -79,7 +86,7 @@ def check(
     write_atomically(folder / "check.json", json.dumps(result, indent=2) + "\n")
     write_atomically(folder / "check.html", render(result, reports))
     print(f"Report: {folder / 'check.html'}")
-    _raise_errors(path, problems, f"see {folder / 'check.html'}")
+    raise_errors(path, problems, f"see {folder / 'check.html'}")
     return result
 
 
@@ -134,12 +141,12 @@ def _check_or_recall(items: Sequence[Item], expected: Expected, cache_dir: str |
         together = compare_looks(reports)
         warnings = [problem for report in reports for problem in report.problems] + together
         errors = [problem for problem in warnings if problem.level == "error"]
-        _print_problems(errors)
-        _raise_errors(None, errors, "python -m custom_components check shows them all")
+        print_problems(errors)
+        raise_errors(None, errors, "python -m custom_components check shows them all")
         entries = [dataclasses.asdict(problem) for problem in warnings]
         write_atomically(remembered, json.dumps(entries, indent=2) + "\n")
     if is_main():
-        _print_problems(warnings)
+        print_problems(warnings)
     return warnings
 
 
@@ -148,11 +155,8 @@ def screen(
     channels: int | None = 1,
     sequences: str | Sequence[str] | None = None,
     allow_missing_sequences: bool = False,
-    need_convention: bool = False,
 ) -> tuple[list[Item], list[Problem]]:
     """Part the items whose images can be read and used from the others, before inference; labels are not looked at.
-
-    With `need_convention` an item without a label convention is a bad one: its result could not be written.
 
     Returns:
         The good items, and the first error of each bad one.
@@ -162,9 +166,6 @@ def screen(
     for item in tqdm(items, desc="check", unit="case", file=sys.stderr):
         image_only = {key: value for key, value in item.items() if key != "label"}
         errors = [problem for problem in check_item(image_only, expected) if problem.level == "error"]
-        if need_convention and "label_convention" not in item:
-            text = "nothing says in which label_convention to write its result; set it, or name it in the datalist"
-            errors.append(Problem("", item["case"], item["file"], "error", text))
         if errors:
             bad.append(errors[0])
         else:
@@ -213,23 +214,3 @@ def _result(
         "conventions": list(dict.fromkeys(report.convention for report in reports if report.convention)),
         "cases": [report.to_dict() for report in reports],
     }
-
-
-def _raise_errors(path: Path | None, problems: Iterable[Problem], hint: str) -> None:
-    errors = [problem for problem in problems if problem.level == "error"]
-    if errors:
-        where = f"{path}: " if path is not None else ""
-        raise InputError(f"{where}{len(errors)} error(s) in the data, the first: {errors[0]} ({hint}).")
-
-
-def _print_problems(problems: Iterable[Problem]) -> None:
-    for problem in problems:
-        print(f"{problem.level}: {problem}", file=sys.stderr)
-
-
-def _sections(sections: str | Sequence[str] | None) -> list[str]:
-    chosen = list(SECTIONS) if sections is None else [sections] if isinstance(sections, str) else list(sections)
-    for section in chosen:
-        if section not in SECTIONS:
-            raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
-    return chosen

@@ -33,7 +33,7 @@ def inspect_item(
         section: the list the item stands in, for the report.
         with_planes: keep three planes for thumbnails.
     """
-    report = CaseReport(section, item["case"], item["file"])
+    report = CaseReport(section, item["case"], item["file"], unlabelled=list(item.get("unlabelled", [])))
     images = read_images(report, item, expected)
     if images is None:
         return report

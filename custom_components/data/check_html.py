@@ -10,16 +10,14 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from ..figures import COLOURS
 from ..regions import TISSUES
 from .check_report import CaseReport
 from .volume import Plane
 
 _HEIGHT = 176  # pixels of a thumbnail
-_COLOURS = np.array(
-    [(230, 60, 60), (70, 170, 255), (90, 210, 90), (255, 180, 40), (200, 110, 255), (60, 220, 210), (255, 120, 190)],
-    dtype=np.uint8,
-)
-_STYLE = """
+_COLOURS = np.round(255 * np.array(COLOURS)[:, :3]).astype(np.uint8)  # a class has one colour in all pictures
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1f24; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 td, th { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #d5dae0; vertical-align: top; }
@@ -54,9 +52,9 @@ def render(result: dict[str, Any], reports: Sequence[CaseReport]) -> str:
     title = html.escape(f"Check of {result['datalist']}")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
+        f"<style>{STYLE}</style></head><body><h1>{title}</h1>"
         f"<p>{html.escape(str(result['modality'] or 'modality not stated'))}; {counts}.</p>"
-        f"{_legend(result)}<ul>{problems}</ul><table><tr>"
+        f"{_legend(result)}{f'<ul>{problems}</ul>' if problems else ''}<table><tr>"
         + "".join(f"<th>{cell}</th>" for cell in head)
         + f"</tr>{''.join(rows)}</table>"
         + "<p>Each row: sagittal, coronal and axial plane through the middle of the labelled region or volume; "

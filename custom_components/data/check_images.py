@@ -8,6 +8,7 @@ import numpy as np
 from .check_grid import check_header, check_same_grid
 from .check_report import CaseReport, Expected
 from .schema import Item, as_list
+from .sequences import sequence_name, split_stem
 from .volume import UnusableFile, read_volume
 
 _STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
@@ -90,6 +91,7 @@ def _names(report: CaseReport, item: Item, files: list[str], expected: Expected)
         text = f"the item has {len(files)} files but names {len(names)} sequences ({', '.join(names)})"
         report.add("error", report.image, f"{text}; name one for each file")
         return None
+    _check_file_names(report, files, names)
     lacking = [name for name in wanted or () if name not in names]
     if wanted is not None and len(lacking) == len(wanted):
         text = f"has none of the sequences {', '.join(wanted)}; it is said to hold {', '.join(names)}"
@@ -104,6 +106,20 @@ def _names(report: CaseReport, item: Item, files: list[str], expected: Expected)
             "with allow_missing_sequences: true",
         )
     return names
+
+
+def _check_file_names(report: CaseReport, files: list[str], names: list[str]) -> None:
+    """Sequences go with the paths by position: a file that is named by another sequence shows an exchange."""
+    if len(files) != len(names):  # the volumes of one file
+        return
+    for file, declared in zip(files, names, strict=True):
+        parts = split_stem(file)
+        found = None if parts is None or parts[1].lower() == "seg" else sequence_name(parts[1])
+        if found is not None and found != declared:
+            text = (
+                f"is declared as {declared} in sequences, but its name says {found}; sequences go in the order of the"
+            )
+            report.add("error", file, f"{text} paths, so correct one of the two, or rename the file")
 
 
 def _volumes_sentence(shape: tuple[int, ...], planes: int, names: list[str]) -> str:

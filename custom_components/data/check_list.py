@@ -85,7 +85,15 @@ def _shows(report: CaseReport, value: int, name: str) -> bool:
 
 
 def _exchanged_tissues(reports: Sequence[CaseReport]) -> list[Problem]:
-    """Where most labels of a convention have their core outside and their oedema inside."""
+    """Warn in each case whose core lies outside its oedema; say it of the list where most of a convention are so."""
+    for report in reports:
+        if report.core_outside is not None and report.core_outside > _INSIDE_OUT:
+            text = (
+                f"the label, read as {report.convention}, has the non-enhancing core around the oedema, not inside it "
+                f"({report.core_outside:+.2f}; about -0.7 is usual, above {_INSIDE_OUT} is not); is label_convention "
+                "right for this case?"
+            )
+            report.add("warning", report.image, text)
     problems = []
     judged = [(report.convention, report.core_outside) for report in reports if report.core_outside is not None]
     for rule in dict.fromkeys(name for name, _ in judged):

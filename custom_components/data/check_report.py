@@ -1,12 +1,15 @@
 """What a check expects of the items of a datalist, and what it found in one of them."""
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from .schema import SECTIONS
 from .sequences import sequence_names
 from .volume import Plane
 
@@ -82,6 +85,7 @@ class CaseReport:
     Attributes:
         voxels: label value -> count; `tissues` the same by tissue, where `convention` says what the values mean.
         core_outside: how much more of the core's surface than of the oedema's faces what is no tumour, -1 to 1.
+        unlabelled: classes that the datalist or the convention declares not drawn in this item.
         coarse: a small picture of the first volume, to compare it with the other cases.
     """
 
@@ -101,6 +105,7 @@ class CaseReport:
     tissues: dict[str, int] | None = None
     core_outside: float | None = None
     digest: str | None = None
+    unlabelled: list[str] = dataclasses.field(default_factory=list)
     planes: list[Plane] = dataclasses.field(default_factory=list)
     coarse: np.ndarray | None = None
 
@@ -129,6 +134,10 @@ class CaseReport:
         )
 
     def _labels(self) -> str:
+        missing = f"; not drawn: {', '.join(self.unlabelled)}" if self.unlabelled else ""
+        return self._drawn() + missing
+
+    def _drawn(self) -> str:
         if self.tissues is not None:
             return ", ".join(f"{name} {count}" for name, count in self.tissues.items()) or "no tumour"
         return ranges(self.voxels) if self.voxels else "-"
@@ -149,6 +158,37 @@ def ranges(values: Iterable[int]) -> str:
         else:
             runs.append([value])
     return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def raise_errors(path: Path | None, problems: Iterable[Problem], hint: str) -> None:
+    """Refuse to go on if any of the problems is an error.
+
+    Raises:
+        InputError: with the number of errors, the first of them, and where to see all.
+    """
+    errors = [problem for problem in problems if problem.level == "error"]
+    if errors:
+        where = f"{path}: " if path is not None else ""
+        raise InputError(f"{where}{len(errors)} error(s) in the data, the first: {errors[0]} ({hint}).")
+
+
+def print_problems(problems: Iterable[Problem]) -> None:
+    """Print one line a problem to stderr."""
+    for problem in problems:
+        print(f"{problem.level}: {problem}", file=sys.stderr)
+
+
+def chosen_sections(sections: str | Sequence[str] | None) -> list[str]:
+    """The sections that were asked for, all by default.
+
+    Raises:
+        InputError: there is no section of that name.
+    """
+    chosen = list(SECTIONS) if sections is None else [sections] if isinstance(sections, str) else list(sections)
+    for section in chosen:
+        if section not in SECTIONS:
+            raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
+    return chosen
 
 
 def _triple(value: Any) -> tuple[Any, ...] | None:

@@ -22,7 +22,6 @@ and test to be the same cases.
 import hashlib
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,8 +32,6 @@ from .schema import SECTIONS, SHARED_KEYS, Datalist, Item, as_list, case_names, 
 from .sequences import sequence_names
 
 _EDGE_BYTES = 64 * 1024
-# A list of findings as `json.dumps` indents it; inside a text there is no line end, so none looks like it.
-_FLAGS = re.compile(r"\[\n +((?:[01]|null)(?:,\n +(?:[01]|null))*)\n +\]")
 
 
 def load(
@@ -76,6 +73,12 @@ def parse(path: str | Path) -> Datalist:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        missing = "datalist" if Path(path).parent.is_dir() else "folder and so no datalist"
+        raise InputError(
+            f"{path}: there is no such {missing}; check dataset_dir and datalist, or write one with "
+            "`python -m custom_components datalist`."
+        ) from error
     except OSError as error:
         raise InputError(f"{path}: the datalist cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
@@ -130,7 +133,7 @@ def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str
     Raises:
         InputError: `dataset_dir` is not a folder.
     """
-    base = _base_folder(path, dataset_dir)
+    base = os.fspath(_base_folder(path, dataset_dir))
     prepared = []
     for case, entry in zip(case_names(datalist)[section], datalist[section], strict=True):
         images = [_absolute(base, file) for file in as_list(entry["image"])]
@@ -174,9 +177,19 @@ def write(path: str | Path, datalist: Datalist) -> None:
         problem = next(iter(consistency_problems(complete)), None)
     if problem is not None:
         raise InputError(f"{path}: not written, {problem}.")
-    text = json.dumps(datalist, indent=2, sort_keys=True) + "\n"
-    # One line for the findings of an item: of 112,120 radiographs that is a third of the file.
-    write_atomically(path, _FLAGS.sub(lambda found: f"[{' '.join(found[1].split())}]", text))
+    write_atomically(path, _text(datalist))
+
+
+def _text(datalist: Datalist) -> str:
+    """The JSON of a datalist; with a task each item is one line, as there may be a hundred thousand."""
+    if "task" not in datalist:
+        return json.dumps(datalist, indent=2, sort_keys=True) + "\n"
+    parts = []
+    for key in sorted(datalist):
+        lines = [json.dumps(item, sort_keys=True) for item in datalist[key]] if key in SECTIONS else []
+        value = "[\n    " + ",\n    ".join(lines) + "\n  ]" if lines else json.dumps(datalist[key], sort_keys=True)
+        parts.append(f"  {json.dumps(key)}: {value}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def fingerprint(prepared: Sequence[Item]) -> str:
@@ -245,5 +258,5 @@ def _base_folder(path: str | Path, dataset_dir: str | Path | None) -> Path:
     return Path(os.path.abspath(dataset_dir if dataset_dir is not None else Path(path).parent))
 
 
-def _absolute(base: Path, file: str) -> str:
-    return os.path.normpath(base / file)
+def _absolute(base: str, file: str) -> str:
+    return os.path.normpath(os.path.join(base, file))

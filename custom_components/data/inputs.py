@@ -4,7 +4,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import InputError, find_input_error
 from ..files import write_atomically
-from ..regions import convention
+from ..regions import Convention, convention, predicted_tissues
 from . import datalist as datalists
 from .check import screen
 from .check_report import Problem
@@ -42,13 +42,17 @@ class Inputs:
         allow_missing_sequences: a case may lack some of them.
         file_sequences: what the volumes of a 4-D file in a folder are, in their order. The file does not say it;
             None assumes the order of `sequences`.
+        label_convention: that of all label maps, instead of what the datalist or the file names say.
+        class_names: "background" and the regions of the network; a convention must have a value for what they give.
 
     Attributes:
-        items: the usable items; each has image, file, case, patient_id, and with `sequences` also sequences and
-            label_convention, which is guessed from the file names where the datalist says nothing.
+        items: the usable items; each has image, file (the first one that is read), case, patient_id, and with
+            `sequences` also sequences and label_convention: the given one, or that of the datalist, or the one that
+            goes with the file names.
 
     Raises:
-        InputError: no image was found, or none of them can be used.
+        InputError: no image was found, none of them can be used, or predictions cannot be written in the given
+            label_convention.
     """
 
     def __init__(
@@ -61,25 +65,34 @@ class Inputs:
         sequences: Sequence[str] | None = None,
         allow_missing_sequences: bool = False,
         file_sequences: Sequence[str] | None = None,
+        label_convention: str | Mapping[str, str] | None = None,
+        class_names: Sequence[str] = ("background", "TC", "WT", "ET"),
     ) -> None:
         self.section, self.output_dir = section, Path(output_dir)
         self.problems: list[Problem] = []
+        tissues = predicted_tissues(class_names) if sequences is not None else ()
+        rule = None if label_convention is None else convention(label_convention)
+        if rule is not None:
+            rule.require(tissues)
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
         elif sequences is None:
             found = _in_folder(Path(dataset_dir))
         else:
-            found = self._cases(_existing(dataset_dir), sequence_names(file_sequences or sequences))
+            names = sequence_names(sequences)
+            found = self._cases(_existing(dataset_dir), names, sequence_names(file_sequences or sequences))
         self.count = len(found) + len(self.problems)
         if sequences is None:
             self.items, bad = screen(found, channels)
         else:
-            _add_conventions(found)
+            _add_conventions(found, rule)
+            found = self._writable(found, tissues)
             wanted: dict[str, Any] = {
                 "sequences": sequence_names(sequences),
                 "allow_missing_sequences": allow_missing_sequences,
             }
             self.items, bad = screen(found, len(sequences), **wanted)
+            self.items = [_with_file_read(item, wanted["sequences"]) for item in self.items]
         self.problems += bad
         (self.output_dir / "failures.json").unlink(missing_ok=True)
         if not self.items:
@@ -98,21 +111,36 @@ class Inputs:
             return []
 
     def finish(self) -> None:
-        """Report the images that could not be used.
+        """Print how many label maps were written, and report the images that could not be used.
 
         Raises:
             InputError: naming each of them and why; the results of the others are written.
         """
+        failed = len({problem.case for problem in self.problems})
+        print(
+            f"Written: {self.count - failed} label map(s) in {self.output_dir}; {failed} image(s) failed.", flush=True
+        )
         if not self.problems:
             return
         rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
         path = self.output_dir / "failures.json"
         write_atomically(path, json.dumps(rows, indent=2) + "\n")
         listed = "; ".join(str(problem) for problem in self.problems)
-        failed = len({problem.case for problem in self.problems})
         raise InputError(f"{failed} of {self.count} images could not be used: {listed}. Listed in {path}.")
 
-    def _cases(self, folder: Path, file_sequences: Sequence[str]) -> list[Item]:
+    def _writable(self, items: Sequence[Item], tissues: Sequence[str]) -> list[Item]:
+        """The items whose convention has a value for whatever is predicted; the others go to the problems."""
+        kept = []
+        for item in items:
+            try:
+                convention(item["label_convention"]).require(tissues)
+                kept.append(item)
+            except InputError as error:
+                text = str(error).removesuffix(".")
+                self.problems.append(Problem(self.section, item["case"], item["file"], "error", text))
+        return kept
+
+    def _cases(self, folder: Path, sequences: Sequence[str], file_sequences: Sequence[str]) -> list[Item]:
         """The cases of a folder of MRI sequences; what is wrong with one of them goes to the problems.
 
         Raises:
@@ -125,22 +153,32 @@ class Inputs:
         for path, named in parts.items():
             if named is not None and named[1].lower() != "seg":
                 by_case.setdefault(named[0], []).append(path)
-        items = [item for case, paths in sorted(by_case.items()) if (item := self._grouped(case, paths)) is not None]
+        grouped = (self._grouped(case, paths, sequences) for case, paths in sorted(by_case.items()))
+        items = [item for item in grouped if item is not None]
         unnamed = [file for file in files if parts[str(file)] is None]
         whole = [file for file in unnamed if _may_be_whole(file, len(file_sequences))]
         items += self._whole(whole, file_sequences, taken=set(by_case))
         if not items and not self.problems:
             raise InputError(
                 f"dataset_dir {folder} and its subfolders hold no case; expected one NIfTI file a sequence, such as "
-                "P1_flair.nii.gz or P1/flair.nii.gz, or 4-D files."
+                "P1_flair.nii.gz or P1/flair.nii.gz, or 4-D files (deeper subfolders are not searched; DICOM has to be "
+                "converted to NIfTI first, for example by dcm2niix)."
             )
-        left = [file.name for file in unnamed if file not in whole]
-        if left:
-            print(f"{len(left)} NIfTI file(s) neither named by a sequence nor 4-D are left out: {some(left, 3)}.")
+        left = [file for file in unnamed if file not in whole]
+        lost = _unexplained(left, whole, {Path(path).parent for paths in by_case.values() for path in paths})
+        for file in lost:
+            text = (
+                "holds one volume only, unlike the 4-D files beside it, and its name says no sequence; add the others, "
+                "name it by its case and sequence, or move it away"
+            )
+            self.problems.append(Problem(self.section, str(file.relative_to(folder)), str(file), "error", text))
+        others = [file.name for file in left if file not in lost]
+        if others:
+            print(f"{len(others)} NIfTI file(s) neither named by a sequence nor 4-D are left out: {some(others, 3)}.")
         return items
 
-    def _grouped(self, case: str, paths: list[str]) -> Item | None:
-        """The item of a case with one file a sequence; None if two hold the same one."""
+    def _grouped(self, case: str, paths: list[str], sequences: Sequence[str]) -> Item | None:
+        """The item of a case with one file a sequence, those that are read first; None if two hold the same one."""
         try:
             found = group_by_case(paths)[case]
         except InputError as error:
@@ -149,7 +187,8 @@ class Inputs:
             message = text.removeprefix(f"{file}: ").removesuffix(".")
             self.problems.append(Problem(self.section, case, file, "error", message))
             return None
-        return _item(list(found.values()), list(found), case)
+        order = [*(name for name in sequences if name in found), *(name for name in found if name not in sequences)]
+        return _item([found[name] for name in order], order, case)
 
     def _whole(self, files: Sequence[Path], file_sequences: Sequence[str], taken: set[str]) -> list[Item]:
         """The items of files that hold all sequences of their case."""
@@ -176,8 +215,38 @@ def _item(image: str | list[str], sequences: list[str], case: str) -> Item:
     return {"image": image, "sequences": sequences, "file": first, "case": case, "patient_id": patient_of(case)}
 
 
-def _add_conventions(items: Sequence[Item]) -> None:
-    """Give the items without a label convention the one that goes with their file names, and say so."""
+def _with_file_read(item: Item, sequences: Sequence[str]) -> Item:
+    """The item with the first file that is read as its `file`, as `LoadSequencesd` names it."""
+    files, held = as_list(item["image"]), item["sequences"]
+    first = next((held.index(name) for name in sequences if name in held), 0)
+    return {**item, "file": files[first] if len(files) > 1 else files[0]}
+
+
+def _unexplained(files: Sequence[Path], whole: Sequence[Path], with_sequences: Collection[Path]) -> list[Path]:
+    """The 3-D files that look like a case among 4-D ones.
+
+    A file is none in a folder with files named by sequence, nor where it goes by the name of a 4-D file, as its label
+    or mask does.
+    """
+    if not whole:
+        return []
+    stems = {file_stem(file) for file in whole}
+    ends = tuple(f"{stem}{joint}" for stem in stems for joint in "_-")
+    return [
+        file
+        for file in files
+        if file.parent not in with_sequences and file_stem(file) not in stems and not file_stem(file).startswith(ends)
+    ]
+
+
+def _add_conventions(items: Sequence[Item], rule: Convention | None) -> None:
+    """Give all items the convention `rule`; without it, those that have none the one that goes with their file names.
+
+    What was guessed from file names is printed.
+    """
+    if rule is not None:
+        for item in items:
+            item["label_convention"] = rule.to_text()
     guessed: Counter[str] = Counter()
     for item in items:
         if "label_convention" not in item:
@@ -207,7 +276,10 @@ def _in_folder(folder: Path) -> list[Item]:
     _existing(str(folder))
     files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
     if not files:
-        raise InputError(f"dataset_dir {folder} holds no {' or '.join(SUFFIXES)} file; give the folder of the images.")
+        raise InputError(
+            f"dataset_dir {folder} holds no {' or '.join(SUFFIXES)} file (subfolders are not searched); give the "
+            "folder of the images. DICOM has to be converted to NIfTI first, for example by dcm2niix."
+        )
     stems = [file_stem(file) for file in files]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:

@@ -130,13 +130,14 @@ def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None =
     known = listed if class_names is None else class_names
     images: dict[str, str] = {}
     patients: dict[str, str] = {}
-    names = case_names(datalist)
+    everyone = all("patient_id" in item for section in SECTIONS for item in datalist[section])
+    names = {} if everyone else case_names(datalist)
     for section in SECTIONS:
         seen_here: set[str] = set()
         for index, item in enumerate(datalist[section]):
             place = f"{section}[{index}]"
             problems += [f"{place}: {text}" for text in _item_problems(item, known, datalist.get("task"))]
-            patient = str(item.get("patient_id", names[section][index]))
+            patient = str(item["patient_id"] if everyone else item.get("patient_id", names[section][index]))
             shared = datalist.get("parity", False) and section == "test"  # parity: test may repeat validation
             for file in map(os.path.normpath, as_list(item["image"])):
                 before = images.setdefault(file, section)
@@ -191,8 +192,8 @@ def case_names(datalist: Datalist) -> dict[str, list[str]]:
     for name in short.values():
         counts[name] = counts.get(name, 0) + 1
     for files, name in short.items():
-        folder = Path(files[0]).parent.name
-        wanted = f"{folder}_{name}" if counts[name] > 1 and folder else name
+        folder = Path(files[0]).parent.name if counts[name] > 1 else ""
+        wanted = f"{folder}_{name}" if folder else name
         unique, number = wanted, 2
         while unique in taken:
             unique, number = f"{wanted}_{number}", number + 1

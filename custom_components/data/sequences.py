@@ -13,6 +13,11 @@ _SPELLINGS = {
     "t2": ("t2", "t2w"),
 }
 _BY_SPELLING = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+# The stem of a file as case, the last part but one, and the last two parts; or as case and last part.
+_TWO_PARTS = re.compile(r"(?:(.*)[_-])?(([^_-]+)[_-][^_-]+)")
+_LAST_PART = re.compile(r"(?:(.*)[_-])?([^_-]+)")
+# BIDS's part for the contrast agent, `ce-gd`; a patient called CE-001 is none.
+_CONTRAST = re.compile(r"(?:^|_)ce-[A-Za-z][A-Za-z0-9]*(?=_|$)")
 
 
 def file_stem(path: str | Path) -> str:
@@ -44,17 +49,23 @@ def sequence_names(texts: Sequence[str], where: str = "sequences") -> list[str]:
 def split_stem(file: str | Path) -> tuple[str, str] | None:
     """Case and ending of a file: `BraTS-GLI-00005-000-t1c.nii.gz` -> (`BraTS-GLI-00005-000`, `t1c`).
 
-    The ending is what follows the last `_` or `-`, and is returned as spelled. A file named by its ending alone
-    (`flair.nii.gz`) belongs to the case of its folder. None where the ending is neither a known sequence nor `seg`.
+    The ending is what follows the last `_` or `-`, or the one before where both together name a sequence (`T2_FLAIR`,
+    `T1-CE`), and is returned as spelled. BIDS names the contrast agent apart: `sub-01_ce-gd_T1w` is (`sub-01`,
+    `T1w_ce`). A file named by its ending alone (`flair.nii.gz`) belongs to the case of its folder. None where the
+    ending is neither a known sequence nor `seg`.
     """
-    stem = file_stem(file)
-    head, _, ending = stem.rpartition("_") if "_" in stem else stem.rpartition("-")
-    if "-" in ending and "_" in stem:
-        head, _, ending = stem.rpartition("-")
-    ending = ending or stem
+    match = _TWO_PARTS.fullmatch(file_stem(file))
+    if match is None or sequence_name(match[2]) not in _SPELLINGS or sequence_name(match[3]) not in _SPELLINGS:
+        match = _LAST_PART.fullmatch(file_stem(file))
+    if match is None:
+        return None
+    head, ending = match[1] or "", match[2]
     if ending.lower() != "seg" and sequence_name(ending) not in _SPELLINGS:
         return None
-    return head or Path(file).parent.name, ending
+    plain, contrast = _CONTRAST.subn("", head)
+    if contrast and sequence_name(ending) == "t1":
+        ending = f"{ending}_ce"
+    return plain.lstrip("_") or Path(file).parent.name, ending
 
 
 def group_by_case(files: Iterable[str | Path]) -> dict[str, dict[str, str]]:

@@ -6,24 +6,32 @@ others is free: whatever must run after validation (the history row, early stopp
 itself late.
 """
 
-from .best import BestModel, SaveEncoder
+from .best import BestModel, MarkFinished, SaveEncoder
 from .checkpoint import Checkpoint
 from .early_stop import EarlyStop
 from .guard import LossGuard
 from .manifest import RunManifest
+from .online_probe import OnlineProbe
 from .pictures import OverlayPictures, ReconstructionPictures
+from .prediction_table import AttentionPictures, PredictionTable
 from .progress import Progress
+from .signals import exit_if_interrupted
 from .validation import Validation
 
 __all__ = [
+    "AttentionPictures",
     "BestModel",
     "Checkpoint",
     "EarlyStop",
     "LossGuard",
+    "MarkFinished",
+    "OnlineProbe",
     "OverlayPictures",
+    "PredictionTable",
     "Progress",
     "ReconstructionPictures",
     "RunManifest",
     "SaveEncoder",
     "Validation",
+    "exit_if_interrupted",
 ]

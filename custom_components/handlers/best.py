@@ -1,5 +1,6 @@
 """Write the weights that the next stage reads: the best network on validation, and the pre-trained encoder."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..distributed import is_main
 from ..errors import InputError
 from ..weights import find_vit, save_encoder, save_network
 from ..weights.describe import unwrap
+from ..weights.io import read_sidecar, sidecar_path, write_file
 from .common import epochs_done, is_nan, say, scalars
 
 
@@ -27,7 +29,8 @@ class BestModel:
         network: The network that is validated.
         path_pt: For the state dict, e.g. `models/model.pt`.
         path_safetensors: For the same weights as safetensors; None takes `path_pt` with that suffix.
-        sidecar: What the JSON file beside the weights should say; epoch and metric are added.
+        sidecar: What the JSON file beside the weights should say; epoch and metric are added. With `finished: false` in
+            it, `MarkFinished` tells at the end of the training.
         save: Called as `save(network)` in place of writing those files.
     """
 
@@ -78,6 +81,28 @@ class BestModel:
             save_network(self.path_pt, safetensors, self.network, {**self.sidecar, **content})
 
 
+class MarkFinished:
+    """Notes in the sidecar of weights that the training they come from has ended, not been stopped; for the trainer.
+
+    It turns the sidecar's `finished` to true.
+
+    Args:
+        path: The weights, as given to `BestModel`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.COMPLETED, self._mark)
+
+    def _mark(self, engine: Workflow) -> None:
+        sidecar = read_sidecar(self.path) if is_main() else None
+        if sidecar is not None:
+            write_file(sidecar_path(self.path), json.dumps({**sidecar, "finished": True}, indent=2) + "\n")
+
+
 class SaveEncoder:
     """Writes the encoder during pre-training, every `interval` epochs and at the end; attach to the trainer.
 
@@ -86,7 +111,8 @@ class SaveEncoder:
     Args:
         network: Holds a ViT at `.encoder` or `.vit`.
         path: `<name>.safetensors`; the sidecar becomes `<name>.json`.
-        sidecar: What it should say (normalisation, data fingerprint, ...); the epoch is added.
+        sidecar: What it should say (normalisation, data fingerprint, ...); the epoch is added, and `finished`: whether
+            the training has ended.
         interval: Epochs between two writes; 0 writes at the end only.
     """
 
@@ -106,8 +132,9 @@ class SaveEncoder:
         """Attach to the trainer."""
         if self.interval > 0:
             engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self._write)
-        engine.add_event_handler(Events.COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, self._write, finished=True)
 
-    def _write(self, engine: Workflow) -> None:
+    def _write(self, engine: Workflow, finished: bool = False) -> None:
         if is_main():
-            save_encoder(self.path, find_vit(unwrap(self.network)), {**self.sidecar, "epoch": epochs_done(engine)})
+            content = {**self.sidecar, "epoch": epochs_done(engine), "finished": finished}
+            save_encoder(self.path, find_vit(unwrap(self.network)), content)

@@ -40,7 +40,8 @@ def channel_figure(
     axis = cut.axes[0]
     width, height = cut.size(axis)
     where = f" ({cut.name(axis)})" if axis is not None else ""
-    figure, grid = _grid([width] * 3, [height] * len(image), title + where)
+    first, *more = title.split("\n")
+    figure, grid = _grid([width] * 3, [height] * len(image), "\n".join([first + where, *more]))
     for row, (name, original, filled) in enumerate(zip(channel_names, image, reconstruction, strict=True)):
         window = _window(original)
         panels = {"original": original, "masked": np.where(hidden, np.nan, original), "reconstruction": filled}

@@ -43,8 +43,8 @@ class Checkpoint:
     It is saved after every `interval` epochs and at the end, behind validation and the history row whatever the order
     of the list; and on SIGTERM or Ctrl-C, after the running iteration (where that ends an epoch, or during validation:
     after the validation). Then the run stops, `COMPLETED` handlers are skipped, `engine.state.interrupted` names the
-    signal and the process leaves with exit code 0. A second signal acts at once. SIGKILL loses what came after the last
-    save, never the save.
+    signal, and `exit_if_interrupted` gives the process the exit code that belongs to it. A second signal acts at once.
+    SIGKILL loses what came after the last save, never the save.
 
     A mid-epoch save needs a sampler that can start inside an epoch (`resume_at`); without one the run stops at the
     epoch's end.

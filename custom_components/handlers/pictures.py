@@ -118,7 +118,9 @@ class ReconstructionPictures:
         path = self.folder / _file_name(epoch, case)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = [_array(tensor[0]) for tensor in (image, mask, filled)]  # C X Y [Z] each
-        title = f"{case}, epoch {epoch}"
+        title = f"{case.split('_', 1)[1]}, epoch {epoch}"
+        if getattr(unwrap(self.network), "norm_pix_loss", False):
+            title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
         names = self._rows(*arrays[0].shape)
         if len(names) > 1:
             channel_figure(arrays[0], arrays[1][0], arrays[2], path, names, title=title, spacing=spacing)
@@ -141,13 +143,14 @@ class OverlayPictures:
 
     The engine must hand over lists of dicts (MONAI's `decollate`), image, label and prediction on one grid. Label and
     prediction may be class indices (1, *S) or one channel per class (C, *S). Files:
-    `<folder>/epoch_<epoch>_<case>.png`.
+    `<folder>/epoch_<epoch>_<case>.png`, without `epochs` `<folder>/<case>.png`.
 
     Args:
         folder: Where the PNG files go.
         class_names: Names by class index; index 0 is the background.
         cases: Number of cases.
         interval: Draw in epochs divisible by it (an evaluation is epoch 1); 0 draws none.
+        epochs: Whether the epoch stands in titles and file names; False for a network that is no longer trained.
         image_key: Of the image in the batch item.
         pred_key: Of the prediction in the output item.
         label_key: Of the label in the output item, else in the batch item.
@@ -166,8 +169,9 @@ class OverlayPictures:
         label_key: str = "label",
         writer: Any = None,
         channel: int = 0,
+        epochs: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.epochs = Path(folder), epochs
         self.class_names = list(class_names)
         self.cases = cases
         self.interval = int(interval)
@@ -199,7 +203,7 @@ class OverlayPictures:
         image = item[self.image_key]
         label = result[self.label_key] if self.label_key in result else item.get(self.label_key)
         case = str(item.get("case") or self._seen)
-        path = self.folder / _file_name(epoch, case)
+        path = self.folder / _file_name(epoch if self.epochs else None, case)
         path.parent.mkdir(parents=True, exist_ok=True)
         spacing: Sequence[float] = (1.0, 1.0, 1.0)
         turn = None
@@ -214,7 +218,7 @@ class OverlayPictures:
             self.class_names,
             prediction=_turned(_classes(result[self.pred_key]), turn),
             spacing=spacing,
-            title=f"{case}, epoch {epoch}",
+            title=f"{case}, epoch {epoch}" if self.epochs else case,
         )
         _to_tensorboard(self.writer, f"overlay/{case}", path, epoch)
 
@@ -246,5 +250,6 @@ def _spacing(image: Any) -> list[float] | None:
     return [float(size) for size in image.pixdim] if image.affine.ndim == 2 else None
 
 
-def _file_name(epoch: int, case: str) -> str:
-    return f"epoch_{epoch:05d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', case)}.png"
+def _file_name(epoch: int | None, case: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", case)
+    return f"{name}.png" if epoch is None else f"epoch_{epoch:05d}_{name}.png"

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import torch.distributed as dist
 from torch.utils.data import DataLoader
+
+from ..distributed import distributed
 
 
 class StopSignals:
@@ -37,6 +40,27 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
         self.release()
+
+
+def exit_if_interrupted(engine: Any) -> None:
+    """End the process as a shell expects it of an interrupted command; the last step of a training's config.
+
+    Whatever comes next, such as the stage that would read the weights, can then see that they are unfinished.
+
+    Args:
+        engine: The trainer that has run; `Checkpoint` notes in its state which signal stopped it.
+
+    Raises:
+        SystemExit: A signal stopped it: 128 + its number, 130 for Ctrl-C and 143 for SIGTERM.
+    """
+    name = getattr(engine.state, "interrupted", None)
+    if not name:
+        return
+    if distributed():
+        dist.barrier()  # torchrun ends the others when one has left: the main process must have written
+        dist.destroy_process_group()
+    number = signal.SIGINT if name == signal.SIGINT.name else signal.SIGTERM  # the other processes know no name
+    raise SystemExit(128 + number)
 
 
 class LeaveToParent:

@@ -1,19 +1,29 @@
-"""Honest scores: Dice and HD95 with a stated policy for missed structures, and bootstrap intervals."""
+"""Honest scores: Dice, HD95 and ROC AUC with a stated policy for what is missing, and bootstrap intervals."""
 
+from .classification_handler import ScoreClassification
+from .classification_report import ClassificationReport
 from .comparison import compare
 from .handler import ScoreSegmentation
 from .intervals import bootstrap_interval
+from .key_metric import MacroAUC
 from .report import SegmentationReport
 from .segmentation import Row, check_penalty, score_case
+from .thresholds import choose_thresholds, read_thresholds, write_thresholds
 from .volumes import VolumeTable
 
 __all__ = [
+    "ClassificationReport",
+    "MacroAUC",
     "Row",
+    "ScoreClassification",
     "ScoreSegmentation",
     "SegmentationReport",
     "VolumeTable",
     "bootstrap_interval",
     "check_penalty",
+    "choose_thresholds",
     "compare",
+    "read_thresholds",
     "score_case",
+    "write_thresholds",
 ]

@@ -1,5 +1,6 @@
 """Two evaluations of the same cases side by side, with the paired difference."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import write_atomically
+from .classification_comparison import compare_classification
 from .report import METRICS, PERFECT, SegmentationReport, mean_over_organs
 from .text import align, show, to_json
+
+SEGMENTATION = "a segmentation"
 
 
 def compare(
@@ -18,14 +22,16 @@ def compare(
     name_b: str,
     write: str | Path | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Compare two score folders organ by organ over the cases that both hold.
+    """Compare two score folders over the cases that both hold: organ by organ, or finding by finding.
+
+    What follows is about segmentations; classifications are compared by `compare_classification`.
 
     The difference is b minus a within each case and organ, so the spread between cases cancels. Where one side
     hallucinates an organ that the other rightly leaves out, the latter counts as perfect (Dice 1, HD95 0): otherwise it
     would gain nothing by being right.
 
     Args:
-        path_a: Folder written by `SegmentationReport.write`.
+        path_a: Folder written by `SegmentationReport.write` or `ClassificationReport.write`.
         path_b: Another one, scored with the same classes and policy.
         name_a: What to call the first, for example "from scratch".
         name_b: What to call the second, for example "MAE".
@@ -36,8 +42,16 @@ def compare(
         low, high, n); beside them the names, the number of missed organs, the policy and the notes.
 
     Raises:
-        InputError: A folder cannot be read, classes or policies differ, or no case is in both.
+        InputError: A folder cannot be read, kinds, classes or policies differ, or no case is in both.
     """
+    kinds = [_task(path) for path in (path_a, path_b)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"{path_a} holds scores of {kinds[0]} and {path_b} of {kinds[1]}; expected two evaluations of one kind."
+        )
+    if kinds[0] != SEGMENTATION:
+        text, result = compare_classification(path_a, path_b, name_a, name_b)
+        return _written(text, result, write)
     a, b = SegmentationReport.read(path_a), SegmentationReport.read(path_b)
     notes = _keep_common(a, b, path_a, path_b)
     organs: dict[str, dict[str, Any]] = {organ: {} for organ in a.class_names[1:]}
@@ -60,11 +74,25 @@ def compare(
         "organs": organs,
         "all": overall,
     }
-    text = _table(result, a.structure)
+    return _written(_table(result, a.structure), result, write)
+
+
+def _written(text: str, result: dict[str, Any], write: str | Path | None) -> tuple[str, dict[str, Any]]:
     if write is not None:
         write_atomically(Path(write) / "comparison.txt", text + "\n")
         write_atomically(Path(write) / "comparison.json", to_json(result))
     return text, result
+
+
+def _task(folder: str | Path) -> str:
+    """What was scored: the task of a classification, else a segmentation, whose files do not say so."""
+    path = Path(folder) / "scores.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("task", SEGMENTATION))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} cannot be read as scores ({error}); expected a folder that `evaluate` wrote."
+        ) from error
 
 
 def _keep_common(a: SegmentationReport, b: SegmentationReport, path_a: str | Path, path_b: str | Path) -> list[str]:

@@ -244,10 +244,13 @@ class SegmentationReport:
                     ("mean_over_cases", "mean over cases"),
                     ("mean_over_organs", f"mean of {self.structure} means"),
                 ):
-                    values = summary[part][kind]
-                    name = f"{words}, {len(summary[part]['organs'])} {word}"
+                    values, organs = summary[part][kind], summary[part]["organs"]
+                    scored = sum(summary["organs"][organ]["dice"]["n"] > 0 for organ in organs)
+                    count = scored if scored == len(organs) else f"{scored} of {len(organs)}"
+                    name = f"{words}, {count} {word}"
                     lines.append([name, show(values["dice"], 3), show(values["hd95"], 1)])
-        chosen = [f"Chosen {self.structure}s: {', '.join(self.organs)}."] if self.organs else []
+        listed = f"Chosen {self.structure}s (the config's headline list): {', '.join(self.organs or ())}."
+        chosen = [listed] if self.organs else []
         head = f"{summary['cases']} cases of {summary['patients']} patients"
         return "\n".join([head, align(lines), *chosen, summary["policy"], *summary["notes"]])
 

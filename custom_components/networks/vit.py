@@ -255,8 +255,14 @@ class ViT(nn.Module):
     def _check(self) -> None:
         if self.hidden_size % self.num_heads:
             raise InputError(f"hidden_size {self.hidden_size} is not divisible by num_heads {self.num_heads}.")
-        if any(size % patch for size, patch in zip(self.img_size, self.patch_size, strict=True)):
-            raise InputError(f"Image size {self.img_size} is not divisible by patch_size {self.patch_size}.")
+        for size, patch in zip(self.img_size, self.patch_size, strict=True):
+            if size % patch:
+                below, above = max(size // patch, 1) * patch, (size // patch + 1) * patch
+                choice = f"{below} or {above}" if below < size else above
+                raise InputError(
+                    f"roi_size (img_size) {list(self.img_size)} is not divisible by patch_size "
+                    f"{list(self.patch_size)}: {size} is no multiple of {patch}, {choice} would be."
+                )
         if self.pos_embed_type not in POSITION_TYPES:
             raise InputError(f"pos_embed_type is {self.pos_embed_type!r}; choose one of {', '.join(POSITION_TYPES)}.")
 

@@ -8,8 +8,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from ..data.check_grid import GRID_TOLERANCE
+from ..data.volume import corner_shift
 from ..errors import InputError
 from ..files import write_atomically
 
@@ -44,7 +47,11 @@ class SaveLabelMapd(MapTransform):
         self.file_key, self.case_key = file_key, case_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the file and return a copy of the item with its path under `<key>_path`."""
+        """Write the file and return a copy of the item with its path under `<key>_path`.
+
+        Raises:
+            InputError: the result has another shape than the image, or (where it says where it lies) another place.
+        """
         result = dict(data)
         for key in self.key_iterator(data):
             source: Any = nib.load(result[self.file_key])
@@ -55,6 +62,7 @@ class SaveLabelMapd(MapTransform):
                     f"{result[self.file_key]}: the result has shape {array.shape[:3]} but the image has "
                     f"{source.shape[:3]}; the preprocessing was not inverted."
                 )
+            _check_place(result[key], source, result[self.file_key])
             header = source.header.copy()
             header.set_data_dtype(self.dtype)
             header["cal_min"], header["cal_max"] = 0, float(array.max())
@@ -65,3 +73,15 @@ class SaveLabelMapd(MapTransform):
             write_atomically(path, packed)
             result[f"{key}_path"] = str(path)
         return result
+
+
+def _check_place(values: Any, source: Any, file: str) -> None:
+    """Refuse a result that lies elsewhere than the image whose header it is to get."""
+    if not isinstance(values, MetaTensor):
+        return
+    shift = corner_shift(values.affine.cpu().numpy(), source.affine, source.shape[:3])
+    if not shift <= GRID_TOLERANCE:  # this way round NaN is refused too
+        raise InputError(
+            f"{file}: the result lies {shift:.3g} voxels off the grid of the image; the preprocessing was not "
+            "inverted, or the result belongs to another file of the case."
+        )

@@ -27,14 +27,18 @@ class LoadSequencesd(Transform):
         sequences: the channels, e.g. [flair, t1, t1ce, t2], in any spelling that `data.sequences` knows.
         allow_missing: fill a sequence that the case lacks with zeros, with a warning, instead of refusing the case.
         key: where the path or paths are; replaced by a float32 `MetaTensor` (len(sequences), X, Y, Z).
+        file_key: gets the path of the file whose grid the image has, the first one that was read.
     """
 
-    def __init__(self, sequences: Sequence[str], allow_missing: bool = False, key: str = "image") -> None:
-        self.sequences, self.allow_missing, self.key = sequence_names(sequences), allow_missing, key
+    def __init__(
+        self, sequences: Sequence[str], allow_missing: bool = False, key: str = "image", file_key: str = "file"
+    ) -> None:
+        self.sequences, self.allow_missing = sequence_names(sequences), allow_missing
+        self.key, self.file_key = key, file_key
         self.load = LoadImage(reader="NibabelReader", dtype=np.float32, ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the item with the image.
+        """Return a copy of the item with the image and the file that it lies with.
 
         Raises:
             InputError: the item does not name its sequences, names another number than there are, lacks one, or the
@@ -53,6 +57,7 @@ class LoadSequencesd(Transform):
         first = volumes[wanted[0]]
         missing = torch.zeros_like(first.as_tensor())
         channels = [volumes[name].as_tensor() if name in wanted else missing for name in self.sequences]
+        item[self.file_key] = files[held.index(wanted[0])] if len(files) > 1 else files[0]
         item[self.key] = MetaTensor(torch.stack(channels), meta=first.meta)
         return item
 

@@ -105,7 +105,19 @@ def init_network(
     load_encoder(network, path, strict_encoder, report_path, source_grid, inflate)
     for difference in _differences(path, {"normalisation": normalisation}):
         print(f"weights: note: {difference}; pre-training saw other images than this run will", flush=True)
+    _warn_if_unfinished(path, "pre-training")
     return network
+
+
+def _warn_if_unfinished(path: str | Path, stage: str) -> None:
+    """Say so where the sidecar says that the training had not ended when these weights were written."""
+    sidecar = read_sidecar(path) or {}
+    if sidecar.get("finished") is False:
+        print(
+            f"weights: WARNING: the {stage} that wrote {path} did not finish (these weights are of epoch "
+            f"{sidecar.get('epoch', '?')}); go on with it by --resume true.",
+            flush=True,
+        )
 
 
 def _differences(path: str | Path, settings: Mapping[str, Any]) -> list[str]:
@@ -165,4 +177,5 @@ def load_network(
             f"{len(expected)}); use the class_names, sizes and network_def that it was trained with."
         )
     inner.load_state_dict(state)
+    _warn_if_unfinished(path, "training")
     return network

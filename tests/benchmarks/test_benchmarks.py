@@ -112,3 +112,14 @@ def test_a_failing_program_says_why(tmp_path: Path) -> None:
     script.write_text("raise SystemExit('out of memory')")
     with pytest.raises(RuntimeError, match="out of memory"):
         common.memory_alone(str(script), "ours")
+
+
+def test_memory(result: Callable[..., dict[str, Any]]) -> None:
+    rows = result("memory")["rows"]
+    assert [(row["dtype"], row["checkpointing"]) for row in rows] == [
+        ("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True),
+    ]  # fmt: skip
+    plain, checkpointed, half, _ = (row["kept_bytes"] for row in rows)
+    assert checkpointed < plain
+    assert half < plain
+    assert all(row["peak_bytes"] > 0 for row in rows)

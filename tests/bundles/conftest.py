@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.data.demo import make_abdomen, make_heads
+from custom_components.data.demo import make_abdomen, make_heads, make_radiographs
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TINY = {
@@ -100,3 +100,20 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def brats(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """The brain tumour MRI bundle."""
     return Runner(BUNDLES / "brats_unetr_mae", heads, _overlay(tmp_path_factory.mktemp("brats"), TINY))
+
+
+@pytest.fixture(scope="session")
+def xrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic radiographs with a datalist."""
+    folder = tmp_path_factory.mktemp("xrays")
+    make_radiographs(folder, cases=60, size=(96, 96))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cxr(xrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """The chest X-ray bundle, with a cache of its own."""
+    tiny = {key: value for key, value in TINY.items() if key not in ("spacing", "roi_size", "feature_size")}
+    folder = tmp_path_factory.mktemp("cxr")
+    values = {**tiny, "cache_size": 40, "img_size": 32, "batch_size": 16, "cache": folder / "cache"}
+    return Runner(BUNDLES / "cxr14_mae", xrays, _overlay(folder, values))

@@ -32,6 +32,7 @@ def trained(run_stage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pretraining_writes_encoder_history_pictures_and_manifest(trained: Path) -> None:
     sidecar = json.loads((trained / "pretrained_encoder.json").read_text())
     assert sidecar["normalisation"]["intensity"] == ["window", [-175, 250]]
+    assert sidecar["finished"] is True
     assert len(history(trained / "pretrain" / "history.csv")) == 2
     assert history(trained / "pretrain" / "history.csv")[1]["val_loss"]
     assert len(list((trained / "pretrain" / "pictures").glob("*.png"))) >= 1
@@ -46,6 +47,7 @@ def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
     assert report["encoder_loaded"] == report["encoder_total"] == 3 * 12 + 6
     assert (trained / "model.pt").exists()
     assert (trained / "model.safetensors").exists()
+    assert json.loads((trained / "model.json").read_text())["finished"] is True
     assert list((trained / "train" / "pictures").glob("*.png"))
 
 
@@ -77,6 +79,8 @@ def test_inference_keeps_grids_and_reports_what_failed(trained: Path, abdomens: 
     out = trained / "labels"
     result = run_stage("inference", trained, expect=1, dataset_dir=inputs, output_dir=out, save_probabilities=True)
     assert "1 of 3 images could not be used" in result.stderr
+    assert f"Written: 2 label map(s) in {out}; 1 image(s) failed." in result.stdout
+    assert len(list((out / "pictures").glob("epoch*"))) == 0 < len(list((out / "pictures").glob("*.png")))
     assert "Traceback" not in result.stderr
     for image in images:
         stem = image.name.removesuffix(".nii.gz")
@@ -140,9 +144,40 @@ def test_a_value_that_is_no_choice_is_refused(run_stage: Run, tmp_path: Path) ->
     assert "intensity_mode is 'percent'; it must be one of window, percentile" in result.stderr
 
 
+def test_an_earlier_run_is_replaced_only_when_asked(run_stage: Run, tmp_path: Path) -> None:
+    settings = {"init": "scratch", "crops_per_volume": 1}
+    run_stage("train", tmp_path, max_epochs=2, **settings)
+    folder = tmp_path / "train"
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    result = run_stage("train", tmp_path, expect=1, max_epochs=1, **settings)
+    assert "--overwrite true" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    run_stage("train", tmp_path, max_epochs=1, overwrite="true", **settings)
+    assert {path.name[:11] for path in (folder / "pictures").iterdir()} == {"epoch_00001"}
+    assert len(list((folder / "tensorboard").rglob("events*"))) <= 2  # one a handler
+    assert len(history(folder / "history.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "sentence"),
+    [
+        ("train", {"learning_rate": "fast"}, "learning_rate is the text 'fast', expected a number."),
+        ("train", {"validate#inferer#overlapp": 0.25}, "Unknown setting 'validate#inferer#overlapp' (did you mean"),
+        ("pretrain", {"patch_size": 12}, "16 is no multiple of 12, 12 or 24 would be"),
+        ("pretrain", {"dataset_dir": "/nowhere"}, "/nowhere/datalist.json: there is no such folder"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    run_stage: Run, stage: str, settings: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    result = run_stage(stage, tmp_path, expect=1, **settings)
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_resume_with_another_network_is_refused(trained: Path, run_stage: Run) -> None:
     result = run_stage("train", trained, expect=1, max_epochs=2, feature_size=8, resume=True)
-    assert "training_state.pt does not belong to this run" in result.stderr
+    assert result.stderr.count("training_state.pt does not belong to this run") == 1
 
 
 def test_a_killed_run_resumes_to_the_same_weights(
@@ -164,7 +199,10 @@ def test_a_killed_run_resumes_to_the_same_weights(
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(getattr(signal, signal_name))
-        process.wait(timeout=60)
+        # A loop over the stages must not go on with the half-trained encoder.
+        assert process.wait(timeout=60) == {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143}[signal_name]
+        sidecar = json.loads((killed / "pretrained_encoder.json").read_text())
+        assert sidecar["finished"] is False
     result = run_stage("pretrain", killed, resume="true", **settings)
     assert "Going on from" in result.stdout + result.stderr
     assert (killed / "pretrain/history.csv").read_text() == (whole / "pretrain/history.csv").read_text()

@@ -196,17 +196,13 @@ def test_check_once_sees_what_only_the_whole_list_shows(tmp_path: Path) -> None:
     assert check_once(entries, **settings) == found
 
 
-def test_screen_matches_sequences_and_asks_for_a_convention(tmp_path: Path) -> None:
+def test_screen_matches_sequences(tmp_path: Path) -> None:
     entries = [*heads(tmp_path, 2), head(tmp_path, "p7", sequences=("t1", "t2"))]
     Path(entries[1]["label"]).write_bytes(b"broken")  # labels do not matter
     good, bad = screen(entries, 4, sequences=SEQUENCES)
     assert [item["case"] for item in good] == ["p0", "p1"]
     assert "has no flair and no t1ce" in bad[0].message
     assert screen(entries, 4, sequences=SEQUENCES, allow_missing_sequences=True) == (entries, [])
-    del entries[0]["label_convention"]
-    good, bad = screen(entries[:2], 4, sequences=SEQUENCES, need_convention=True)
-    assert [item["case"] for item in good] == ["p1"]
-    assert "nothing says in which label_convention to write its result" in bad[0].message
 
 
 def test_real_abdomen_ct(tmp_path: Path, real_data: Path) -> None:
@@ -279,5 +275,6 @@ def test_real_heads_with_a_wrong_convention(tmp_path: Path, real_data: Path) -> 
     assert "does not look enhanced" in told[0]["message"]
     exchanged = {"1": "oedema", "2": "non-enhancing core", "4": "enhancing tumour"}  # as msd reads brats2023
     told = check(real_heads(tmp_path, exchanged), root, sequences=SEQUENCES)["problems"]
-    assert [entry["level"] for entry in told] == ["warning"]
-    assert "in 1 of 1 labels read as custom" in told[0]["message"]
+    assert [(entry["level"], entry["case"]) for entry in told] == [("warning", "BraTS2021_00006"), ("warning", "")]
+    assert "has the non-enhancing core around the oedema" in told[0]["message"]
+    assert "in 1 of 1 labels read as custom" in told[1]["message"]

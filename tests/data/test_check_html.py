@@ -83,3 +83,19 @@ def test_outlines_are_those_of_tissues_where_a_convention_names_them(tmp_path: P
     row = strip[strip.shape[0] // 2]
     first = next(tuple(pixel) for pixel in row.tolist() if max(pixel) != min(pixel))
     assert first == tuple(int(part) for part in names[0][:3])
+
+
+def test_classes_have_colours_of_their_own_and_those_not_drawn_are_named(tmp_path: Path) -> None:
+    item = {**pair(tmp_path, "a"), "unlabelled": ["spleen"]}
+    report = inspect_item(item, Expected(class_names=tuple(NAMES)), with_planes=True)
+    result = {
+        "datalist": "list.json", "modality": None, "class_names": [f"organ {i}" for i in range(14)], "errors": 0,
+        "warnings": 1, "problems": [], "conventions": [],
+    }  # fmt: skip
+    text = render(result, [report])
+    colours = re.findall(r'<span style="color:(rgb[^"]*)">', text)
+    assert len(set(colours)) == len(colours) == 13
+    assert "; not drawn: spleen</td>" in text
+    assert "<ul>" not in text
+    problem = {"level": "warning", "file": "a", "message": "odd"}
+    assert '<ul><li class="warning">' in render({**result, "problems": [problem]}, [report])

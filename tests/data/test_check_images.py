@@ -64,6 +64,23 @@ def test_files_of_sequences_that_the_run_does_not_take_are_not_opened(tmp_path: 
     only(item, "error", r"p_t2\.nii\.gz: is not a readable NIfTI", **FOUR)
 
 
+def test_sequences_in_another_order_than_the_paths(tmp_path: Path) -> None:
+    """Names go with paths by position; the file names tell where the two orders differ."""
+    item = {**head(tmp_path), "sequences": ["t1", "flair", "t1ce", "t2"]}
+    found = [str(problem) for problem in problems(item, **FOUR) if problem.level == "error"]
+    assert len(found) == 2
+    assert "p_flair.nii.gz: is declared as t1 in sequences, but its name says flair" in found[0]
+    assert "p_t1.nii.gz: is declared as flair in sequences, but its name says t1;" in found[1]
+    alone = {**item, "image": item["image"][0], "sequences": ["t2"]}
+    only(alone, "error", "p_flair.*: is declared as t2 in sequences", class_names=REGION_NAMES, sequences=["t2"])
+
+
+def test_file_names_that_say_no_known_sequence_are_taken_as_declared(tmp_path: Path) -> None:
+    item = head(tmp_path)
+    item["image"][0] = str(Path(item["image"][0]).rename(tmp_path / "series_4.nii.gz"))
+    assert problems({**item, "file": item["image"][0]}, **FOUR) == []
+
+
 def test_three_files_where_four_sequences_are_named(tmp_path: Path) -> None:
     item = head(tmp_path)
     item["image"] = item["image"][:3]

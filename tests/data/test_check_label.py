@@ -138,7 +138,11 @@ def test_an_enhancing_tumour_that_is_not_bright(tmp_path: Path, sequences: tuple
 
 
 def test_t1_and_t1ce_with_exchanged_names(tmp_path: Path) -> None:
-    item = {**head(tmp_path), "sequences": ["flair", "t1ce", "t1", "t2"]}
+    item = head(tmp_path)
+    t1, t1ce = (Path(file) for file in item["image"][1:3])
+    t1.rename(tmp_path / "kept.nii.gz")
+    t1ce.rename(t1)
+    (tmp_path / "kept.nii.gz").rename(t1ce)
     only(item, "warning", "does not look enhanced", **WANTED)
 
 

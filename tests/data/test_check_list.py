@@ -60,16 +60,45 @@ def test_msd_and_brats2023_exchanged(tmp_path: Path, real: str, read_as: str, wr
     reports = [inspect_item({**item, "label_convention": read_as}, expected) for item in items]
     assert not any(report.problems for report in reports)  # the enhancing tumour is bright either way
     told = compare_looks(reports)
+    assert [len(report.problems) for report in reports] == [1] * wrong
     assert len(told) == 1
     assert told[0].level == "warning"
     assert f"in 3 of 3 labels read as {read_as} (0 background" in told[0].message
     assert "label_convention right?" in told[0].message
 
 
-def test_one_odd_tumour_among_many_is_no_wrong_convention(tmp_path: Path) -> None:
+def test_one_odd_tumour_among_many_is_no_wrong_convention_of_the_list(tmp_path: Path) -> None:
     items = [head(tmp_path, f"p{number}", rule="msd", seed=number) for number in range(3)]
     codes = np.array([0, 2, 1, 3], np.uint8)[draw(3)[1]]
     items.append(head(tmp_path, "p3", rule="msd", seed=3, codes=codes))
     reports = [inspect_item(item, Expected.of(REGION_NAMES, channels=None)) for item in items]
     assert sum((report.core_outside or 0) > 0 for report in reports) == 1
     assert compare_looks(reports) == []
+    assert [len(report.problems) for report in reports] == [0, 0, 0, 1]
+    (problem,) = reports[3].problems
+    assert (problem.level, problem.case) == ("warning", "p3")
+    assert "read as msd (0 background, 1 oedema" in problem.message
+    assert "has the non-enhancing core around the oedema, not inside it (+" in problem.message
+
+
+def test_a_real_head_read_by_the_wrong_convention_is_named_beside_a_right_one(real_data: Path) -> None:
+    """Two cases, one wrong: no majority of the list, so only the case can tell."""
+    items = []
+    for case, rule in (("BraTS2021_00006", "brats2018"), ("BRATS2012_HG0015", "brats2018")):
+        files = sorted((real_data / "brain_mri" / "brats4mod" / case).glob("*.nii.gz"))
+        found = {file.name.rpartition("_")[2].removesuffix(".nii.gz"): str(file) for file in files}
+        label = found.pop("seg")
+        items.append(
+            {
+                "image": list(found.values()),
+                "sequences": list(found),
+                "label": label,
+                "label_convention": rule,
+                "case": case,
+                "file": next(iter(found.values())),
+            }
+        )
+    reports = [inspect_item(item, Expected.of(REGION_NAMES, sequences=SEQUENCES)) for item in items]
+    compare_looks(reports)
+    told = [[problem for problem in report.problems if "around the oedema" in problem.message] for report in reports]
+    assert [len(found) for found in told] == [0, 1]

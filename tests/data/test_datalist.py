@@ -88,7 +88,9 @@ def test_missing_label_unknown_section_and_class_names(tmp_path: Path) -> None:
         items(path, "training", class_names=["background", "kidney"], need_label=False)
 
 
-@pytest.mark.parametrize(("text", "reason"), [(None, "cannot be read"), ("{oops", "not valid JSON"), ("[]", "list")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [(None, "there is no such datalist"), ("{oops", "not valid JSON"), ("[]", "list")]
+)
 def test_unreadable_files(tmp_path: Path, text: str | None, reason: str) -> None:
     path = tmp_path / "datalist.json"
     if text is not None:
@@ -186,3 +188,48 @@ def test_fingerprint_sees_sequences_and_convention(tmp_path: Path) -> None:
     ways: list[dict[str, Any]] = [{}, {"sequences": ["t1"]}, {"sequences": ["t2"]}]
     ways += [{"label_convention": "msd"}, {"label_convention": "brats2023"}]
     assert len({fingerprint([{**item, **way}]) for way in ways}) == len(ways)
+
+
+LABELS = st.one_of(st.none(), st.lists(st.sampled_from([0, 1, None]), min_size=2, max_size=2))
+
+
+@given(st.lists(LABELS, max_size=5), st.text(max_size=20))
+def test_a_classification_list_has_a_line_for_each_item(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[Any], description: str
+) -> None:
+    entries = [
+        {"image": f'a "{index}"\n.png', "patient_id": "p", **({} if label is None else {"label": label})}
+        for index, label in enumerate(labels)
+    ]
+    content = {"task": "multi_label", "class_names": ["Mass", "Edema"], "description": description, "training": entries}
+    path = tmp_path_factory.mktemp("list") / "datalist.json"
+    write(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+    assert parse(path)["training"] == entries
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 6 + (1 + len(entries) if entries else 0)
+    assert sum("patient_id" in line for line in lines) == len(entries)
+
+
+def test_findings_and_classes_pass_through(tmp_path: Path) -> None:
+    labels = [[0, None], [1, 0], [None, None]]
+    training = [
+        {"image": f"img/{index}.png", "label": label, "patient_id": index} for index, label in enumerate(labels)
+    ]
+    path = tmp_path / "datalist.json"
+    write(path, {"task": "multi_label", "class_names": ["Mass", "Edema"], "training": training})
+    read = items(path, "training", class_names=["Mass", "Edema"])
+    assert [item["label"] for item in read] == labels
+    assert [(item["case"], item["patient_id"]) for item in read] == [("0", "0"), ("1", "1"), ("2", "2")]
+    assert fingerprint_differs(tmp_path, read)
+    with pytest.raises(InputError, match=r"'label' has 2 values, and there are 1 class_names; give each finding one"):
+        write(path, {"task": "multi_label", "class_names": ["Mass"], "training": training})
+
+
+def fingerprint_differs(folder: Path, read: list[dict[str, Any]]) -> bool:
+    """Whether an unknown finding and a negative one have different fingerprints."""
+    (folder / "img").mkdir()
+    for item in read:
+        Path(item["image"]).touch()
+    known = [{**read[0], "label": [0, 0]}, *read[1:]]
+    return fingerprint(read) != fingerprint(known)

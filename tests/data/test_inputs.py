@@ -10,6 +10,7 @@ import torch
 
 from custom_components.data.inputs import Inputs
 from custom_components.errors import InputError
+from custom_components.regions import convention
 
 
 def save(path: Path, shape: tuple[int, ...] = (6, 5, 4)) -> None:
@@ -43,7 +44,7 @@ def test_nothing_usable_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_empty_and_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no \.nii"):
+    with pytest.raises(InputError, match=r"holds no \.nii.*subfolders are not searched.*DICOM has to be converted"):
         Inputs(str(tmp_path))
     with pytest.raises(InputError, match="not a folder"):
         Inputs(str(tmp_path / "none"))
@@ -184,6 +185,63 @@ def test_files_of_four_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "left out: mask.nii.gz." in said
     swapped = brain_inputs(folder, file_sequences=("t2", "t1", "flair", "t1ce"))
     assert swapped.items[1]["sequences"] == ["t2", "t1", "flair", "t1ce"]
+
+
+def test_a_3d_file_among_4d_ones_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An inference that says nothing of a case that it left out looks like one that found nothing there."""
+    folder = head(tmp_path / "in", "b.nii.gz", "c/scan.nii.gz", "d/scan.nii.gz", "P1_seg.nii.gz", "labels/a.nii.gz")
+    head(folder, "a_mask.nii.gz", *four("e/P2"), "e/adc.nii.gz")
+    save(folder / "a.nii.gz", (6, 5, 4, 4))
+    inputs = brain_inputs(folder)
+    assert [item["case"] for item in inputs.items] == ["P2", "a"]
+    with pytest.raises(InputError, match=r"3 of 5 images could not be used: .*holds one volume only"):
+        inputs.finish()
+    rows = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert [row["file"] for row in rows] == [
+        str(folder / name) for name in ("b.nii.gz", "c/scan.nii.gz", "d/scan.nii.gz")
+    ]
+    said = capsys.readouterr().out
+    assert "Written: 2 label map(s)" in said
+    assert "3 NIfTI file(s) neither named by a sequence nor 4-D are left out: " in said
+
+
+def test_the_file_of_an_item_is_the_first_that_is_read(tmp_path: Path) -> None:
+    folder = head(tmp_path / "in", *four("P1"))
+    wanted = ("t1ce", "t2")
+    listed = tmp_path / "datalist.json"
+    listed.write_text(json.dumps({"test": [{"image": four("P1"), "sequences": FOUR}]}))
+    for datalist in (None, str(listed)):
+        (item,) = Inputs(str(folder), datalist, sequences=wanted, output_dir=str(tmp_path / "out")).items
+        assert item["file"] == str(folder / "P1_t1ce.nii.gz")
+        assert dict(zip(item["sequences"], item["image"], strict=True))["t1ce"] == item["file"]
+
+
+def test_a_given_convention_takes_the_place_of_the_guess(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = head(tmp_path / "in", *four("P1"))
+    table = {"1": "oedema", "2": "tumour core"}
+    (item,) = brain_inputs(folder, label_convention=table).items
+    assert convention(item["label_convention"]) == convention(table)
+    assert "label convention" not in capsys.readouterr().out
+
+
+def test_a_convention_that_cannot_hold_a_prediction_is_refused_at_the_start(tmp_path: Path) -> None:
+    folder = head(tmp_path / "in", *four("P1"), *four("P2"))
+    with pytest.raises(InputError, match=r"custom \(0 background, 1 tumour core\) has no value for oedema, "):
+        brain_inputs(folder, label_convention={"1": "tumour core"})
+    inputs = brain_inputs(folder, label_convention={"1": "tumour core"}, class_names=["background", "TC"])
+    assert len(inputs.items) == 2
+    listed = tmp_path / "datalist.json"
+    entries = [
+        {"image": four("P1"), "label_convention": {"1": "enhancing tumour"}},
+        {"image": four("P2"), "label_convention": "msd"},
+    ]
+    listed.write_text(json.dumps({"sequences": FOUR, "test": entries}))
+    inputs = brain_inputs(folder, datalist=str(listed))
+    assert [item["label_convention"] for item in inputs.items] == ["msd"]
+    with pytest.raises(
+        InputError, match=r"1 of 2 images .*P1_flair\.nii\.gz: The convention custom .* has no value for"
+    ):
+        inputs.finish()
 
 
 def test_one_sequence_needs_no_name(tmp_path: Path) -> None:

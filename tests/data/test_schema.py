@@ -53,6 +53,23 @@ def whole(**lists: Any) -> dict[str, Any]:
         ),
         ({"training": [{"image": "a", "label_convention": 4}]}, r"training\[0\]: label_convention is 4"),
         ({"training": [{"image": "a", "sequence": ["t1"]}]}, "unknown key 'sequence' .*did you mean 'sequences'"),
+        ({"training": [], "task": "multilabel"}, "task is 'multilabel'; expected multi_label or multi_class"),
+        ({"training": [], "task": None}, "task is None; expected multi_label"),
+        ({"training": [], "task": "multi_label", "class_names": []}, "one or more different findings"),
+        ({"training": [], "task": "multi_class", "class_names": ["a"]}, "at least two different classes"),
+        ({"training": [{"image": "a", "label": []}]}, "list of 0, 1 and null"),
+        (
+            {"training": [{"image": "a", "label": "m.png"}], "task": "multi_label"},
+            r"a list of 0, 1 and null .*'m\.png'",
+        ),
+        ({"training": [{"image": "a", "label": 1}], "task": "multi_label"}, r"one a finding \(multi_label\); found 1"),
+        ({"training": [{"image": "a", "label": [1]}], "task": "multi_class"}, r"a class index, .*; found \[1\]"),
+        ({"training": [{"image": "a", "label": None}], "task": "multi_class"}, "a class index, .*; found None"),
+        ({"training": [{"image": "a", "label": True}], "task": "multi_class"}, "a class index, .*; found True"),
+        (
+            {"training": [{"image": "a", "label": [1], "unlabelled": ["Mass"]}], "task": "multi_label"},
+            r"\[0\]: 'unlabelled' is for segmentation, .* null in 'label'",
+        ),
     ],
 )
 def test_wrong_keys_and_types(content: Any, sentence: str) -> None:
@@ -62,6 +79,35 @@ def test_wrong_keys_and_types(content: Any, sentence: str) -> None:
 def test_valid_kinds_of_labels_pass() -> None:
     training = [{"image": "a", "label": label} for label in ("b", 0, 7, [0, 1, 1])] + [{"image": ["a", "b"]}]
     assert list(schema_problems({"training": training, "modality": {"0": "CT"}})) == []
+    training = [{"image": "a", "label": [0, None, 1]}, {"image": "b", "label": [None] * 3}, {"image": "c"}]
+    assert list(schema_problems({"training": training, "task": "multi_label", "class_names": ["a", "b", "c"]})) == []
+    assert (
+        list(schema_problems({"training": [{"image": "a", "label": [0]}], "task": "multi_label", "class_names": ["a"]}))
+        == []
+    )
+    assert list(schema_problems({"training": [{"image": "a", "label": 1}], "task": "multi_class"})) == []
+
+
+def test_labels_have_the_size_of_the_class_names() -> None:
+    findings = whole(task="multi_label", training=[{"image": "a", "label": [0, None]}])
+    assert consistency_problems(findings) == []
+    assert consistency_problems(findings, ["Mass", "Edema"]) == []
+    sentence = "training[0]: 'label' has 2 values, and there are 3 class_names; give each finding one"
+    assert consistency_problems(findings, ["a", "b", "c"]) == [sentence]
+    assert consistency_problems({**findings, "class_names": ["a", "b", "c"]}) == [sentence]
+    classes = whole(
+        task="multi_class", test=[{"image": "a", "label": 2}, {"image": "b", "label": 1}], class_names=["a", "b"]
+    )
+    assert consistency_problems(classes) == ["test[0]: 'label' is 2, and the 2 class_names have the indices 0 to 1"]
+    # Without a task an index may count a background that the names leave out.
+    assert consistency_problems({key: value for key, value in classes.items() if key != "task"}) == []
+
+
+def test_patients_that_are_not_named_are_their_cases() -> None:
+    content = whole(training=[{"image": "x/a.png"}], test=[{"image": "y/b.png", "patient_id": "a"}])
+    assert consistency_problems(content) == [
+        "patient a is in two lists, training and test; keep every patient in one list"
+    ]
 
 
 def test_sequences_and_conventions_may_stand_at_the_top_or_in_an_item() -> None:

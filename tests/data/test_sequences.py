@@ -53,19 +53,42 @@ def test_names_that_are_not_different(wrong: list[str]) -> None:
         ("x/P7/seg.nii", "P7", "seg"),
         ("UPENN_00001_11-T1GD.nii.gz", "UPENN_00001_11", "T1GD"),
         ("P_1_T1.NII.gz", "P_1", "T1"),
+        ("P0_T2_FLAIR.nii.gz", "P0", "T2_FLAIR"),
+        ("x/P7/T2_FLAIR.nii.gz", "P7", "T2_FLAIR"),
+        ("P1_T1-CE.nii", "P1", "T1-CE"),
+        ("P1_T1_Gd.nii", "P1", "T1_Gd"),
+        ("P1_t1_ce.nii", "P1", "t1_ce"),
+        ("P1-t1-post.nii", "P1", "t1-post"),
+        ("sub-01_ce-gd_T1w.nii.gz", "sub-01", "T1w_ce"),
+        ("sub-01_ses-2_ce-gadolinium_run-1_T1w.nii", "sub-01_ses-2_run-1", "T1w_ce"),
+        ("sub-01_ce-gd_FLAIR.nii.gz", "sub-01", "FLAIR"),
+        ("x/sub-01/ce-gd_T1w.nii.gz", "sub-01", "T1w_ce"),
+        ("ce-001_T1w.nii.gz", "ce-001", "T1w"),
+        ("P1_T1_T2.nii", "P1_T1", "T2"),
+        ("P1_flair_seg.nii", "P1_flair", "seg"),
     ],
 )
 def test_case_and_ending_of_a_file(file: str, case: str, ending: str) -> None:
     assert split_stem(file) == (case, ending)
 
 
-@pytest.mark.parametrize("file", ["BRATS_001.nii.gz", "p1_adc.nii.gz", "scan.nii", "seg_machine.nii.gz", "p1-mask.nii"])
+@pytest.mark.parametrize("file", ["P_T2_FLAIR.nii", "P_T1-CE.nii", "P_T1_Gd.nii", "P_t1_ce.nii", "P_ce-gd_T1w.nii"])
+def test_endings_of_two_parts_name_their_sequence(file: str) -> None:
+    assert list(group_by_case([file])["P"]) == ["flair" if "FLAIR" in file else "t1ce"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["BRATS_001.nii.gz", "p1_adc.nii.gz", "scan.nii", "seg_machine.nii.gz", "p1-mask.nii", "P_T_1.nii", "P_t1_.nii"],
+)
 def test_files_that_are_no_sequence(file: str) -> None:
     assert split_stem(file) is None
 
 
 @given(
-    st.from_regex(r"[A-Za-z0-9]{1,6}(_[A-Za-z0-9]{1,4}){0,3}", fullmatch=True).filter(lambda case: case != "other"),
+    st.from_regex(r"[A-Za-z0-9]{1,6}(_[A-Za-z0-9]{1,4}){0,3}", fullmatch=True).filter(
+        lambda case: case != "other" and not case.lower().endswith("t2")  # T2_flair is the FLAIR of the folder
+    ),
     st.lists(st.sampled_from(["t1", "t1ce", "t2", "flair", "seg"]), unique=True, min_size=1),
     st.randoms(use_true_random=False),
 )

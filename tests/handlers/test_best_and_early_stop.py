@@ -12,8 +12,9 @@ from tiny_training import EPOCH_LENGTH, At, Tiny, TinyNet, items
 from torch import nn
 
 from custom_components.errors import InputError
-from custom_components.handlers import BestModel, EarlyStop, SaveEncoder
+from custom_components.handlers import BestModel, EarlyStop, MarkFinished, SaveEncoder
 from custom_components.networks.vit import ViT
+from custom_components.weights.io import sha256_of
 
 NAN = float("nan")
 
@@ -184,3 +185,25 @@ def test_an_interrupted_run_leaves_the_end_to_the_resumed_one(tmp_path):
     assert not path.exists()
     Tiny(tmp_path / "run", resume=True, handlers=lambda tiny: [save]).run()
     assert json.loads(path.with_suffix(".json").read_text())["epoch"] == 3
+
+
+def test_the_sidecar_tells_whether_the_training_has_ended(tmp_path):
+    def finished():
+        return json.loads((tmp_path / "model.json").read_text())["finished"]
+
+    def train(*handlers, resume=False):
+        tiny = Tiny(tmp_path, resume=resume, handlers=lambda tiny: [MarkFinished(tmp_path / "model.pt"), *handlers])
+        tiny.best.sidecar = {"finished": False}
+        return tiny.run()
+
+    train(At(Events.ITERATION_STARTED, EPOCH_LENGTH + 2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert finished() is False
+    train(resume=True)
+    assert finished() is True
+    content = json.loads((tmp_path / "model.json").read_text())
+    assert content["sha256_pt"] == sha256_of(tmp_path / "model.pt")  # still that of the weights
+
+
+def test_the_end_of_a_training_without_weights_marks_nothing(tmp_path):
+    Tiny(tmp_path, epochs=1, handlers=lambda tiny: [MarkFinished(tmp_path / "none.pt")]).run()
+    assert not (tmp_path / "none.json").exists()

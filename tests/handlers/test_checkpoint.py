@@ -208,7 +208,7 @@ def test_sigkill_during_a_checkpoint_write_keeps_a_whole_checkpoint(tmp_path, pr
     assert json.loads((tmp_path / "manifest.json").read_text())["earlier_runs"][0]["status"] == "killed"
 
 
-def test_sigterm_to_a_process_saves_and_leaves_with_code_0(tmp_path, processes):
+def test_sigterm_to_a_process_saves_and_leaves_with_code_143(tmp_path, processes):
     epochs = 2000
     process = processes.Process(target=train_in_process, args=(str(tmp_path), epochs))
     process.start()
@@ -217,7 +217,7 @@ def test_sigterm_to_a_process_saves_and_leaves_with_code_0(tmp_path, processes):
         time.sleep(0.02)
     process.terminate()
     process.join(60)
-    assert process.exitcode == 0
+    assert process.exitcode == 143
     saved = checkpoint_file.read_checkpoint(tmp_path / "checkpoint.pt")
     assert 0 < saved["iteration"] < epochs * EPOCH_LENGTH
     assert json.loads((tmp_path / "manifest.json").read_text())["iterations"] == saved["iteration"]

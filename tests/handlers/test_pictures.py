@@ -235,3 +235,28 @@ def test_overlays_can_be_switched_off_and_need_lists(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match="decollate"):
         overlay_evaluator(OverlayPictures(tmp_path, ["a", "b"]), decollate=False).run()
+
+
+def test_titles_say_what_is_shown_and_nothing_else(tmp_path, monkeypatch):
+    from custom_components.handlers import pictures
+
+    titles = []
+    for name in ("overlay_figure", "reconstruction_figure"):
+        monkeypatch.setattr(pictures, name, lambda *args, **options: titles.append(options["title"]))
+    monkeypatch.setattr(pictures, "_to_tensorboard", lambda *_: None)
+    evaluation = OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False)
+    overlay_evaluator(evaluation).run()
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1)).run(3)
+    network = FakeAutoencoder()
+    trainer = Tiny(tmp_path).trainer
+    ReconstructionPictures(network, cases(count=1), tmp_path)._draw(trainer)
+    network.norm_pix_loss = True
+    ReconstructionPictures(network, cases(count=1), tmp_path)._draw(trainer)
+    assert titles[:3] == ["c0", "c0, epoch 3", "case/0, epoch 0"]
+    assert titles[3].startswith("case/0, epoch 0\n")
+    assert "mean and spread are the original's" in titles[3]
+
+
+def test_pictures_of_an_evaluation_are_named_by_case_alone(tmp_path):
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False)).run()
+    assert [path.name for path in tmp_path.iterdir()] == ["c0.png"]

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import tiny_training
 import torch
+from ignite.engine import Engine
 from monai.data import list_data_collate
 from tiny_training import Tiny
 
 from custom_components.handlers.checkpoint_file import read_checkpoint
-from custom_components.handlers.signals import LeaveToParent
+from custom_components.handlers.signals import LeaveToParent, exit_if_interrupted
 
 
 def seed_worker(worker_id: int) -> None:
@@ -35,7 +36,7 @@ def train_with_workers(folder: str) -> None:
         )
 
     tiny_training.loader = with_worker
-    Tiny(Path(folder), epochs=100_000).run()
+    exit_if_interrupted(Tiny(Path(folder), epochs=100_000).run().trainer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -51,8 +52,20 @@ def test_a_signal_to_the_group_spares_the_loaders_workers(tmp_path, number):
         time.sleep(0.02)
     os.killpg(process.pid, number)
     process.join(60)
-    assert process.exitcode == 0
+    assert process.exitcode == 128 + number
     assert read_checkpoint(tmp_path / "checkpoint.pt")["iteration"] > 0
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("a signal to another process", 143)])
+def test_an_interrupted_training_ends_its_process_as_one(name, code):
+    engine = Engine(lambda engine, batch: None)
+    exit_if_interrupted(engine)
+    engine.state.interrupted = None
+    exit_if_interrupted(engine)
+    engine.state.interrupted = name
+    with pytest.raises(SystemExit) as left:
+        exit_if_interrupted(engine)
+    assert left.value.code == code
 
 
 def test_a_loader_is_protected_once_and_keeps_its_own_set_up():

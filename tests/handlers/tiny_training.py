@@ -13,7 +13,14 @@ from monai.transforms import Compose, RandGaussianNoised
 from torch import nn
 
 from custom_components.data.dataset import EpochSampler, PreparedDataset, loader
-from custom_components.handlers import BestModel, Checkpoint, LossGuard, RunManifest, Validation
+from custom_components.handlers import (
+    BestModel,
+    Checkpoint,
+    LossGuard,
+    RunManifest,
+    Validation,
+    exit_if_interrupted,
+)
 from custom_components.optim import WarmupCosine
 from custom_components.training_step import TrainingStep
 
@@ -59,12 +66,13 @@ class Tiny:
             progress=False,
         )
         self.loader = loader(dataset, BATCH, EpochSampler(dataset, seed=1))
+        self.best = BestModel(self.network, folder / "model.pt")
         self.evaluator = SupervisedEvaluator(
             device=torch.device("cpu"),
             val_data_loader=loader(PreparedDataset(items(), Compose([]), progress=False), 1),
             network=self.network,
             key_val_metric={"mse": MeanSquaredError(output_transform=from_engine(["pred", "label"]))},
-            val_handlers=[BestModel(self.network, folder / "model.pt")],
+            val_handlers=[self.best],
             metric_cmp_fn=lambda current, best: current < best,
         )
         self.step = TrainingStep(seed=1)
@@ -130,5 +138,5 @@ def train_in_process(folder: str, epochs: int) -> None:
     """Train (on from where the last process stopped) and note the result; the target of a process that gets killed."""
     torch.set_num_threads(1)
     tiny = Tiny(Path(folder), resume=True, epochs=epochs).run()
-    if tiny.trainer.state.interrupted is None:
-        (Path(folder) / "result.json").write_text(json.dumps(tiny.result()))
+    exit_if_interrupted(tiny.trainer)
+    (Path(folder) / "result.json").write_text(json.dumps(tiny.result()))

@@ -135,7 +135,7 @@ def test_sizes_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"img_size": 20}, "not divisible by patch_size"), ({"num_heads": 5}, "not divisible by num_heads")],
+    [({"img_size": 20}, "no multiple of 8, 16 or 24 would be"), ({"num_heads": 5}, "not divisible by num_heads")],
 )
 def test_sizes_that_do_not_fit(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from custom_components.errors import InputError
 from custom_components.transforms import SaveLabelMapd
@@ -35,6 +36,22 @@ def test_probabilities_are_written_one_volume_a_class(scan: tuple[Path, np.ndarr
 def test_a_result_on_another_grid_is_refused(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shape"):
         SaveLabelMapd("pred", str(tmp_path))({"pred": torch.zeros(1, 3, 3, 3), "file": str(scan[0]), "case": "a"})
+
+
+@pytest.mark.parametrize(("shift", "refused"), [(0.05, False), (0.2, True), (float("nan"), True)])
+def test_a_result_that_lies_elsewhere_is_refused(
+    scan: tuple[Path, np.ndarray], tmp_path: Path, shift: float, refused: bool
+) -> None:
+    path, label = scan
+    affine = nib.load(path).affine.copy()
+    affine[:3, 3] += shift * affine[:3, 0]
+    item = {"pred": MetaTensor(label[None], affine=torch.from_numpy(affine)), "file": str(path), "case": "a"}
+    save = SaveLabelMapd("pred", str(tmp_path / "out"))
+    if refused:
+        with pytest.raises(InputError, match=r"voxels off the grid of the image; the preprocessing was not inverted"):
+            save(item)
+    else:
+        assert np.array_equal(nib.load(save(item)["pred_path"]).affine, nib.load(path).affine)
 
 
 def test_a_label_map_of_a_file_with_several_volumes_is_three_dimensional(tmp_path: Path) -> None:

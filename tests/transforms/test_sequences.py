@@ -13,7 +13,7 @@ from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeInte
 
 from custom_components.data.dataset import PreparedDataset, loader
 from custom_components.errors import InputError
-from custom_components.transforms import LoadSequencesd, TissueLabeld
+from custom_components.transforms import LoadSequencesd, SaveLabelMapd, TissueLabeld
 
 NAMES = ["flair", "t1", "t1ce", "t2"]
 AFFINE = np.array([[-1.0, 0, 0, 90], [0, -1, 0, 120], [0, 0, 1.5, -70], [0, 0, 0, 1]])
@@ -48,7 +48,7 @@ def test_channels_come_in_the_order_of_the_network_and_as_float32(files: dict[st
     assert np.array_equal(image[0], volume("t1ce"))
     assert np.array_equal(image[1], volume("flair"))
     assert np.allclose(image.affine, AFFINE)
-    assert set(result) == {"image", "case"}  # a list of names would not collate
+    assert set(result) == {"image", "case", "file"}  # a list of names would not collate
 
 
 def test_equals_monais_loader_for_the_same_files(files: dict[str, str]) -> None:
@@ -93,6 +93,22 @@ def test_files_that_are_not_wanted_are_not_opened(files: dict[str, str], tmp_pat
     files = {**files, "adc": str(tmp_path / "is_not_there.nii.gz")}
     image = LoadSequencesd(["flair"])(item(files, ["adc", "flair"]))["image"]
     assert np.array_equal(image[0], volume("flair"))
+
+
+def test_the_item_names_the_file_whose_grid_the_image_has(files: dict[str, str], tmp_path: Path) -> None:
+    """A label map is written with the header of `file`: that of a file left out would put it elsewhere."""
+    moved = AFFINE.copy()
+    moved[0, 3] += 7
+    files = {**files, "flair": save(tmp_path / "moved.nii.gz", volume("flair"), moved)}
+    entry = {**item(files, ["flair", "t2", "t1ce"]), "file": files["flair"]}
+    result = LoadSequencesd(["t1ce", "t2"])(entry)
+    assert result["file"] == files["t1ce"]
+    written = nib.load(SaveLabelMapd("image", str(tmp_path / "out"), dtype="float32")(result)["image_path"])
+    assert np.allclose(written.affine, AFFINE)
+    with pytest.raises(InputError, match=r"moved\.nii\.gz: the result lies 7 voxels off the grid of the image"):
+        SaveLabelMapd("image", str(tmp_path / "out"))({**result, "file": files["flair"]})
+    stacked = save(tmp_path / "all.nii.gz", np.stack([volume(name) for name in NAMES], axis=-1))
+    assert LoadSequencesd(["t2"])({"image": stacked, "sequences": NAMES})["file"] == stacked
 
 
 def test_files_on_different_grids_are_refused(files: dict[str, str], tmp_path: Path) -> None:

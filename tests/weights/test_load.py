@@ -203,3 +203,15 @@ def test_weights_that_are_not_finite_replace_nothing(tmp_path):
     with pytest.raises(InputError, match=r"norm\.weight is NaN"):
         save_encoder(path, network, {})
     assert path.read_bytes() == before
+
+
+def test_weights_of_an_unfinished_training_are_loaded_with_a_warning(pretrained, tmp_path, capsys):
+    for finished, said in ((False, True), (True, False), (None, False)):
+        sidecar = {"epoch": 7} if finished is None else {"epoch": 7, "finished": finished}
+        file = save_encoder(tmp_path / "encoder.safetensors", pretrained[0], sidecar)
+        init_network(unetr(), "mae", file)
+        assert ("WARNING: the pre-training that wrote" in capsys.readouterr().out) == said
+        save_network(tmp_path / "model.pt", tmp_path / "model.safetensors", unetr(), sidecar)
+        load_network(unetr(), tmp_path / "model.pt")
+        text = capsys.readouterr().out
+        assert ("did not finish (these weights are of epoch 7)" in text) == said

@@ -2,5 +2,6 @@
 
 from .abdomen import ABDOMEN_CLASS_NAMES, make_abdomen
 from .heads import make_heads
+from .radiographs import make_radiographs
 
-__all__ = ["ABDOMEN_CLASS_NAMES", "make_abdomen", "make_heads"]
+__all__ = ["ABDOMEN_CLASS_NAMES", "make_abdomen", "make_heads", "make_radiographs"]

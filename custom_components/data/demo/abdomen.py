@@ -9,12 +9,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from tqdm import tqdm
 
 from ...errors import InputError
 from ..datalist import write
-from .shapes import Canvas, scan, smooth_noise
+from .shapes import Canvas, scan, smooth_noise, stored
 
 ABDOMEN_CLASS_NAMES = ("background", "liver", "spleen", "right kidney", "left kidney", "aorta")
 
@@ -83,8 +82,8 @@ def abdomen_case(
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -spacing * (np.array(shape) - 1) / 2 + rng.uniform(-40, 40, 3)
     axes = _ORIENTATIONS[int(rng.integers(len(_ORIENTATIONS)))]
-    image = _stored(np.clip(np.rint(intensity), -1024, 3071).astype(np.int16), affine, axes, "synthetic CT, no patient")
-    label = _stored(canvas.label, affine, axes, "synthetic label, no patient")
+    image = stored(np.clip(np.rint(intensity), -1024, 3071).astype(np.int16), affine, axes, "synthetic CT, no patient")
+    label = stored(canvas.label, affine, axes, "synthetic label, no patient")
     return image, label
 
 
@@ -252,15 +251,3 @@ def _draw_spine_and_vessels(
     aorta = [(rng.normal(-9, 2), front + rng.normal(9, 2), height) for height in heights]
     radius = rng.uniform(10, 13)
     canvas.paint(canvas.tube(aorta, [radius - 2.5, radius - 2, radius - 1, radius, radius]), phase["aorta"], _AORTA)
-
-
-def _stored(voxels: np.ndarray, affine: np.ndarray, axes: str, note: str) -> nib.Nifti1Image:
-    """A NIfTI image of RAS voxels whose axes on disk run as `axes` says; `note` goes into the header."""
-    image = nib.Nifti1Image(voxels, affine)
-    image = image.as_reoriented(ornt_transform(io_orientation(affine), axcodes2ornt(axes)))
-    image = nib.Nifti1Image(np.ascontiguousarray(image.dataobj), image.affine)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = note.encode()
-    image.set_qform(image.affine, code=1)
-    image.set_sform(image.affine, code=1)
-    return image

@@ -3,22 +3,32 @@
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ...errors import InputError
 from ..image_file import PICTURE_SUFFIXES
-from .split import files_below, some
-
-
-def relative_files(base: Path) -> list[str]:
-    """All files below a folder as paths from it, sorted; hidden ones are left out."""
-    start = len(os.fspath(base).rstrip(os.sep)) + 1
-    return [Path(os.fspath(file)[start:]).as_posix() for file in files_below(base)]
+from .split import some
 
 
 def is_picture(file: str) -> bool:
     """Whether a file's name ends as pictures do."""
     return file.lower().endswith(PICTURE_SUFFIXES)
+
+
+def pictures_in(files: Iterable[str], base: Path, images: str | Path | None) -> list[str]:
+    """Those of the files that are pictures and lie in the folder `images` of the data folder (None: anywhere).
+
+    Raises:
+        InputError: there is none.
+    """
+    inside = "." if images is None else Path(os.path.relpath(base / images, base)).as_posix()
+    start = "" if inside == "." else f"{inside}/"
+    found = [file for file in files if is_picture(file) and file.startswith(start)]
+    if not found:
+        raise InputError(
+            f"{os.path.normpath(base / inside)}: the folder holds no picture; expected PNG, JPEG, TIFF or DICOM."
+        )
+    return found
 
 
 class PictureFinder:
@@ -36,7 +46,7 @@ class PictureFinder:
         self._by_name: dict[str, list[str]] = {}
         for file in sorted(self._exact):
             name = file.rpartition("/")[2]
-            for key in {name, PurePosixPath(name).stem}:
+            for key in {name, os.path.splitext(name)[0]}:
                 self._by_name.setdefault(key, []).append(file)
 
     def find(self, path: str) -> list[str]:

@@ -39,7 +39,11 @@ def make_release(root: Path, pictures: int = 0) -> list[str]:
     """Write it; returns the names of all images, those of train_val first."""
     root.mkdir(parents=True, exist_ok=True)
     parts = {"train_val": rows("train_val", 1), "test": rows("test", 1 + PATIENTS["train_val"])}
-    lines = [f"{name},{found},0,{patient},060Y,M,PA,2500,2048,0.168,0.168," for part in parts.values() for name, found, patient in part]
+    lines = [
+        f"{name},{found},0,{patient},060Y,M,PA,2500,2048,0.168,0.168,"
+        for part in parts.values()
+        for name, found, patient in part
+    ]
     (root / "Data_Entry_2017_v2020.csv").write_text("\n".join([HEADER, *lines]) + "\n")
     for part, listed in parts.items():
         (root / f"{part}_list.txt").write_text("".join(f"{name}\n" for name, _, _ in listed))

@@ -1,0 +1,179 @@
+"""Crops and flips."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .resample import INTERPOLATIONS, resample
+from .step import Step, as_interval, as_pair, as_probability, send
+
+_TRIES = 10
+
+
+def try_rectangles(
+    area_draws: Tensor,
+    aspect_draws: Tensor,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    shape: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Heights and widths with a uniform share of the image's area and a log-uniform aspect ratio.
+
+    Args:
+        area_draws: (B, tries) numbers in [0, 1).
+        aspect_draws: (B, tries) likewise.
+        area: smallest and largest share of the area.
+        ratio: smallest and largest width / height.
+        shape: height and width of the image.
+
+    Returns:
+        Two (B, tries) int64 tensors; rectangles may exceed the image.
+    """
+    share = area[0] + (area[1] - area[0]) * area_draws.double()
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = (low + (high - low) * aspect_draws.double()).exp()
+    pixels = shape[0] * shape[1] * share
+    return (pixels / aspect).sqrt().round().long(), (pixels * aspect).sqrt().round().long()
+
+
+def first_accepted(accepted: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Whether any try was accepted (B,), and each value (B, tries) at the first that was, else at the first of all."""
+    first = accepted.int().argmax(1, keepdim=True)
+    return accepted.any(1), *(value.gather(1, first)[:, 0] for value in values)
+
+
+def place(draw: Tensor, room: Tensor | int, length: Tensor) -> Tensor:
+    """A start in 0 ... room - length, uniformly, from (B,) numbers in [0, 1)."""
+    return (draw.double() * (room - length + 1)).floor().long()
+
+
+class RandomResizedCrop(Step):
+    """A random rectangle of the image, brought to one size, as torchvision's transform of that name.
+
+    The rectangle's share of the area is uniform in `scale`, the logarithm of width / height uniform in that of `ratio`.
+    Rectangles that exceed the image are drawn again, at most ten times; then the largest centred one with an allowed
+    ratio is taken. Interpolation is without antialiasing (no matter here: cached images are hardly larger than a crop).
+
+    Args:
+        size: of the result: pixels of a side, or height and width.
+        scale: smallest and largest share of the area; the MAE paper pre-trains with (0.2, 1).
+        ratio: smallest and largest width / height.
+        interpolation: "bilinear" or "bicubic".
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    draws = 2 * _TRIES + 2
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = "bilinear",
+    ) -> None:
+        self.size = as_pair(size)
+        self.scale, self.ratio = as_interval(scale, "scale", high=1.0), as_interval(ratio, "ratio")
+        if interpolation not in INTERPOLATIONS:
+            raise InputError(f"interpolation is {interpolation!r}; it must be one of {', '.join(INTERPOLATIONS)}.")
+        self.interpolation = interpolation
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, *size) float32."""
+        return self.crop(images, random, torch.zeros(len(images), 2, dtype=torch.bool))
+
+    def crop(self, images: Tensor, random: Tensor, mirrored: Tensor) -> Tensor:
+        """As a call; crops are mirrored on the way: `mirrored` is (B, 2) bool, for rows and for columns."""
+        boxes = self.boxes(random, (images.shape[2], images.shape[3]))
+        return resample(images, boxes, self.size, self.interpolation, mirrored)
+
+    def boxes(self, random: Tensor, shape: tuple[int, int]) -> Tensor:
+        """The rectangles for images of `shape`: (B, 4) int64, top, left, height and width."""
+        heights, widths = try_rectangles(
+            random[:, :_TRIES], random[:, _TRIES : 2 * _TRIES], self.scale, self.ratio, shape
+        )
+        fits = (heights > 0) & (heights <= shape[0]) & (widths > 0) & (widths <= shape[1])
+        found, height, width = first_accepted(fits, heights, widths)
+        sides = torch.stack([height, width], 1)
+        starts = torch.stack([place(random[:, 2 * _TRIES + axis], shape[axis], sides[:, axis]) for axis in (0, 1)], 1)
+        return torch.where(found[:, None], torch.cat([starts, sides], 1), self._centred(shape))
+
+    def _centred(self, shape: tuple[int, int]) -> Tensor:
+        """The largest centred rectangle with an allowed ratio: (4,)."""
+        height, width = shape
+        if width / height < self.ratio[0]:
+            height = max(1, round(width / self.ratio[0]))
+        elif width / height > self.ratio[1]:
+            width = max(1, round(height * self.ratio[1]))
+        return torch.tensor([(shape[0] - height) // 2, (shape[1] - width) // 2, height, width])
+
+
+class RandomFlip(Step):
+    """Mirrors images at random.
+
+    Args:
+        horizontal: probability of left and right changing places.
+        vertical: probability of top and bottom changing places; for images without an upright position.
+
+    Raises:
+        InputError: a value is not a probability.
+    """
+
+    draws = 2
+
+    def __init__(self, horizontal: float = 0.5, vertical: float = 0.0) -> None:
+        self.horizontal, self.vertical = as_probability(horizontal, "horizontal"), as_probability(vertical, "vertical")
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        """(B, C, H, W) -> same shape and type."""
+        for axis, chosen in zip((2, 3), self.mirrored(random).unbind(1), strict=True):
+            if chosen.any():
+                wanted = send(chosen, images.device)[:, None, None, None]
+                images = torch.where(wanted, images.flip(axis), images)
+        return images
+
+    def mirrored(self, random: Tensor) -> Tensor:
+        """(B, 2) bool: which images are turned upside down, and which left to right."""
+        return random[:, :2] < torch.tensor([self.vertical, self.horizontal])
+
+
+class FlippedCrop(Step):
+    """A crop and the flip behind it in one resampling."""
+
+    def __init__(self, crop: RandomResizedCrop, flip: RandomFlip) -> None:
+        self.crop, self.flip, self.draws = crop, flip, crop.draws + flip.draws
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, *size) float32."""
+        mirrored = self.flip.mirrored(random[:, self.crop.draws :])
+        return self.crop.crop(images, random[:, : self.crop.draws], mirrored)
+
+
+class CentreCrop(Step):
+    """The centre of the image, for evaluation.
+
+    Args:
+        size: pixels of a side, or height and width.
+
+    Raises:
+        InputError: the size is no number of pixels, or an image is smaller.
+    """
+
+    def __init__(self, size: int | Sequence[int]) -> None:
+        self.size = as_pair(size)
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, *size), of the same type."""
+        shape, (height, width) = images.shape[2:], self.size
+        if height > shape[0] or width > shape[1]:
+            raise InputError(
+                f"CentreCrop takes {height} x {width} pixels and the images have {shape[0]} x {shape[1]}; "
+                "lower img_size, or cache the images at a larger size."
+            )
+        # Rounded as torchvision does where the margins differ.
+        top, left = round((shape[0] - height) / 2), round((shape[1] - width) / 2)
+        return images[:, :, top : top + height, left : left + width]

@@ -1,0 +1,42 @@
+"""What steps share."""
+
+import pytest
+import torch
+
+from custom_components.augment.step import as_float, as_interval, as_pair, as_probability, change_rows
+from custom_components.errors import InputError
+
+
+def test_uint8_becomes_float_from_0_to_1_and_float_stays() -> None:
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    assert as_float(images).tolist() == pytest.approx([0.0, 0.2, 1.0])
+    assert images.tolist() == [0, 51, 255]
+    values = torch.rand(3)
+    assert as_float(values) is values
+
+
+def test_rows_are_changed_in_place_and_the_others_left() -> None:
+    images = torch.arange(5.0)[:, None, None, None].expand(5, 1, 2, 2).clone()
+    change_rows(images, torch.tensor([3, 1]), lambda part, factor: part * factor, 10)
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 2, 30, 4]
+    change_rows(images, torch.tensor([], dtype=torch.int64), lambda part: 1 / 0)
+    assert images[:, 0, 0, 0].tolist() == [0, 10, 2, 30, 4]
+
+
+def test_sizes() -> None:
+    assert as_pair(3) == (3, 3)
+    assert as_pair([3, 4]) == (3, 4)
+    for wrong in (0, -1, [3], [3, 4, 5], [3, 0], [3.5, 2]):
+        with pytest.raises(InputError, match=r"size is .* must be a whole number of pixels, or height and width"):
+            as_pair(wrong)
+
+
+def test_intervals_and_probabilities() -> None:
+    assert as_interval([0.2, 1], "scale", high=1.0) == (0.2, 1.0)
+    for wrong in ([0.5, 0.2], [0, 1], [0.5, 1.5], [0.5], [float("nan"), 1]):
+        with pytest.raises(InputError, match=r"scale is .* two ascending numbers above 0 and at most 1"):
+            as_interval(wrong, "scale", high=1.0)
+    assert as_probability(1, "p") == 1.0
+    for value in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match=r"p is .* probability from 0 to 1"):
+            as_probability(value, "p")

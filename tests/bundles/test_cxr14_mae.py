@@ -1,0 +1,102 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from custom_components.data.datalist import parse
+
+from .conftest import Runner
+
+FINDINGS = ["Effusion", "Cardiomegaly", "Nodule", "Mass", "Pneumothorax", "Consolidation"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table behind its comment lines."""
+    with path.open() as stream:
+        return list(csv.DictReader(line for line in stream if not line.startswith("#")))
+
+
+@pytest.fixture(scope="module")
+def trained(cxr: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pre-training with a probe, and fine-tuning from it, two epochs each."""
+    out = tmp_path_factory.mktemp("run")
+    cxr.run("pretrain", out, max_epochs=2, probe_interval=1)
+    cxr.run("train", out, max_epochs=2)
+    cxr.run("evaluate", out)
+    return out
+
+
+def test_pretraining_writes_encoder_pictures_and_probe(trained: Path) -> None:
+    assert len(rows(trained / "pretrain" / "history.csv")) == 2
+    assert len(list((trained / "pretrain" / "pictures").glob("*.png"))) >= 2
+    assert len(rows(trained / "pretrain" / "probe.csv")) == 2
+    sidecar = json.loads((trained / "pretrained_encoder.json").read_text())
+    assert sidecar["normalisation"]["equalise"] == "hist"
+
+
+def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
+    # The reference code left the position table out (fact sheet B4).
+    report = json.loads((trained / "train" / "weights_report.json").read_text())
+    assert report["encoder_loaded"] == report["encoder_total"]
+    assert rows(trained / "train" / "history.csv")[1]["val_macro_auc"]
+
+
+def test_evaluation_scores_findings_and_keeps_thresholds_of_the_validation_list(trained: Path) -> None:
+    scores = json.loads((trained / "evaluate" / "scores.json").read_text())
+    assert scores["header"]["seed"] == 0
+    assert set(scores["classes"]) == set(FINDINGS)
+    thresholds = json.loads((trained / "thresholds.json").read_text())
+    assert set(thresholds["classes"]) == set(FINDINGS)
+    assert list((trained / "evaluate").rglob("*.png"))
+
+
+def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
+    trained: Path, cxr: Runner, xrays: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    source = xrays / parse(xrays / "datalist.json")["test"][0]["image"]
+    shutil.copy(source, folder / "a.png")
+    grey = np.asarray(Image.open(source).convert("L"))
+    Image.fromarray(grey.astype(np.uint16) * 256).save(folder / "b.png")
+    (folder / "broken.png").write_bytes(source.read_bytes()[:200])
+    failed = cxr.run("inference", trained, expect=1, dataset_dir=folder, output_dir=tmp_path / "out")
+    assert "broken.png" in failed.stderr
+    table = rows(tmp_path / "out" / "predictions.csv")
+    assert len(table) == 2
+    text = (tmp_path / "out" / "predictions.csv").read_text()
+    assert text.startswith("#")
+    assert "model.pt" in text
+    assert list((tmp_path / "out").rglob("*.png"))
+
+
+def test_linear_probe_reports_both_methods(trained: Path, cxr: Runner) -> None:
+    result = cxr.run("linear_probe", trained)
+    assert "logistic" in result.stdout
+    assert "knn" in result.stdout
+
+
+def test_an_interrupted_cache_and_another_recipe(trained: Path, cxr: Runner, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cxr.run("train", tmp_path, max_epochs=1, init="scratch", cache=cache)
+    refused = cxr.run("train", tmp_path, expect=1, max_epochs=1, init="scratch", cache=cache, equalise="none",
+                      output_dir=tmp_path / "again")  # fmt: skip
+    assert "equalise" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_broken_picture_stops_before_the_first_epoch_unless_skipped(
+    cxr: Runner, xrays: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(xrays, data)
+    broken = data / parse(data / "datalist.json")["training"][0]["image"]
+    broken.write_bytes(broken.read_bytes()[:300])
+    settings = {"dataset_dir": data, "cache": tmp_path / "cache", "max_epochs": 1, "init": "scratch"}
+    refused = cxr.run("train", tmp_path, expect=1, **settings)
+    assert broken.name in refused.stderr
+    cxr.run("train", tmp_path, **settings, skip_unreadable=True)
