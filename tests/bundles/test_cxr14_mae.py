@@ -89,9 +89,7 @@ def test_an_interrupted_cache_and_another_recipe(trained: Path, cxr: Runner, tmp
     assert "Traceback" not in refused.stderr
 
 
-def test_a_broken_picture_stops_before_the_first_epoch_unless_skipped(
-    cxr: Runner, xrays: Path, tmp_path: Path
-) -> None:
+def test_a_broken_picture_stops_before_the_first_epoch_unless_skipped(cxr: Runner, xrays: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(xrays, data)
     broken = data / parse(data / "datalist.json")["training"][0]["image"]
