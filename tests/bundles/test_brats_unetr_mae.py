@@ -67,6 +67,7 @@ def test_parity_reports_the_non_enhancing_core_under_its_own_name(trained: Path,
     assert set(scores["organs"]) == {"TC", "WT", "NCR/NET"}
 
 
+@pytest.mark.slow
 def test_parity_trains_the_papers_regions(brats: Runner, tmp_path: Path) -> None:
     brats.run("pretrain", tmp_path, max_epochs=1, parity=True)
     brats.run("train", tmp_path, max_epochs=1, parity=True)
@@ -106,6 +107,7 @@ def test_inference_matches_sequences_by_name_and_answers_in_the_inputs_conventio
     assert float(volumes["WT_ml"]) == pytest.approx(np.count_nonzero(values) * voxel, rel=1e-4, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_four_dimensional_files_and_missing_sequences(
     trained: Path, brats: Runner, heads: Path, tmp_path: Path
 ) -> None:

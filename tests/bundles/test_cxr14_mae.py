@@ -74,13 +74,15 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     assert list((tmp_path / "out").rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_linear_probe_reports_both_methods(trained: Path, cxr: Runner) -> None:
     result = cxr.run("linear_probe", trained)
     assert "logistic" in result.stdout
     assert "knn" in result.stdout
 
 
-def test_an_interrupted_cache_and_another_recipe(trained: Path, cxr: Runner, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_cache_of_another_recipe_is_refused(trained: Path, cxr: Runner, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cxr.run("train", tmp_path, max_epochs=1, init="scratch", cache=cache)
     refused = cxr.run("train", tmp_path, expect=1, max_epochs=1, init="scratch", cache=cache, equalise="none",

@@ -12,7 +12,7 @@ from ..sequences import file_stem
 from .csv_table import name_list, nearest
 from .lists import common_keys, deal_lists, say_labels, section_name
 from .pictures import is_picture, own_patient, patients_in_names
-from .split import check_fractions, existing_folder, files_below, finish, read_patients, some
+from .split import existing_folder, files_below, finish, read_patients, some
 
 # What file managers leave behind.
 _CLUTTER = {"thumbs.db", "desktop.ini"}
@@ -85,7 +85,8 @@ def class_folder(
     if train_fraction is not None:
         if given is not None:
             print(f"The given lists {', '.join(lists)} are put together and dealt anew by train_fraction.")
-        check_fractions(train_fraction, 0)
+        if not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
+            raise InputError(f"train_fraction is {train_fraction!r}, expected a number between 0 and 1.")
         given, origin = deal_lists(entries, None, 0, 1 - train_fraction, seed, per_class)
         test_fraction = 0
     made, said = deal_lists(
