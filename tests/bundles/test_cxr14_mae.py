@@ -38,6 +38,11 @@ def test_pretraining_writes_encoder_pictures_and_probe(trained: Path) -> None:
     assert sidecar["normalisation"]["equalise"] == "hist"
 
 
+def test_pretraining_needs_no_labels(cxr: Runner, tmp_path: Path) -> None:
+    cxr.run("pretrain", tmp_path, max_epochs=1)
+    assert not (tmp_path / "pretrain" / "probe.csv").exists()
+
+
 def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
     # The reference code left the position table out (fact sheet B4).
     report = json.loads((trained / "train" / "weights_report.json").read_text())
