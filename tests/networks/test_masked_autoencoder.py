@@ -74,10 +74,11 @@ def test_channels_are_normalised_by_themselves_on_request(channels: int, axes: i
 
 def test_joint_normalisation_lets_the_loudest_channel_win() -> None:
     """The paper's form (SelfMedMAE mae3d.py:137): 4 x 16^3 values share one mean and deviation."""
+    torch.manual_seed(0)
     image, noise = torch.randn(2, 2, 16, 16, 16), torch.rand(2, 8)
     image[:, 1] *= 0.01
     joint, single = (tiny(norm_pix_per_channel=flag)(image, noise).target for flag in (False, True))
-    assert joint[..., 512:].var() < 0.001 < joint[..., :512].var()
+    assert joint[..., 512:].var() < 0.01 < joint[..., :512].var()
     assert single[..., 512:].var() == pytest.approx(1.0, abs=0.01)
 
 
