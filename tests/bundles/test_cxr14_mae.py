@@ -11,6 +11,8 @@ from custom_components.data.datalist import parse
 
 from .conftest import Runner
 
+pytestmark = pytest.mark.slow  # three minutes; the default run has two bundles through the command line already
+
 FINDINGS = ["Effusion", "Cardiomegaly", "Nodule", "Mass", "Pneumothorax", "Consolidation"]
 
 
@@ -79,14 +81,12 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     assert list((tmp_path / "out").rglob("*.png"))
 
 
-@pytest.mark.slow
 def test_linear_probe_reports_both_methods(trained: Path, cxr: Runner) -> None:
     result = cxr.run("linear_probe", trained)
     assert "logistic" in result.stdout
     assert "knn" in result.stdout
 
 
-@pytest.mark.slow
 def test_a_cache_of_another_recipe_is_refused(trained: Path, cxr: Runner, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cxr.run("train", tmp_path, max_epochs=1, init="scratch", cache=cache)
