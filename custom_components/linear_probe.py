@@ -68,25 +68,17 @@ def run_linear_probe(
     Raises:
         InputError: an unknown method, task or pool, or images without labels.
     """
-    train_x, train_y, _ = extract_features(
-        network, image_loader(train_dataset, batch_size, num_workers=num_workers), pipeline, device, pool, amp
-    )
-    test_x, test_y, index = extract_features(
-        network, image_loader(test_dataset, batch_size, num_workers=num_workers), pipeline, device, pool, amp
+    (train_x, train_y, _), (test_x, test_y, index) = (
+        extract_features(network, image_loader(part, batch_size, num_workers=num_workers), pipeline, device, pool, amp)
+        for part in (train_dataset, test_dataset)
     )
     items = [test_dataset.data[position] for position in index]
     groups = [str(item.get("patient_id") or item.get("file") or item["image"]) for item in items]
-    table = as_table(test_y, task, len(class_names))
     results: dict[str, Any] = {}
     for method in methods:
         scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method, C, k, max_train)
-        results[method] = {"scores": summarise(scores, test_y, task, class_names), "intervals": {}}
-        if resamples:
-            found = auc_intervals(scores, table, groups, resamples)
-            results[method]["intervals"] = dict(zip([*class_names, "macro_auc"], found, strict=True))
-            if task == "multi_class":
-                interval = bootstrap_interval(correct(scores, test_y), groups=groups, resamples=resamples)
-                results[method]["intervals"]["accuracy"] = interval
+        intervals = _intervals(scores, test_y, task, class_names, groups, resamples) if resamples else {}
+        results[method] = {"scores": summarise(scores, test_y, task, class_names), "intervals": intervals}
     content = {
         "header": dict(header or {}),
         "settings": {"pool": pool, "C": C, "k": k, "max_train": max_train, "task": task, "resamples": resamples},
@@ -100,6 +92,17 @@ def run_linear_probe(
         path = write_atomically(Path(output_dir) / "probe.json", json.dumps(content, indent=2) + "\n")
         print(f"{_table(content)}\nwritten: {path}", flush=True)
     return content
+
+
+def _intervals(
+    scores: np.ndarray, labels: np.ndarray, task: str, class_names: Sequence[str], groups: Sequence[str], resamples: int
+) -> dict[str, Any]:
+    """The interval of every AUC, of their mean, and for "multi_class" of the accuracy, by name."""
+    found = auc_intervals(scores, as_table(labels, task, len(class_names)), groups, resamples)
+    intervals: dict[str, Any] = dict(zip([*class_names, "macro_auc"], found, strict=True))
+    if task == "multi_class":
+        intervals["accuracy"] = bootstrap_interval(correct(scores, labels), groups=groups, resamples=resamples)
+    return intervals
 
 
 def auc_intervals(

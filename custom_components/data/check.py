@@ -82,12 +82,17 @@ def check(
     problems = [Problem("datalist", "", "", "error", text) for text in listed] + problems
     result = _result(path, content, names, reports, problems)
     print_table(reports, problems)
-    folder = Path(out) if out is not None else path.parent / "check"
+    page = _write(Path(out) if out is not None else path.parent / "check", result, reports)
+    raise_errors(path, problems, f"see {page}")
+    return result
+
+
+def _write(folder: Path, result: dict[str, Any], reports: Sequence[CaseReport]) -> Path:
+    """Write both files and say where; returns the page."""
     write_atomically(folder / "check.json", json.dumps(result, indent=2) + "\n")
     write_atomically(folder / "check.html", render(result, reports))
     print(f"Report: {folder / 'check.html'}")
-    raise_errors(path, problems, f"see {folder / 'check.html'}")
-    return result
+    return folder / "check.html"
 
 
 def _inspect(prepared: Sequence[tuple[str, Item]], expected: Expected) -> tuple[list[CaseReport], list[Problem]]:

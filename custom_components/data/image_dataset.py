@@ -13,9 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..augment.uniform import uniform
 from ..errors import InputError
 from ..seeding import mix_seed
-from .schema import Item, as_list
-
-TASKS = ("multi_label", "multi_class")
+from .schema import TASKS, Item, as_list
 
 Index = int | tuple[int, int]
 Batch = dict[str, Tensor]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as oracle
 
+from ..data.schema import TASKS
 from ..errors import InputError
 from .resampling import SPECIFICITIES, Array, Resamples, ranking_scores
 
-TASKS = ("multi_label", "multi_class")
 BINS = 15
 SENSITIVITIES = {f"sensitivity_{value:.0%}".rstrip("%"): value for value in SPECIFICITIES}
 RANKED = ("auc", "average_precision", *SENSITIVITIES)  # per class

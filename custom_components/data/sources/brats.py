@@ -71,11 +71,7 @@ def brats(
     rules = _conventions(cases, label_convention, conventions) if labels else {}
     entries: list[Item] = []
     for name, case in cases.items():
-        entry: Item = {
-            "image": [_relative(base, case.images[sequence]) for sequence in case.sequences],
-            "patient_id": owner.get(name) or patient_of(name),
-            "sequences": case.sequences,
-        }
+        entry = _entry(base, case) | {"patient_id": owner.get(name) or patient_of(name)}
         if labels:
             entry |= {"label": _relative(base, case.label), "label_convention": _written(rules[name])}
         entries.append(entry)
@@ -228,6 +224,12 @@ def _taken_out(entries: Sequence[Item], key: str) -> dict[str, Any]:
         return {}
     shared = [entry.pop(key) for entry in entries]
     return {key: shared[0]}
+
+
+def _entry(base: Path, case: Case) -> Item:
+    """The images of a case and what they are."""
+    images = [_relative(base, case.images[sequence]) for sequence in case.sequences]
+    return {"image": images, "sequences": case.sequences}
 
 
 def _relative(base: Path, file: str) -> str:

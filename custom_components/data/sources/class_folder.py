@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..schema import SECTIONS
+from ..schema import SECTIONS, Item
 from ..sequences import file_stem
 from .csv_table import name_list, nearest
 from .lists import common_keys, deal_lists, say_labels, section_name
@@ -69,14 +69,7 @@ def class_folder(
     names = _names(base, found, class_names)
     files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
     owner = _owners(files, patient_pattern, patients)
-    lists = {
-        part: [
-            {"image": file, "label": index, "patient_id": owner[file]}
-            for index, name in enumerate(names)
-            for file in by_class[name]
-        ]
-        for part, by_class in found.items()
-    }
+    lists = _lists(found, names, owner)
     entries = [item for items in lists.values() for item in items]
     given = {part: lists.get(part, []) for part in SECTIONS} if "" not in lists else None
     if parity_split:
@@ -96,6 +89,20 @@ def class_folder(
     datalist["description"] = f"{base.resolve().name}: {said}."
     say_labels(datalist)
     return finish(datalist, base, out)
+
+
+def _lists(
+    found: dict[str, dict[str, list[str]]], names: Sequence[str], owner: Mapping[str, str]
+) -> dict[str, list[Item]]:
+    """The items of each list that was found, class by class."""
+    return {
+        part: [
+            {"image": file, "label": index, "patient_id": owner[file]}
+            for index, name in enumerate(names)
+            for file in by_class[name]
+        ]
+        for part, by_class in found.items()
+    }
 
 
 def _pictures(base: Path, exclude: Sequence[str]) -> dict[str, dict[str, list[str]]]:
