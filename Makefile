@@ -23,8 +23,9 @@ demo: setup
 	$(BIN)/python -m custom_components demo $(BUNDLE) --out $(OUT) \
 		$(if $(DATASET_DIR),--dataset_dir $(DATASET_DIR)) $(if $(DATALIST),--datalist $(DATALIST)) $(ARGS)
 
+# One test process a core, at most four (each takes up to 1.5 GB), and one thread each.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
