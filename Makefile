@@ -36,7 +36,8 @@ bench: setup
 	$(BIN)/python benchmarks/pretrain_step.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/images.py
 	$(BIN)/python benchmarks/memory.py
 
 clean:
-	rm -rf demo_output dist bundles/*/models bundles/*/eval
+	rm -rf demo_output dist bundles/*/models bundles/*/eval bundles/*/cache

@@ -123,3 +123,12 @@ def test_memory(result: Callable[..., dict[str, Any]]) -> None:
     assert checkpointed < plain
     assert half < plain
     assert all(row["peak_bytes"] > 0 for row in rows)
+
+
+def test_images(result: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = result("images", "--num_workers", "0", "--workers", "0", "--memory_images", "20", "60")["rows"]
+    assert [row["measurement"] for row in rows] == ["build", "read", "memory", "memory", "train"]
+    assert all(rate > 0 for rate in rows[1]["crops_per_second"].values())
+    small, large = rows[2:4]
+    assert large["bytes"] - small["bytes"] < 1 << 20, "a cache's own memory does not grow with its images"
+    assert 0 <= rows[4]["share_of_waiting"] < 1
