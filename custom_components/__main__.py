@@ -10,17 +10,19 @@ from typing import Any
 import fire
 
 from .data.check import check
-from .data.demo import make_abdomen, make_heads, make_radiographs
+from .data.demo import make_abdomen, make_heads, make_histology, make_lesions, make_radiographs
+from .data.demo.slide import make_slides
 from .data.sources import SOURCES
 from .demo import demo
 from .errors import InputError, install_excepthook
 from .metrics import compare
 from .package import package
+from .slides.tiles import tiles
 from .weights.cli import WeightsCommands
 
 
 def _compare(path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out: str | None = None) -> str:
-    """Compare two evaluations of the same cases: a table per organ with intervals and paired differences.
+    """Compare two evaluations of the same cases: a table by organ, region or class, and paired differences.
 
     Args:
         path_a: output folder of one evaluation.
@@ -37,25 +39,34 @@ def _quiet(command: Any) -> Any:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        # Fire reads `--parity false` as text, which is true.
-        words = {"true": True, "false": False}
-        command(
-            *args,
-            **{key: words.get(value, value) if isinstance(value, str) else value for key, value in kwargs.items()},
-        )
+        # Fire reads `--parity false` as text, which is true; and it gives most flags by position.
+        command(*map(_truth, args), **{key: _truth(value) for key, value in kwargs.items()})
 
     return run
+
+
+def _truth(value: Any) -> Any:
+    """`true` and `false` as what they mean; anything else as it is."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
 _WEIGHTS = WeightsCommands()
 COMMANDS: dict[str, Any] = {
     "datalist": {name: _quiet(source) for name, source in SOURCES.items()},
     "check": _quiet(check),
-    "draw": {"abdomen": _quiet(make_abdomen), "heads": _quiet(make_heads), "radiographs": _quiet(make_radiographs)},
+    "draw": {
+        "abdomen": _quiet(make_abdomen),
+        "heads": _quiet(make_heads),
+        "histology": _quiet(make_histology),
+        "lesions": _quiet(make_lesions),
+        "radiographs": _quiet(make_radiographs),
+        "slide": _quiet(make_slides),
+    },
     "demo": _quiet(demo),
     "compare": _compare,
     "weights": {"show": _WEIGHTS.show, "convert": _WEIGHTS.convert, "verify": _WEIGHTS.verify},
     "package": _quiet(package),
+    "tiles": _quiet(tiles),
 }
 
 

@@ -8,6 +8,7 @@ from monai.engines import PrepareBatch
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor
 
+from .attention_maps import AttentionMaps
 from .augment import Mix, Pipeline
 
 
@@ -70,6 +71,39 @@ class PictureBatch(PrepareBatch):
             if self.mix is not None:
                 image, label = self.mix(image, label, random[:, draws:])
         return image, label
+
+
+class MappedPictureBatch(PictureBatch):
+    """A `PictureBatch` that also hands the network how much each patch matters.
+
+    Args:
+        pipeline: as for `PictureBatch`.
+        maps: of the images; "index" of the batch picks the rows.
+
+    Raises:
+        InputError: a step of the pipeline turns images, which maps cannot follow.
+    """
+
+    def __init__(self, pipeline: Pipeline, maps: AttentionMaps) -> None:
+        super().__init__(pipeline)
+        pipeline.region(torch.zeros(1, pipeline.draws), (64, 64))  # before the training, not when masking begins
+        self.maps = maps
+
+    def __call__(  # type: ignore[override]
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, tuple[()], dict[str, Tensor | None]]:
+        """Return images and labels, and as MONAI's engines take further arguments of a network: (), {"weights": ...}.
+
+        Weights are (B, N) for N patches, cropped and mirrored as the images are, or None (see `AttentionMaps.batch`).
+        """
+        image, label = super().__call__(batchdata, device, non_blocking, **kwargs)
+        height, width = batchdata["image"].shape[2:]
+        region = self.pipeline.region(batchdata["random"][:, : self.pipeline.draws], (height, width))
+        return image, label, (), {"weights": self.maps.batch(batchdata["index"], region)}
 
 
 class FlipSlidingWindowInferer(SlidingWindowInferer):

@@ -14,7 +14,8 @@ import yaml
 
 from .data.check import check
 from .data.datalist import parse
-from .data.demo import make_abdomen, make_heads, make_radiographs
+from .data.demo import make_abdomen, make_heads, make_histology, make_lesions, make_radiographs
+from .data.demo.slide import make_slides
 from .data.sources import SOURCES
 from .errors import InputError
 from .files import write_atomically
@@ -27,17 +28,26 @@ class Demo(NamedTuple):
     Attributes:
         draw: makes the synthetic data set in a folder.
         source: reads the folder of a user who has no datalist yet.
+        least: fewest cases of a drawn set.
+        masks: in the drawn set, the datalist of its pictures with masks, for the bundle's segmentation stages.
+        draw_slides: makes whole slides in a folder, for the stage `detect`.
     """
 
     draw: Callable[..., object]
     source: str
+    least: int = 3
+    masks: str | None = None
+    draw_slides: Callable[..., object] | None = None
 
 
 DEMOS = {
     "btcv_unetr_mae": Demo(make_abdomen, "folder"),
     "brats_unetr_mae": Demo(make_heads, "brats"),
-    "cxr14_mae": Demo(make_radiographs, "class_folder"),
+    "cxr14_mae": Demo(make_radiographs, "class_folder", least=9),
+    "histo_sdmae": Demo(make_histology, "class_folder", 64, "nuclei/datalist.json", make_slides),
+    "medcls_msmae": Demo(make_lesions, "class_folder", 64, "datalist_masks.json"),
 }
+SEGMENTATION = "_segmentation"  # ends the names of the stages of bundles that classify and segment
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -49,6 +59,8 @@ def demo(
     **settings: Any,
 ) -> None:
     """Run check, pretrain, train from scratch and from MAE, evaluate both, inference; print the comparison.
+
+    A bundle that classifies and segments does both with the drawn set; with data of a user, what its labels are for.
 
     Args:
         bundle: name of a bundle.
@@ -71,53 +83,55 @@ def demo(
     if unknown:
         raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {configs}/train.yaml.")
     folder = Path(out).resolve()
-    data_dir, data_list = _data(bundle, folder, dataset_dir, datalist, settings)
-    runner = _Runner(root, folder, {"dataset_dir": str(data_dir), "datalist": str(data_list)}, settings)
+    data = _data(bundle, folder, dataset_dir, datalist, settings)
+    tasks = {"": data}
+    if (configs / f"train{SEGMENTATION}.yaml").exists() and "task" not in parse(data.datalist):
+        tasks = {SEGMENTATION: data}
+    elif dataset_dir is None and DEMOS[bundle].masks is not None:
+        masks = data.folder / str(DEMOS[bundle].masks)
+        tasks[SEGMENTATION] = _Data(masks.parent, masks)
 
-    models = folder / "models"
-    runner.check(data_dir, data_list)
-    runner.stage("pretrain", "pretrain", model_dir=models)
-    for arm in ("scratch", "mae"):
-        runner.stage("train", f"train_{arm}", init=arm, model_dir=folder / arm, encoder_file=_encoder(models))
-    for arm in ("scratch", "mae"):
-        runner.stage("evaluate", f"evaluate_{arm}", model_dir=folder / arm)
-    runner.stage("inference", "inference", model_dir=folder / "mae")
+    runner = _Runner(root, folder, settings)
+    for task, part in tasks.items():
+        runner.check(task, part)
+    runner.stage("pretrain", "pretrain", data, model_dir=folder / "models")
+    texts = [runner.train_and_compare(task, part) for task, part in tasks.items()]
+    if dataset_dir is None and DEMOS[bundle].draw_slides is not None:
+        runner.detect(data)
 
-    text, _ = compare(
-        folder / "evaluate_scratch", folder / "evaluate_mae", "from scratch", "from MAE", write=folder / "comparison"
-    )
     notice = "Synthetic data, drawn by a program: these numbers say that everything works, no more."
-    print(f"\n{text}\n" + (f"{notice}\n" if dataset_dir is None else ""))
+    print("\n" + "\n\n".join(texts) + "\n" + (f"{notice}\n" if dataset_dir is None else ""))
     print("Pictures:")
-    for pictures in sorted({picture.parent for picture in folder.rglob("*.png")}):
+    for pictures in sorted({picture.parent for picture in folder.rglob("*.png") if data.folder not in picture.parents}):
         print(f"  {pictures}")
     print(f"Thumbnails of the data: {folder / 'check' / 'check.html'}\nOutput of each step: {folder / 'logs'}")
     minutes = (time.monotonic() - start) / 60
     print(f"Done in {minutes:.1f} minutes. Everything is in {folder}.")
 
 
-def _encoder(models: Path) -> Path:
-    return models / "pretrained_encoder.safetensors"
+class _Data(NamedTuple):
+    """A data set: its folder and its datalist."""
+
+    folder: Path
+    datalist: Path
 
 
-def _data(
-    bundle: str, folder: Path, dataset_dir: str | None, datalist: str | None, settings: dict[str, Any]
-) -> tuple[Path, Path]:
-    """Folder and datalist of the data to run on, made where they are missing."""
+def _data(bundle: str, folder: Path, dataset_dir: str | None, datalist: str | None, settings: dict[str, Any]) -> _Data:
+    """The data to run on, made where it is missing."""
     if dataset_dir is None:
         if datalist is not None:
             raise InputError("A datalist was given without dataset_dir; give the folder that its paths start from.")
         data_dir = folder / "data"
         if not (data_dir / "datalist.json").exists():
             DEMOS[bundle].draw(data_dir)
-        return data_dir, data_dir / "datalist.json"
+        return _Data(data_dir, data_dir / "datalist.json")
     data_dir = Path(dataset_dir).resolve()
     given = Path(datalist).resolve() if datalist is not None else data_dir / "datalist.json"
     if datalist is not None or given.exists():
         class_names = parse(given).get("class_names")
         if class_names is not None:
             settings.setdefault("class_names", class_names)
-        return data_dir, given
+        return _Data(data_dir, given)
     made = folder / "datalist.json"
     source = DEMOS[bundle].source
     named = {"class_names": settings["class_names"]} if "class_names" in settings else {}
@@ -127,41 +141,77 @@ def _data(
             "ARGS=\"--class_names '[background,liver,...]'\" to have one made from the folder's files."
         )
     SOURCES[source](data_dir, out=made, **(named if source == "folder" else {}))
-    return data_dir, made
+    return _Data(data_dir, made)
 
 
 class _Runner:
     """Runs the steps as commands of their own, shows each command, keeps each log."""
 
-    def __init__(self, root: Path, folder: Path, data: dict[str, str], settings: dict[str, Any]) -> None:
+    def __init__(self, root: Path, folder: Path, settings: dict[str, Any]) -> None:
         self.root, self.configs = root, root / "configs"
-        self.folder, self.data, self.settings = folder, data, settings
+        self.folder, self.settings = folder, settings
         self.steps: list[dict[str, Any]] = []
 
-    def check(self, data_dir: Path, data_list: Path) -> None:
+    def check(self, task: str, data: _Data) -> None:
         """Open every file before any training starts."""
-        train = _load(self.configs / "train.yaml")
-        values = {**train, **_load(self.configs / "demo.yaml"), **self.settings}
+        train = _load(self.configs / f"train{task}.yaml")
+        values = {**train, **self._overlay(f"train{task}"), **self.settings}
         if "label_convention" in train:
             values["need_convention"] = True
         wanted = {
             key: values[key]
             for key in inspect.signature(check).parameters
-            if key in values and key not in self.data and not str(values[key]).startswith(("$", "@"))
+            if key in values and key not in ("dataset_dir", "datalist") and not str(values[key]).startswith(("$", "@"))
         }
         wanted = {key: value for key, value in wanted.items() if value is not None}
-        command = [sys.executable, "-m", "custom_components", "check", str(data_list), "--dataset_dir", str(data_dir)]
-        self._run("check", [*command, "--out", str(self.folder / "check"), *_flags(wanted)])
+        name = f"check{task}"
+        command = [sys.executable, "-m", "custom_components", "check", str(data.datalist)]
+        command += ["--dataset_dir", str(data.folder), "--out", str(self.folder / name)]
+        self._run(name, [*command, *_flags(wanted)])
 
-    def stage(self, stage: str, name: str, **overrides: object) -> None:
-        """Run one stage of the bundle, with the demo overlay, into its own folder."""
+    def train_and_compare(self, task: str, data: _Data) -> str:
+        """Train from scratch and from the pre-trained encoder, evaluate both, run inference; the comparison's text."""
+        encoder = self.folder / "models" / "pretrained_encoder.safetensors"
+        arms = ("scratch", "mae")
+        for arm in arms:
+            folder = self.folder / arm
+            self.stage(f"train{task}", f"train{task}_{arm}", data, init=arm, model_dir=folder, encoder_file=encoder)
+        for arm in arms:
+            self.stage(f"evaluate{task}", f"evaluate{task}_{arm}", data, model_dir=self.folder / arm)
+        self.stage(f"inference{task}", f"inference{task}", data, model_dir=self.folder / "mae")
+        scratch, mae = (self.folder / f"evaluate{task}_{arm}" for arm in arms)
+        return compare(scratch, mae, "from scratch", "from MAE", write=self.folder / f"comparison{task}")[0]
+
+    def detect(self, data: _Data) -> None:
+        """Look for the target on drawn slides with the classifier that was just trained."""
+        slides = data.folder / "slides"
+        if not slides.exists():
+            DEMOS[self.root.name].draw_slides(slides)  # type: ignore[misc]
+        place = _Data(slides, data.datalist)
+        self.stage("detect", "detect", place, model_dir=self.folder / "mae", annotations=slides)
+
+    def stage(self, stage: str, name: str, data: _Data, **overrides: object) -> None:
+        """Run one stage of the bundle, with the demo overlays, into its own folder."""
         base = self.configs / f"{stage}.yaml"
         known = _load(base)
-        values = {"bundle_root": self.root, **self.data, "output_dir": self.folder / name}
-        values |= {"overwrite": True, **overrides, **self.settings}  # the folders are the demo's own
-        files = f"['{base}','{self.configs / 'demo.yaml'}']"
+        values: dict[str, object] = {"bundle_root": self.root, "dataset_dir": data.folder, "datalist": data.datalist}
+        values |= {"output_dir": self.folder / name, "cache": self.folder / "cache", "overwrite": True}
+        if known.get("cache") == "ram":
+            del values["cache"]
+        values |= {**overrides, **self.settings}  # the folders are the demo's own
+        files = str([str(path) for path in (base, *self._overlays(stage))])
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files]
         self._run(name, command + _flags({key: value for key, value in values.items() if key in known}))
+
+    def _overlays(self, stage: str) -> list[Path]:
+        """`demo.yaml`, and what a further group of stages has beside it or, where the sizes differ, in its place."""
+        if stage.endswith(SEGMENTATION):
+            return [self.configs / f"demo{SEGMENTATION}.yaml"]
+        own = self.configs / f"demo_{stage}.yaml"
+        return [self.configs / "demo.yaml", *([own] if own.exists() else [])]
+
+    def _overlay(self, stage: str) -> dict[str, Any]:
+        return {key: value for path in self._overlays(stage) for key, value in _load(path).items()}
 
     def _run(self, name: str, command: list[str]) -> None:
         log = self.folder / "logs" / f"{name}.log"

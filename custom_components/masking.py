@@ -1,6 +1,7 @@
 """Which patches are hidden: pure functions on patch indices, without a host-device synchronisation."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,3 +52,93 @@ def random_masking(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
     order = noise.argsort(dim=1)
     visible = noise.shape[1] - hidden_count(noise.shape[1], mask_ratio)
     return order[:, :visible], order[:, visible:]
+
+
+class PatchSplit(NamedTuple):
+    """Three disjoint sets of patches, indices in the order in which they were drawn.
+
+    Attributes:
+        masked: (B, M) hidden from the encoder and to be reconstructed.
+        thrown: (B, T) seen by nobody.
+        visible: (B, V) encoded.
+    """
+
+    masked: Tensor
+    thrown: Tensor
+    visible: Tensor
+
+
+def attention_weights(attention: Tensor) -> Tensor:
+    """How much each patch matters: the class token's attention, each head from 0 to 1, then the mean over the heads.
+
+    MSMAE (arXiv 2305.05871), supervised attention-driven masking. A head that attends evenly gives zeros: the small
+    addend keeps its 0 / 0 from becoming NaN.
+
+    Args:
+        attention: (B, H, N) attention of the class token over the patches, without the class token itself.
+
+    Returns:
+        (B, N) float32 in [0, 1).
+    """
+    rows = attention.float()
+    low, high = rows.amin(dim=-1, keepdim=True), rows.amax(dim=-1, keepdim=True)
+    return ((rows - low) / (high - low + 1e-6)).mean(dim=1)
+
+
+def weighted_order(weights: Tensor, noise: Tensor) -> Tensor:
+    """Draw all patches without replacement, each time with a probability proportional to the weight.
+
+    Sorting log(weight) plus Gumbel noise gives that distribution (Efraimidis and Spirakis, 2006; the Gumbel-top-k trick
+    of arXiv 1903.06059) in one go on the device. 1e-6 is added to the weights: a patch of weight 0 comes late, and
+    several of them in random order.
+
+    Args:
+        weights: (B, N), 0 or more; only their ratios matter.
+        noise: (B, N) independent uniform numbers in [0, 1).
+
+    Returns:
+        (B, N) int64 patch indices, the first drawn first.
+    """
+    uniform = noise.float().clamp(1e-20, 1 - 1e-7)
+    gumbel = -(-uniform.log()).log()
+    return ((weights.float() + 1e-6).log() + gumbel).argsort(dim=1, descending=True)
+
+
+def split_counts(num_patches: int, mask_ratio: float, throw_ratio: float) -> tuple[int, int, int]:
+    """How many patches are masked, thrown away and visible: 88, 59 and 49 of 196 at 0.45 and 0.30.
+
+    floor(N * mask_ratio), then floor(N * (mask_ratio + throw_ratio)) less that, then the rest.
+
+    Raises:
+        InputError: a ratio is out of range, or no patch would be masked or visible.
+    """
+    if not 0.0 < mask_ratio < 1.0 or not 0.0 <= throw_ratio < 1.0:
+        raise InputError(
+            f"mask_ratio is {mask_ratio} and throw_ratio is {throw_ratio}; the first must lie between 0 and 1, "
+            "the second from 0 to below 1."
+        )
+    # The small addend keeps products such as 100 * 0.29 = 28.999... on the number that is meant.
+    masked = math.floor(num_patches * mask_ratio + 1e-6)
+    thrown = math.floor(num_patches * (mask_ratio + throw_ratio) + 1e-6) - masked
+    visible = num_patches - masked - thrown
+    if masked < 1 or visible < 1:
+        raise InputError(
+            f"mask_ratio {mask_ratio} and throw_ratio {throw_ratio} of {num_patches} patches: {masked} masked, "
+            f"{thrown} thrown, {num_patches} - {masked} - {thrown} = {visible} visible; at least one must be masked "
+            "and one visible, so change the ratios or take a smaller patch_size."
+        )
+    return masked, thrown, visible
+
+
+def split_order(order: Tensor, mask_ratio: float, throw_ratio: float) -> PatchSplit:
+    """Cut an order of patches into masked, thrown and visible ones (MSMAE, arXiv 2305.05871).
+
+    Args:
+        order: (B, N) patch indices, see `weighted_order`.
+        mask_ratio: share of the patches, from the front, that is masked.
+        throw_ratio: share behind them that is thrown away.
+
+    Raises:
+        InputError: see `split_counts`.
+    """
+    return PatchSplit(*order.split(split_counts(order.shape[1], mask_ratio, throw_ratio), dim=1))

@@ -125,7 +125,7 @@ def describe(groups: Sequence[Group]) -> str:
 
 
 class WarmupCosine:
-    """Linear warm-up, then half a cosine, per iteration; each group follows its own peak.
+    """Linear warm-up, then half a cosine or a power of what is left, per iteration; each group follows its own peak.
 
     Unlike MONAI's `WarmupCosineSchedule` the rate stays at its end value after the last step, and the end value is
     relative to each group's peak. There is no state to save: the rate follows from the iteration number alone.
@@ -136,12 +136,21 @@ class WarmupCosine:
         warmup_steps: iterations until the peak.
         total_steps: iterations until the end value.
         min_lr_ratio: end value as a fraction of the peak.
+        power: the rate falls with (share of the iterations left) ** power, 1 a straight line ("poly" schedule); None is
+            the cosine.
 
     Raises:
         InputError: the steps or the ratio are out of range.
     """
 
-    def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int, min_lr_ratio: float = 0.0) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        warmup_steps: int,
+        total_steps: int,
+        min_lr_ratio: float = 0.0,
+        power: float | None = None,
+    ) -> None:
         if total_steps < 1 or not 0 <= warmup_steps <= total_steps:
             raise InputError(
                 f"The warm-up takes {warmup_steps} of {total_steps} iterations; warmup_epochs must be between 0 and "
@@ -149,7 +158,9 @@ class WarmupCosine:
             )
         if not 0.0 <= min_lr_ratio <= 1.0:
             raise InputError(f"min_lr_ratio is {min_lr_ratio}; it must be between 0 and 1.")
-        self.optimizer, self.min_lr_ratio = optimizer, min_lr_ratio
+        if power is not None and not power > 0:
+            raise InputError(f"power of the schedule is {power}; it must be above 0, or null for a cosine.")
+        self.optimizer, self.min_lr_ratio, self.power = optimizer, min_lr_ratio, power
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
         # Kept in the groups too, under torch's own name: there it survives a checkpoint of the optimiser.
         self.peaks = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
@@ -162,17 +173,19 @@ class WarmupCosine:
         max_epochs: float,
         epoch_length: int,
         min_lr_ratio: float = 0.0,
+        power: float | None = None,
     ) -> "WarmupCosine":
         """The same schedule in epochs of `epoch_length` iterations; parts of an epoch are rounded to iterations."""
         steps = round(warmup_epochs * epoch_length), round(max_epochs * epoch_length)
-        return cls(optimizer, *steps, min_lr_ratio=min_lr_ratio)
+        return cls(optimizer, *steps, min_lr_ratio=min_lr_ratio, power=power)
 
     def factor(self, step: int) -> float:
         """Fraction of the peak at `step`, counted from 0."""
         if step < self.warmup_steps:
             return step / self.warmup_steps
         progress = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
-        return self.min_lr_ratio + (1.0 - self.min_lr_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
+        share = 0.5 * (1.0 + math.cos(math.pi * progress)) if self.power is None else (1.0 - progress) ** self.power
+        return self.min_lr_ratio + (1.0 - self.min_lr_ratio) * share
 
     def set(self, step: int) -> None:
         """Give every group its rate at `step`, counted from 0."""

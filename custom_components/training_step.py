@@ -86,7 +86,8 @@ class TrainingStep:
 
         Args:
             engine: a `SupervisedTrainer`; its prepare_batch gives (inputs, targets), where inputs is (B, ...) and
-                targets is such a tensor, a dict, list or tuple of them, or None.
+                targets is such a tensor, a dict, list or tuple of them, or None; or, as MONAI's engines take further
+                arguments of the network, (inputs, targets, args, kwargs) with a tuple and a dict of the same.
             batch: what the data loader gave.
 
         Returns:
@@ -94,13 +95,13 @@ class TrainingStep:
             from which the default transforms of MONAI's logging handlers, MLflow's among them, take the loss.
         """
         torch.manual_seed(mix_seed(self.seed, engine.state.iteration))
-        inputs, targets = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        inputs, targets = _plain(inputs), _map(targets, _plain)
+        prepared = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        inputs, targets, *further = _map(tuple(prepared), _plain)
         scaler = self._get_scaler(engine.state.device) if self.amp == "fp16" else None
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         engine.state.output = []
-        self._accumulate(engine, inputs, targets, scaler)
+        self._accumulate(engine, (inputs, *(further or [(), {}])), targets, scaler)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self._update(engine.optimizer, scaler)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -121,9 +122,9 @@ class TrainingStep:
                 self._scaler.load_state_dict(self._scaler_state)
         return self._scaler
 
-    def _accumulate(self, engine: Any, inputs: Tensor, targets: Any, scaler: torch.amp.GradScaler | None) -> None:
+    def _accumulate(self, engine: Any, inputs: Any, targets: Any, scaler: torch.amp.GradScaler | None) -> None:
         """Forward and backward over the chunks; gradients are left in the parameters, the loss in the engine."""
-        size = inputs.shape[0]
+        size = inputs[0].shape[0]
         step = min(self.micro_batch or size, size)
         total: Tensor | None = None
         for start in range(0, size, step):
@@ -132,7 +133,8 @@ class TrainingStep:
             # DistributedDataParallel need only exchange gradients once they are complete.
             quiet = nullcontext() if last or not hasattr(engine.network, "no_sync") else engine.network.no_sync()
             with quiet:
-                loss = self._forward(engine, inputs[rows], _map(targets, lambda value, rows=rows: value[rows]), last)
+                given, wanted = _map((inputs, targets), lambda value, rows=rows: value[rows])
+                loss = self._forward(engine, given, wanted, last)
                 loss = loss * (min(step, size - start) / size)
                 total = loss.detach() if total is None else total + loss.detach()
                 if last:
@@ -140,11 +142,12 @@ class TrainingStep:
                     engine.fire_event(IterationEvents.LOSS_COMPLETED)
                 (loss if scaler is None else scaler.scale(loss)).backward()
 
-    def _forward(self, engine: Any, inputs: Tensor, targets: Any, last: bool) -> Tensor:
-        """Mean loss of one chunk."""
+    def _forward(self, engine: Any, inputs: Any, targets: Any, last: bool) -> Tensor:
+        """Mean loss of one chunk; `inputs` are (image, args, kwargs) of the network."""
+        image, args, kwargs = inputs
         kind, dtype = engine.state.device.type, AMP_DTYPES[self.amp]
         with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
-            prediction = engine.inferer(inputs, engine.network)
+            prediction = engine.inferer(image, engine.network, *args, **kwargs)
         if last:
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         return engine.loss_function(_map(prediction, _widen), targets).mean()

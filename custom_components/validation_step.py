@@ -20,7 +20,7 @@ class ValidationStep:
     Random draws (masks) depend on (seed, batch) only, so epochs can be compared, and the training's stream is put back.
 
     Args:
-        loss_function: called as loss_function(network output, None).
+        loss_function: called as loss_function(network output, target of the batch, or None).
         amp: "off", "bf16" or "fp16", as in training.
         seed: decides the masks.
     """
@@ -31,11 +31,11 @@ class ValidationStep:
     def __call__(self, engine: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return {"loss": scalar on the device} for one batch."""
         device = engine.state.device
-        image, _ = engine.prepare_batch(batch, device, engine.non_blocking)
+        image, target = engine.prepare_batch(batch, device, engine.non_blocking)
         engine.network.eval()
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
             torch.manual_seed(mix_seed(self.seed, engine.state.iteration))
             with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None):
                 output = engine.network(image)
-            return {"loss": self.loss_function(output, None)}
+            return {"loss": self.loss_function(output, target)}

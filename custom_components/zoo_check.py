@@ -139,7 +139,7 @@ def _check_properties(work: Path) -> str:
     name = Path.cwd().name
     if name not in DEMOS:
         return f"not checked: there is no drawn data set for {name}"
-    DEMOS[name].draw(work / "data", cases=3)
+    DEMOS[name].draw(work / "data", cases=DEMOS[name].least)
     (work / "models").mkdir()
     torch.save(_network([_INFERENCE, "configs/demo.json"]).state_dict(), work / "models" / "model.pt")
     settings: dict[str, Any] = {

@@ -1,8 +1,18 @@
+import pytest
 import torch
 from monai.inferers import SlidingWindowInferer
+from torch.nn import functional
 
-from custom_components.augment import Mix, Normalise, Pipeline, RandomFlip
-from custom_components.batches import FlipSlidingWindowInferer, ImageBatch, PictureBatch, SegmentationBatch
+from custom_components.attention_maps import AttentionMaps
+from custom_components.augment import Mix, Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop
+from custom_components.batches import (
+    FlipSlidingWindowInferer,
+    ImageBatch,
+    MappedPictureBatch,
+    PictureBatch,
+    SegmentationBatch,
+)
+from custom_components.errors import InputError
 
 
 def test_what_the_trainer_hands_on() -> None:
@@ -44,3 +54,33 @@ def test_pictures_are_changed_on_the_device_by_their_own_numbers() -> None:
     assert soft.shape == (2, 3)
     assert torch.allclose(soft.sum(1), torch.ones(2))
     assert PictureBatch(pipeline)({"image": pixels, "random": random}, "cpu")[1] is None
+
+
+def test_weights_follow_the_crop_of_their_images() -> None:
+    """Oracle: a map drawn into the images, read back from the crops that the network gets."""
+    augmentation = Pipeline([RandomResizedCrop(32, (0.3, 1.0)), RandomFlip(0.5, 0.5), Normalise(0.0, 1.0)])
+    maps = AttentionMaps([{"image": f"{i}.png"} for i in range(6)], (4, 4), active=True)
+    maps.values.copy_(torch.rand(6, 4, 4, generator=torch.Generator().manual_seed(0)))
+    index = torch.tensor([5, 0, 3])
+    drawn = functional.interpolate(maps.values[index][:, None], (64, 64), mode="bilinear", align_corners=False)
+    batch = {
+        "image": (drawn * 255).round().byte(),
+        "random": torch.rand(3, augmentation.draws, generator=torch.Generator().manual_seed(1)),
+        "index": index,
+        "label": torch.tensor([0, 1, 1]),
+    }
+    image, label, args, kwargs = MappedPictureBatch(augmentation, maps)(batch, "cpu")
+    assert label is not None
+    assert args == ()
+    assert image.shape == (3, 1, 32, 32)
+    seen = functional.avg_pool2d(image, 8).flatten(1)
+    assert kwargs["weights"] is not None
+    assert torch.allclose(kwargs["weights"], seen, atol=0.03)
+    maps.active = False
+    assert MappedPictureBatch(augmentation, maps)(batch, "cpu")[3] == {"weights": None}
+
+
+def test_maps_refuse_an_augmentation_that_turns_images() -> None:
+    maps = AttentionMaps([{"image": "a.png"}], (4, 4))
+    with pytest.raises(InputError, match="RandAugment"):
+        MappedPictureBatch(Pipeline([RandAugment()]), maps)

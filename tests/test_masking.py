@@ -1,9 +1,21 @@
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custom_components.masking import hidden_count, random_masking, shared_rand
+from custom_components.errors import InputError
+from custom_components.masking import (
+    attention_weights,
+    hidden_count,
+    random_masking,
+    shared_rand,
+    split_counts,
+    split_order,
+    weighted_order,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +63,86 @@ def test_masks_are_uniform_and_differ_between_samples() -> None:
 def test_masks_do_not_come_from_the_cpu_generator_of_another_device() -> None:
     """MONAI draws masks with the CPU generator whatever the device; ours follow the device that is asked for."""
     assert shared_rand(2, 3, torch.device("meta")).device.type == "meta"
+
+
+def test_counts_of_msmae() -> None:
+    assert split_counts(196, 0.45, 0.30) == (88, 59, 49)
+    assert split_counts(100, 0.29, 0.29) == (29, 29, 42)  # 28.999... and 57.999... in floating point
+
+
+@given(st.integers(2, 700), st.floats(0.01, 0.99), st.floats(0.0, 0.98))
+def test_three_way_counts_add_up_or_are_refused(patches: int, mask: float, throw: float) -> None:
+    masked, hidden = (math.floor(patches * ratio + 1e-6) for ratio in (mask, mask + throw))
+    if masked < 1 or hidden >= patches:
+        with pytest.raises(InputError, match=rf"{patches} patches.*visible"):
+            split_counts(patches, mask, throw)
+    else:
+        assert split_counts(patches, mask, throw) == (masked, hidden - masked, patches - hidden)
+
+
+def test_ratios_without_a_visible_patch_are_refused_with_the_arithmetic() -> None:
+    with pytest.raises(InputError, match=r"16 patches: 9 masked, 7 thrown, 16 - 9 - 7 = 0 visible"):
+        split_counts(16, 0.6, 0.4)
+
+
+@given(st.integers(1, 5), st.integers(4, 60), st.integers(0, 1000))
+def test_every_patch_is_masked_thrown_or_visible_exactly_once(batch: int, patches: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    weights, noise = torch.rand(2, batch, patches, generator=generator)
+    weights[0, ::2] = 0  # several weights of 0 (fact sheet B10)
+    split = split_order(weighted_order(weights, noise), 0.45, 0.3)
+    assert tuple(part.shape[1] for part in split) == split_counts(patches, 0.45, 0.3)
+    everything = torch.cat(split, dim=1).sort(dim=1).values
+    assert torch.equal(everything, torch.arange(patches).expand(batch, -1))
+
+
+def test_a_hot_patch_is_masked() -> None:
+    weights = torch.full((2000, 196), 0.02)
+    weights[:, 77] = 1.0
+    order = weighted_order(weights, torch.rand(2000, 196, generator=torch.Generator().manual_seed(0)))
+    masked = (split_order(order, 0.45, 0.3).masked == 77).any(dim=1)
+    assert masked.float().mean() > 0.95
+
+
+def test_equal_weights_are_uniform() -> None:
+    order = weighted_order(torch.ones(4000, 8), torch.rand(4000, 8, generator=torch.Generator().manual_seed(0)))
+    for part, share in zip(split_order(order, 0.5, 0.25), (0.5, 0.25, 0.25), strict=True):
+        frequency = torch.bincount(part.flatten(), minlength=8) / 4000
+        assert torch.allclose(frequency, torch.full((8,), share), atol=0.03)
+
+
+def test_the_first_patch_is_drawn_in_proportion_to_its_weight() -> None:
+    """Oracle: numpy's weighted choice without replacement has these first-draw and pair frequencies."""
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    noise = torch.rand(40_000, 4, generator=torch.Generator().manual_seed(0))
+    order = weighted_order(weights.expand(40_000, -1), noise)
+    first = torch.bincount(order[:, 0], minlength=4) / 40_000
+    assert torch.allclose(first, weights, atol=0.01)
+    drawn = np.random.default_rng(0)
+    pairs = [drawn.choice(4, 2, replace=False, p=[0.1, 0.2, 0.3, 0.4]) for _ in range(20_000)]
+    second = torch.bincount(torch.tensor(np.array(pairs)[:, 1]), minlength=4) / 20_000
+    assert torch.allclose(torch.bincount(order[:, 1], minlength=4) / 40_000, second, atol=0.015)
+
+
+def test_extreme_noise_gives_a_whole_order() -> None:
+    noise = torch.tensor([[0.0, 1 - 2**-24, 0.5, 0.0]])
+    assert sorted(weighted_order(torch.zeros(1, 4), noise)[0].tolist()) == [0, 1, 2, 3]
+
+
+def test_b10_a_constant_head_gives_no_nan() -> None:
+    """The released code divides by the range of each head, which is 0 here (fact sheet B10)."""
+    attention = torch.rand(2, 3, 12).softmax(-1)
+    attention[:, 1] = 1 / 12
+    weights = attention_weights(attention)
+    assert weights.isfinite().all()
+    rest = attention[:, [0, 2]]
+    low, high = rest.amin(-1, keepdim=True), rest.amax(-1, keepdim=True)
+    assert torch.allclose(weights, ((rest - low) / (high - low)).sum(1) / 3, atol=1e-3)
+
+
+@given(st.integers(1, 3), st.integers(1, 16), st.integers(2, 50), st.integers(0, 100))
+def test_weights_lie_between_0_and_1_for_any_heads_and_grid(batch: int, heads: int, patches: int, seed: int) -> None:
+    attention = torch.rand(batch, heads, patches, generator=torch.Generator().manual_seed(seed)).softmax(-1)
+    weights = attention_weights(attention)
+    assert weights.shape == (batch, patches)
+    assert 0 <= weights.min() <= weights.max() <= 1

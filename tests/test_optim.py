@@ -248,3 +248,21 @@ def test_the_rate_in_effect_is_known_when_an_epoch_starts() -> None:
     engine.add_event_handler(Events.EPOCH_STARTED, lambda: seen.extend(rates(target)))
     engine.run([0, 1], max_epochs=3)
     assert seen == [0.0, 0.5, 1.0]
+
+
+def test_a_power_of_1_falls_in_a_straight_line_and_none_is_the_cosine() -> None:
+    """mmcv's "poly" schedule, against torch's own after the warm-up."""
+    parameter = nn.Parameter(torch.zeros(1))
+    ours = WarmupCosine(torch.optim.SGD([parameter], 0.5), warmup_steps=4, total_steps=24, power=2.0)
+    optimizer = torch.optim.SGD([parameter], 0.5)
+    theirs = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=20, power=2.0)
+    for step in range(21):
+        assert 0.5 * ours.factor(4 + step) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    assert ours.factor(2) == 0.5
+    straight = WarmupCosine.from_epochs(torch.optim.SGD([parameter], 0.5), 0, 2, 10, power=1.0)
+    assert [straight.factor(step) for step in (0, 5, 10, 20, 30)] == [1.0, 0.75, 0.5, 0.0, 0.0]
+    assert WarmupCosine(torch.optim.SGD([parameter], 0.5), 0, 10).factor(5) == pytest.approx(0.5)
+    with pytest.raises(InputError, match="power of the schedule is 0"):
+        WarmupCosine(torch.optim.SGD([parameter], 0.5), 0, 10, power=0)

@@ -266,6 +266,34 @@ def test_nothing_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, amp: str)
     assert float(result[0]["loss"]) > 0
 
 
+class Weighted(nn.Module):
+    """Takes a second and a third argument, as MONAI's engines hand them on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = build_network()
+
+    def forward(self, x: Tensor, shift: Tensor, scale: Tensor | None = None) -> Tensor:
+        return self.body(x + shift) * (1.0 if scale is None else scale)
+
+
+@pytest.mark.parametrize("micro_batch", [2, None])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_further_arguments_of_the_network_are_cut_with_the_batch(micro_batch: int | None, scaled: bool) -> None:
+    """Oracle: MONAI's own iteration, which takes (inputs, targets, args, kwargs) from prepare_batch as well."""
+    batch = data(5)
+    extra = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
+
+    def prepare(batch: dict[str, Tensor], *_: Any, **__: Any) -> tuple[Any, ...]:
+        return batch["image"], batch["label"], (extra,), {"scale": 2 * extra if scaled else None}
+
+    states = [
+        train(step, [batch, batch], copy.deepcopy(Weighted()), prepare_batch=prepare)[0]
+        for step in (TrainingStep(micro_batch), None)
+    ]
+    assert_equal(*states)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("amp", ["off", "bf16"])
 def test_nothing_waits_for_a_cuda_device(amp: str) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .region import Region
 from .resample import INTERPOLATIONS, resample
 from .step import Step, as_interval, as_pair, as_probability, send
 
@@ -68,6 +69,7 @@ class RandomResizedCrop(Step):
     """
 
     draws = 2 * _TRIES + 2
+    size: tuple[int, int]
 
     def __init__(
         self,
@@ -90,6 +92,10 @@ class RandomResizedCrop(Step):
         """As a call; crops are mirrored on the way: `mirrored` is (B, 2) bool, for rows and for columns."""
         boxes = self.boxes(random, (images.shape[2], images.shape[3]))
         return resample(images, boxes, self.size, self.interpolation, mirrored)
+
+    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+        """The rectangles as shares of the image."""
+        return Region.of_boxes(self.boxes(random, shape), shape)
 
     def boxes(self, random: Tensor, shape: tuple[int, int]) -> Tensor:
         """The rectangles for images of `shape`: (B, 4) int64, top, left, height and width."""
@@ -136,6 +142,10 @@ class RandomFlip(Step):
                 images = torch.where(wanted, images.flip(axis), images)
         return images
 
+    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+        """All of each image, mirrored or not."""
+        return Region(Region.whole(len(random)).box, self.mirrored(random))
+
     def mirrored(self, random: Tensor) -> Tensor:
         """(B, 2) bool: which images are turned upside down, and which left to right."""
         return random[:, :2] < torch.tensor([self.vertical, self.horizontal])
@@ -145,12 +155,42 @@ class FlippedCrop(Step):
     """A crop and the flip behind it in one resampling."""
 
     def __init__(self, crop: RandomResizedCrop, flip: RandomFlip) -> None:
-        self.crop, self.flip, self.draws = crop, flip, crop.draws + flip.draws
+        self.crop, self.flip, self.draws, self.size = crop, flip, crop.draws + flip.draws, crop.size
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, *size) float32."""
         mirrored = self.flip.mirrored(random[:, self.crop.draws :])
         return self.crop.crop(images, random[:, : self.crop.draws], mirrored)
+
+    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+        """That of the crop, then that of the flip."""
+        crop = self.crop.region(random[:, : self.crop.draws], shape)
+        return crop.then(self.flip.region(random[:, self.crop.draws :], self.crop.size))
+
+
+class Resize(Step):
+    """The whole image brought to one size, for evaluation; the ratio of its sides may change.
+
+    Args:
+        size: of the result: pixels of a side, or height and width.
+        interpolation: "bilinear" or "bicubic".
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    size: tuple[int, int]
+
+    def __init__(self, size: int | Sequence[int], interpolation: str = "bilinear") -> None:
+        self.size = as_pair(size)
+        if interpolation not in INTERPOLATIONS:
+            raise InputError(f"interpolation is {interpolation!r}; it must be one of {', '.join(INTERPOLATIONS)}.")
+        self.interpolation = interpolation
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, *size) float32."""
+        boxes = torch.tensor([0, 0, *images.shape[2:]]).repeat(len(images), 1)
+        return resample(images, boxes, self.size, self.interpolation, torch.zeros(len(images), 2, dtype=torch.bool))
 
 
 class CentreCrop(Step):
@@ -163,6 +203,8 @@ class CentreCrop(Step):
         InputError: the size is no number of pixels, or an image is smaller.
     """
 
+    size: tuple[int, int]
+
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = as_pair(size)
 
@@ -174,6 +216,13 @@ class CentreCrop(Step):
                 f"CentreCrop takes {height} x {width} pixels and the images have {shape[0]} x {shape[1]}; "
                 "lower img_size, or cache the images at a larger size."
             )
-        # Rounded as torchvision does where the margins differ.
-        top, left = round((shape[0] - height) / 2), round((shape[1] - width) / 2)
+        top, left = self._start((shape[0], shape[1]))
         return images[:, :, top : top + height, left : left + width]
+
+    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+        """The centre."""
+        return Region.of_boxes(torch.tensor([*self._start(shape), *self.size]).repeat(len(random), 1), shape)
+
+    def _start(self, shape: tuple[int, int]) -> tuple[int, int]:
+        # Rounded as torchvision does where the margins differ.
+        return round((shape[0] - self.size[0]) / 2), round((shape[1] - self.size[1]) / 2)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .crops import FlippedCrop, RandomFlip, RandomResizedCrop
+from .region import Region
 from .step import Step, as_float
 
 
@@ -67,3 +68,19 @@ class Pipeline:
             images = step(images, random[:, start : start + step.draws])
             start += step.draws
         return as_float(images)
+
+    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+        """The part of each image that `__call__` gives with the same random numbers, for maps that follow the image.
+
+        Args:
+            random: (B, at least `draws`), as in the call.
+            shape: height and width of the images that come in.
+
+        Raises:
+            InputError: a step moves pixels in a way that maps cannot follow.
+        """
+        result, start = Region.whole(len(random)), 0
+        for step in self._merged:
+            result = result.then(step.region(random[:, start : start + step.draws], shape))
+            shape, start = step.size or shape, start + step.draws
+        return result

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import colour
+from .region import Region
 from .resample import INTERPOLATIONS
 from .step import Step, as_float, as_probability, change_rows, send
 from .warp import GEOMETRIC, matrix, warp
@@ -101,6 +102,17 @@ class RandAugment(Step):
         for start in range(0, self.draws, self._COLUMNS):
             self._apply_one(images, random[:, start : start + self._COLUMNS])
         return images
+
+    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+        """Not a part of the image: rotation and shear turn it.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "RandAugment turns, shears and moves images, which attention maps do not follow; leave it out of the "
+            "augmentation."
+        )
 
     def decide(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What one operation's five columns mean.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .region import Region
 
 
 class Step(ABC):
@@ -18,9 +19,11 @@ class Step(ABC):
 
     Attributes:
         draws: how many random numbers an image takes.
+        size: height and width of the result; None: those of the images.
     """
 
     draws: int = 0
+    size: tuple[int, int] | None = None
 
     @abstractmethod
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
@@ -33,6 +36,15 @@ class Step(ABC):
         Returns:
             (B, C, H', W').
         """
+
+    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+        """The part of each image that the result shows: here all of it, pixels stay where they are.
+
+        Args:
+            random: (B, draws), as in the call.
+            shape: height and width of the images.
+        """
+        return Region.whole(len(random))
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -15,6 +15,10 @@ label values mean (see `regions.py`); both stand at the top for all items, or in
 Pictures that are classified have a `task` at the top and no background among their `class_names`. With `multi_label`
 `label` is a list with a value for each finding, null where it is unknown; with `multi_class` it is a class index.
 
+`"ordered": true` says that the classes are grades: kappa is then quadratic. Pictures that are segmented have masks as
+labels, and `mask_kind` says what their values mean: `classes` (the index of a class; also where it is absent), `binary`
+(any value above 0) or `instance` (a number an object, so that touching objects stay apart).
+
 Paths are absolute, or relative to the folder of the datalist (or to `dataset_dir`). `"parity": true` allows validation
 and test to be the same cases.
 """
@@ -145,6 +149,8 @@ def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str
         item["file"] = images[0]
         item["patient_id"] = str(entry.get("patient_id", case))
         item["unlabelled"] = list(entry.get("unlabelled", []))
+        if "mask_kind" in datalist:
+            item["mask_kind"] = datalist["mask_kind"]
         shared = {key: value for part in (datalist, entry) for key, value in part.items() if key in SHARED_KEYS}
         if "sequences" in shared:
             item["sequences"] = sequence_names(shared["sequences"])
@@ -208,7 +214,7 @@ def fingerprint(prepared: Sequence[Item]) -> str:
         parts = [f"{os.path.relpath(file, base)} {_edges(file)}" for file in item_files(item)]
         label = item.get("label")
         said = [None if isinstance(label, str) else label, sorted(item.get("unlabelled", []))]
-        said += [item[key] for key in sorted(SHARED_KEYS) if key in item]
+        said += [item[key] for key in sorted({*SHARED_KEYS, "mask_kind"}) if key in item]
         parts.append(json.dumps(said))
         lines.append(" ".join(parts))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

@@ -64,6 +64,7 @@ class ImageCache:
         fit: "pad", "squash" or "crop".
         interpolation: nearest, area, bilinear, bicubic or lanczos.
         clip_limit: of "clahe".
+        stain: "none" or "macenko".
         skip_unreadable: go on without the files that cannot be used.
         num_workers: processes that decode; 0 decodes in this one.
         progress: show a progress bar meanwhile.
@@ -92,8 +93,9 @@ class ImageCache:
         skip_unreadable: bool = False,
         num_workers: int = 0,
         progress: bool = True,
+        stain: str = "none",
     ) -> None:
-        self.recipe = Recipe(size, channels, equalise, order, fit, interpolation, clip_limit)
+        self.recipe = Recipe(size, channels, equalise, order, fit, interpolation, clip_limit, stain)
         self.folder = Path(os.path.abspath(folder))
         self._maps: dict[int, np.ndarray] = {}
         files = [_file(item) for item in items]

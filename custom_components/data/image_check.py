@@ -19,13 +19,15 @@ from .check_report import Problem, chosen_sections, print_problems, raise_errors
 from .image_check_html import render
 from .image_dataset import label_array
 from .image_inspect import Seen, inspect_files, is_picture_file
+from .mask_check import mask_problems
 from .schema import SECTIONS, Datalist, Item, as_list, consistency_problems
 
 _SMALL = 32  # pixels; below it a picture has next to no detail
+_PATCH = 16  # pixels; what is smaller is not even one patch of the usual networks
 _THUMBNAILS = 48
 _SHOWN = 40  # problems printed; all are in check.json
 _USUAL = ("8-bit grey", "RGB")
-_REMEMBERED_FORMAT = 1
+_REMEMBERED_FORMAT = 2
 
 Parts = Mapping[str, Sequence[Item]]
 Counts = dict[str, dict[str, int]]  # class -> present, absent, unknown
@@ -40,12 +42,12 @@ def check_images(
     sections: str | Sequence[str] | None = None,
     num_workers: int = 2,
 ) -> dict[str, Any]:
-    """Decode every picture of a datalist, print tables, write `check.json` and `check.html` (with thumbnails).
+    """Decode every picture and mask of a datalist, print tables, write `check.json` and `check.html` (thumbnails).
 
     Args:
         datalist_path: the datalist.
         dataset_dir: where its relative paths start, if not at its own folder.
-        class_names: the findings or classes, without background (default: those of the datalist).
+        class_names: the findings or classes; background first where labels are masks (default: the datalist's).
         task: "multi_label" or "multi_class" (default: that of the datalist; without one labels are not looked at).
         out: folder of the report (default: `check` beside the datalist).
         sections: the lists to read (default: all).
@@ -69,7 +71,7 @@ def check_images(
     files = _files(parts)
     shown = _spread(len(files), _THUMBNAILS)
     seen = dict(zip(files, inspect_files(files, shown, num_workers), strict=True))
-    counts, problems = _problems(parts, seen, names, task, parity=bool(content.get("parity")))
+    counts, problems = _problems(parts, seen, names, task, parity=bool(content.get("parity")), num_workers=num_workers)
     problems = [Problem("datalist", "", "", "error", text) for text in listed] + problems
     result = {
         "datalist": str(path),
@@ -145,7 +147,7 @@ def _check_or_recall(
     else:
         files = _files(parts)
         seen = dict(zip(files, inspect_files(files, num_workers=num_workers), strict=True))
-        _, problems = _problems(parts, seen, names, task, skip_unreadable=skip_unreadable)
+        _, problems = _problems(parts, seen, names, task, skip_unreadable=skip_unreadable, num_workers=num_workers)
         errors = [problem for problem in problems if problem.level == "error"]
         if errors:
             _print_capped(errors, "python -m custom_components check shows all")
@@ -189,6 +191,7 @@ def _problems(
     task: str | None,
     skip_unreadable: bool = False,
     parity: bool = False,
+    num_workers: int = 0,
 ) -> tuple[dict[str, Counts], list[Problem]]:
     """Count the labels of each list, and say what is wrong with files and labels."""
     problems: list[Problem] = []
@@ -196,16 +199,29 @@ def _problems(
     for part, items in parts.items():
         problems += _file_problems(part, items, seen, skip_unreadable)
         labelled = [item for item in items if "label" in item]
+        masked = [item for item in labelled if isinstance(item["label"], str)]
+        if task is None and masked:
+            wrong, shows = mask_problems(part, masked, seen, names, num_workers)
+            problems += [*wrong, *_unlabelled(part, items, labelled)]
+            counts[part] = {
+                name: {"present": count, "absent": len(masked) - count, "unknown": 0} for name, count in shows.items()
+            }
         if task is None or not labelled:
             continue
-        if len(labelled) < len(items):
-            first = next(item["file"] for item in items if "label" not in item)
-            text = f"has no label, as {len(items) - len(labelled)} of {len(items)} items{_of(part)}"
-            problems.append(Problem(part, "", first, "error", f"{text}; add them or remove the items"))
+        problems += _unlabelled(part, items, labelled)
         counts[part], wrong = _count(part, labelled, names or (), task)
         problems += [*wrong, *_label_problems(part, counts[part], task)]
     problems += _duplicates(parts, seen, parity)
     return counts, problems
+
+
+def _unlabelled(part: str, items: Sequence[Item], labelled: Sequence[Item]) -> list[Problem]:
+    """Items without a label in a list where others have one, as one error."""
+    if len(labelled) == len(items):
+        return []
+    first = next(item["file"] for item in items if "label" not in item)
+    text = f"has no label, as {len(items) - len(labelled)} of {len(items)} items{_of(part)}"
+    return [Problem(part, "", first, "error", f"{text}; add them or remove the items")]
 
 
 def _file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], skip: bool) -> Iterator[Problem]:
@@ -221,7 +237,10 @@ def _file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], s
             if found.problem:
                 yield Problem(part, item["case"], file, "warning" if skip else "error", found.problem)
                 continue
-            if min(found.height, found.width) < _SMALL:
+            if min(found.height, found.width) < _PATCH:
+                text = f"is only {found.height}x{found.width} pixels, smaller than one patch of {_PATCH}"
+                yield Problem(part, item["case"], file, "warning" if skip else "error", f"{text}; remove it")
+            elif min(found.height, found.width) < _SMALL:
                 small.append(file)
             if found.kind not in _USUAL and not found.kind.startswith("DICOM"):
                 converted.setdefault(found.kind, []).append(file)

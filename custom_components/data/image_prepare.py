@@ -12,6 +12,7 @@ from PIL import Image
 from skimage.exposure import equalize_adapthist
 
 from ..errors import InputError
+from .stain_normalisation import STAINS, normalise_stain
 
 EQUALISE = ("hist", "clahe", "none")
 ORDERS = ("equalise_first", "resize_first")
@@ -151,6 +152,8 @@ class Recipe:
         fit: "pad" (black bars, never part of the equalisation), "squash" or "crop"; see `resize`.
         interpolation: nearest, area, bilinear, bicubic or lanczos.
         clip_limit: of "clahe".
+        stain: "macenko" brings the colours of H&E-stained tissue to those of a reference before anything else
+            (`normalise_stain`), for 3 channels; "none" leaves them.
 
     Raises:
         InputError: a setting is not one of its choices.
@@ -163,6 +166,7 @@ class Recipe:
     fit: str = "pad"
     interpolation: str = "bilinear"
     clip_limit: float = 0.01
+    stain: str = "none"
 
     def __post_init__(self) -> None:
         choices: dict[str, tuple[Any, ...]] = {
@@ -171,6 +175,7 @@ class Recipe:
             "order": ORDERS,
             "fit": FITS,
             "interpolation": tuple(INTERPOLATIONS),
+            "stain": STAINS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -179,6 +184,8 @@ class Recipe:
             raise InputError(f"size is {self.size!r}; it must be a whole number of pixels, at least 1.")
         if not 0 < self.clip_limit <= 1:
             raise InputError(f"clip_limit is {self.clip_limit!r}; it must lie above 0 and not above 1.")
+        if self.stain != "none" and self.channels != 3:
+            raise InputError(f"stain is {self.stain!r} and channels is {self.channels}; stains need 3 channels (RGB).")
 
     def settings(self) -> dict[str, Any]:
         """What decides on the pixels, by name; settings without effect are None."""
@@ -191,6 +198,7 @@ class Recipe:
             "fit": self.fit,
             "interpolation": self.interpolation,
             "clip_limit": self.clip_limit if self.equalise == "clahe" else None,
+            "stain": self.stain if self.stain != "none" else None,
         }
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
@@ -204,6 +212,8 @@ class Recipe:
         """
         # A grey picture is repeated last: equalising and resizing one channel gives the same three.
         pixels = as_channels(pixels, 1) if self.channels == 1 else pixels
+        if self.stain == "macenko" and len(pixels) == 3:
+            pixels = normalise_stain(pixels)
         if self.order == "equalise_first":
             pixels = resize(self._equalised(pixels), self.size, self.fit, self.interpolation)
         else:

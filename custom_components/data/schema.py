@@ -13,12 +13,24 @@ from .sequences import file_stem, sequence_names
 
 SECTIONS = ("training", "validation", "test")
 TASKS = ("multi_label", "multi_class")  # what `label` means in a datalist of pictures
+# What the values of a mask mean, where pictures are segmented: a class each, any value above 0, or a number an object.
+MASK_KINDS = ("classes", "binary", "instance")
 
 Item = dict[str, Any]
 Datalist = dict[str, Any]
 
 SHARED_KEYS = {"sequences", "label_convention"}  # for the whole list, or for one item
-_TOP_KEYS = {"task", "class_names", "modality", "description", "parity", *SHARED_KEYS, *SECTIONS}
+_TOP_KEYS = {
+    "task",
+    "class_names",
+    "modality",
+    "description",
+    "parity",
+    "ordered",
+    "mask_kind",
+    *SHARED_KEYS,
+    *SECTIONS,
+}
 _ITEM_KEYS = {"image", "label", "patient_id", "unlabelled", *SHARED_KEYS}
 
 
@@ -34,9 +46,10 @@ def schema_problems(content: Any) -> Iterator[str]:
     if "task" in content and task not in TASKS:
         yield f"task is {task!r}; expected {' or '.join(TASKS)}, or no task for segmentation"
     yield from _class_name_problems(content.get("class_names"), task)
-    for key, kind in (("modality", (str, dict)), ("description", str), ("parity", bool)):
+    for key, kind in (("modality", (str, dict)), ("description", str), ("parity", bool), ("ordered", bool)):
         if key in content and not isinstance(content[key], kind):
             yield f"{key} has the wrong type {type(content[key]).__name__}"
+    yield from _picture_problems(content)
     yield from _shared_problems(content)
     for section in SECTIONS:
         entries = content.get(section, [])
@@ -46,6 +59,19 @@ def schema_problems(content: Any) -> Iterator[str]:
         for index, item in enumerate(entries):
             for problem in _entry_problems(item, task):
                 yield f"{section}[{index}]: {problem}"
+
+
+def _picture_problems(content: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the keys that say how labels of pictures are meant."""
+    task, kind = content.get("task"), content.get("mask_kind", MASK_KINDS[0])
+    if kind not in MASK_KINDS:
+        yield f"mask_kind is {kind!r}; expected one of {', '.join(MASK_KINDS)}"
+    elif "mask_kind" in content and task in TASKS:
+        yield f"mask_kind is for segmentation, and the task is {task}; remove one of them"
+    elif kind != MASK_KINDS[0] and len(content.get("class_names") or ["", ""]) != 2:
+        yield f"mask_kind {kind} tells one class from the background; found the class_names {content['class_names']!r}"
+    if content.get("ordered") and task != "multi_class":
+        yield "ordered is for classes of increasing grade, and needs the task multi_class"
 
 
 def _class_name_problems(names: Any, task: Any) -> Iterator[str]:

@@ -6,12 +6,16 @@ others is free: whatever must run after validation (the history row, early stopp
 itself late.
 """
 
+from .attention_refresh import RefreshAttention
 from .best import BestModel, MarkFinished, SaveEncoder
 from .checkpoint import Checkpoint
+from .collapse import CollapseWatch
 from .early_stop import EarlyStop
 from .guard import LossGuard
 from .manifest import RunManifest
+from .object_table import ObjectTable
 from .online_probe import OnlineProbe
+from .outlines import OutlinePictures
 from .pictures import OverlayPictures, ReconstructionPictures
 from .prediction_table import AttentionPictures, PredictionTable
 from .progress import Progress
@@ -22,14 +26,18 @@ __all__ = [
     "AttentionPictures",
     "BestModel",
     "Checkpoint",
+    "CollapseWatch",
     "EarlyStop",
     "LossGuard",
     "MarkFinished",
+    "ObjectTable",
     "OnlineProbe",
+    "OutlinePictures",
     "OverlayPictures",
     "PredictionTable",
     "Progress",
     "ReconstructionPictures",
+    "RefreshAttention",
     "RunManifest",
     "SaveEncoder",
     "Validation",

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +80,15 @@ class LossGuard:
 
     The mean over the epoch (and over the processes) is in `engine.state.metrics["train_loss"]` before the first
     `EPOCH_COMPLETED` handler runs; the row of `history.csv` is written after validation: epoch, iteration, learning
-    rate of the last parameter group (the undecayed one), train_loss and, in validated epochs, the evaluator's scalar
-    metrics.
+    rate of the last parameter group (the undecayed one), train_loss, the trainer's `metrics` and, in validated epochs,
+    the evaluator's scalar metrics.
 
     Args:
         history_path: The CSV file; None writes none.
         optimizer: Gives the learning rate; None takes the engine's.
         interval: Iterations between two looks at the loss.
         evaluator: Its metrics go into the row of each epoch in which it ran.
+        metrics: Further entries of `engine.state.metrics` for the row, where they are there.
     """
 
     def __init__(
@@ -96,7 +97,9 @@ class LossGuard:
         optimizer: torch.optim.Optimizer | None = None,
         interval: int = 10,
         evaluator: Any = None,
+        metrics: Sequence[str] = (),
     ) -> None:
+        self.metrics = list(metrics)
         self.history = None if history_path is None else History(history_path)
         self.optimizer = optimizer
         self.interval = max(int(interval), 1)
@@ -181,6 +184,7 @@ class LossGuard:
             "iteration": engine.state.iteration,
             "learning_rate": float(optimizer.param_groups[-1]["lr"]),
             "train_loss": engine.state.metrics["train_loss"],
+            **scalars({name: engine.state.metrics[name] for name in self.metrics if name in engine.state.metrics}),
         }
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             row.update(scalars(self.evaluator.state.metrics))

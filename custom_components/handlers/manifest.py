@@ -31,6 +31,7 @@ _CARRIED = ("started", "ended", "status", "epochs", "seconds", "error")
 class RunManifest:
     """Writes the manifest when a run starts and completes it when the run ends; attach to the trainer or the evaluator.
 
+    `warnings` are those that handlers left in `engine.state.warnings`.
     `status` is "running", then "finished", "interrupted" (a signal; the run can be resumed) or "failed" with the error.
     What the file said of earlier runs at the same path, such as the interrupted part of a resumed training, moves to
     `earlier_runs`; one that still said "running" was killed. Host and user names are left out: the home folder is "~".
@@ -124,6 +125,8 @@ class RunManifest:
             **peak_memory(),
             "metrics": scalars(engine.state.metrics),
         }
+        if found := getattr(engine.state, "warnings", None):
+            self._content["warnings"] = list(found)
         source = self.evaluator if self.evaluator is not None else engine
         state = source.state
         if self.evaluator is not None:

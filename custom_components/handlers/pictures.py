@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..figures import overlay_figure, reconstruction_figure
 from ..weights.describe import unwrap
 from .channel_figure import channel_figure
+from .colour_figure import colour_figure
 from .common import epochs_done
 
 
@@ -40,6 +41,8 @@ class ReconstructionPictures:
         seed: Of the mask.
         writer: A TensorBoard `SummaryWriter` to which the pictures are added.
         channel_names: What the rows are called; None numbers them, and shows flat images by their first channel alone.
+        colour: Of flat images (3, H, W), red, green and blue: `mean` and `std` by which they were normalised; they are
+            then shown in colour. Images of another number of channels are drawn as without it.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class ReconstructionPictures:
         seed: int = 0,
         writer: Any = None,
         channel_names: Sequence[str] | None = None,
+        colour: Mapping[str, Any] | None = None,
     ) -> None:
+        self.colour = None if colour is None else dict(colour)
         self.channel_names = None if channel_names is None else list(channel_names)
         self.network = network
         self.images = images
@@ -122,7 +127,9 @@ class ReconstructionPictures:
         if getattr(unwrap(self.network), "norm_pix_loss", False):
             title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
         names = self._rows(*arrays[0].shape)
-        if len(names) > 1:
+        if self.colour is not None and len(arrays[0]) == 3 and arrays[0].ndim == 3:
+            colour_figure(arrays[0], arrays[1][0], arrays[2], path, title=title, **self.colour)
+        elif len(names) > 1:
             channel_figure(arrays[0], arrays[1][0], arrays[2], path, names, title=title, spacing=spacing)
         else:
             first = [array[0] for array in arrays]

@@ -4,6 +4,8 @@ from .classification_handler import ScoreClassification
 from .classification_report import ClassificationReport
 from .comparison import compare
 from .handler import ScoreSegmentation
+from .instance_handler import ScoreInstances
+from .instance_report import InstanceReport
 from .intervals import bootstrap_interval
 from .key_metric import MacroAUC
 from .report import SegmentationReport
@@ -13,9 +15,11 @@ from .volumes import VolumeTable
 
 __all__ = [
     "ClassificationReport",
+    "InstanceReport",
     "MacroAUC",
     "Row",
     "ScoreClassification",
+    "ScoreInstances",
     "ScoreSegmentation",
     "SegmentationReport",
     "VolumeTable",

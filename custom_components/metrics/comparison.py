@@ -9,6 +9,8 @@ import numpy as np
 from ..errors import InputError
 from ..files import write_atomically
 from .classification_comparison import compare_classification
+from .instance_comparison import compare_instances
+from .instance_report import TASK as PICTURES
 from .report import METRICS, PERFECT, SegmentationReport, mean_over_organs
 from .text import align, show, to_json
 
@@ -24,7 +26,7 @@ def compare(
 ) -> tuple[str, dict[str, Any]]:
     """Compare two score folders over the cases that both hold: organ by organ, or finding by finding.
 
-    What follows is about segmentations; classifications are compared by `compare_classification`.
+    What follows is about volumes; for others see `compare_classification` and, for masks, `compare_instances`.
 
     The difference is b minus a within each case and organ, so the spread between cases cancels. Where one side
     hallucinates an organ that the other rightly leaves out, the latter counts as perfect (Dice 1, HD95 0): otherwise it
@@ -50,8 +52,8 @@ def compare(
             f"{path_a} holds scores of {kinds[0]} and {path_b} of {kinds[1]}; expected two evaluations of one kind."
         )
     if kinds[0] != SEGMENTATION:
-        text, result = compare_classification(path_a, path_b, name_a, name_b)
-        return _written(text, result, write)
+        of_kind = compare_instances if kinds[0] == PICTURES else compare_classification
+        return _written(*of_kind(path_a, path_b, name_a, name_b), write)
     a, b = SegmentationReport.read(path_a), SegmentationReport.read(path_b)
     notes = _keep_common(a, b, path_a, path_b)
     organs: dict[str, dict[str, Any]] = {organ: {} for organ in a.class_names[1:]}

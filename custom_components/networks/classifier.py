@@ -15,7 +15,9 @@ class ViTClassifier(nn.Module):
 
     The head sees the class token after the encoder's norm (SelfMedMAE, section 3.3), or the mean of the patch tokens
     after a norm of its own (MAE, arXiv 2111.06377, appendix A). MAE takes the mean before the encoder's norm and throws
-    that norm away; here it stays, so that every tensor of a pre-trained encoder has its place and is trained.
+    that norm away; here it stays, so that every tensor of a pre-trained encoder has its place and is trained. With
+    `norm_after_pool` it has MAE's place: the mean of the tokens before it, then this norm and no other. Whether it
+    starts from the pre-trained values or afresh is for `weights.init_network` (`new_norm`).
 
     Args:
         in_channels: image channels.
@@ -27,6 +29,7 @@ class ViTClassifier(nn.Module):
         num_layers: encoder depth.
         num_heads: encoder heads.
         pool: "cls" or "mean".
+        norm_after_pool: with "mean": average first, then the encoder's final norm, instead of norm, mean, second norm.
         head_init_std: standard deviation of the head's truncated-normal start (MAE: 2e-5); None starts it as the
             reference code does, Xavier-uniform. The bias starts at 0.
         spatial_dims: 2 or 3.
@@ -37,7 +40,7 @@ class ViTClassifier(nn.Module):
         use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
-        InputError: an unknown pool, a pool without its token, or fewer than one class.
+        InputError: an unknown pool, a pool without its token or with a norm that it has not, or fewer than one class.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class ViTClassifier(nn.Module):
         num_heads: int = 12,
         *,
         pool: str = "cls",
+        norm_after_pool: bool = False,
         head_init_std: float | None = None,
         spatial_dims: int = 2,
         class_token: bool = True,
@@ -65,15 +69,18 @@ class ViTClassifier(nn.Module):
             raise InputError(f"pool is {pool!r}; choose one of {', '.join(POOLS)}.")
         if pool == "cls" and not class_token:
             raise InputError("pool is 'cls', but class_token is false; set pool: mean, or class_token: true.")
+        if norm_after_pool and pool != "mean":
+            raise InputError(f"norm_after_pool is true, but pool is {pool!r}; it is for pool: mean.")
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; name at least one class.")
-        self.pool = pool
+        self.pool, self.norm_after_pool = pool, norm_after_pool
         self.vit = ViT(
             in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
             class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
             use_checkpoint=use_checkpoint,
         )  # fmt: skip
-        self.head_norm = nn.LayerNorm(hidden_size, eps=norm_eps) if pool == "mean" else nn.Identity()
+        own_norm = pool == "mean" and not norm_after_pool
+        self.head_norm = nn.LayerNorm(hidden_size, eps=norm_eps) if own_norm else nn.Identity()
         self.head = nn.Linear(hidden_size, num_classes)
         if head_init_std is None:
             nn.init.xavier_uniform_(self.head.weight)
@@ -83,10 +90,12 @@ class ViTClassifier(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """What the head sees: (B, C, *S) -> (B, D)."""
+        first = 1 if self.vit.class_token else 0
+        if self.norm_after_pool:
+            tokens = self.vit(image, hidden_states=[self.vit.num_layers - 1]).hidden_states[0]  # before the norm
+            return self.vit.norm(tokens[:, first:].mean(dim=1))
         tokens = self.vit(image).tokens
-        if self.pool == "cls":
-            return tokens[:, 0]
-        return self.head_norm(tokens[:, 1 if self.vit.class_token else 0 :].mean(dim=1))
+        return tokens[:, 0] if self.pool == "cls" else self.head_norm(tokens[:, first:].mean(dim=1))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *S) -> logits (B, K)."""

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..losses import patch_statistics
 from ..masking import hidden_count, random_masking, shared_rand
 from .patches import gather_rows, patchify, unpatchify
-from .positions import sincos_table
+from .positions import FIXED_TABLES, position_table
 from .vit import Block, ViT, init_transformer
 
 
@@ -52,11 +52,13 @@ class MaskedAutoencoder(nn.Module):
             within the patch then counts for little. Nothing without `norm_pix_loss`.
         spatial_dims: 2 or 3.
         class_token: give the encoder a class token.
+        pos_embed_type: fixed table of encoder and decoder, a name in `positions.FIXED_TABLES`.
+        decoder_embed_bias: the map from encoder to decoder has a bias.
         norm_eps: LayerNorm epsilon.
         use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
-        InputError: sizes do not divide, or a ratio is out of range.
+        InputError: sizes do not divide, a ratio is out of range, or an option is unknown.
     """
 
     def __init__(
@@ -78,25 +80,32 @@ class MaskedAutoencoder(nn.Module):
         norm_pix_per_channel: bool = False,
         spatial_dims: int = 3,
         class_token: bool = True,
+        pos_embed_type: str = "sincos",
+        decoder_embed_bias: bool = True,
         norm_eps: float = 1e-6,
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         if not 0.0 < predict_ratio <= 1.0:
             raise InputError(f"predict_ratio is {predict_ratio}; it must be above 0 and at most 1.")
+        if pos_embed_type not in FIXED_TABLES:
+            raise InputError(
+                f"pos_embed_type of the autoencoder is {pos_embed_type!r}; choose one of {', '.join(FIXED_TABLES)}."
+            )
         self.mask_ratio, self.predict_ratio, self.norm_pix_loss = mask_ratio, predict_ratio, norm_pix_loss
         self._norm_groups = in_channels if norm_pix_per_channel else 1
         self.encoder = ViT(
             in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
-            class_token=class_token, pos_embed_type="sincos", norm_eps=norm_eps, use_checkpoint=use_checkpoint,
+            class_token=class_token, pos_embed_type=pos_embed_type, norm_eps=norm_eps, use_checkpoint=use_checkpoint,
         )  # fmt: skip
         self.patch_size, self.grid = list(self.encoder.patch_size), list(self.encoder.grid)
         hidden_count(math.prod(self.grid), mask_ratio)  # refuses a ratio that hides nothing or all
         patch_length = in_channels * math.prod(self.patch_size)
 
-        self.decoder_embed = nn.Linear(hidden_size, decoder_size)
+        self.decoder_embed = nn.Linear(hidden_size, decoder_size, bias=decoder_embed_bias)
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_size).normal_(std=0.02))
-        self.decoder_position_embeddings = nn.Parameter(sincos_table(self.grid, decoder_size), requires_grad=False)
+        table = position_table(pos_embed_type, self.grid, decoder_size)
+        self.decoder_position_embeddings = nn.Parameter(table, requires_grad=False)
         self.decoder_blocks = nn.ModuleList(
             Block(decoder_size, 4 * decoder_size, decoder_heads, True, 0.0, norm_eps) for _ in range(decoder_layers)
         )
@@ -114,8 +123,25 @@ class MaskedAutoencoder(nn.Module):
             hidden: (B, M) indices of the patches to predict.
 
         Returns:
-            (B, M, P). Tokens stay in the order [class, visible, hidden]: attention does not depend on order, so only
-            the positions have to follow, and nothing is put back in place.
+            (B, M, P).
+        """
+        # Nothing reads what the last block makes of the other tokens.
+        return self.decoder_pred(self.decoder_features(tokens, visible, hidden, hidden.shape[1]))
+
+    def decoder_features(self, tokens: Tensor, visible: Tensor, hidden: Tensor, rows: int) -> Tensor:
+        """Run the decoder up to its final norm; the arguments are those of `decode`.
+
+        Tokens stay in the order [class, visible, hidden]: attention does not depend on order, so only the positions
+        have to follow, and nothing is put back in place.
+
+        Args:
+            tokens: (B, [1 +] V, D) encoder output.
+            visible: (B, V) indices of the encoded patches.
+            hidden: (B, M) indices of the patches to predict.
+            rows: how many of the last tokens are wanted: M for the hidden ones, V + M for all patches.
+
+        Returns:
+            (B, rows, decoder_size) after the norm.
         """
         x = self.decoder_embed(tokens)
         positions = self.decoder_position_embeddings.expand(x.shape[0], -1, -1)
@@ -126,8 +152,7 @@ class MaskedAutoencoder(nn.Module):
         *blocks, last = self.decoder_blocks
         for block in blocks:
             x = block(x)
-        # Nothing reads what the last block makes of the other tokens.
-        return self.decoder_pred(self.decoder_norm(last.last_rows(x, hidden.shape[1])))  # type: ignore[operator]
+        return self.decoder_norm(last.last_rows(x, rows))  # type: ignore[operator]
 
     def target(self, image: Tensor, hidden: Tensor) -> Tensor:
         """The hidden patches as the loss sees them: (B, C, *S), (B, M) -> (B, M, P) float32."""
@@ -142,6 +167,15 @@ class MaskedAutoencoder(nn.Module):
         groups = patches.unflatten(2, (self._norm_groups, -1))  # vectors are channel-first: a group is a channel
         return groups, *patch_statistics(groups)
 
+    def split(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Indices of the visible (B, V) and of the hidden, scored patches (B, M); the arguments are `forward`'s."""
+        if noise is None:
+            noise = shared_rand(image.shape[0], self.encoder.patch_embedding.position_embeddings.shape[1], image.device)
+        visible, hidden = random_masking(noise, self.mask_ratio)
+        if self.predict_ratio < 1.0:
+            hidden = hidden[:, : max(1, round(hidden.shape[1] * self.predict_ratio))]
+        return visible, hidden
+
     def forward(self, image: Tensor, noise: Tensor | None = None) -> MAEOutput:
         """Mask, encode the visible patches, predict the hidden ones.
 
@@ -149,11 +183,7 @@ class MaskedAutoencoder(nn.Module):
             image: (B, C, *img_size).
             noise: (B, N) uniform numbers that decide the mask; drawn on the image's device when None.
         """
-        if noise is None:
-            noise = shared_rand(image.shape[0], self.encoder.patch_embedding.position_embeddings.shape[1], image.device)
-        visible, hidden = random_masking(noise, self.mask_ratio)
-        if self.predict_ratio < 1.0:
-            hidden = hidden[:, : max(1, round(hidden.shape[1] * self.predict_ratio))]
+        visible, hidden = self.split(image, noise)
         tokens = self.encoder(image, keep=visible).tokens
         return MAEOutput(self.decode(tokens, visible, hidden), self.target(image, hidden), hidden)
 

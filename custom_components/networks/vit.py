@@ -7,7 +7,7 @@ sine-cosine positions as a starting value, activation checkpointing, and no para
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import InputError
 from ..masking import shared_rand
 from .patches import gather_rows, patchify
-from .positions import sincos_table
+from .positions import FIXED_TABLES, position_table
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"hidden_size": 192, "mlp_dim": 768, "num_layers": 12, "num_heads": 3},
@@ -27,7 +27,7 @@ SIZES: dict[str, dict[str, int]] = {
     "base": {"hidden_size": 768, "mlp_dim": 3072, "num_layers": 12, "num_heads": 12},
     "large": {"hidden_size": 1024, "mlp_dim": 4096, "num_layers": 24, "num_heads": 16},
 }
-POSITION_TYPES = ("sincos", "sincos_learnable", "learnable")
+POSITION_TYPES = (*FIXED_TABLES, "sincos_learnable", "learnable")
 
 
 class ViTOutput(NamedTuple):
@@ -165,10 +165,10 @@ class PatchEmbedding(nn.Module):
         conv = Conv[Conv.CONV, axes]
         self.patch_embeddings = conv(in_channels, hidden_size, kernel_size=patch_size, stride=patch_size)
         grid = [size // patch for size, patch in zip(img_size, patch_size, strict=True)]
-        table = sincos_table(grid, hidden_size)
+        table = position_table(pos_embed_type, grid, hidden_size)
         if pos_embed_type == "learnable":
             nn.init.trunc_normal_(table, std=0.02)
-        self.position_embeddings = nn.Parameter(table, requires_grad=pos_embed_type != "sincos")
+        self.position_embeddings = nn.Parameter(table, requires_grad=pos_embed_type not in FIXED_TABLES)
 
     def forward(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, *S), optional patch indices (B, K) -> (B, K, D)."""
@@ -205,7 +205,8 @@ class ViT(nn.Module):
         num_heads: attention heads.
         spatial_dims: 2 or 3.
         class_token: prepend a learnable token. It has no position of its own: that would only add two parameters.
-        pos_embed_type: "sincos" (fixed), "sincos_learnable" (learnable, starts from it) or "learnable" (random start).
+        pos_embed_type: "sincos" or "sinusoid_1d" (fixed; see `positions`), "sincos_learnable" (learnable, starts from
+            the first) or "learnable" (random start).
         qkv_bias: bias in the query, key and value maps.
         drop_path_rate: stochastic depth of the last block; rises linearly from 0 at the first.
         norm_eps: LayerNorm epsilon (1e-6 in MAE and timm, 1e-5 in MONAI).
@@ -214,6 +215,8 @@ class ViT(nn.Module):
     Raises:
         InputError: sizes do not divide, or an option is unknown.
     """
+
+    class_token: Final[bool]  # a constant, so that TorchScript leaves out what needs the token where there is none
 
     def __init__(
         self,

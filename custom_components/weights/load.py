@@ -72,6 +72,7 @@ def init_network(
     source_grid: Sequence[int] | None = None,
     inflate: bool = False,
     normalisation: Mapping[str, Any] | None = None,
+    new_norm: bool = False,
 ) -> nn.Module:
     """Give a network its starting weights, as the configuration key `init` says.
 
@@ -84,6 +85,8 @@ def init_network(
         source_grid: See `load_encoder`.
         inflate: See `load_encoder`.
         normalisation: How this run prepares images; a difference from what the file's sidecar says is printed.
+        new_norm: Let the encoder's final norm start afresh (gain 1, offset 0) in place of its pre-trained values, as
+            MAE's fine-tuning does; every other tensor is loaded.
 
     Returns:
         `network`.
@@ -103,7 +106,10 @@ def init_network(
         raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")
     path = pretrained_encoder if init == "mae" and pretrained_encoder is not None else init
     load_encoder(network, path, strict_encoder, report_path, source_grid, inflate)
-    for difference in _differences(path, {"normalisation": normalisation}):
+    if new_norm:
+        find_vit(network).norm.reset_parameters()  # type: ignore[union-attr, operator]
+        print("weights: the encoder's final norm starts afresh; its pre-trained values are not used", flush=True)
+    for difference in _differences(path, {"normalisation": normalisation}, partly=True):
         print(f"weights: note: {difference}; pre-training saw other images than this run will", flush=True)
     _warn_if_unfinished(path, "pre-training")
     return network
@@ -120,12 +126,17 @@ def _warn_if_unfinished(path: str | Path, stage: str) -> None:
         )
 
 
-def _differences(path: str | Path, settings: Mapping[str, Any]) -> list[str]:
-    """How the settings differ from those in the file's sidecar; what either side does not state is left out."""
+def _differences(path: str | Path, settings: Mapping[str, Any], partly: bool = False) -> list[str]:
+    """How the settings differ from those in the file's sidecar; what either side does not state is left out.
+
+    With `partly` that goes for the entries of a setting, too: another kind of data is prepared in other steps.
+    """
     sidecar = read_sidecar(path) or {}
     found = []
     for name, value in settings.items():
         stored, given = sidecar.get(name), json.loads(json.dumps(value))
+        if partly and isinstance(stored, dict) and isinstance(given, dict):
+            stored = {key: entry for key, entry in stored.items() if key in given}
         if stored is not None and given is not None and stored != given:
             found.append(f"{name} is {stored} in {sidecar_path(path)}, {given} in this run")
     return found

@@ -132,3 +132,11 @@ def test_images(result: Callable[..., dict[str, Any]], monkeypatch: pytest.Monke
     small, large = rows[2:4]
     assert large["bytes"] - small["bytes"] < 1 << 20, "a cache's own memory does not grow with its images"
     assert 0 <= rows[4]["share_of_waiting"] < 1
+
+
+@pytest.mark.slow  # four processes that import everything
+def test_slides(result: Callable[..., dict[str, Any]]) -> None:
+    rows = result("slides")["rows"]
+    assert [row["program"] for row in rows] == ["ours", "monai tifffile", "monai openslide"]
+    assert rows[0]["largest_difference"] == 0, "both readers must give the same pixels"
+    assert all(row["tiles_per_second"] > 0 and row["peak_memory_bytes"] > 0 for row in rows)

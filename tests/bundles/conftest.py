@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.data.demo import make_abdomen, make_heads, make_radiographs
+from custom_components.data.demo import make_abdomen, make_heads, make_histology, make_radiographs
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TINY = {
@@ -26,16 +26,18 @@ class Runner:
         bundle: the bundle's folder.
         data: a folder with a datalist.
         overlay: YAML file with the tiny sizes.
+        demo: the overlay of the bundle that comes before it.
     """
 
     bundle: Path
     data: Path
     overlay: Path
+    demo: str = "demo.yaml"
 
     def command(self, stage: str, out: Path, processes: int = 0, **settings: object) -> list[str]:
         """The command line of one stage; keyword arguments become overrides, `processes` starts torchrun."""
         configs = self.bundle / "configs"
-        overlays = [configs / f"{stage}.yaml", configs / "demo.yaml", self.overlay]
+        overlays = [configs / f"{stage}.yaml", configs / self.demo, self.overlay]
         launcher = [sys.executable]
         if processes:
             launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
@@ -117,3 +119,21 @@ def cxr(xrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     folder = tmp_path_factory.mktemp("cxr")
     values = {**tiny, "cache_size": 40, "img_size": 32, "batch_size": 16, "cache": folder / "cache"}
     return Runner(BUNDLES / "cxr14_mae", xrays, _overlay(folder, values))
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic H&E tiles of four classes with a datalist."""
+    folder = tmp_path_factory.mktemp("tiles")
+    make_histology(folder, cases=96, size=48, nuclei_cases=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def histo(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """The histopathology bundle, with a cache of its own."""
+    tiny = {key: value for key, value in TINY.items() if key not in ("spacing", "roi_size", "feature_size")}
+    folder = tmp_path_factory.mktemp("histo")
+    heads = {"prototypes": 16, "projector_size": 12, "bottleneck": 6}
+    values = {**tiny, **heads, "cache_size": 40, "img_size": 32, "batch_size": 16, "cache": folder / "cache"}
+    return Runner(BUNDLES / "histo_sdmae", tiles, _overlay(folder, values))

@@ -1,11 +1,16 @@
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from custom_components.data.datalist import parse
 
@@ -105,3 +110,43 @@ def test_a_broken_picture_stops_before_the_first_epoch_unless_skipped(cxr: Runne
     refused = cxr.run("train", tmp_path, expect=1, **settings)
     assert broken.name in refused.stderr
     cxr.run("train", tmp_path, **settings, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_two_processes_learn_and_score_what_one_does(cxr: Runner, stage: str, tmp_path: Path) -> None:
+    settings: dict[str, object] = {"max_epochs": 2}
+    settings |= {"probe_interval": 1} if stage == "pretrain" else {"init": "scratch", "layer_decay": 1.0}
+    results = []
+    for processes in (0, 2):
+        out = tmp_path / str(processes)
+        out.mkdir()
+        cxr.run(stage, out, processes=processes, **settings)
+        results.append(rows(out / stage / "history.csv"))
+        if stage == "pretrain":
+            results[-1] += rows(out / stage / "probe.csv")
+    one, two = results
+    for alone, shared in zip(one, two, strict=True):
+        for key in {"train_loss", "val_loss", "val_macro_auc", "macro_auc"} & set(alone):
+            assert float(alone[key]) == pytest.approx(float(shared[key]), rel=2e-3), key
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_killed_run_resumes_to_the_same_weights(cxr: Runner, stage: str, tmp_path: Path) -> None:
+    settings: dict[str, object] = {"max_epochs": 25, "val_interval": 3, "crop_scale": [0.5, 1.0]}
+    settings |= {"probe_interval": 5} if stage == "pretrain" else {"init": "scratch", "rand_augment": True}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for out in (whole, killed):
+        out.mkdir()
+    cxr.run(stage, whole, **settings)
+    process = subprocess.Popen(cxr.command(stage, killed, resume="true", **settings), stderr=subprocess.DEVNULL)
+    state, deadline = killed / stage / "training_state.pt", time.monotonic() + 120
+    while not state.exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL, "the run ended before it was killed"
+    cxr.run(stage, killed, resume="true", **settings)
+    assert (killed / stage / "history.csv").read_text() == (whole / stage / "history.csv").read_text()
+    name = "pretrained_encoder.safetensors" if stage == "pretrain" else "model.safetensors"
+    one, other = (load_file(out / name) for out in (whole, killed))
+    assert all(torch.equal(one[key], other[key]) for key in one)

@@ -233,3 +233,12 @@ def fingerprint_differs(folder: Path, read: list[dict[str, Any]]) -> bool:
         Path(item["image"]).touch()
     known = [{**read[0], "label": [0, 0]}, *read[1:]]
     return fingerprint(read) != fingerprint(known)
+
+
+def test_items_say_what_their_masks_mean(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    content = {"class_names": ["background", "nucleus"], "training": [{"image": "a.png", "label": "b.png"}]}
+    write(path, content)
+    assert "mask_kind" not in items(path, "training")[0]
+    write(path, {**content, "mask_kind": "instance"})
+    assert items(path, "training")[0]["mask_kind"] == "instance"

@@ -32,6 +32,17 @@ def whole(**lists: Any) -> dict[str, Any]:
         ({"training": [], "class_names": ["background"]}, "at least two different names"),
         ({"training": [], "class_names": ["a", "a"]}, "at least two different names"),
         ({"training": [], "parity": "yes"}, "parity has the wrong type str"),
+        ({"training": [], "mask_kind": "ids"}, "mask_kind is 'ids'; expected one of classes, binary, instance"),
+        (
+            {"training": [], "mask_kind": "binary", "task": "multi_class", "class_names": ["a", "b"]},
+            "mask_kind is for segmentation, and the task is multi_class",
+        ),
+        (
+            {"training": [], "mask_kind": "instance", "class_names": ["background", "a", "b"]},
+            "mask_kind instance tells one class from the background; found the class_names",
+        ),
+        ({"training": [], "ordered": 1}, "ordered has the wrong type int"),
+        ({"training": [], "ordered": True, "task": "multi_label", "class_names": ["a"]}, "needs the task multi_class"),
         ([], "expected a JSON object"),
         (
             {"training": [], "sequences": "flair"},
@@ -86,6 +97,20 @@ def test_valid_kinds_of_labels_pass() -> None:
         == []
     )
     assert list(schema_problems({"training": [{"image": "a", "label": 1}], "task": "multi_class"})) == []
+
+
+def test_masks_and_grades_pass() -> None:
+    masks = {
+        "class_names": ["background", "a", "b"],
+        "mask_kind": "classes",
+        "training": [{"image": "a", "label": "b"}],
+    }
+    assert not list(schema_problems(masks))
+    assert not list(schema_problems({**masks, "class_names": ["background", "a"], "mask_kind": "instance"}))
+    assert not list(schema_problems({"training": [], "mask_kind": "binary"}))
+    assert not list(
+        schema_problems({"training": [], "ordered": True, "task": "multi_class", "class_names": ["a", "b"]})
+    )
 
 
 def test_labels_have_the_size_of_the_class_names() -> None:

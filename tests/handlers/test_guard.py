@@ -150,3 +150,18 @@ def test_a_guard_without_history_only_guards():
     guard.load_state_dict({"sum": 1.5, "count": 2.0})
     assert guard.state_dict() == {"sum": 1.5, "count": 2.0}
     assert math.isfinite(guard.state_dict()["sum"])
+
+
+def test_history_takes_further_metrics_of_the_trainer_where_they_are_there(tmp_path):
+    class Measure:
+        def attach(self, engine):
+            engine.add_event_handler(
+                Events.EPOCH_COMPLETED(every=2), lambda e: e.state.metrics.update(width=torch.tensor(2.5), other=1.0)
+            )
+
+    tiny = Tiny(tmp_path, handlers=lambda tiny: [Measure()])
+    tiny.guard.metrics = LossGuard(metrics=["width", "absent"]).metrics
+    tiny.run()
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["width"] for row in rows] == ["", "2.5", "2.5"]
+    assert not {"other", "absent"} & set(rows[0])

@@ -21,9 +21,12 @@ def test_reference_size_has_the_papers_parameter_count() -> None:
     assert sum(p.numel() for p in network.parameters()) == 85_809_422 - 768
 
 
-@pytest.mark.parametrize(("pool", "class_token"), [("cls", True), ("mean", True), ("mean", False)])
-def test_logits_depend_on_every_part(pool: str, class_token: bool) -> None:
-    network = small(pool=pool, class_token=class_token)
+@pytest.mark.parametrize(
+    ("pool", "class_token", "after"),
+    [("cls", True, False), ("mean", True, False), ("mean", False, False), ("mean", False, True)],
+)
+def test_logits_depend_on_every_part(pool: str, class_token: bool, after: bool) -> None:
+    network = small(pool=pool, class_token=class_token, norm_after_pool=after)
     network(torch.randn(2, 1, 32, 32)).square().sum().backward()
     unused = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
     assert unused == []
@@ -34,6 +37,18 @@ def test_mean_pool_leaves_the_class_token_out() -> None:
     image = torch.randn(2, 1, 32, 32)
     expected = network.head(network.head_norm(network.vit(image).tokens[:, 1:].mean(dim=1)))
     assert torch.equal(network(image), expected)
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_norm_after_pool_is_the_encoders_own_norm_behind_the_mean(class_token: bool) -> None:
+    """MAE's fine-tuning, appendix A: mean of the last block's patch tokens, one norm, the head."""
+    network = small(pool="mean", norm_after_pool=True, class_token=class_token).eval()
+    torch.nn.init.normal_(network.vit.norm.bias)
+    image = torch.randn(2, 1, 32, 32)
+    tokens = network.vit(image, hidden_states=[1]).hidden_states[0][:, int(class_token) :]
+    assert torch.equal(network(image), network.head(network.vit.norm(tokens.mean(dim=1))))
+    assert not any(name.startswith("head_norm") for name, _ in network.named_parameters())
+    torch.testing.assert_close(torch.jit.script(network)(image), network(image))
 
 
 def test_head_starts_as_asked() -> None:
@@ -64,5 +79,7 @@ def test_layer_decay_gives_the_head_the_full_rate() -> None:
 def test_impossible_heads_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match="pool is"):
         small(**settings)
+    with pytest.raises(InputError, match="norm_after_pool is true, but pool is 'cls'"):
+        small(pool="cls", norm_after_pool=True)
     with pytest.raises(InputError, match="num_classes"):
         ViTClassifier(1, 32, 16, 0)

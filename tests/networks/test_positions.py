@@ -1,7 +1,11 @@
+import math
+
 import pytest
 import torch
 
-from custom_components.networks.positions import sincos_table
+from custom_components.errors import InputError
+from custom_components.networks.positions import sincos_table, sinusoid_table
+from custom_components.networks.vit import ViT
 
 
 def test_known_row() -> None:
@@ -31,3 +35,27 @@ def test_widths_that_do_not_divide_are_padded() -> None:
 def test_too_narrow() -> None:
     with pytest.raises(ValueError, match="hidden_size 4"):
         sincos_table([2, 2, 2], 4)
+
+
+def test_sinusoid_table_is_that_of_the_transformer() -> None:
+    """arXiv 1706.03762, section 3.5, entry by entry; the released code of SD-MAE counts patches row-major."""
+    table = sinusoid_table([3, 4], 6)
+    assert table.shape == (1, 12, 6)
+    for place in range(12):
+        for column in range(6):
+            angle = place / 10000 ** (2 * (column // 2) / 6)
+            wave = math.cos(angle) if column % 2 else math.sin(angle)
+            assert table[0, place, column].item() == pytest.approx(wave, abs=1e-6)
+
+
+def test_s12_sinusoid_positions_depend_on_the_width_of_the_grid_alone_as_a_choice() -> None:
+    """Defect S12: along the rows only, so the patch below has other positions in a wider image."""
+    narrow, wide = sinusoid_table([4, 4], 8)[0], sinusoid_table([4, 8], 8)[0]
+    assert not torch.allclose(narrow[4], wide[8])
+    ours = [sincos_table([4, width], 8)[0] for width in (4, 8)]
+    assert torch.equal(ours[0][4], ours[1][8])
+    vit = ViT(1, 16, 8, 12, 24, 1, 2, spatial_dims=2, pos_embed_type="sinusoid_1d")
+    assert torch.equal(vit.patch_embedding.position_embeddings, sinusoid_table([2, 2], 12))
+    assert not vit.patch_embedding.position_embeddings.requires_grad
+    with pytest.raises(InputError, match="sinusoid_1d"):
+        ViT(1, 16, 8, 12, 24, 1, 2, spatial_dims=2, pos_embed_type="fourier")

@@ -103,6 +103,19 @@ def test_init_scratch_and_mae_and_file(pretrained, capsys):
     assert equal(init_network(unetr(), str(path)).vit, mae.encoder)
 
 
+@pytest.mark.parametrize("new_norm", [False, True])
+def test_s18_the_final_norm_is_loaded_or_starts_afresh(pretrained, capsys, new_norm):
+    """Defect S18 of SD-MAE's code: it always drops the pre-trained norm."""
+    mae, path = pretrained
+    torch.nn.init.normal_(mae.encoder.norm.weight)
+    save_encoder(path, mae, {})
+    vit = init_network(unetr(), "mae", path, new_norm=new_norm).vit
+    expected = torch.ones(12) if new_norm else mae.encoder.norm.weight
+    assert torch.equal(vit.norm.weight, expected)
+    assert torch.equal(vit.blocks[3].norm2.weight, mae.encoder.blocks[3].norm2.weight)
+    assert ("starts afresh" in capsys.readouterr().out) is new_norm
+
+
 def test_missing_pretrained_encoder_never_means_scratch(tmp_path):
     """Upstream defect B19 of SelfMedMAE: a wrong path silently trained from scratch."""
     with pytest.raises(
@@ -215,3 +228,13 @@ def test_weights_of_an_unfinished_training_are_loaded_with_a_warning(pretrained,
         load_network(unetr(), tmp_path / "model.pt")
         text = capsys.readouterr().out
         assert ("did not finish (these weights are of epoch 7)" in text) == said
+
+
+def test_only_preparation_that_both_sides_state_is_compared(pretrained, capsys):
+    """Segmentation of tiles prepares no cache: `fit` and the like are no difference, another mean is."""
+    mae, path = pretrained
+    save_encoder(path, mae, {"normalisation": {"mean": [0.5], "fit": "crop"}})
+    init_network(unetr(), "mae", path, normalisation={"mean": [0.5]})
+    assert "note: normalisation" not in capsys.readouterr().out
+    init_network(unetr(), "mae", path, normalisation={"mean": [0.4]})
+    assert "note: normalisation is {'mean': [0.5]}" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from .chest import AIR, Chest, Person, draw_bones, draw_chest
 from .chest_findings import FINDINGS, draw_harmless
 from .devices import cut_borders, draw_devices, print_markers
 from .film import Exposure, Film
+from .patients import lists_in_order
 
 RADIOGRAPH_FINDINGS = tuple(FINDINGS)
 
@@ -33,7 +34,7 @@ _PASSING = {"Effusion", "Pneumothorax", "Consolidation"}  # these may be gone in
 
 
 def make_radiographs(
-    folder: str | Path, cases: int = 300, seed: int = 0, size: tuple[int, int] = (256, 256)
+    folder: str | Path, cases: int = 1000, seed: int = 0, size: tuple[int, int] = (256, 256)
 ) -> dict[str, Any]:
     """Draw the data set: `images/*.png` (8-bit grey) and `datalist.json`, split by patient.
 
@@ -75,7 +76,7 @@ def make_radiographs(
         "class_names": list(RADIOGRAPH_FINDINGS),
         "modality": "synthetic X-ray",
         "description": f"Drawn by a program (seed {seed}); no patient was exposed.",
-        **_lists(entries),
+        **lists_in_order(entries),
     }
     write(root / "datalist.json", datalist)
     return datalist
@@ -133,16 +134,3 @@ def radiograph(
     print_markers(value, rng)
     cut_borders(value, rng)
     return np.rint(255 * np.clip(value, 0, 1)).astype(np.uint8)
-
-
-def _lists(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Deal whole patients in their order: half train, then a fifth selects, the rest is tested."""
-    total = len(entries)
-    first_of: dict[str, int] = {}
-    for index, entry in enumerate(entries):
-        first_of.setdefault(entry["patient_id"], index)
-    lists: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
-    for entry in entries:
-        share = first_of[entry["patient_id"]] / total
-        lists["training" if share < 0.5 else "validation" if share < 0.7 else "test"].append(entry)
-    return lists

@@ -1,0 +1,128 @@
+"""A folder of pictures and a folder of masks: an object, a class or just foreground by the values of the masks."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ..schema import Item
+from .csv_table import name_list
+from .lists import section_name
+from .pictures import is_picture, own_patient, patients_in_names
+from .segmented import write_masks_list
+from .split import existing_folder, files_below, read_patients, some
+
+
+def tiles_masks(
+    root: str | Path,
+    out: str | Path | None = None,
+    images: str = "images",
+    masks: str = "masks",
+    mask_kind: str = "instance",
+    mask_ending: str = "",
+    class_names: str | Iterable[str] = ("background", "nucleus"),
+    patient_pattern: str | None = None,
+    patients: str | Path | None = None,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    parity: bool = False,
+    modality: str | None = None,
+) -> dict[str, Any]:
+    """Write the datalist of pictures and masks of the same name, split by patient.
+
+    Below both folders there may be others; `<images>/train/a.png` belongs to `<masks>/train/a.tif`, and folders called
+    train, val and test (both in `<images>/train` and in `train/<images>`) are respected.
+
+    Args:
+        root: the folder that holds both.
+        out: the datalist to write (default: `<root>/datalist.json`).
+        images: the folder of the pictures.
+        masks: that of the masks; it may be the same one where the masks have an ending of their own.
+        mask_kind: instance (a number an object), binary (any value above 0) or classes (the index of a class).
+        mask_ending: what a mask's name has more than its picture's: `_mask` for `a.png` and `a_mask.png`.
+        class_names: background first.
+        patient_pattern: a regular expression whose group finds the patient in the picture's name, or in its path if it
+            contains a slash.
+        patients: instead of it, a CSV with the columns `case` and `patient_id`.
+        val_fraction: share of the patients that selects.
+        test_fraction: share of the patients that is read once, at the end.
+        seed: deals the patients.
+        parity: what is tested also selects.
+        modality: e.g. H&E, noted in the datalist.
+
+    Raises:
+        InputError: a picture without a mask or the reverse, or patients in several of the given lists.
+    """
+    base = existing_folder(root)
+    pairs = _pairs(base, images, masks, mask_ending)
+    files = list(pairs)
+    owner = _owners(files, patient_pattern, patients)
+    entries = [{"image": file, "label": mask, "patient_id": owner[file]} for file, mask in pairs.items()]
+    given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
+    named = [_section(file) for file in files]
+    for entry, part in zip(entries, named, strict=True):
+        given[part or "training"].append(entry)
+    if any(named) and not all(named):
+        alone = [file for file, part in zip(files, named, strict=True) if part is None]
+        raise InputError(
+            f"{base}: {len(alone)} pictures lie in no folder train, val or test: {some(alone)}; move them."
+        )
+    names = name_list(class_names, "class_names")
+    fractions = (val_fraction, test_fraction)
+    return write_masks_list(
+        base, out, entries, given if any(named) else None, names, mask_kind, modality, *fractions, seed, parity
+    )
+
+
+def _owners(files: list[str], pattern: str | None, patients: str | Path | None) -> dict[str, str]:
+    """File -> patient; every file is one of its own where nothing says whose it is, which is printed."""
+    if pattern is not None and patients is not None:
+        raise InputError("patient_pattern and patients are both given; choose one.")
+    if pattern is not None:
+        return patients_in_names(files, pattern)
+    if patients is not None:
+        return read_patients(patients, files)
+    print("Every picture counts as a patient of its own; name patient_pattern or patients where they have several.")
+    return {file: own_patient(file) for file in files}
+
+
+def _section(file: str) -> str | None:
+    """The list that a folder on the way to a file names."""
+    return next((part for folder in file.split("/")[:-1] if (part := section_name(folder)) is not None), None)
+
+
+def _pairs(base: Path, images: str, masks: str, ending: str) -> dict[str, str]:
+    """Picture -> mask, as paths from the data folder.
+
+    Raises:
+        InputError: a folder is missing or empty, or one is there without the other.
+    """
+    pictures = [file for file in files_below(base) if is_picture(file)]
+    found = {}
+    for folder, key in ((images, "images"), (masks, "masks")):
+        listed: dict[str, str] = {}
+        for file in pictures:
+            parts = file.split("/")
+            wanted = folder.strip("/").split("/")
+            starts = [at for at in range(len(parts) - len(wanted)) if parts[at : at + len(wanted)] == wanted]
+            if starts or folder in (".", ""):
+                rest = [*parts[: starts[0]], *parts[starts[0] + len(wanted) :]] if starts else parts
+                stem = own_patient("/".join(rest))
+                is_mask = bool(ending) and stem.endswith(ending)
+                if is_mask == (bool(ending) and key == "masks"):
+                    stem = stem.removesuffix(ending) if is_mask else stem
+                    if stem in listed:
+                        raise InputError(f"{base}: {listed[stem]} and {file} have the same name; keep one of them.")
+                    listed[stem] = file
+        if not listed:
+            raise InputError(f"{base}: there is no picture in a folder {folder!r}; name it with {key}.")
+        found[key] = listed
+    for key, other in (("images", "masks"), ("masks", "images")):
+        alone = [file for stem, file in found[key].items() if stem not in found[other]]
+        if alone:
+            raise InputError(
+                f"{base}: {len(alone)} of the {key} have none of the {other} of the same name: {some(alone)}; add "
+                "them, or name the difference with mask_ending."
+            )
+    return {file: found["masks"][stem] for stem, file in sorted(found["images"].items())}

@@ -1,0 +1,108 @@
+"""MSMAE: a masked autoencoder that hides what a supervised class token attends to (arXiv 2305.05871)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..masking import shared_rand, split_counts, split_order, weighted_order
+from .masked_autoencoder import MaskedAutoencoder
+from .vit import init_transformer
+
+
+class MSMAEOutput(NamedTuple):
+    """What an `MSMAE` returns for M masked patches of P = C * prod(patch_size) values.
+
+    Attributes:
+        pred: (B, M, P) prediction.
+        target: (B, M, P) what it should be, float32.
+        hidden: (B, M) int64 indices of those patches.
+        logits: (B, K) classes seen by the class token of the masked image; None without a class head.
+    """
+
+    pred: Tensor
+    target: Tensor
+    hidden: Tensor
+    logits: Tensor | None
+
+
+class MSMAE(MaskedAutoencoder):
+    """Masked autoencoder with a class head whose patches are masked, thrown away or visible by weights.
+
+    Without weights it is a plain masked autoencoder at `warmup_mask_ratio` (the paper's warm-up, and the validation):
+    147 of 196 patches masked, a decoder of 197 tokens. With weights, patches are drawn in proportion to them: the first
+    are masked and predicted, the next thrown away (neither encoded nor decoded), the last visible: 88, 59 and 49, a
+    decoder of 138 tokens. Equal weights make that uniform.
+
+    Args:
+        in_channels: image channels.
+        img_size: image (crop) size in pixels.
+        patch_size: patch size in pixels.
+        *args: further arguments of `MaskedAutoencoder`, in its order.
+        num_classes: outputs of the class head on the normed class token; 0 leaves it out.
+        mask_ratio: share of the patches that is masked under weights.
+        throw_ratio: share of the patches that is thrown away under weights.
+        warmup_mask_ratio: share that is masked without weights.
+        decoder_size: decoder width.
+        decoder_heads: decoder heads.
+        norm_pix_loss: predict each patch after removing its own mean and standard deviation; the paper predicts pixels.
+        spatial_dims: 2 or 3.
+        **kwargs: further keyword arguments of `MaskedAutoencoder`.
+
+    Raises:
+        InputError: sizes do not divide, ratios leave no visible patch, or there is no class token.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        img_size: Sequence[int] | int,
+        patch_size: Sequence[int] | int,
+        *args: Any,
+        num_classes: int = 0,
+        mask_ratio: float = 0.45,
+        throw_ratio: float = 0.30,
+        warmup_mask_ratio: float = 0.75,
+        decoder_size: int = 512,
+        decoder_heads: int = 16,
+        norm_pix_loss: bool = False,
+        spatial_dims: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        if not kwargs.get("class_token", True):
+            raise InputError("MSMAE needs the class token, whose attention decides the mask; set class_token: true.")
+        super().__init__(
+            in_channels, img_size, patch_size, *args, mask_ratio=warmup_mask_ratio, decoder_size=decoder_size,
+            decoder_heads=decoder_heads, norm_pix_loss=norm_pix_loss, spatial_dims=spatial_dims, **kwargs,
+        )  # fmt: skip
+        self.ratios = (mask_ratio, throw_ratio)
+        split_counts(self._patches, *self.ratios)  # refuses ratios that leave no visible patch
+        self.head: nn.Linear | None = None
+        if num_classes:
+            self.head = nn.Linear(self.encoder.hidden_size, num_classes)
+            init_transformer(self.head)
+
+    @property
+    def _patches(self) -> int:
+        return int(self.encoder.patch_embedding.position_embeddings.shape[1])
+
+    def forward(  # type: ignore[override]
+        self, image: Tensor, noise: Tensor | None = None, weights: Tensor | None = None
+    ) -> MSMAEOutput:
+        """Hide patches, encode the visible ones, predict the masked ones, classify.
+
+        Args:
+            image: (B, C, *img_size).
+            noise: (B, N) uniform numbers that decide the draw; drawn on the image's device when None.
+            weights: (B, N), 0 or more: how readily each patch is masked; None is the warm-up.
+        """
+        if weights is None:
+            visible, hidden = self.split(image, noise)
+        else:
+            if noise is None:
+                noise = shared_rand(image.shape[0], self._patches, image.device)
+            hidden, _, visible = split_order(weighted_order(weights, noise), *self.ratios)
+        tokens = self.encoder(image, keep=visible).tokens
+        logits = None if self.head is None else self.head(tokens[:, 0])
+        return MSMAEOutput(self.decode(tokens, visible, hidden), self.target(image, hidden), hidden, logits)
