@@ -78,8 +78,9 @@ class ScoreClassification:
             "ordered": ordered,
             "seed": seed,
         }
-        # A file of another model shows before the first forward pass.
-        self.thresholds = read_thresholds(thresholds, class_names, model_file) if thresholds else None
+        # Read when the evaluation starts: the file may come from an evaluation of the validation list before it.
+        self.thresholds: dict[str, dict[str, Any]] | None = None
+        self._threshold_source = thresholds
         self._predictions = Predictions()
 
     def attach(self, engine: Engine) -> None:
@@ -91,6 +92,9 @@ class ScoreClassification:
 
     def _start(self, engine: Engine) -> None:
         self._predictions.clear()
+        if self._threshold_source:  # a file of another model shows before the first forward pass
+            names = self.settings["class_names"]
+            self.thresholds = read_thresholds(self._threshold_source, names, self.model_file)
 
     def _finish(self, engine: Engine) -> None:
         index, logits, labels = self._predictions.gather()

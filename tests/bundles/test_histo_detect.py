@@ -56,7 +56,7 @@ def train(tiles: Path, model: Path) -> None:
         loss.backward()
         optimizer.step()
     sidecar = {"class_names": TINY["class_names"], "normalisation": NORMALISATION}
-    save_network(network, model / "model.pt", model / "model.safetensors", sidecar)
+    save_network(model / "model.pt", model / "model.safetensors", network, sidecar)
 
 
 def detect(

@@ -105,7 +105,7 @@ def test_thresholds_are_chosen_then_read(tmp_path):
     assert not (tmp_path / "test" / "roc.png").exists()
     model.write_bytes(b"others")
     with pytest.raises(InputError, match="chosen for another model"):
-        ScoreClassification(FINDINGS, "multi_label", tmp_path, thresholds=path, **common)
+        evaluate(logits, label, [ScoreClassification(FINDINGS, "multi_label", tmp_path, thresholds=path, **common)])
 
 
 def test_images_that_come_twice_count_once_and_missing_ones_are_said(tmp_path):

@@ -186,10 +186,13 @@ def test_plain_loss_reads_the_output_as_well() -> None:
     torch.testing.assert_close(ReconstructionLoss()(output), expected)
 
 
-@pytest.mark.slow
-def test_compiles() -> None:
+def test_compiles_without_a_break() -> None:
+    """Both passes as one graph each; no C++ compiler is called."""
     network = tiny()
-    compiled = torch.compile(network)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     image, noise = images(), torch.rand(4, 16)
-    torch.testing.assert_close(compiled(image, noise).student, network(image, noise).student, rtol=1e-4, atol=1e-5)
-    loss(network)(compiled(image, noise)).backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = compiled(image, noise), network(image, noise)
+    torch.testing.assert_close(found.student, expected.student, rtol=1e-2, atol=1e-2)
+    loss(network)(found).backward()
+    assert network.student_projector.prototypes.grad.isfinite().all()
