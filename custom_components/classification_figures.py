@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
-from .figures import COLOURS, WIDTH_INCHES, _save
+from .figures import COLOURS, WIDTH_INCHES, save_figure
 
 COLUMNS = 4  # of small panels
 STYLES = ("-", "--", ":")  # where there are more classes than colours
@@ -49,7 +49,7 @@ def roc_figure(
         figure.legend(
             loc="outside right center", fontsize=9, frameon=False, title="AUC", ncols=math.ceil(len(class_names) / 25)
         )
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -86,7 +86,7 @@ def calibration_figure(
     figure.supxlabel("predicted probability", fontsize=9)
     figure.supylabel("share that has it", fontsize=9)
     figure.suptitle(title, fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -120,5 +120,5 @@ def confusion_figure(
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
     axes.set_title(title, fontsize=11)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    _save(figure, path)
+    save_figure(figure, path)
     return figure

@@ -51,18 +51,18 @@ def reconstruction_figure(
         ValueError: The arrays differ in shape or are neither 2D nor 3D.
     """
     image, hidden, reconstruction = np.asarray(image), np.asarray(mask) > 0, np.asarray(reconstruction)
-    cut = _Cut(_same_shape(image=image, mask=hidden, reconstruction=reconstruction), spacing, _hidden_centre(hidden))
-    window = _window(image)
+    cut = Cut(_same_shape(image=image, mask=hidden, reconstruction=reconstruction), spacing, hidden_centre(hidden))
+    window = grey_window(image)
     panels = {"original": image, "masked": np.where(hidden, np.nan, image), "reconstruction": reconstruction}
     sizes = [cut.size(axis) for axis in cut.axes]
-    figure, grid = _grid([max(w for w, _ in sizes)] * len(panels), [h for _, h in sizes], title)
+    figure, grid = panel_grid([max(w for w, _ in sizes)] * len(panels), [h for _, h in sizes], title)
     for row, axis in enumerate(cut.axes):
         for column, (name, volume) in enumerate(panels.items()):
             cut.show(grid[row, column], volume, axis, window)
             if row == 0:
                 grid[row, column].set_title(name, fontsize=10)
         grid[row, 0].set_ylabel(cut.name(axis), fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -101,10 +101,10 @@ def overlay_figure(
     shape = _same_shape(image=image, **maps)
     drawn = [(classes > 0) & (classes < len(class_names)) for classes in maps.values()]
     foreground = next((mask for mask in drawn if mask.any()), np.ones(shape, dtype=bool))
-    cut = _Cut(shape, spacing, [_fullest_slice(foreground, axis) for axis in range(len(shape))])
-    window = _window(image, foreground if foreground.any() and not foreground.all() else None)
+    cut = Cut(shape, spacing, [_fullest_slice(foreground, axis) for axis in range(len(shape))])
+    window = grey_window(image, foreground if foreground.any() and not foreground.all() else None)
     sizes = [cut.size(axis) for axis in cut.axes]
-    figure, grid = _grid([w for w, _ in sizes], [max(h for _, h in sizes)] * len(maps), title, legend=True)
+    figure, grid = panel_grid([w for w, _ in sizes], [max(h for _, h in sizes)] * len(maps), title, legend=True)
     shown: set[int] = set()
     for row, (name, classes) in enumerate(maps.items()):
         for column, axis in enumerate(cut.axes):
@@ -118,7 +118,7 @@ def overlay_figure(
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(len(handles), 5), fontsize=9, frameon=False
         )
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
@@ -147,12 +147,12 @@ def box_figure(groups: Mapping[str, Sequence[float]], path: str | Path, ylabel: 
     axes.set_ylabel(ylabel)
     axes.set_title(title, fontsize=11)
     axes.grid(axis="y", alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 
 @dataclass
-class _Cut:
+class Cut:
     """Where an image is cut and how its planes are laid out; `axis` is the axis across the plane, None in 2D."""
 
     shape: tuple[int, ...]
@@ -161,9 +161,11 @@ class _Cut:
 
     @property
     def axes(self) -> tuple[int | None, ...]:
+        """The axes across the planes that are drawn."""
         return (2, 1, 0) if len(self.shape) == 3 else (None,)
 
     def name(self, axis: int | None) -> str:
+        """What stands above a plane."""
         if axis is None:
             return ""
         return f"{('sagittal', 'coronal', 'axial')[axis]}, {'xyz'[axis]} = {self.centre[axis]}"
@@ -242,7 +244,7 @@ def _fullest_slice(foreground: np.ndarray, axis: int) -> int:
     return len(counts) // 2 if (counts == counts[0]).all() else int(counts.argmax())
 
 
-def _hidden_centre(hidden: np.ndarray) -> tuple[int, ...]:
+def hidden_centre(hidden: np.ndarray) -> tuple[int, ...]:
     """The middle of a hidden patch, the one nearest to the centre of the image; that centre if nothing is hidden."""
     centre = np.array(hidden.shape) // 2
     if not hidden.any():
@@ -253,7 +255,7 @@ def _hidden_centre(hidden: np.ndarray) -> tuple[int, ...]:
     return tuple(map(int, deepest[np.linalg.norm(deepest - centre, axis=1).argmin()]))
 
 
-def _window(image: np.ndarray, foreground: np.ndarray | None = None) -> tuple[float, float]:
+def grey_window(image: np.ndarray, foreground: np.ndarray | None = None) -> tuple[float, float]:
     """Intensities shown as black and white: those of the whole image, or of the foreground and as much again beyond.
 
     The foreground's outer twentieths are left out: gas and bone would flatten the contrast between organs.
@@ -269,7 +271,7 @@ def _window(image: np.ndarray, foreground: np.ndarray | None = None) -> tuple[fl
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def _grid(
+def panel_grid(
     widths: Sequence[float], heights: Sequence[float], title: str, legend: bool = False
 ) -> tuple[Figure, np.ndarray]:
     """A figure with panels of the given relative sizes, on one scale, and room for title and legend."""
@@ -282,7 +284,7 @@ def _grid(
     return figure, grid
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
     """Render in memory, then write the PNG in one step."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from skimage.segmentation import find_boundaries
 
-from .figures import COLOURS, _grid, _save
+from .figures import COLOURS, panel_grid, save_figure
 
 _WIDE = 512  # pixels of a panel below which outlines are drawn on an enlarged image: they would hide small objects
 _SHADE = 0.25
@@ -47,7 +47,7 @@ def outline_figure(
         panels[name] = _outlined(picture, classes, classes if objects is None else objects, factor)
         present |= {int(value) for value in np.unique(classes) if 0 < value < len(class_names)}
     height, width = picture.shape[:2]
-    figure, grid = _grid([width] * len(panels), [height], title, legend=bool(present))
+    figure, grid = panel_grid([width] * len(panels), [height], title, legend=bool(present))
     figure.set_size_inches(*(_LARGER * figure.get_size_inches()))
     for axes, (name, panel) in zip(grid[0], panels.items(), strict=True):
         axes.imshow(panel, extent=(0, width, height, 0), interpolation="nearest")
@@ -58,7 +58,7 @@ def outline_figure(
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(len(handles), 5), fontsize=9, frameon=False
         )
-    _save(figure, path)
+    save_figure(figure, path)
     return figure
 
 

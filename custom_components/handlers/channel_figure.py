@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..figures import _Cut, _grid, _hidden_centre, _save, _window
+from ..figures import Cut, grey_window, hidden_centre, panel_grid, save_figure
 
 
 def channel_figure(
@@ -36,19 +36,19 @@ def channel_figure(
         The figure, of C x 3 panels.
     """
     hidden = mask > 0
-    cut = _Cut(hidden.shape, spacing, _hidden_centre(hidden))
+    cut = Cut(hidden.shape, spacing, hidden_centre(hidden))
     axis = cut.axes[0]
     width, height = cut.size(axis)
     where = f" ({cut.name(axis)})" if axis is not None else ""
     first, *more = title.split("\n")
-    figure, grid = _grid([width] * 3, [height] * len(image), "\n".join([first + where, *more]))
+    figure, grid = panel_grid([width] * 3, [height] * len(image), "\n".join([first + where, *more]))
     for row, (name, original, filled) in enumerate(zip(channel_names, image, reconstruction, strict=True)):
-        window = _window(original)
+        window = grey_window(original)
         panels = {"original": original, "masked": np.where(hidden, np.nan, original), "reconstruction": filled}
         for column, (what, volume) in enumerate(panels.items()):
             cut.show(grid[row, column], volume, axis, window)
             if row == 0:
                 grid[row, column].set_title(what, fontsize=10)
         grid[row, 0].set_ylabel(name, fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure

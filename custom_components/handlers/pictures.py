@@ -20,8 +20,8 @@ from ..errors import InputError
 from ..figures import overlay_figure, reconstruction_figure
 from ..weights.describe import unwrap
 from .channel_figure import channel_figure
-from .colour_figure import colour_figure
 from .common import epochs_done
+from .picture_figure import picture_figure
 
 
 class ReconstructionPictures:
@@ -41,8 +41,8 @@ class ReconstructionPictures:
         seed: Of the mask.
         writer: A TensorBoard `SummaryWriter` to which the pictures are added.
         channel_names: What the rows are called; None numbers them, and shows flat images by their first channel alone.
-        colour: Of flat images (3, H, W), red, green and blue: `mean` and `std` by which they were normalised; they are
-            then shown in colour. Images of another number of channels are drawn as without it.
+        pixels: For pictures (C, H, W) with C = 1 or 3: `mean` and `std` by which they were normalised. They are then
+            drawn upright, in colour where they have it; other flat images count as slices (C, X, Y).
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class ReconstructionPictures:
         seed: int = 0,
         writer: Any = None,
         channel_names: Sequence[str] | None = None,
-        colour: Mapping[str, Any] | None = None,
+        pixels: Mapping[str, Any] | None = None,
     ) -> None:
-        self.colour = None if colour is None else dict(colour)
+        self.pixels = None if pixels is None else dict(pixels)
         self.channel_names = None if channel_names is None else list(channel_names)
         self.network = network
         self.images = images
@@ -127,8 +127,8 @@ class ReconstructionPictures:
         if getattr(unwrap(self.network), "norm_pix_loss", False):
             title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
         names = self._rows(*arrays[0].shape)
-        if self.colour is not None and len(arrays[0]) == 3 and arrays[0].ndim == 3:
-            colour_figure(arrays[0], arrays[1][0], arrays[2], path, title=title, **self.colour)
+        if self.pixels is not None and len(arrays[0]) in (1, 3) and arrays[0].ndim == 3:
+            picture_figure(arrays[0], arrays[1][0], arrays[2], path, title=title, **self.pixels)
         elif len(names) > 1:
             channel_figure(arrays[0], arrays[1][0], arrays[2], path, names, title=title, spacing=spacing)
         else:

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..figures import WIDTH_INCHES, _save
+from ..figures import WIDTH_INCHES, save_figure
 from .annotations import Annotation
 from .heatmap import HeatMap, Point, Region
 
@@ -73,5 +73,5 @@ def detection_figure(
     axes.set(xlim=(0, width), ylim=(height, 0))
     figure.colorbar(image, ax=axes, shrink=0.8)
     figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure

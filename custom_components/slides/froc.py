@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from monai.metrics.froc import compute_fp_tp_probs_nd, compute_froc_curve_data, compute_froc_score
 
-from ..figures import COLOURS, _save
+from ..figures import COLOURS, save_figure
 from ..metrics.resampling import Resamples
 from .annotations import Lesions
 from .heatmap import Point
@@ -131,5 +131,5 @@ def froc_figure(found: dict[str, Any], path: str | Path, title: str = "") -> Fig
     axes.set(xlim=(0, RATES[-1]), ylim=(-0.02, 1.02), xlabel="false positives a slide", ylabel="sensitivity (lesions)")
     axes.grid(alpha=0.3)
     axes.set_title(title, fontsize=11)
-    _save(figure, path)
+    save_figure(figure, path)
     return figure

@@ -117,7 +117,7 @@ def drawn_figures(monkeypatch):
     from custom_components.handlers import channel_figure
 
     figures = []
-    monkeypatch.setattr(channel_figure, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(channel_figure, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
 

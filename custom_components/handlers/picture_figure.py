@@ -1,4 +1,4 @@
-"""A masked autoencoder's reconstruction of a colour picture."""
+"""A masked autoencoder's reconstruction of a picture: rows from the top, grey or in colour."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..figures import _grid, _save
+from ..figures import panel_grid, save_figure
 
 _HIDDEN = (0.54, 0.58, 0.64)  # a bluish grey, as `figures.GREY` has it
 
 
-def colour_figure(
+def picture_figure(
     image: np.ndarray,
     mask: np.ndarray,
     reconstruction: np.ndarray,
@@ -20,23 +20,23 @@ def colour_figure(
     std: Sequence[float],
     title: str = "",
 ) -> Figure:
-    """Draw original, masked image and reconstruction in colour.
+    """Draw original, masked image and reconstruction.
 
     Args:
-        image: (3, H, W), red, green and blue from 0 to 1, minus `mean`, divided by `std`.
+        image: (C, H, W) with one channel, or red, green and blue; from 0 to 1, minus `mean`, divided by `std`.
         mask: (H, W), 1 where a patch was hidden.
-        reconstruction: (3, H, W) like the image, visible patches pasted in.
+        reconstruction: (C, H, W) like the image, visible patches pasted in.
         path: PNG file, written atomically.
-        mean: three numbers, or one for all.
+        mean: a number a channel, or one for all.
         std: likewise.
         title: Stands above the panels.
 
     Returns:
         The figure, of three panels.
     """
-    # 3 H W -> H W 3
+    # C H W -> H W C, and grey as three equal channels
     original, filled = (
-        np.clip(np.moveaxis(array, 0, -1) * np.asarray(std) + np.asarray(mean), 0, 1)
+        np.clip(np.moveaxis(array, 0, -1) * np.asarray(std) + np.asarray(mean), 0, 1).repeat(3 // len(array), axis=-1)
         for array in (image, reconstruction)
     )
     panels = {
@@ -45,10 +45,10 @@ def colour_figure(
         "reconstruction": filled,
     }
     height, width = mask.shape
-    figure, grid = _grid([width] * len(panels), [height], title)
+    figure, grid = panel_grid([width] * len(panels), [height], title)
     for axes, (name, picture) in zip(grid[0], panels.items(), strict=True):
         axes.imshow(picture, interpolation="nearest")
         axes.set_title(name, fontsize=10)
         axes.set_axis_off()
-    _save(figure, path)
+    save_figure(figure, path)
     return figure

@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine
 
 from custom_components.handlers import ReconstructionPictures
-from custom_components.handlers.colour_figure import colour_figure
+from custom_components.handlers.picture_figure import picture_figure
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -18,7 +18,7 @@ def test_colours_and_orientation_are_those_of_the_file(tmp_path: Path) -> None:
     normalised = (tile - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
     mask = np.zeros((8, 16))
     mask[:, :8] = 1
-    figure = colour_figure(normalised, mask, normalised, tmp_path / "a.png", MEAN, STD, "title")
+    figure = picture_figure(normalised, mask, normalised, tmp_path / "a.png", MEAN, STD, "title")
     original, masked, reconstruction = (axes.images[0].get_array() for axes in figure.axes)
     np.testing.assert_allclose(original, np.moveaxis(tile, 0, -1), atol=1e-6)
     np.testing.assert_allclose(reconstruction, original)
@@ -27,14 +27,23 @@ def test_colours_and_orientation_are_those_of_the_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 0
 
 
-def test_pictures_of_grey_images_stay_grey(tmp_path: Path) -> None:
+def test_grey_pictures_stand_upright(tmp_path: Path) -> None:
+    # They used to be drawn as slices (X, Y) of a volume: an X-ray lay on its side.
+    image = np.linspace(-1, 1, 8)[None, :, None].repeat(16, 2)  # (1, 8, 16), brighter from row to row
+    figure = picture_figure(image, np.zeros((8, 16)), image, tmp_path / "a.png", 0.5, 0.2)
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown.shape == (8, 16, 3)
+    np.testing.assert_allclose(shown, np.clip(image[0] * 0.2 + 0.5, 0, 1)[..., None].repeat(3, -1))
+
+
+def test_the_handler_draws_pictures_by_their_pixels(tmp_path: Path) -> None:
     for channels in (1, 3):
         network = MaskedAutoencoder(
             channels, 16, 8, 16, 32, 1, 2, decoder_size=16, decoder_layers=1, decoder_heads=2, spatial_dims=2,
             mask_ratio=0.5,
         )  # fmt: skip
         images = [{"image": torch.rand(channels, 16, 16), "case": f"c{channels}"}]
-        pictures = ReconstructionPictures(network, images, tmp_path, 1, colour={"mean": 0.5, "std": 0.2})
+        pictures = ReconstructionPictures(network, images, tmp_path, 1, pixels={"mean": 0.5, "std": 0.2})
         engine = Engine(lambda *_: None)
         engine.state.device = torch.device("cpu")
         pictures.attach(engine)
