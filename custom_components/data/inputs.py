@@ -12,10 +12,11 @@ import nibabel as nib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from ..errors import InputError, find_input_error
+from ..errors import InputError
 from ..files import write_atomically
 from ..regions import Convention, convention, predicted_tissues
 from . import datalist as datalists
+from .case_by_case import CaseByCase
 from .check import screen
 from .check_report import Problem
 from .schema import Item, as_list
@@ -26,7 +27,7 @@ from .sources.split import some, volumes
 SUFFIXES = (".nii", ".nii.gz")
 
 
-class Inputs:
+class Inputs(CaseByCase):
     """The images of an inference run: what cannot be used is set aside, the rest runs, the exit code tells.
 
     Args:
@@ -97,18 +98,6 @@ class Inputs:
         (self.output_dir / "failures.json").unlink(missing_ok=True)
         if not self.items:
             self.finish()
-
-    def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
-        """The evaluator's `iteration_update`: a case that fails on the way is noted, and the next one is taken."""
-        cases = list(zip(batch["case"], batch["file"], strict=True))
-        try:
-            return engine._iteration(engine, batch)
-        except Exception as error:  # whatever it was, it is listed, and it decides the exit code
-            reason = find_input_error(error) or error
-            text = f"it could not be segmented ({type(reason).__name__}: {reason})"
-            self.problems += [Problem(self.section, case, file, "error", text) for case, file in cases]
-            engine.state.batch = []
-            return []
 
     def finish(self) -> None:
         """Print how many label maps were written, and report the images that could not be used.

@@ -3,12 +3,11 @@
 import re
 from typing import Any
 
-from ..errors import find_input_error
-from .check_report import Problem
+from .case_by_case import CaseByCase
 from .image_inputs import ImageInputs
 
 
-class TileInputs(ImageInputs):
+class TileInputs(CaseByCase, ImageInputs):
     """The pictures of a segmentation run: what cannot be used is set aside, the rest runs, the exit code tells.
 
     Arguments, attributes and errors are those of `ImageInputs`; cases are made fit to be the names of result files.
@@ -24,18 +23,6 @@ class TileInputs(ImageInputs):
                 name, number = f"{wanted}_{number}", number + 1
             taken.add(name)
             item["case"] = name
-
-    def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
-        """The evaluator's `iteration_update`: a picture that fails on the way is noted, and the next one is taken."""
-        cases = list(zip(batch["case"], batch["file"], strict=True))
-        try:
-            return engine._iteration(engine, batch)
-        except Exception as error:  # whatever it was, it is listed, and it decides the exit code
-            reason = find_input_error(error) or error
-            text = f"it could not be segmented ({type(reason).__name__}: {reason})"
-            self.problems += [Problem(self.section, case, file, "error", text) for case, file in cases]
-            engine.state.batch = []
-            return []
 
     def finish(self) -> None:
         """Print how many pictures were segmented, and report those that could not be used.

@@ -110,7 +110,7 @@ class DetectionReport:
         """Attach to the evaluator."""
         engine.add_event_handler(Events.STARTED, lambda _: self._start())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.COMPLETED, self._finish)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)  # before the manifest is completed
 
     def _start(self) -> None:
         self._maps: dict[int, HeatMap] = {}
