@@ -303,17 +303,20 @@ def _label_problems(part: str, counts: Counts, task: str) -> Iterator[Problem]:
 def _duplicates(parts: Parts, seen: Mapping[str, Seen], parity: bool) -> Iterator[Problem]:
     """Different files with equal pixels: an error in two lists, a warning in one; one sentence for each pair of lists.
 
-    With `parity` the test list may repeat the validation list.
+    With `parity` the test list may repeat the validation list. A file that itself stands in both lists is no pair: an
+    evaluation may score the list that selects, and whether lists overlap is for the datalist to say.
     """
     first: dict[bytes, tuple[str, str]] = {}
+    members: dict[str, set[str]] = {part: set() for part in parts}
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for part, items in parts.items():
         for item in items:
             for file in as_list(item["image"]):
                 if not seen[file].problem:
                     before, twin = first.setdefault(seen[file].digest, (part, file))
-                    if twin != file:
+                    if twin != file and file not in members[before]:
                         found.setdefault((before, part), []).append((twin, file))
+                    members[part].add(file)
     for (before, part), pairs in found.items():
         if parity and (before, part) == ("validation", "test"):
             continue

@@ -5,6 +5,7 @@ from typing import Any
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
+from ..errors import InputError
 from .common import epochs_done, say
 
 
@@ -17,13 +18,21 @@ class EarlyStop:
     and a resumed run that had already stopped early stops again at once.
 
     Args:
-        evaluator: The MONAI evaluator that `ValidationHandler` runs; it must have a key metric.
+        evaluator: The MONAI evaluator that `ValidationHandler` runs, with a key metric; or an `OnlineProbe`.
         patience: Epochs without a better key metric; None or 0 turns early stopping off.
+
+    Raises:
+        InputError: The probe is off, so that there would never be anything to stop by.
     """
 
     def __init__(self, evaluator: Any, patience: int | None = None) -> None:
         self.evaluator = evaluator
         self.patience = int(patience or 0)
+        if self.patience > 0 and getattr(evaluator, "interval", 1) <= 0:  # an `OnlineProbe` has one
+            raise InputError(
+                f"early_stop is {self.patience} by the probe, and probe_interval is 0, so nothing would ever stop the "
+                "run; set probe_interval, or early_stop_by: loss."
+            )
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""

@@ -71,6 +71,7 @@ def compare_classification(
             notes.append("McNemar's test takes the images of one patient for independent; the intervals do not.")
     if 1 < resamples.patients < FEW:
         notes.append(f"Only {resamples.patients} patients: intervals are too narrow with fewer than {FEW}.")
+    notes += a.scarce
     result["notes"] = [*notes, *(f"{name}: {reason}; not compared." for name, reason in a.undefined.items())]
     return _table(result), result
 

@@ -118,6 +118,22 @@ class ClassificationReport:
         return reasons
 
     @property
+    def scarce(self) -> list[str]:
+        """A remark on the classes that too few patients show, or lack, for an interval; empty where there are none.
+
+        Resamples of one or two positive patients hardly differ: such an interval looks narrow because nothing varies.
+        """
+        patients, names = np.array(self.groups), []
+        for name, column in zip(self.class_names, self.findings.T, strict=True):
+            sides = [len(np.unique(patients[column == side])) for side in (0, 1)]
+            if name not in self.undefined and min(sides) < FEW:
+                names.append(f"{name} ({min(sides)})")
+        if not names or len(np.unique(patients)) < FEW:  # the latter is said of all classes at once
+            return []
+        text = f"with the finding or without it, whichever is rarer, there are fewer than {FEW} patients"
+        return [f"Bootstrap intervals of {', '.join(names)} are too narrow: {text} (their number)."]
+
+    @property
     def zero(self) -> np.ndarray | None:
         """(K,) bool, classes that count as 0; None outside parity."""
         return np.array([name in self.undefined for name in self.class_names]) if self.parity else None
@@ -216,7 +232,7 @@ class ClassificationReport:
             notes.append("Only one patient: no interval can be given.")
         elif patients < FEW:
             notes.append(f"Only {patients} patients: bootstrap intervals are too narrow with fewer than {FEW}.")
-        return notes
+        return notes + self.scarce
 
     def write(self, folder: str | Path, header: Mapping[str, Any] | None = None, notes: Sequence[str] = ()) -> str:
         """Write `cases.csv` (a line per image) and `scores.json` (the summary), each atomically.

@@ -49,7 +49,7 @@ def tissue_grid(
     stride: int | None = None,
     tissue_fraction: float = 0.5,
     whole_only: bool = True,
-    min_area: float = 0.05,
+    min_area: float = 0.01,
 ) -> tuple[Grid, Tissue, np.ndarray]:
     """Lay a grid over a slide and keep the tiles with tissue.
 

@@ -75,7 +75,7 @@ class SlideInputs:
         mpp: float | None = None,
         stride: int | None = None,
         tissue_fraction: float = 0.1,
-        min_area: float = 0.05,
+        min_area: float = 0.01,
         reader: str = "auto",
         assume_mpp: float | None = None,
         patient_pattern: str | None = None,

@@ -43,7 +43,7 @@ def tiles(
     tile_size: int = 224,
     overlap: int = 0,
     tissue_fraction: float = 0.5,
-    min_area: float = 0.05,
+    min_area: float = 0.01,
     format: str = "png",
     assume_mpp: float | None = None,
     reader: str = "auto",

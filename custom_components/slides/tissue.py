@@ -38,7 +38,7 @@ class Tissue(NamedTuple):
         return box_mean(self.mask, rows / self.scale[0], columns / self.scale[1], size / np.array(self.scale))
 
 
-def find_tissue(overview: np.ndarray, size: tuple[int, int], mpp: float, min_area: float = 0.05) -> Tissue:
+def find_tissue(overview: np.ndarray, size: tuple[int, int], mpp: float, min_area: float = 0.01) -> Tissue:
     """Find stained tissue.
 
     Haematoxylin and eosin both absorb green most, and red less than green: where red is the darkest of the three

@@ -243,6 +243,15 @@ def test_once_with_several_lists(tmp_path: Path) -> None:
     assert len(check_images_once(together, NAMES, "multi_label", tmp_path / "out")) == 1
 
 
+def test_a_list_that_stands_for_two_may_hold_copies(tmp_path: Path) -> None:
+    # evaluate with section: validation scores the list that the thresholds come from
+    path = good(tmp_path)
+    png(tmp_path / "a3.png", shades(seed=1), compress_level=0)  # the pixels of a1.png
+    items = items_of(path, "training")
+    problems = check_images_once({"validation": items, "test": items}, NAMES, "multi_label", tmp_path / "out")
+    assert [problem.level for problem in problems if "same pixels" in problem.message] == ["warning"]
+
+
 def test_once_refuses_labels_and_tasks(tmp_path: Path) -> None:
     items = prepared(tmp_path)
     items[1]["label"], items[2]["label"] = [1], [2, 0]

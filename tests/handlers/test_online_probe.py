@@ -183,5 +183,7 @@ def test_off_and_wrong_settings(tmp_path: Path) -> None:
     assert training.probe.best_epoch == -1
     with pytest.raises(InputError, match="method of the probe is 'svm'"):
         Training(tmp_path, 1, method="svm")
+    with pytest.raises(InputError, match="early_stop is 3 by the probe, and probe_interval is 0"):
+        Training(tmp_path, 2, interval=0, patience=3)
     with pytest.raises(InputError, match="needs labels"):
         OnlineProbe(Network(), dataset(task=None), dataset(), PIPELINE, "multi_label", NAMES)
