@@ -1,6 +1,7 @@
 """One attention map for each training image: where the class token looks, as of the last refresh."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,8 +91,10 @@ class AttentionMaps:
 
 
 def _digest(items: Sequence[Item]) -> str:
-    """A sha256 of the images' names, in order."""
+    """A sha256 of the images' names, in order; it does not change where the data set is moved."""
     names = [str(item.get("file") or as_list(item["image"])[0]) for item in items]
+    base = os.path.commonpath([os.path.dirname(name) for name in names]) if names else ""
+    names = [os.path.relpath(name, base or os.curdir) for name in names]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 

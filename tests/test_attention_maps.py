@@ -97,6 +97,20 @@ def test_maps_of_another_training_list_are_refused() -> None:
     assert maps.epoch == 3
 
 
+def test_maps_stay_valid_where_the_data_set_is_moved() -> None:
+    """The names of a prepared item are absolute paths; a job's scratch folder has another name each time."""
+    names = [f"{folder}/{number}.png" for folder in "ab" for number in (0, 1)]
+    here, there, other = (
+        [{"image": f"{folder}/{name}", "file": f"{folder}/{name}"} for name in names]
+        for folder in ("/scratch/1", "/scratch/22", "/scratch/1/c")
+    )
+    saved = AttentionMaps(here, (4, 4)).state_dict()
+    AttentionMaps(there, (4, 4)).load_state_dict(saved)
+    other[0]["file"] = other[0]["file"].replace("a/0", "a/2")
+    with pytest.raises(InputError, match="another training list"):
+        AttentionMaps(other, (4, 4)).load_state_dict(saved)
+
+
 def test_an_encoder_without_class_token_has_no_maps() -> None:
     net = network()
     net.encoder.class_token = False

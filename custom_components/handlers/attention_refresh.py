@@ -80,12 +80,21 @@ class RefreshAttention:
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer, before handlers that log its metrics."""
         keep(engine, "attention_maps", self)
+        engine.add_event_handler(Events.STARTED, self._started)
         engine.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
 
     def due(self, epoch: int) -> bool:
         """Whether the maps are refreshed before this epoch, counted from 0."""
         return self.interval > 0 and epoch >= self.first and (epoch - self.first) % self.interval == 0
+
+    def _started(self, engine: Workflow) -> None:
+        epochs = engine.state.max_epochs
+        if self.interval and epochs is not None and epochs <= self.first:
+            say(
+                f"WARNING: max_epochs is {epochs} and mask_warmup_epochs is {self.first}, so attention never decides "
+                "what is masked; lower mask_warmup_epochs (the paper: 41 of 300 epochs)."
+            )
 
     def _epoch_started(self, engine: Workflow) -> None:
         self._epoch_start = time.monotonic()

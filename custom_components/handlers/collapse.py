@@ -76,10 +76,12 @@ class CollapseWatch:
     In `engine.state.metrics`, from the last iteration of each epoch on: `teacher_information` (mutual information of
     image and prototype within a batch, nats), `teacher_entropy` (mean over images, nats), `teacher_prototypes`
     (prototypes that are the highest of some image of the batch), `teacher_centre` (largest absolute value of the
-    centre) and `teacher_constant` (1 where the information is under 0.01 nats and all images of a batch have the same
-    highest prototype, else 0). Give `METRICS` to `LossGuard` to have them in the history. The first epoch with a
-    constant teacher prints a warning, raises a Python warning, and is named in the manifest; it may come to life
-    later, above all before the reconstruction has begun to learn, and the first such epoch is named in the same places.
+    centre) and `teacher_constant` (1 where the information is under 0.01 nats, else 0). Give `METRICS` to `LossGuard`
+    to have them in the history. There are two ways to be constant: all images get the same one prototype, or all get
+    the same spread over many (small differences then still decide which is the highest, so the number of prototypes
+    does not tell). The first epoch with a constant teacher prints a warning, raises a Python warning, and is named in
+    the manifest; it may come to life later, above all before the reconstruction has begun to learn, and the first such
+    epoch is named in the same places.
 
     The numbers are means over the last batches of the epoch, summed on the device and read once. At patch level
     patches take the place of images. The sums are part of the checkpoint.
@@ -123,7 +125,7 @@ class CollapseWatch:
             return
         found = self.statistics.result()
         found["teacher_centre"] = float(self.loss.centre.abs().max())
-        constant = found["teacher_information"] < CONSTANT and found["teacher_prototypes"] < 1.5
+        constant = found["teacher_information"] < CONSTANT
         found["teacher_constant"] = float(constant)
         engine.state.metrics.update(found)
         if constant and not self.warned:
@@ -135,11 +137,12 @@ class CollapseWatch:
     def _warn(self, engine: Workflow, found: Mapping[str, float]) -> None:
         self.warned = True
         message = (
-            f"The teacher is constant in epoch {engine.state.epoch}: every image has the same prototype (mutual "
-            f"information {found['teacher_information']:.4f} of {math.log(self.statistics.prototypes):.2f} nats, "
-            f"entropy {found['teacher_entropy']:.3f}). While that lasts, the distillation teaches nothing and training "
-            "is that of a plain masked autoencoder; see teacher_information in the history. Use teacher_grad: false "
-            "and centre_on: logits, more epochs or a larger batch."
+            f"The teacher is constant in epoch {engine.state.epoch}: every image gets the same answer (mutual "
+            f"information {found['teacher_information']:.4f} nats, entropy {found['teacher_entropy']:.3f} of at most "
+            f"{math.log(self.statistics.prototypes):.2f}: 0 is one prototype, the most an even spread over all). While "
+            "that lasts, the distillation teaches nothing and training is that of a plain masked autoencoder; see "
+            "teacher_information in the history. Use teacher_grad: false and centre_on: logits; if they are set, train "
+            "until the reconstruction learns (more epochs), or with a larger batch."
         )
         self._note(engine, f"WARNING: {message}")
         if is_main():

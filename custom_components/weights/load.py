@@ -9,7 +9,7 @@ from torch import nn
 
 from ..errors import InputError
 from .adapt import adapt
-from .describe import as_text, find_vit, unwrap
+from .describe import architecture, as_text, find_vit, unwrap
 from .io import read_sidecar, read_state_dict, sidecar_path
 from .report import Report, first_names
 
@@ -142,11 +142,21 @@ def _differences(path: str | Path, settings: Mapping[str, Any], partly: bool = F
     return found
 
 
+def _other_heads(network: nn.Module, path: str | Path) -> list[str]:
+    """How the number of attention heads differs from the sidecar's: no tensor's shape depends on it."""
+    stored = ((read_sidecar(path) or {}).get("architecture") or {}).get("num_heads")
+    given = None if stored is None else architecture(find_vit(network))["num_heads"]
+    if given is None or stored == given:
+        return []
+    return [f"num_heads is {stored} in {sidecar_path(path)}, {given} in this run"]
+
+
 def load_network(
     network: nn.Module,
     path: str | Path,
     class_names: Sequence[str] | None = None,
     normalisation: Mapping[str, Any] | None = None,
+    choices: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Load a fine-tuned network (all tensors, equal names and shapes) for evaluation or inference.
 
@@ -155,17 +165,21 @@ def load_network(
         path: `model.pt` or `model.safetensors`.
         class_names: The classes of this run; they must be those that the file's sidecar names, in the same order.
         normalisation: How this run prepares images; it must be as in the sidecar.
+        choices: Further settings, by the name that they have in the sidecar, that change the network's output and none
+            of its tensors, such as its pooling; they must be as there.
 
     Returns:
         `network`.
 
     Raises:
         InputError: If the file cannot be read, a tensor is missing, unexpected or of another shape, or the run's
-            classes or image preparation are not those of the training. The network is then unchanged.
+            classes, image preparation, attention heads or choices are not those of the training. The network is then
+            unchanged.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no trained network found; run train first, or check the path.")
-    different = _differences(path, {"class_names": class_names, "normalisation": normalisation})
+    settings = {"class_names": class_names, "normalisation": normalisation, **(choices or {})}
+    different = _differences(path, settings) or _other_heads(network, path)
     if different:
         raise InputError(f"{path}: {different[0]}; give every stage the settings of the training (the same overlay).")
     inner = unwrap(network)

@@ -117,7 +117,9 @@ def cxr(xrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """The chest X-ray bundle, with a cache of its own."""
     tiny = {key: value for key, value in TINY.items() if key not in ("spacing", "roi_size", "feature_size")}
     folder = tmp_path_factory.mktemp("cxr")
-    values = {**tiny, "cache_size": 40, "img_size": 32, "batch_size": 16, "cache": folder / "cache"}
+    values = {
+        **tiny, "cache_size": 40, "img_size": 32, "patch_size": 8, "batch_size": 16, "cache": folder / "cache",
+    }  # fmt: skip
     return Runner(BUNDLES / "cxr14_mae", xrays, _overlay(folder, values))
 
 

@@ -33,7 +33,7 @@ def parser(*files: str, **settings: Any) -> ConfigParser:
 )
 def test_findings_in_another_order_than_the_datalists_are_refused(stage: str, lists: list[str], tmp_path: Path) -> None:
     # The labels stand in the order of the datalist: each would be learnt and scored under the name of another.
-    content = {"task": "multi_label", "class_names": NAMES}
+    content: dict[str, Any] = {"task": "multi_label", "class_names": NAMES}
     for number, part in enumerate(("training", "validation", "test")):
         content |= {part: [{"image": f"{number}.png", "label": [1, 0], "patient_id": str(number)}]}
     (tmp_path / "datalist.json").write_text(json.dumps(content))

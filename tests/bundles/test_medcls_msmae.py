@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -185,6 +186,42 @@ def test_maps_of_another_datalist_are_refused(msmae: Runner, pictures: Path, tmp
     write(tmp_path / "other.json", content)
     refused = msmae.run("pretrain", tmp_path, expect=1, max_epochs=2, resume=True, datalist=tmp_path / "other.json")
     assert "another training list" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_images_of_another_data_set_with_the_same_names_are_refused(
+    msmae: Runner, pictures: Path, tmp_path: Path
+) -> None:
+    msmae.run("pretrain", tmp_path, max_epochs=2)
+    other = tmp_path / "other"
+    shutil.copytree(pictures, other, ignore=shutil.ignore_patterns("check"))
+    msmae.run("pretrain", tmp_path, max_epochs=2, resume=True, dataset_dir=other, datalist=other / "datalist.json")
+    for file in other.glob("*/*.png"):
+        Image.open(file).rotate(180).save(file)
+    refused = msmae.run(
+        "pretrain", tmp_path, expect=1, max_epochs=2, resume=True, dataset_dir=other, datalist=other / "datalist.json"
+    )
+    assert "does not belong to this run" in refused.stderr
+    assert "data_fingerprint" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_pooled_network_is_not_evaluated_by_its_class_token(trained: Path, msmae: Runner, tmp_path: Path) -> None:
+    refused = msmae.run("evaluate", trained, expect=1, output_dir=tmp_path, head="pool")
+    assert "head is cls in" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["pretrain", "train", "evaluate", "linear_probe"])
+def test_class_names_in_another_order_than_the_datalist_s_are_refused(
+    trained: Path, msmae: Runner, tmp_path: Path, stage: str
+) -> None:
+    """Labels would be learnt, or scored, under each other's names."""
+    refused = msmae.run(stage, trained, expect=1, output_dir=tmp_path, class_names=CLASSES[::-1])
+    assert "class_names of the run" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -84,6 +84,14 @@ def test_refreshes_fall_before_the_epochs_of_the_paper() -> None:
         RefreshAttention(*[None] * 4, interval=-1)  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize(("epochs", "interval", "warned"), [(2, 2, True), (3, 2, False), (2, 0, False)])
+def test_a_training_that_ends_in_the_warm_up_says_that_attention_never_masks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], epochs: int, interval: int, warned: bool
+) -> None:
+    Training(tmp_path, interval=interval, epochs=epochs).run()
+    assert ("attention never decides" in capsys.readouterr().out) is warned
+
+
 def test_masking_follows_the_schedule_and_the_maps_move(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training = Training(tmp_path).run()
     # 16 patches: 12 masked in the warm-up's 2 epochs of 10 chunks, then 7 masked (and 5 thrown away).

@@ -111,6 +111,28 @@ def test_a_constant_teacher_warns_once_aloud_and_in_the_manifest(
     assert manifest["metrics"]["teacher_constant"] == 1.0
 
 
+def faintly_different(rows: int) -> torch.Tensor:
+    """An even spread over all prototypes; tiny differences make a different one the highest of each image."""
+    return (1e-3 * torch.eye(K)[:rows]).softmax(dim=1)
+
+
+def test_a_teacher_that_gives_every_image_the_same_spread_is_constant(tmp_path: Path) -> None:
+    """Centring on logits makes a teacher that says nothing even, not sharp; all prototypes then seem to be in use."""
+    with pytest.warns(RuntimeWarning, match="every image gets the same answer"):
+        trainer = Trainer([faintly_different(K)], 1, {}, tmp_path).run()
+    assert trainer.seen[0]["teacher_prototypes"] == K
+    assert trainer.seen[0]["teacher_constant"] == 1
+
+
+def test_more_prototypes_without_information_are_no_recovery(tmp_path: Path) -> None:
+    trainer = Trainer([torch.eye(K)[3].expand(K, K)], 1, {}, tmp_path)
+    with pytest.warns(RuntimeWarning, match="constant in epoch 1"):
+        trainer.run()
+    trainer.engine.run([faintly_different(K)], max_epochs=2)
+    assert len(trainer.engine.state.warnings) == 1
+    assert trainer.seen[-1]["teacher_constant"] == 1
+
+
 def test_a_teacher_that_comes_to_life_is_said_to(tmp_path: Path) -> None:
     trainer = Trainer([torch.eye(K)[3].expand(5, K)], 1, {}, tmp_path)
     with pytest.warns(RuntimeWarning, match="constant in epoch 1"):

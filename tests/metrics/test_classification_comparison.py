@@ -41,6 +41,16 @@ def test_findings_paired_within_patients(tmp_path):
     assert "difference = MAE - scratch" in text
 
 
+def test_differences_of_rare_findings_are_marked(tmp_path):
+    made = report(number=60, images=1)
+    made.labels[:, 1] = np.arange(60) < 2
+    paths = write(tmp_path / "a", worse(made, 0.5)), write(tmp_path / "b", made)
+    text, result = compare(*paths, "scratch", "MAE")
+    (note,) = (note for note in result["notes"] if "too narrow" in note)
+    assert "Mass (2)" in note
+    assert note in text
+
+
 def test_a_run_beside_itself_does_not_differ(tmp_path):
     path = write(tmp_path / "a", report("multi_class"))
     result = compare(path, path, "a", "b")[1]

@@ -118,6 +118,21 @@ def test_few_patients_are_said(images, words):
     assert np.isnan(summary["macro"]["auc"]["low"]) == (images == 120)
 
 
+def test_intervals_of_rare_findings_are_not_to_be_trusted():
+    # Two positive patients: their resamples hardly differ, and the interval looks narrow.
+    rng = np.random.default_rng(0)
+    labels = np.stack([np.arange(60) % 2, np.arange(60) < 4, np.zeros(60)], 1).astype(float)
+    labels[-6:, 1] = np.nan
+    made = ClassificationReport(FINDINGS, "multi_label", cases(60, images=2), rng.random((60, 3)), labels)
+    assert [note for note in made.summary()["notes"] if "too narrow" in note] == [
+        "Bootstrap intervals of Mass (2) are too narrow: with the finding or without it, whichever is rarer, there are "
+        "fewer than 10 patients (their number)."
+    ]
+    assert report(number=240).scarce == []
+    few = report(images=30)  # said of all findings at once
+    assert few.scarce == []
+
+
 def test_a_patient_without_a_name_is_one_of_its_own():
     probabilities, labels = several()
     nameless = [case._replace(patient_id="") for case in cases(120)]

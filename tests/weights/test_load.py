@@ -202,6 +202,23 @@ def test_a_network_is_not_run_with_other_classes_or_spacing_than_it_was_trained_
     assert "note: normalisation" in capsys.readouterr().out
 
 
+def test_a_network_is_not_run_with_other_heads_or_choices_than_it_was_trained_with(tmp_path):
+    """Every tensor fits and the output is another: the number of heads and the pooling are in no shape."""
+    from custom_components.networks.token_classifier import TokenClassifier
+    from custom_components.weights import load_network, save_network
+
+    def build(heads: int = 2) -> TokenClassifier:
+        return TokenClassifier(3, 16, 8, 2, hidden_size=12, mlp_dim=24, num_layers=2, num_heads=heads, spatial_dims=2)
+
+    path = tmp_path / "model.pt"
+    save_network(path, tmp_path / "model.safetensors", build(), {"head": "cls"})
+    load_network(build(), path, choices={"head": "cls", "unstated": 1})
+    with pytest.raises(InputError, match=r"head is cls in .*, pool in this run"):
+        load_network(build(), path, choices={"head": "pool"})
+    with pytest.raises(InputError, match=r"num_heads is 2 in .*, 3 in this run"):
+        load_network(build(heads=3), path)
+
+
 def test_weights_that_are_not_finite_replace_nothing(tmp_path):
     import torch
 
