@@ -1,11 +1,12 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from custom_components.data.demo import make_abdomen
-from custom_components.demo import demo
+from custom_components.data.demo import make_abdomen, make_histology
+from custom_components.demo import DEMOS, demo
 from custom_components.errors import InputError
 
 
@@ -35,3 +36,52 @@ def test_every_stage_end_to_end(tmp_path: Path) -> None:
     assert list((tmp_path / "out/inference").glob("*_seg.nii.gz"))
     assert str(tmp_path / "out/check/check.html") in result.stdout
     assert ".png" not in result.stdout
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest set of H&E-like tiles."""
+    folder = tmp_path_factory.mktemp("tiles")
+    make_histology(folder, cases=64, nuclei_cases=16, nuclei_size=48, size=48)
+    return folder
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Names and command lines of the steps, which are not run."""
+    names: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "custom_components.demo._Runner._run", lambda self, *step: names.append((step[0], str(step[1])))
+    )
+    monkeypatch.setattr("custom_components.demo.compare", lambda *args, **settings: ("the table", {}))
+    return names
+
+
+BOTH = ["train{}_scratch", "train{}_mae", "evaluate{}_scratch", "evaluate{}_mae", "inference{}"]
+
+
+def test_a_bundle_for_classes_and_masks_does_both_with_drawn_data(
+    steps: list[tuple[str, str]], tiles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = DEMOS["histo_sdmae"]._replace(
+        draw=lambda folder: shutil.copytree(tiles, folder),
+        draw_slides=Path.mkdir,
+    )
+    monkeypatch.setitem(DEMOS, "histo_sdmae", small)
+    demo("histo_sdmae", out=str(tmp_path / "out"))
+    masks = [name.format("_segmentation") for name in BOTH]
+    classes = [name.format("") for name in BOTH]
+    assert [name for name, _ in steps] == ["check", "check_segmentation", "pretrain", *classes, *masks, "detect"]
+    commands = dict(steps)
+    assert "nuclei/datalist.json" in commands["train_segmentation_mae"]
+    assert "demo_segmentation.yaml" in commands["evaluate_segmentation_mae"]
+    assert "demo_detect.yaml" in commands["detect"]
+    assert str(tmp_path / "out/data/slides") in commands["detect"]
+
+
+def test_own_data_with_masks_is_segmented_and_not_classified(
+    steps: list[tuple[str, str]], tiles: Path, tmp_path: Path
+) -> None:
+    demo("histo_sdmae", out=str(tmp_path / "out"), dataset_dir=str(tiles / "nuclei"))
+    masks = [name.format("_segmentation") for name in BOTH]
+    assert [name for name, _ in steps] == ["check_segmentation", "pretrain", *masks]

@@ -198,7 +198,7 @@ def _unusable(page: Any, file_size: int) -> str:
     if not len(offsets) or len(offsets) != len(counts) or not counts.any():
         return "holds no pixels"
     if (offsets + counts).max() > file_size:
-        return "ends behind the end of the file"
+        return "ends behind the end of the file, which was cut off; copy the slide again"
     return ""
 
 

@@ -151,6 +151,15 @@ def test_a_broken_finest_level_refuses_the_slide(tmp_path: Path) -> None:
         open_slide(path)
 
 
+def test_a_slide_that_was_cut_off_says_what_to_do(tmp_path: Path) -> None:
+    path = pyramid(tmp_path / "a.tif", picture())
+    with tifffile.TiffFile(path) as file:
+        last = max(file.pages[0].dataoffsets)
+    path.write_bytes(path.read_bytes()[: last + 1])
+    with pytest.raises(InputError, match="level 0 ends behind the end of the file, which was cut off; copy the slide"):
+        open_slide(path)
+
+
 def test_a_broken_tile_is_named_when_it_is_read(tmp_path: Path) -> None:
     path = pyramid(tmp_path / "a.tif", picture())
     damage(path, 0, 11)  # second row of 10, second column
