@@ -14,6 +14,7 @@ from ..augment.step import as_interval, as_pair
 from ..data.image_file import decode
 from ..data.mask_file import class_map, instance_map, read_mask
 from ..data.schema import as_list
+from ..data.stain_normalisation import STAINS, normalise_stain
 from ..errors import InputError
 
 _TRIES = 10  # windows that are looked at for one with more than one class
@@ -34,6 +35,10 @@ class LoadTiled(Transform):
         border: also give, as "border" (1, H, W) uint8, where two objects lie within a window of so many pixels; these
             pixels become background in "label", so that the network learns to part what touches. 0 gives none.
         size: height and width to which picture and mask are squashed; None keeps theirs.
+        stain: "macenko" brings the colours of an H&E-stained picture to those of one reference; "none" keeps them.
+
+    Raises:
+        InputError: a negative border, or a stain normalisation that is unknown or given for grey pictures.
     """
 
     def __init__(
@@ -44,7 +49,13 @@ class LoadTiled(Transform):
         instances: bool = False,
         border: int = 0,
         size: int | Sequence[int] | None = None,
+        stain: str = "none",
     ) -> None:
+        if stain not in STAINS:
+            raise InputError(f"stain is {stain!r}; it must be one of {', '.join(STAINS)}.")
+        if stain != "none" and channels != 3:
+            raise InputError(f"stain is {stain!r}, which needs the three channels of a colour picture, not {channels}.")
+        self.stain = stain
         self.classes, self.channels, self.label, self.instances = len(class_names), channels, label, instances
         self.border, self.size = int(border), None if size is None else as_pair(size)
         if self.border < 0:
@@ -60,7 +71,8 @@ class LoadTiled(Transform):
         if len(files) != 1:
             raise InputError(f"{files[0]}: is one of {len(files)} files of an item, expected one picture an item.")
         result = dict(data)
-        image = torch.from_numpy(np.array(decode(files[0], self.channels)))  # Pillow's own memory is read-only
+        pixels = np.array(decode(files[0], self.channels))  # Pillow's own memory is read-only
+        image = torch.from_numpy(pixels if self.stain == "none" else normalise_stain(pixels))
         result["image"] = image if self.size is None else rescale(image, self.size)
         if not self.label:
             return result

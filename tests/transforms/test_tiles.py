@@ -11,6 +11,9 @@ from monai.transforms import Compose
 from PIL import Image
 
 from custom_components.data.dataset import PreparedDataset, split_transform
+from custom_components.data.demo.stain import Stain
+from custom_components.data.demo.tissue import paint_tissue
+from custom_components.data.stain_normalisation import normalise_stain
 from custom_components.errors import InputError
 from custom_components.transforms import LoadTiled, RandomNumbersd, RandScaledCropd
 from custom_components.transforms.tiles import rescale
@@ -37,6 +40,22 @@ def test_picture_classes_and_objects(item: dict[str, object]) -> None:
     assert result["instances"].unique().tolist() == [0, 300, 700]
     assert "border" not in result
     assert item["label"].endswith(".png")  # the item itself is not changed
+
+
+def test_stains_are_brought_to_the_reference_as_in_pre_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels, objects = paint_tissue(rng, 64, 64, "normal", Stain.draw(rng))
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(objects).save(tmp_path / "a_mask.png")
+    item = {"image": str(tmp_path / "a.png"), "label": str(tmp_path / "a_mask.png"), "mask_kind": "instance"}
+    result = LoadTiled(NAMES, stain="macenko")(item)
+    wanted = normalise_stain(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
+    np.testing.assert_array_equal(result["image"].numpy(), wanted)
+    assert np.abs(wanted.astype(int) - np.moveaxis(pixels, -1, 0)).mean() > 1
+    with pytest.raises(InputError, match="stain is 'vahadane'"):
+        LoadTiled(NAMES, stain="vahadane")
+    with pytest.raises(InputError, match="three channels"):
+        LoadTiled(NAMES, channels=1, stain="macenko")
 
 
 def test_touching_objects_get_a_border_that_is_background(item: dict[str, object]) -> None:
