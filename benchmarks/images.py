@@ -214,6 +214,7 @@ def main() -> None:
         RATIO_NOTE,
         "memory: own pages (RssAnon) after reading everything, beyond the list of paths; images of 16 x 16",
     ]
+    args.images = args.images is not None  # the folder is nobody's business
     finish("images", args, rows, show(rows), notes)
 
 

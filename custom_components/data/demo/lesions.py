@@ -1,8 +1,9 @@
-"""Synthetic close-ups of skin in which the class is the inner structure of one small lesion and of nothing else.
+"""Synthetic close-ups of skin in which the class shows in one small lesion and in nothing else.
 
-The background is rich and drawn without knowing the class: skin of some tone, folds, hairs, dots, bubbles, and moles of
-the lesion's size and colour without structure. So a network that looks everywhere alike learns mostly background, and
-what of the lesion a masked autoencoder hides decides what it can learn.
+A lesion has its class's inner structure and pigment. The background is rich and drawn without knowing the class: skin
+of some tone, folds, hairs, dots, bubbles, and moles of the lesion's size without structure, each with the pigment of a
+random class. So a network that looks everywhere alike learns mostly background, and what of the lesion a masked
+autoencoder hides decides what it can learn.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,12 @@ from .nuclei import noise
 from .patients import lists_in_order
 from .tissue_kinds import soft
 
-_RADII = (0.085, 0.125)  # of a lesion and of a mole, as a share of the picture's side
-_MOLES = (2, 5)
+_RADII = (0.12, 0.16)  # of a lesion and of a mole, as a share of the picture's side
+_MOLES = (2, 3)
+# Optical density of each class's pigment in red, green and blue; the sums are equal, so none is darker.
+_PIGMENTS = np.array(
+    [[0.75, 1.25, 1.5], [1.6, 1.05, 0.85], [1.2, 1.15, 1.15], [0.5, 1.6, 1.4], [0.6, 0.95, 1.95]], np.float32
+)
 
 Generator = np.random.Generator
 # Each takes the radius (0 in the middle, 1 at the border), the angle, and both turned axes, and gives a pattern.
@@ -66,7 +71,7 @@ _PATTERNS: dict[str, Pattern] = {
 LESION_CLASSES = tuple(_PATTERNS)
 
 
-def make_lesions(folder: str | Path, cases: int = 400, seed: int = 0, size: int = 112) -> dict[str, Any]:
+def make_lesions(folder: str | Path, cases: int = 600, seed: int = 0, size: int = 112) -> dict[str, Any]:
     """Draw the data set, split by patient: about half trains, a fifth selects and 30 % are tested.
 
     `images/*.png` with `datalist.json` is for classification; `masks/*.png` (0 and 255) with `datalist_masks.json` is
@@ -121,24 +126,24 @@ def lesion_image(seed: int, patient: int, visit: int, kind: str, size: int = 112
     rng = np.random.default_rng([seed, patient, visit])
     colour = _skin(np.random.default_rng([seed, patient]), rng, size)
     spots = _spots(rng, size, int(rng.integers(_MOLES[0], _MOLES[1] + 1)) + 1)
-    pigment = np.zeros((size, size), np.float32)
+    density = np.zeros((size, size, 3), np.float32)
     for row, column, radius in spots[1:]:
         depth = _depth(rng, size, row, column, radius)[0]
-        pigment += soft(depth * radius) * (rng.uniform(0.45, 0.75) + 0.13 * noise(rng, size, size, 10))
+        mole = soft(depth * radius) * (rng.uniform(0.45, 0.75) + 0.13 * noise(rng, size, size, 10))
+        density += mole[..., None] * _PIGMENTS[rng.integers(len(_PIGMENTS))]
     row, column, radius = spots[0]
     depth, r, angle = _depth(rng, size, row, column, radius)
     cover = soft(depth * radius)
-    darkness, contrast, tilt = rng.uniform(0.5, 0.7), rng.uniform(0.2, 0.28), rng.uniform(0, 2 * np.pi)
+    darkness, contrast, tilt = rng.uniform(0.5, 0.7), rng.uniform(0.25, 0.35), rng.uniform(0, 2 * np.pi)
     # Its own generator: how much a structure draws from it must not change what is drawn later.
     own = np.random.default_rng([seed, patient, visit, 1])
     turn = angle - tilt
     pattern = _PATTERNS[kind](own, r, turn, r * np.cos(turn), r * np.sin(turn))
     inside = cover > 0.5
     pattern = (pattern - pattern[inside].mean()) / pattern[inside].std()  # no class is darker or stronger
-    pigment += cover * (darkness + contrast * pattern)
-    pigment += _clutter(rng, size, 1 - cover)
-    brown = np.array([0.75, 1.25, 1.5], np.float32)  # optical density of pigment in red, green and blue
-    light = colour * np.exp(-pigment[..., None] * brown)
+    density += (cover * (darkness + contrast * pattern))[..., None] * _PIGMENTS[LESION_CLASSES.index(kind)]
+    density += _clutter(rng, size, 1 - cover)[..., None] * _PIGMENTS[0]
+    light = colour * np.exp(-density)
     light = gaussian_filter(light, (0.5, 0.5, 0)) + rng.normal(0, rng.uniform(1, 3.5), light.shape)
     return np.rint(light.clip(0, 255)).astype(np.uint8), inside
 
