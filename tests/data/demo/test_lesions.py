@@ -81,7 +81,7 @@ def test_the_class_shows_in_the_lesion_alone(seed: int, patient: int, one: str, 
 
 
 def test_structure_tells_the_classes_and_the_colour_of_the_whole_does_not() -> None:
-    """Chance is 0.2. The lesion's place is given here; a network has to find it among moles of its size and of any class's pigment."""
+    """Chance is 0.2. The lesion's place is given here; a network has to find it among moles of any class's pigment."""
     structures, colours, labels = [], [], []
     for number in range(240):
         label = number % 5
