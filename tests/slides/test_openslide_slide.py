@@ -1,4 +1,5 @@
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,13 @@ from slide_files import damage, picture, pyramid
 from custom_components.errors import InputError
 from custom_components.slides import open_slide
 
+needs_openslide = pytest.mark.skipif(
+    find_spec("openslide") is None,
+    reason="OpenSlide (LGPL) is no dependency: pip install openslide-python openslide-bin",
+)
 
+
+@needs_openslide
 def test_both_readers_agree(tmp_path: Path) -> None:
     """OpenSlide is the oracle; it knows a generic TIFF with tiles."""
     path = pyramid(tmp_path / "a.tif", picture(), steps=(1, 4))
@@ -24,6 +31,7 @@ def test_both_readers_agree(tmp_path: Path) -> None:
         assert np.array_equal(ours.read_at(2.0, 96, 96, 30), theirs.read_at(2.0, 96, 96, 30))
 
 
+@needs_openslide
 def test_white_where_nothing_was_scanned(tmp_path: Path) -> None:
     with open_slide(pyramid(tmp_path / "a.tif", picture()), "openslide") as slide:
         found = slide.read(slide.levels[0], 480, 600, 64, 64)
@@ -32,6 +40,7 @@ def test_white_where_nothing_was_scanned(tmp_path: Path) -> None:
     assert (found[:, 40:] == 255).all()
 
 
+@needs_openslide
 def test_a_resolution_that_is_missing_can_be_assumed(tmp_path: Path) -> None:
     path = pyramid(tmp_path / "a.tif", picture(), mpp=None)
     with open_slide(path, "openslide", assume_mpp=0.3) as slide:
@@ -40,6 +49,7 @@ def test_a_resolution_that_is_missing_can_be_assumed(tmp_path: Path) -> None:
         assert slide.mpp is None
 
 
+@needs_openslide
 def test_a_damaged_place_is_named(tmp_path: Path) -> None:
     path = pyramid(tmp_path / "a.tif", picture(), compression="jpeg")
     damage(path, 0, 11)
@@ -50,6 +60,7 @@ def test_a_damaged_place_is_named(tmp_path: Path) -> None:
         slide.read(slide.levels[0], 70, 70, 20, 20)
 
 
+@needs_openslide
 def test_a_file_that_openslide_does_not_know(tmp_path: Path) -> None:
     path = tmp_path / "a.ndpi"
     path.write_bytes(b"nothing")

@@ -1,3 +1,4 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,11 @@ from custom_components.data.demo.slide import make_slides
 from custom_components.errors import InputError
 from custom_components.slides import Annotation, open_slide
 from custom_components.slides.grid import tissue_grid
+
+needs_openslide = pytest.mark.skipif(
+    find_spec("openslide") is None,
+    reason="OpenSlide (LGPL) is no dependency: pip install openslide-python openslide-bin",
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +32,7 @@ def test_a_pyramid_with_resolution(folder: Path) -> None:
     assert np.abs(coarse - shrunk).mean() < 4  # JPEG
 
 
+@needs_openslide
 def test_openslide_reads_it_too(folder: Path) -> None:
     with open_slide(folder / "synthetic_000.tif", "openslide") as slide:
         assert len(slide.levels) == 3
