@@ -20,14 +20,15 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt pyproject.toml
 
 # make demo [BUNDLE=...] [DATASET_DIR=... [DATALIST=...]] [OUT=...] [ARGS="--spacing '[1,1,1]' ..."]
 demo: setup
-	$(BIN)/python -m custom_components demo $(BUNDLE) --out $(OUT) \
-		$(if $(DATASET_DIR),--dataset_dir $(DATASET_DIR)) $(if $(DATALIST),--datalist $(DATALIST)) $(ARGS)
+	$(BIN)/python -m custom_components demo $(BUNDLE) --out "$(OUT)" \
+		$(if $(DATASET_DIR),--dataset_dir "$(DATASET_DIR)") $(if $(DATALIST),--datalist "$(DATALIST)") $(ARGS)
 
 # One test process a core, at most four (each takes up to 1.5 GB), and one thread each.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: setup
+	@if git ls-files -ci --exclude-standard 2>/dev/null | grep .; then echo "Error: these files are ignored and yet in git."; exit 1; fi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

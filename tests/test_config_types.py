@@ -9,6 +9,9 @@ from custom_components.errors import InputError
     [
         ("false", True, False),
         ("null", 4, None),
+        ("None", 4, None),
+        ("null", "hist", None),
+        ("none", "hist", "none"),  # a word of its own in `equalise`
         ("1e-4", 1.5e-4, 1e-4),
         (3, 1.5, 3),
         ([16, 16, 8], 16, [16, 16, 8]),

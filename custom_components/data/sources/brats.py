@@ -172,7 +172,7 @@ def _labelled(base: Path, cases: dict[str, Case], endings: Sequence[str]) -> dic
     if not labelled:
         raise InputError(
             f"{base}: none of its {len(cases)} cases has a label ending in {wanted}; name the ending with label_name, "
-            "or list the images alone with labels=false."
+            "or list the images alone with --labels false."
         )
     without = [name for name in cases if name not in labelled]
     if without:

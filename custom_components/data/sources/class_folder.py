@@ -221,7 +221,7 @@ def _owners(files: Sequence[str], pattern: str | None, patients: str | Path | No
         owner = read_patients(patients, list(cases.values()))
         return {file: owner[case] for file, case in cases.items()}
     print(
-        "Every picture counts as a patient of its own; where patients have several, give patient_pattern or patients, "
-        "or they will cross the lists."
+        "Every picture counts as a patient of its own; where patients have several, give --patient_pattern or "
+        "--patients, or they will cross the lists."
     )
     return {file: own_patient(file) for file in files}

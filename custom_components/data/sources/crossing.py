@@ -33,9 +33,9 @@ def resolve_crossing(lists: Lists, crossing: str) -> tuple[Lists, str]:
         return lists, ""
     if crossing == "refuse":
         raise InputError(
-            f"{len(shared)} patient(s) are in several of the given lists: {some(shared)}; pass crossing=drop to leave "
-            "their earlier images out (training gives way to validation and test), or crossing=keep for the published "
-            "lists as they are."
+            f"{len(shared)} patient(s) are in several of the given lists: {some(shared)}; pass --crossing drop to "
+            "leave their earlier images out (training gives way to validation and test), or --crossing keep for the "
+            "published lists as they are."
         )
     if crossing == "keep":
         print(f"Warning: {len(shared)} patient(s) are in several lists and stay in them; scores will flatter.")

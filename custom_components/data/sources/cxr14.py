@@ -105,7 +105,7 @@ def cxr14(
 def _table_path(base: Path, files: Sequence[str], csv: str | Path | None) -> Path:
     if csv is not None:
         return base / csv if (base / csv).is_file() else Path(csv)
-    return base / _only(base, files, r"data_entry_2017.*\.csv", "Data_Entry_2017*.csv", "; name it with csv")
+    return base / _only(base, files, r"data_entry_2017.*\.csv", "Data_Entry_2017*.csv", "; name it with --csv")
 
 
 def _only(base: Path, files: Sequence[str], pattern: str, expected: str, advice: str = "") -> str:
@@ -194,7 +194,7 @@ def _joined(
         (sorted(listed - set(rows)), f"{len(listed)} listed images have no row in {content.path}"),
     ):
         if lost and not partial:
-            raise InputError(f"{len(lost)} of {what}: {some(lost)}; correct them, or pass partial=true for a subset.")
+            raise InputError(f"{len(lost)} of {what}: {some(lost)}; correct them, or pass --partial true for a subset.")
         if lost:
             print(f"{len(lost)} of {what} and are left out.")
     return {part: [name for name in names[part] if name in rows] for part in _LISTS}
@@ -224,7 +224,7 @@ def _check_counts(content: CsvTable, listed: Mapping[str, Sequence[Item]]) -> No
     if problems:
         more = f" (and {len(problems) - 1} more counts differ)" if len(problems) > 1 else ""
         raise InputError(
-            f"{content.path}: {problems[0]}{more}; download the table and the lists again, or pass counts=false if "
+            f"{content.path}: {problems[0]}{more}; download the table and the lists again, or pass --counts false if "
             "this is meant to be another or a smaller set."
         )
 
@@ -260,7 +260,7 @@ def _present(base: Path, names: Sequence[str], places: Mapping[str, str], partia
     if missing and (not partial or len(missing) == len(names)):
         raise InputError(
             f"{base}: {len(missing)} of {len(names)} pictures of a list are missing: {some(missing)}; unpack all "
-            "archives, or pass partial=true to go on without them."
+            "archives, or pass --partial true to go on without them."
         )
     if missing:
         print(f"{len(missing)} of {len(names)} pictures of a list are missing and are left out: {some(missing, 3)}.")

@@ -121,7 +121,7 @@ def _key_slices(table: CsvTable, labelled: bool, drop_noisy: bool) -> dict[str, 
     }
     print(f"{len(kept)} of {len(first)} key slices have one known type; {len(mixed)} show several and are left out.")
     if not kept:
-        raise InputError(f"{table.path}: no key slice has a known type; pass labelled=false for pre-training.")
+        raise InputError(f"{table.path}: no key slice has a known type; pass --labelled false for pre-training.")
     return kept
 
 
@@ -163,7 +163,7 @@ def _unpack(
     if missing and (not partial_set or len(missing) == len(rows)):
         raise InputError(
             f"{base}: {len(missing)} of {len(rows)} key slices are missing: {some(missing, 3)}; unpack all archives, "
-            "or pass partial_set=true to go on without them."
+            "or pass --partial_set true to go on without them."
         )
     if missing:
         print(f"{len(missing)} of {len(rows)} key slices are missing and are left out: {some(missing, 3)}.")

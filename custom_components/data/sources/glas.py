@@ -91,7 +91,7 @@ def _given(base: Path, counts: bool) -> dict[str, list[Item]]:
         if count != _COUNTS[part]
     ]
     if differing and (counts or not given["training"]):
-        raise InputError(f"{base} holds {some(differing)}; unpack again, or pass counts=false for a subset.")
+        raise InputError(f"{base} holds {some(differing)}; unpack again, or pass --counts false for a subset.")
     return given
 
 

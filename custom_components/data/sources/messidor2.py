@@ -102,8 +102,8 @@ def _owners(base: Path, pairs: str | Path | None) -> dict[str, str]:
     path = base / pairs if (base / pairs).is_file() else Path(pairs)
     if not path.is_file():
         raise InputError(
-            f"{path}: there is no such table of pairs; give the one of the release, or pass pairs=None to count every "
-            "picture as a patient of its own."
+            f"{path}: there is no such table of pairs; give the one of the release, or pass --pairs None to count "
+            "every picture as a patient of its own."
         )
     table = CsvTable(path)
     left, right = table.column("left"), table.column("right")

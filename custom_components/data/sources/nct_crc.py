@@ -108,4 +108,4 @@ def _check_counts(base: Path, folders: tuple[str, str], found: list[dict[str, li
     ]
     if problems:
         more = f" (and {len(problems) - 1} more classes differ)" if len(problems) > 1 else ""
-        raise InputError(f"{base}: {problems[0]}{more}; unpack again, or pass counts=false for a subset.")
+        raise InputError(f"{base}: {problems[0]}{more}; unpack again, or pass --counts false for a subset.")

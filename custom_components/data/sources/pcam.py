@@ -121,7 +121,7 @@ def _check_shapes(path: Path, shape: tuple[int, ...], kind: Any, labels: np.ndar
             f"{path}: holds {shape[0]} tiles, and the y file {len(labels)} labels; expected a 0 or 1 each."
         )
     if expected is not None and shape[0] != expected:
-        raise InputError(f"{path}: holds {shape[0]} tiles, expected {expected}; pass counts=false for a subset.")
+        raise InputError(f"{path}: holds {shape[0]} tiles, expected {expected}; pass --counts false for a subset.")
 
 
 def _slides(path: Path, tiles: int) -> list[str]:

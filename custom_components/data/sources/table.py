@@ -206,7 +206,7 @@ def _found_rows(
     if missing and (not partial or not rows):
         raise InputError(
             f"{content.path}: {len(missing)} of {len(content.rows)} pictures are not in {base / (images or '')}: "
-            f"{some(missing)}; correct root or the table, or leave them out with partial=true."
+            f"{some(missing)}; correct root or the table, or leave them out with --partial true."
         )
     if missing:
         print(f"{len(missing)} of {len(content.rows)} rows are left out, their pictures are missing: {some(missing)}.")
@@ -275,7 +275,7 @@ def _say(rows: int, unlabelled: int, dropped: bool, ownerless: int, repeated: in
     if ownerless:
         print(f"{ownerless} of {rows} rows name no patient; each of them counts as a patient of its own.")
     if unlabelled:
-        what = "are left out" if dropped else "stay for pre-training; drop_unlabelled=true leaves them out"
+        what = "are left out" if dropped else "stay for pre-training; --drop_unlabelled true leaves them out"
         print(f"{unlabelled} of {rows} rows have no label and {what}.")
 
 
@@ -285,5 +285,5 @@ def _check_labelled(content: CsvTable, labels: _Labels, unlabelled: int, labelle
     if labels.task == "multi_class" and unlabelled and not dropped:
         raise InputError(
             f"{content.path}: {unlabelled} rows have no class in column {labels.columns[0]!r}; fill it in, or leave "
-            "them out with drop_unlabelled=true."
+            "them out with --drop_unlabelled true."
         )

@@ -83,7 +83,7 @@ def _owners(files: list[str], pattern: str | None, patients: str | Path | None) 
         return patients_in_names(files, pattern)
     if patients is not None:
         return read_patients(patients, files)
-    print("Every picture counts as a patient of its own; name patient_pattern or patients where they have several.")
+    print("Every picture counts as a patient of its own; name --patient_pattern or --patients where they have several.")
     return {file: own_patient(file) for file in files}
 
 

@@ -63,7 +63,7 @@ def test_parity_lets_the_test_list_select(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     release(tmp_path)
     stem = f"{tmp_path}/camelyonpatch_level_2_split_"
-    with pytest.raises(InputError, match=r"train_x\.h5: holds 7 tiles, expected 262144; pass counts=false"):
+    with pytest.raises(InputError, match=r"train_x\.h5: holds 7 tiles, expected 262144; pass --counts false"):
         pcam(tmp_path)
     Path(f"{stem}valid_meta.csv").write_text("wsi\na\n")
     with pytest.raises(InputError, match=r"valid_meta\.csv: names 1 slides for 3 tiles"):
