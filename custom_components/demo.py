@@ -199,19 +199,12 @@ class _Runner:
         if known.get("cache") == "ram":
             del values["cache"]
         values |= {**overrides, **self.settings}  # the folders are the demo's own
-        files = str([str(path) for path in (base, *self._overlays(stage))])
+        files = str([str(path) for path in (base, *overlays(self.configs, stage))])
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files]
         self._run(name, command + _flags({key: value for key, value in values.items() if key in known}))
 
-    def _overlays(self, stage: str) -> list[Path]:
-        """`demo.yaml`, and what a further group of stages has beside it or, where the sizes differ, in its place."""
-        if stage.endswith(SEGMENTATION):
-            return [self.configs / f"demo{SEGMENTATION}.yaml"]
-        own = self.configs / f"demo_{stage}.yaml"
-        return [self.configs / "demo.yaml", *([own] if own.exists() else [])]
-
     def _overlay(self, stage: str) -> dict[str, Any]:
-        return {key: value for path in self._overlays(stage) for key, value in _load(path).items()}
+        return {key: value for path in overlays(self.configs, stage) for key, value in _load(path).items()}
 
     def _run(self, name: str, command: list[str]) -> None:
         log = self.folder / "logs" / f"{name}.log"
@@ -226,6 +219,17 @@ class _Runner:
         if code:
             raise InputError(f"The step '{name}' failed with exit code {code}; its output is in {log}.")
         print(f"=== {name} took {seconds:.0f} s", flush=True)
+
+
+def overlays(configs: Path, stage: str, suffix: str = ".yaml") -> list[Path]:
+    """The demo's own files for a stage.
+
+    `demo`, and what the stage has beside it; a further group of stages, whose sizes differ, has one in its place.
+    """
+    if stage.endswith(SEGMENTATION):
+        return [configs / f"demo{SEGMENTATION}{suffix}"]
+    own = configs / f"demo_{stage}{suffix}"
+    return [configs / f"demo{suffix}", *([own] if own.exists() else [])]
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -21,14 +21,23 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 from monai.data import load_net_with_metadata
 
-from .demo import DEMOS
+from .demo import DEMOS, SEGMENTATION, overlays
 from .errors import InputError
 from .metadata_schema import METADATA_SCHEMA
 from .weights import sha256_of
 
 _METADATA, _INFERENCE, _MODEL = "configs/metadata.json", "configs/inference.json", "models/model.pt"
 # Which of MONAI's two lists of properties each stage must have.
-_KINDS = {"pretrain": "train", "train": "train", "evaluate": "infer", "inference": "infer"}
+_KINDS = {
+    "pretrain": "train",
+    "train": "train",
+    "evaluate": "infer",
+    "inference": "infer",
+    f"train{SEGMENTATION}": "train",
+    f"evaluate{SEGMENTATION}": "infer",
+    f"inference{SEGMENTATION}": "infer",
+    "detect": "infer",
+}
 
 
 def verify(bundle: str | Path) -> dict[str, str]:
@@ -140,28 +149,20 @@ def _check_properties(work: Path) -> str:
     if name not in DEMOS:
         return f"not checked: there is no drawn data set for {name}"
     DEMOS[name].draw(work / "data", cases=DEMOS[name].least)
-    (work / "models").mkdir()
-    torch.save(_network([_INFERENCE, "configs/demo.json"]).state_dict(), work / "models" / "model.pt")
-    settings: dict[str, Any] = {
-        "dataset_dir": str(work / "data"),
-        "datalist": str(work / "data" / "datalist.json"),
-        "output_dir": str(work / "output"),
-        "model_dir": str(work / "models"),
-        "init": "scratch",
-        "num_workers": 0,
-        "device": "$torch.device('cpu')",
-    }
     stages = [stage for stage in _KINDS if Path(f"configs/{stage}.json").is_file()]
-    problems = [problem for stage in stages if (problem := _stage_problem(stage, settings)) is not None]
+    problems = [problem for stage in stages if (problem := _stage_problem(stage, work)) is not None]
     if problems:
         raise InputError("; ".join(problems))
     return f"canonical in {', '.join(stages)}"
 
 
-def _stage_problem(stage: str, settings: dict[str, Any]) -> str | None:
-    files = [f"configs/{stage}.json", "configs/demo.json"]
-    known = ConfigParser.load_config_file(files[0])
+def _stage_problem(stage: str, work: Path) -> str | None:
+    """What MONAI misses in a stage, run with the demo's overlays as far as its engine, or None."""
+    known = ConfigParser.load_config_file(f"configs/{stage}.json")
+    demo_files = [str(path) for path in overlays(Path("configs"), stage, ".json")]
+    settings = _settings(stage, work, demo_files)
     overrides = {key: value for key, value in settings.items() if key in known}
+    files = [f"configs/{stage}.json", *demo_files]
     workflow = ConfigWorkflow(files, logging_file=False, workflow_type=_KINDS[stage], **overrides)
     workflow.initialize()
     try:
@@ -169,6 +170,32 @@ def _stage_problem(stage: str, settings: dict[str, Any]) -> str | None:
     except (KeyError, AttributeError, TypeError) as error:  # what MONAI raises where it should answer
         return f"{stage}: {type(error).__name__}: {error}"
     return f"{stage}: missing or under another id: {', '.join(wrong)}" if wrong else None
+
+
+def _settings(stage: str, work: Path, demo_files: list[str]) -> dict[str, Any]:
+    """Where a stage finds drawn data and, made here at the first call, untrained weights."""
+    drawn = DEMOS[Path.cwd().name]
+    suffix = SEGMENTATION if stage.endswith(SEGMENTATION) else ""
+    datalist = work / "data" / (str(drawn.masks) if suffix else "datalist.json")
+    folder = datalist.parent
+    if stage == "detect":
+        folder = work / "slides"
+        assert drawn.draw_slides is not None  # a bundle with this stage has slides to draw
+        drawn.draw_slides(folder)
+    models = work / f"models{suffix}"
+    if not models.exists():
+        models.mkdir()
+        network = _network([f"configs/inference{suffix}.json", *demo_files])
+        torch.save(network.state_dict(), models / ("segmentation.pt" if suffix else "model.pt"))
+    return {
+        "dataset_dir": str(folder),
+        "datalist": str(datalist),
+        "output_dir": str(work / "output"),
+        "model_dir": str(models),
+        "init": "scratch",
+        "num_workers": 0,
+        "device": "$torch.device('cpu')",
+    }
 
 
 def _network(files: list[str]) -> torch.nn.Module:
