@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..data.check_report import Problem
 from ..data.image_prepare import Recipe
+from ..distributed import distributed
 from ..errors import InputError
 from ..files import write_atomically
 from ..handlers.common import say
@@ -63,7 +64,7 @@ class SlideInputs:
         plans: the usable slides; one without tissue has no tiles.
 
     Raises:
-        InputError: no slide was found, a setting is wrong, or no slide can be used.
+        InputError: no slide was found, a setting is wrong, no slide can be used, or several processes run at once.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class SlideInputs:
         patients: str | None = None,
         annotations: str | None = None,
     ) -> None:
+        if distributed():
+            raise InputError("Slides are looked at by one process; start it without torchrun.")
         self.output_dir = Path(output_dir)
         self.tile_size, self.reader, self.assume_mpp, self.annotations = tile_size, reader, assume_mpp, annotations
         wanted = mpp_of(magnification, mpp)

@@ -87,6 +87,13 @@ def test_a_run_without_any_usable_slide_stops(tmp_path: Path) -> None:
         inputs(tmp_path / "in")
 
 
+def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would look at all slides and write the same files."""
+    monkeypatch.setattr("custom_components.slides.stream.distributed", lambda: True)
+    with pytest.raises(InputError, match="by one process; start it without torchrun"):
+        SlideInputs(str(folder), str(folder / "out"), mpp=0.5)
+
+
 def test_settings(folder: Path) -> None:
     with pytest.raises(InputError, match="batch_size"):
         TileBatches(inputs(folder), 0)
