@@ -29,7 +29,8 @@ def roc_figure(
     Returns:
         The figure.
     """
-    figure = Figure(figsize=(WIDTH_INCHES, 0.62 * WIDTH_INCHES), dpi=110, layout="constrained")
+    side = 0.62 * WIDTH_INCHES
+    figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#8a93a3", linewidth=0.8, linestyle="--")
     for index, name in enumerate(class_names):
@@ -46,9 +47,10 @@ def roc_figure(
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     if class_names:
-        figure.legend(
-            loc="outside right center", fontsize=9, frameon=False, title="AUC", ncols=math.ceil(len(class_names) / 25)
-        )
+        columns = math.ceil(len(class_names) / 25)
+        legend = figure.legend(loc="outside right center", fontsize=9, frameon=False, title="AUC", ncols=columns)
+        figure.draw_without_rendering()  # only then is the legend's width known
+        figure.set_figwidth(side + legend.get_window_extent().width / figure.dpi)
     save_figure(figure, path)
     return figure
 
@@ -83,7 +85,9 @@ def calibration_figure(
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axes.set_title(name, fontsize=9)
         axes.grid(alpha=0.3)
-    figure.supxlabel("predicted probability", fontsize=9)
+    for axes in grid.flat[max(len(bins) - across, 0) : len(bins)]:
+        axes.xaxis.set_tick_params(labelbottom=True)  # a shared axis has numbers in the last row only, empty or not
+    figure.supxlabel("predicted probability (the larger a dot, the more images in it)", fontsize=9)
     figure.supylabel("share that has it", fontsize=9)
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path)

@@ -24,6 +24,7 @@ from .errors import InputError, install_excepthook
 _TRACKING: dict[str, Any] = DEFAULT_MLFLOW_SETTINGS
 _MONAI_KEYS = {"_meta_", "workflow_type", *_TRACKING["configs"]}
 _settings: dict[str, Any] = {}
+_FULL_WIDTH = 384  # from a ViT-S on; those of the demos are narrower
 
 
 def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> None:
@@ -56,7 +57,27 @@ def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> 
     for key, (value, *allowed) in (choices or {}).items():
         if value not in allowed:
             raise InputError(f"{key} is {value!r}; it must be one of {', '.join(map(str, allowed))}.")
+    if files and not torch.cuda.is_available():
+        _say_without_gpu(_settings, files)
     torch.manual_seed(seed)
+
+
+def _say_without_gpu(values: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Print what to do instead where a network of full size would be trained without a GPU."""
+    stage, width = str(values.get("stage", "")), values.get("hidden_size", 0)
+    small = any(Path(file).stem.startswith("demo") for file in files)
+    if small or not stage.startswith(("pretrain", "train")) or not isinstance(width, int) or width < _FULL_WIDTH:
+        return
+    first = Path(files[0])
+    names = ("demo" + stage.removeprefix("train").removeprefix("pretrain"), "demo")
+    overlays = [first.with_stem(name) for name in names if first.with_stem(name).is_file()]
+    advice = ""
+    if overlays:
+        listed = ",".join(f"'{file}'" for file in (*files, overlays[0]))
+        advice = f' To try it with a small network append {overlays[0].name}: --config_file "[{listed}]"'
+    print(
+        f"No GPU was found: training a network of this size (hidden_size {width}) takes days here.{advice}", flush=True
+    )
 
 
 def read_settings(parser: ConfigParser, files: Sequence[str]) -> None:

@@ -29,7 +29,8 @@ def read_value(key: str, value: Any, default: Any) -> Any:
     if isinstance(value, str) and value.startswith(_REFERENCES):
         return value
     # "none" is itself a word that some settings may have, `equalise` for one.
-    if isinstance(value, str) and (value.lower() == "null" or value.lower() == "none" and not isinstance(default, str)):
+    null_words = ("null",) if isinstance(default, str) else ("null", "none")
+    if isinstance(value, str) and value.lower() in null_words:
         return None
     if value is None or isinstance(default, str) or default is None:
         return value

@@ -1,25 +1,31 @@
 """Where a Vision Transformer looks: class-token attention of one block, and attention rollout over all of them."""
 
-import io
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from .errors import InputError
-from .files import write_atomically
+from .figures import HIDDEN, picture_pixels, save_figure
 from .networks.vit import Attention, Block, ViT
 from .probe import evaluating
 from .weights.describe import find_vit
 
 _FUSIONS = ("mean", "minmax", "max", "min")
 _PANEL_INCHES = 3.6
+_BAR_INCHES = 0.8
+_GAP_INCHES = 0.12
+_LINE_INCHES = 0.2  # of a title
+_TITLE_LETTERS = 44  # that a panel's width holds
 
 
 def class_attention_map(vit: nn.Module, image: Tensor, block: int = -1, head_fusion: str = "mean") -> Tensor:
@@ -87,15 +93,23 @@ def attention_rollout(vit: nn.Module, image: Tensor, head_fusion: str = "mean", 
 
 
 def attention_figure(
-    image: Tensor | np.ndarray, maps: Sequence[Tensor | np.ndarray], path: str | Path, titles: Sequence[str]
+    image: Tensor | np.ndarray,
+    maps: Sequence[Tensor | np.ndarray],
+    path: str | Path,
+    titles: Sequence[str],
+    pixels: Mapping[str, Any] | None = None,
+    kept: Tensor | np.ndarray | None = None,
 ) -> Figure:
-    """Draw a picture, and beside it the same picture under each map.
+    """Draw a picture, beside it what was kept of it, and the same picture under each map with a colour bar.
 
     Args:
-        image: (C, H, W) with 1 or 3 channels, in any units.
-        maps: each (gh, gw); shown from its smallest to its largest value.
+        image: (C, H, W) with 1 or 3 channels.
+        maps: one or more, each (gh, gw); shown from its smallest to its largest value.
         path: PNG file, written atomically.
-        titles: of the picture, then one of each map.
+        titles: of the picture, then one of each map; long lines are wrapped.
+        pixels: `mean` and `std` by which the image, from 0 to 1, was normalised, a number each or one a channel; they
+            are undone. None: the image is in other units, and its smallest value is drawn black, its largest white.
+        kept: (gh, gw), not 0 where the network used a patch; the others are greyed out in a panel of their own.
 
     Returns:
         The figure.
@@ -103,29 +117,52 @@ def attention_figure(
     Raises:
         ValueError: the numbers of titles and maps do not go together, or the picture has other channels.
     """
-    pixels = torch.as_tensor(image).detach().float().cpu()
-    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or len(titles) != len(maps) + 1:
+    tensor = torch.as_tensor(image).detach().float().cpu()
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3) or not maps or len(titles) != len(maps) + 1:
         raise ValueError(
-            f"Expected an image (1 or 3, H, W) and a title more than maps, found an image {list(pixels.shape)}, "
+            f"Expected an image (1 or 3, H, W) and a title more than maps, found an image {list(tensor.shape)}, "
             f"{len(maps)} maps and {len(titles)} titles."
         )
-    shown = _unit(pixels).expand(3, -1, -1).permute(1, 2, 0).numpy()
-    height, width = shown.shape[:2]
-    size = (_PANEL_INCHES * len(titles), _PANEL_INCHES * height / width + 0.5)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    panels = figure.subplots(1, len(titles), squeeze=False)[0]
-    for panel, title in zip(panels, titles, strict=True):
-        panel.imshow(shown)
+    shown = picture_pixels((_unit(tensor) if pixels is None else tensor).numpy(), **(pixels or {}))
+    pictures, names = [shown] * len(titles), list(titles)
+    if kept is not None:
+        chosen = torch.as_tensor(kept) != 0
+        used = _fine(chosen, shown.shape[:2], "nearest").numpy()[..., None] > 0
+        pictures.insert(1, np.where(used, shown, 0.25 * shown + 0.75 * np.array(HIDDEN)))
+        names.insert(1, f"the {int(chosen.sum())} of {chosen.numel()} patches that were used")
+    wrapped = ["\n".join(textwrap.fill(line, _TITLE_LETTERS) for line in name.split("\n")) for name in names]
+    figure, panels, bar = _panels(wrapped, shown.shape[0] / shown.shape[1])
+    for panel, picture, title in zip(panels, pictures, wrapped, strict=True):
+        panel.imshow(picture)
         panel.set_title(title, fontsize=9)
         panel.set_axis_off()
-    for panel, values in zip(panels[1:], maps, strict=True):
-        coarse = torch.as_tensor(values).detach().float().cpu()[None, None]
-        fine = _unit(F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)[0, 0])
-        panel.imshow(fine.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.55)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    write_atomically(path, stream.getvalue())
+    for panel, values in zip(panels[len(panels) - len(maps) :], maps, strict=True):
+        fine = _unit(_fine(values, shown.shape[:2], "bilinear"))
+        drawn = panel.imshow(fine.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.55)
+    figure.colorbar(drawn, cax=bar, ticks=[0, 1], label="attention").ax.set_yticklabels(["least", "most"], fontsize=8)
+    save_figure(figure, path)
     return figure
+
+
+def _panels(titles: Sequence[str], ratio: float) -> tuple[Figure, list[Axes], Axes]:
+    """A figure with a panel for each title, of the given height to width, room for all their lines, and a colour bar.
+
+    The places are reckoned here: Matplotlib's layouts cut off titles of several lines above panels of equal aspect.
+    """
+    high, step = _PANEL_INCHES * ratio, _PANEL_INCHES + _GAP_INCHES
+    lines = 1 + max(title.count("\n") for title in titles)
+    width, height = step * len(titles) + _BAR_INCHES, high + _LINE_INCHES * (lines + 1) + _GAP_INCHES
+    figure = Figure(figsize=(width, height), dpi=110)
+    places = [(_GAP_INCHES + step * number, _PANEL_INCHES) for number in range(len(titles))]
+    places.append((_GAP_INCHES + step * len(titles), _GAP_INCHES))
+    *panels, bar = (figure.add_axes((x / width, _GAP_INCHES / height, w / width, high / height)) for x, w in places)
+    return figure, panels, bar
+
+
+def _fine(values: Tensor | np.ndarray, size: Sequence[int], mode: str) -> Tensor:
+    """(gh, gw) -> (H, W) float32 on the host."""
+    coarse = torch.as_tensor(values).detach().float().cpu()[None, None]
+    return F.interpolate(coarse, size=list(size), mode=mode, align_corners=False if mode == "bilinear" else None)[0, 0]
 
 
 def _encoder(network: nn.Module) -> ViT:

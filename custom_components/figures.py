@@ -23,6 +23,7 @@ from .files import write_atomically
 # The dark colours of tab20 before their light twins, so that neighbours differ; its greys would drown in the image.
 COLOURS = [mpl.colormaps["tab20"](i) for i in (*range(0, 20, 2), *range(1, 20, 2)) if i not in (14, 15)]
 GREY = mpl.colormaps["gray"].with_extremes(bad="#8a93a3")  # what is not shown: a bluish grey that no tissue has
+HIDDEN = (0.54, 0.58, 0.64)  # the same in colour pictures
 WIDTH_INCHES = 10.0
 
 
@@ -269,6 +270,23 @@ def grey_window(image: np.ndarray, foreground: np.ndarray | None = None) -> tupl
         margin = high - low
         low, high = max(low - margin, float(np.nanmin(image))), min(high + margin, float(np.nanmax(image)))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def picture_pixels(
+    image: np.ndarray, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0
+) -> np.ndarray:
+    """A picture as people look at it: the normalisation undone, grey as three equal channels.
+
+    Args:
+        image: (C, H, W), grey or red, green and blue: from 0 to 1, minus `mean`, divided by `std`.
+        mean: A number a channel, or one for all.
+        std: Likewise.
+
+    Returns:
+        (H, W, 3) from 0 to 1.
+    """
+    colours = np.moveaxis(np.asarray(image), 0, -1) * np.asarray(std) + np.asarray(mean)
+    return np.clip(colours, 0, 1).repeat(3 // len(image), axis=-1)
 
 
 def panel_grid(

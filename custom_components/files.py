@@ -1,6 +1,8 @@
-"""Writing small result files so that a reader never sees half of one."""
+"""Files that a reader never sees half of, and folders that do not outlive the process."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -33,3 +35,27 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return target
+
+
+def temporary_folder(parent: str | os.PathLike[str], prefix: str = ".temporary-") -> str:
+    """Make a folder that is removed when this process ends, also after a failure.
+
+    Args:
+        parent: Where it is made; made if missing. A system's own place for temporary files may be small.
+        prefix: How its name begins.
+
+    Returns:
+        Its path.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    atexit.register(_remove_folder, folder, os.getpid())
+    return folder
+
+
+def _remove_folder(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked worker inherits what its parent registered
+        shutil.rmtree(folder, ignore_errors=True)

@@ -37,6 +37,7 @@ def run_linear_probe(
     num_workers: int = 0,
     resamples: int = 1000,
     amp: str | bool = "off",
+    section: str = "test",
 ) -> dict[str, Any]:
     """Train probes on one list, score them on another, print a table and write `probe.json`.
 
@@ -61,6 +62,7 @@ def run_linear_probe(
         num_workers: loader processes.
         resamples: of the bootstrap; 0 gives no intervals.
         amp: as in `extract_features`.
+        section: which list `test_dataset` is, for the table and the file.
 
     Returns:
         What `probe.json` holds.
@@ -79,9 +81,10 @@ def run_linear_probe(
         scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method, C, k, max_train)
         intervals = _intervals(scores, test_y, task, class_names, groups, resamples) if resamples else {}
         results[method] = {"scores": summarise(scores, test_y, task, class_names), "intervals": intervals}
+    settings = {"pool": pool, "C": C, "k": k, "max_train": max_train, "task": task, "resamples": resamples}
     content = {
         "header": dict(header or {}),
-        "settings": {"pool": pool, "C": C, "k": k, "max_train": max_train, "task": task, "resamples": resamples},
+        "settings": {**settings, "section": section},
         "train_images": len(train_x),
         "test_images": len(test_x),
         "test_patients": len(set(groups)),
@@ -159,7 +162,7 @@ def _table(content: Mapping[str, Any]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     about = (
         f"ROC-AUC of frozen features ({content['settings']['pool']}), {content['train_images']} training images, "
-        f"{content['test_images']} test images of {content['test_patients']} patients"
+        f"{content['test_images']} {content['settings']['section']} images of {content['test_patients']} patients"
     )
     return "\n".join([about, *lines])
 

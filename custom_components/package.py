@@ -16,38 +16,49 @@ import yaml
 from monai.bundle import ConfigParser
 
 from . import zoo_check
-from .errors import InputError
+from .errors import InputError, find_input_error
 from .files import write_atomically
-from .weights import sha256_of
+from .weights import sha256_of, sidecar_path
 
 REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "docs/README.md", "LICENSE")
 WEIGHTS = (".pt", ".ts", ".onnx", ".safetensors")
+_THRESHOLDS = "thresholds.json"
+# What a config makes of weights, and the key that names their file.
+_LOADERS = {"loaded": "model_file", "initialised": "encoder_file"}
 _SUMS = "SHA256SUMS"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content gives equal bytes
 
 
-def package(bundle: str | Path, out: str | Path = "dist", verify: bool | str = False) -> Path:
+def package(
+    bundle: str | Path, out: str | Path = "dist", verify: bool | str = False, weights: bool | str = True
+) -> Path:
     """Write `<out>/<name>_v<version>.zip`, which unpacks to `<name>/`, and `<zip>.sha256` beside it.
 
     Inside are the configs (the YAML as it is, and a JSON twin of each for tools that read only JSON), docs, licence,
-    `models/` if there are weights (never a training state), this package, and `SHA256SUMS` of every file.
+    what lies directly in `models/` of weights, their sidecars and thresholds (never a training state), this package,
+    and `SHA256SUMS` of every file. Weights are loaded once as each stage of the package would load them, without any
+    overlay.
 
     Args:
         bundle: The bundle's folder; its name becomes that of the package.
         out: Where to write; made if missing.
         verify: Also run the Model Zoo's checks on the result (see `zoo_check.verify`).
+        weights: Pack them; false leaves `models/` out.
 
     Returns:
         Path of the zip.
 
     Raises:
-        InputError: The folder is no bundle, its version is not in its changelog, or nothing can be written; with
-            `verify`, a check failed.
+        InputError: The folder is no bundle, its version is not in its changelog, its weights do not fit its configs,
+            or nothing can be written; with `verify`, a check failed.
     """
     root = Path(bundle).resolve()
-    checks = _switch("verify", verify)
+    checks, with_weights = _switch("verify", verify), _switch("weights", weights)
     version = _version(root)
     contents = _contents(root)
+    if with_weights:
+        _refuse_other_weights(root)
+        contents = dict(sorted({**contents, **_models(root)}.items()))
     target = Path(out) / f"{root.name}_v{version}.zip"
     digest_file = target.with_name(f"{target.name}.sha256")
     try:
@@ -59,8 +70,8 @@ def package(bundle: str | Path, out: str | Path = "dist", verify: bool | str = F
         write_atomically(digest_file, f"{digest}  {target.name}\n")
     except OSError as error:
         raise InputError(f"{target}: the package cannot be written ({error.strerror or error}).") from error
-    weights = "with" if "models/model.pt" in contents else "without"
-    print(f"{target}: {len(contents) + 1} files, {target.stat().st_size / 1e6:.1f} MB, {weights} trained weights")
+    trained = "with" if "models/model.pt" in contents else "without"
+    print(f"{target}: {len(contents) + 1} files, {target.stat().st_size / 1e6:.1f} MB, {trained} trained weights")
     print(f"sha256 {digest}")
     if checks:
         zoo_check.verify(target)
@@ -104,10 +115,6 @@ def _contents(root: Path) -> dict[str, Path | bytes]:
     contents["LICENSE"] = root / "LICENSE"
     for path in root.glob("large_files.*"):
         contents[path.name] = path
-    for name, path in _files(root, "models").items():
-        # A training state resumes one run on one machine; of JSON files only sidecars of weights belong here.
-        if path.suffix in (*WEIGHTS, ".json") and not path.name.startswith("training_state"):
-            contents[name] = path
     for name, path in _files(root, "configs").items():
         if path.suffix in (".yaml", ".yml"):
             twin = str(Path(name).with_suffix(".json"))
@@ -118,7 +125,45 @@ def _contents(root: Path) -> dict[str, Path | bytes]:
     package_dir = Path(__file__).resolve().parent
     for path in package_dir.rglob("*.py"):
         contents[f"{package_dir.name}/{path.relative_to(package_dir).as_posix()}"] = path
-    return dict(sorted(contents.items()))
+    return contents
+
+
+def _models(root: Path) -> dict[str, Path]:
+    """Weights directly in `models/`, their sidecars and the thresholds; subfolders hold trials for comparison."""
+    found = [path for path in (root / "models").glob("*") if path.is_file() and not path.name.startswith(".")]
+    # A training state resumes one run on one machine.
+    weights = [path for path in found if path.suffix in WEIGHTS and not path.name.startswith("training_state")]
+    sidecars = {sidecar_path(path).name for path in weights}
+    beside = [path for path in found if weights and path.name in {*sidecars, _THRESHOLDS}]
+    return {f"models/{path.name}": path for path in (*weights, *beside)}
+
+
+def _refuse_other_weights(root: Path) -> None:
+    """Load the weights as each stage of the package will, with nothing but its own config.
+
+    Raises:
+        InputError: Some do not fit: they were trained with an overlay, or the config was changed since.
+    """
+    for path in sorted((root / "configs").glob("*.yaml")):
+        parser = ConfigParser(_content(path))
+        parser["bundle_root"] = str(root)
+        for loader, file in _LOADERS.items():
+            if loader not in parser or not Path(parser.get_parsed_content(file)).is_file():
+                continue
+            if "report_path" in parser[loader]:
+                parser[loader]["report_path"] = None  # a check leaves nothing behind
+                parser.parse(reset=True)
+            try:
+                parser.get_parsed_content(loader)
+            except Exception as error:  # MONAI wraps whatever a config item raises
+                found = find_input_error(error)
+                if found is None:
+                    raise
+                raise InputError(
+                    f"{path}, which the package runs without an overlay, does not fit the weights: "
+                    f"{str(found).removesuffix('.')}. Write the settings of their training (those of the overlay) into "
+                    "the bundle's configs, or add --weights false to package it without weights."
+                ) from error
 
 
 def _files(root: Path, folder: str) -> dict[str, Path]:

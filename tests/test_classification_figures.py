@@ -35,6 +35,18 @@ def test_roc_curves_end_in_the_corners_and_name_their_area(tmp_path):
         assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
         assert float(line.get_label().split()[-1]) == pytest.approx(np.trapezoid(y, x), abs=6e-4)
     assert figure.axes[0].get_title() == "test"
+    (legend,) = figure.legends
+    gap = legend.get_window_extent().x0 - figure.axes[0].get_window_extent().x1
+    assert 0 <= gap < 0.05 * figure.bbox.width
+
+
+@pytest.mark.parametrize(("number", "numbered"), [(3, [0, 1, 2]), (6, [2, 3, 4, 5]), (8, [4, 5, 6, 7])])
+def test_the_lowest_panel_of_each_column_has_numbers(tmp_path, number, numbered):
+    bins = {name: reliability(PROBABILITIES[:, i], LABELS[:, i]) for i, name in enumerate(NAMES[:number])}
+    figure = calibration_figure(bins, tmp_path / "calibration.png")
+    with_numbers = [any(label.get_visible() for label in axes.get_xticklabels()) for axes in figure.axes[:number]]
+    assert [index for index, shown in enumerate(with_numbers) if shown] == numbered
+    assert "larger a dot" in figure.get_supxlabel()
 
 
 @pytest.mark.parametrize("number", [1, 3, 14])

@@ -93,3 +93,31 @@ def test_words_of_the_command_line(stage: str, tmp_path: Path) -> None:
     assert "class_names is the text" in result.stderr
     result = run("--config_file", base, "--train#stepp", "3")
     assert "Unknown setting 'train#stepp'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "gpu", "said"),
+    [
+        ("train", {}, False, True),
+        ("pretrain", {}, False, True),
+        ("train_segmentation", {}, False, True),
+        ("train", {}, True, False),
+        ("evaluate", {}, False, False),
+        ("train", {"hidden_size": 96}, False, False),
+        ("train", {"demo": True}, False, False),
+    ],
+)
+def test_a_training_of_full_size_without_a_gpu_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str,
+    changes: dict[str, int], gpu: bool, said: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    begin = [{"_target_": "custom_components.config_check.begin"}]
+    size = {"hidden_size": changes.get("hidden_size", 768)}
+    file = write(tmp_path / f"{name}.yaml", {"stage": name, **size, "initialize": begin, "run": ["$1"]})
+    demos = [write(tmp_path / f"{demo}.yaml", size) for demo in ("demo", "demo_segmentation")]
+    create_workflow(config_file=[file, demos[0]] if "demo" in changes else file)
+    output = capsys.readouterr().out
+    assert ("No GPU was found" in output) is said
+    demo = demos[1] if name == "train_segmentation" else demos[0]
+    assert (f"--config_file \"['{file}','{demo}']\"" in output) is said

@@ -1,8 +1,10 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
-from custom_components.files import write_atomically
+from custom_components.files import temporary_folder, write_atomically
 
 
 def test_writes_text_and_bytes_and_makes_folders(tmp_path):
@@ -27,3 +29,23 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, s
             write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("end", ["pass", "raise ValueError"])
+def test_a_temporary_folder_ends_with_its_process(tmp_path, end):
+    code = (
+        "import os\nfrom custom_components.files import temporary_folder\n"
+        f"folder = temporary_folder({str(tmp_path / 'new')!r}, '.cache-')\n"
+        "open(os.path.join(folder, 'block'), 'w').close()\n"
+        "if os.fork() == 0:\n    raise SystemExit\nos.wait()\nprint(os.path.exists(folder), folder)\n" + end
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    alive, folder = done.stdout.split(maxsplit=1)  # a forked worker that ended has left it alone
+    assert alive == "True"
+    assert folder.startswith(str(tmp_path / "new" / ".cache-"))
+    assert done.returncode == (end != "pass")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_temporary_folders_are_different(tmp_path):
+    assert temporary_folder(tmp_path) != temporary_folder(tmp_path)

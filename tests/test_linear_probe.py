@@ -72,6 +72,14 @@ def test_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "absent" in shown
 
 
+def test_the_list_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(tmp_path, methods=["knn"], resamples=0, section="validation")
+    assert found["settings"]["section"] == "validation"
+    shown = capsys.readouterr().out
+    assert "31 validation images of 11 patients" in shown
+    assert "test" not in shown.split("written")[0]
+
+
 def test_classes(tmp_path: Path) -> None:
     found = run(tmp_path, "multi_class", methods=["knn"], resamples=200)
     assert list(found["methods"]) == ["knn"]

@@ -1,11 +1,15 @@
+import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fire import docstrings
 
-from custom_components.__main__ import refuse_unknown_flags
+from custom_components.__main__ import COMMANDS, refuse_unknown_flags
 from custom_components.data.demo import make_abdomen
 from custom_components.errors import InputError
 
@@ -82,6 +86,21 @@ def test_help_of_a_command_runs_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     shown = run("weights", "--help")
     assert all(name in shown.stdout + shown.stderr for name in ("show", "convert", "verify"))
+
+
+def commands(found: Any = COMMANDS, name: str = "") -> Iterator[Any]:
+    if isinstance(found, dict):
+        for word, inner in found.items():
+            yield from commands(inner, f"{name} {word}".strip())
+    else:
+        yield pytest.param(found, id=name)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_does_not_break_off(command: Any) -> None:
+    """Fire takes a colon in the second line of a description for the start of the next flag."""
+    listed = docstrings.parse(inspect.getdoc(command) or "").args or []
+    assert {flag.name.lstrip("*") for flag in listed} <= set(inspect.signature(command).parameters)
 
 
 def test_help_lists_the_commands() -> None:

@@ -22,6 +22,7 @@ from custom_components.data.demo import make_abdomen
 from custom_components.errors import InputError
 from custom_components.metadata_schema import METADATA_SCHEMA
 from custom_components.package import package
+from custom_components.weights import save_encoder, save_network
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "btcv_unetr_mae"
@@ -100,25 +101,62 @@ def test_equal_content_gives_equal_bytes(bundle: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [ARCHIVE, f"{ARCHIVE}.sha256"]
 
 
-def test_weights_travel_but_no_training_state_and_no_rubbish(bundle: Path, tmp_path: Path) -> None:
-    for name in (
-        "model.pt",
-        "model.json",
+def small(bundle: Path, **sizes: object) -> ConfigParser:
+    """Write small sizes into every config of a bundle, as a team with an overlay of its own would; for inference."""
+    values = {
+        "roi_size": [16] * 3,
+        "hidden_size": 12,
+        "mlp_dim": 24,
+        "num_layers": 3,
+        "num_heads": 2,
+        "feature_size": 4,
+    }
+    for path in (bundle / "configs").glob("*.yaml"):
+        text = path.read_text()
+        for key, value in {**values, **sizes}.items():
+            text = re.sub(rf"^{key}: .*$", f"{key}: {value}", text, flags=re.M)
+        path.write_text(text)
+    parser = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "inference.yaml")))
+    parser["bundle_root"] = str(bundle)
+    return parser
+
+
+def put_weights(bundle: Path, parser: ConfigParser) -> None:
+    """The weights of pre-training and training with the settings of `parser`."""
+    models, network = bundle / "models", parser.get_parsed_content("network_def")
+    sidecar = {key: parser.get_parsed_content(key) for key in ("class_names", "normalisation")}
+    save_network(models / "model.pt", models / "model.safetensors", network, sidecar)
+    save_encoder(models / "pretrained_encoder.safetensors", network, {})
+
+
+def packed_models(archive: Path) -> set[str]:
+    with zipfile.ZipFile(archive) as opened:
+        return {name.split("/models/")[1] for name in opened.namelist() if "/models/" in name}
+
+
+def test_weights_travel_but_no_training_state_no_trials_and_no_rubbish(bundle: Path, tmp_path: Path) -> None:
+    put_weights(bundle, small(bundle))
+    wanted = {path.name for path in (bundle / "models").iterdir()} | {"thresholds.json"}
+    assert {"model.pt", "model.json", "model.safetensors", "pretrained_encoder.json"} <= wanted
+    others = (
         "training_state.pt",
         ".model.pt.abc",
         "notes.txt",
-        "sub/encoder.safetensors",
-    ):
-        path = bundle / "models" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        "settings.json",
+        "scratch/model.pt",
+        "scratch/model.json",
+    )
+    for name in ("thresholds.json", *others):
+        (bundle / "models" / name).parent.mkdir(exist_ok=True)
+        (bundle / "models" / name).write_bytes(b"x")
     (bundle / "eval").mkdir()
     (bundle / "eval" / "history.csv").touch()
-    with zipfile.ZipFile(package(bundle, tmp_path / "dist")) as archive:
-        names = set(archive.namelist())
-    kept = {name.removeprefix(f"{NAME}/models/") for name in names if "/models/" in name}
-    assert kept == {"model.pt", "model.json", "sub/encoder.safetensors"}
-    assert not any("/eval/" in name for name in names)
+    archive = package(bundle, tmp_path / "dist")
+    assert packed_models(archive) == wanted
+    with zipfile.ZipFile(archive) as opened:
+        assert not any("/eval/" in name for name in opened.namelist())
+    assert [path.name for path in (bundle / "eval").iterdir()] == ["history.csv"]  # looking at weights left no report
+    assert packed_models(package(bundle, tmp_path / "bare", weights="false")) == set()
 
 
 def test_a_package_can_be_packed_again(unpacked: Path, tmp_path: Path) -> None:
@@ -159,6 +197,40 @@ def test_the_version_must_be_known(bundle: Path, tmp_path: Path, key: str, value
 def test_a_json_file_that_contradicts_its_yaml_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "configs" / "train.json").write_text('{"stage": "train"}')
     with pytest.raises(InputError, match=r"train\.json differs from train\.yaml"):
+        package(bundle, tmp_path / "dist")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "differs"),
+    [
+        ({"hidden_size": 24}, "24 in the file, "),
+        ({"num_heads": 3}, "num_heads is 3 in "),
+        ({"class_names": ["background", "spleen"]}, "class_names is ['background', 'spleen'] in "),
+        ({"intensity_range": [0, 1]}, "normalisation is "),
+    ],
+)
+def test_weights_that_the_configs_do_not_fit_are_refused(
+    bundle: Path, tmp_path: Path, overlay: dict[str, object], differs: str
+) -> None:
+    # They were packed without a word, and the package then failed where it was unpacked.
+    parser = small(bundle)
+    parser.update(overlay)
+    put_weights(bundle, parser)
+    (bundle / "models" / "pretrained_encoder.safetensors").unlink()
+    with pytest.raises(InputError, match=r"without an overlay, does not fit the weights") as caught:
+        package(bundle, tmp_path / "dist")
+    assert differs in str(caught.value)
+    assert "Write the settings" in str(caught.value)
+    assert "--weights false" in str(caught.value)
+    assert not (tmp_path / "dist").exists()
+
+
+def test_an_encoder_that_the_configs_do_not_fit_is_refused(bundle: Path, tmp_path: Path) -> None:
+    put_weights(bundle, small(bundle))
+    small(bundle, hidden_size=24)
+    for path in (bundle / "models").glob("model.*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"train\.yaml, .* does not fit the weights: .*pretrained_encoder"):
         package(bundle, tmp_path / "dist")
 
 

@@ -62,7 +62,7 @@ def load(
     problems = consistency_problems(datalist, class_names)
     _base_folder(path, dataset_dir)
     if problems:
-        more = f" (and {len(problems) - 1} more like this)" if len(problems) > 1 else ""
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise InputError(f"{path}: {problems[0]}{more}.")
     for section in require:
         _require(path, datalist, section)
@@ -258,9 +258,8 @@ def _base_folder(path: str | Path, dataset_dir: str | Path | None) -> Path:
         InputError: `dataset_dir` is not a folder.
     """
     if dataset_dir is not None and not Path(dataset_dir).is_dir():
-        raise InputError(
-            f"dataset_dir {dataset_dir} is not a folder; give the one that the paths of {path} start from."
-        )
+        found = "is a file, expected a folder" if Path(dataset_dir).exists() else "does not exist"
+        raise InputError(f"dataset_dir {dataset_dir} {found}; give the one that the paths of {path} start from.")
     return Path(os.path.abspath(dataset_dir if dataset_dir is not None else Path(path).parent))
 
 

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -109,7 +108,8 @@ class ImageCache:
             raise InputError(f"None of the {count} pictures for the cache {self.folder} can be used{reason}.")
         if rejects and is_main():
             path = self.folder / "rejects.json"
-            warnings.warn(f"{len(rejects)} of {count} pictures are left out; {path} says why.", stacklevel=2)
+            first = f"the first {self.rejects[0].file}: {self.rejects[0].reason}"
+            print(f"cache: {len(rejects)} of {count} pictures are left out, {first}; all are in {path}.", flush=True)
         self.items = [item for item, file in zip(items, files, strict=True) if file in digests]
         # Arrays, not paths: a copy of this object in a worker stays small.
         used = [digests[file] for file in files if file in digests]
@@ -214,8 +214,8 @@ class ImageCache:
         if other:
             listed = "; ".join(f"{key}: {_said(noted.get(key))} there, {_said(wanted.get(key))} here" for key in other)
             raise InputError(
-                f"cache: the folder {self.folder} was made with other settings ({listed}); name another folder, remove "
-                "this one, or go back to its settings."
+                f"cache: the folder {self.folder} was made with other settings ({listed}); name another one with "
+                "--cache <another folder>, remove this one, or go back to its settings."
             )
 
     def _unknown(self, files: Sequence[str], contents: Contents, num_workers: int) -> list[str]:

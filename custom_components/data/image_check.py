@@ -21,6 +21,7 @@ from .image_dataset import label_array
 from .image_inspect import Seen, inspect_files, is_picture_file
 from .mask_check import mask_problems
 from .schema import SECTIONS, Datalist, Item, as_list, consistency_problems
+from .subset import evenly
 
 _SMALL = 32  # pixels; below it a picture has next to no detail
 _PATCH = 16  # pixels; what is smaller is not even one patch of the usual networks
@@ -69,7 +70,7 @@ def check_images(
     if not parts:
         listed.append(f"no items in {', '.join(chosen)}")
     files = _files(parts)
-    shown = _spread(len(files), _THUMBNAILS)
+    shown = evenly(len(files), _THUMBNAILS)
     seen = dict(zip(files, inspect_files(files, shown, num_workers), strict=True))
     counts, problems = _problems(parts, seen, names, task, parity=bool(content.get("parity")), num_workers=num_workers)
     problems = [Problem("datalist", "", "", "error", text) for text in listed] + problems
@@ -88,11 +89,19 @@ def check_images(
     folder = Path(out) if out is not None else path.parent / "check"
     write_atomically(folder / "check.json", json.dumps(result, indent=2) + "\n")
     tables = (_list_rows(result), _class_rows(result))
-    page = render(result, tables, [(files[index], seen[files[index]]) for index in shown])
-    write_atomically(folder / "check.html", page)
+    pictures = [(file, seen[file], _classes(file, parts, names or (), task)) for file in (files[i] for i in shown)]
+    write_atomically(folder / "check.html", render(result, tables, pictures))
     print(f"Report: {folder / 'check.html'}")
     raise_errors(path, problems, f"see {folder / 'check.html'}")
     return result
+
+
+def _classes(file: str, parts: Parts, names: Sequence[str], task: str | None) -> str:
+    """What the label of a picture says, in words; "" where it says nothing, or nothing that fits."""
+    label = next(item.get("label") for items in parts.values() for item in items if file in as_list(item["image"]))
+    if task == "multi_label" and isinstance(label, list):
+        return ", ".join(name for name, value in zip(names, label, strict=False) if value == 1) or "no finding"
+    return names[label] if task == "multi_class" and isinstance(label, int) and label < len(names) else ""
 
 
 def check_images_once(
@@ -177,11 +186,6 @@ def _accessible(item: Item) -> bool:
 def _files(parts: Parts) -> list[str]:
     """The distinct files of all lists."""
     return list(dict.fromkeys(file for items in parts.values() for item in items for file in as_list(item["image"])))
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """Up to `wanted` positions of `count`, evenly spread."""
-    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
 
 
 def _problems(

@@ -13,14 +13,14 @@ from .image_inspect import Seen
 def render(
     result: dict[str, Any],
     tables: Sequence[Sequence[Sequence[str]]],
-    thumbnails: Sequence[tuple[str, Seen]],
+    thumbnails: Sequence[tuple[str, Seen, str]],
 ) -> str:
     """Build the page.
 
     Args:
         result: the content of `check.json`.
         tables: rows of cells, header first.
-        thumbnails: files and what they hold; those that cannot be read have no picture.
+        thumbnails: files, what they hold and the names of their classes; those that cannot be read have no picture.
     """
     title = html.escape(f"Check of {result['datalist']}")
     images = sum(entry["images"] for entry in result["lists"].values())
@@ -31,7 +31,7 @@ def render(
         f"{html.escape(entry['file'] + ': ' if entry['file'] else '')}{html.escape(entry['message'])}</li>"
         for entry in result["problems"]
     )
-    figures = "".join(_figure(file, seen) for file, seen in thumbnails if seen.thumbnail)
+    figures = "".join(_figure(file, seen, classes) for file, seen, classes in thumbnails if seen.thumbnail)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{STYLE}</style></head><body><h1>{title}</h1><p>{about}</p><ul>{problems}</ul>"
@@ -46,9 +46,10 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _figure(file: str, seen: Seen) -> str:
+def _figure(file: str, seen: Seen, classes: str) -> str:
     data = base64.b64encode(seen.thumbnail).decode("ascii")
-    name = html.escape(f"{Path(file).name}: {seen.kind}, {seen.height}x{seen.width}", quote=True)
+    said = f"{classes}; " if classes else ""
+    name = html.escape(f"{Path(file).name}: {said}{seen.kind}, {seen.height}x{seen.width}", quote=True)
     return (
         f'<figure><img alt="{name}" src="data:image/jpeg;base64,{data}">'
         f'<figcaption style="max-width: 10rem">{name}</figcaption></figure>'

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from ..errors import InputError
 from ..files import write_atomically
 from . import datalist as datalists
 from .check_report import Problem
+from .folder import holds_report, image_folder
 from .image_file import PICTURE_SUFFIXES
-from .image_inspect import inspect_files, is_picture_file
+from .image_inspect import Seen, inspect_files, is_picture_file
 from .schema import Item, as_list
 
 
@@ -20,17 +22,20 @@ class ImageInputs:
     """The pictures of an inference run: what cannot be used is set aside, the rest runs, the exit code tells.
 
     Args:
-        dataset_dir: folder of pictures and DICOM files, searched with its subfolders (hidden ones and `output_dir`
-            left out), or the base of the datalist. A file without a known ending counts if its first bytes are those
+        dataset_dir: folder of pictures and DICOM files, searched with its subfolders (hidden ones, `output_dir`
+            and what `check` wrote left out), or the base of the datalist. A file without a known ending counts if its first bytes are those
             of a picture or of DICOM.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
         output_dir: folder for `failures.json`, written by `finish` when something failed.
         num_workers: processes that decode; 0 decodes in this one.
+        modalities: what the network was made for, as DICOM names it (CR, DX, ...); None for any.
+        views: view positions that it was made for, as DICOM names them (PA, AP, ...); None for any.
 
     Attributes:
-        items: the usable items; each has image, file, case, patient_id. In a folder a picture's case is its name, and
-            its patient that of the DICOM header, or else the case.
+        items: the usable items; each has image, file, case, patient_id, and `warning`: why its result may mean nothing
+            (another modality or view than those above, equal pixels), or "". In a folder a picture's case is its name,
+            and its patient that of the DICOM header, or else the case.
 
     Raises:
         InputError: no picture was found, or none of them can be used.
@@ -43,8 +48,12 @@ class ImageInputs:
         section: str = "test",
         output_dir: str = ".",
         num_workers: int = 0,
+        modalities: Sequence[str] | None = None,
+        views: Sequence[str] | None = None,
     ) -> None:
         self.section, self.output_dir = section, Path(output_dir)
+        wanted = {"modality": modalities, "view position": views}
+        expected = {name: as_list(values) for name, values in wanted.items() if values is not None}
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
         else:
@@ -62,7 +71,7 @@ class ImageInputs:
                 self._set_aside(item, entry.problem)
             else:
                 known = {"patient_id": entry.patient} if datalist is None and entry.patient else {}
-                self.items.append({**item, **known})
+                self.items.append({**item, **known, "warning": _warning(entry, expected)})
         (self.output_dir / "failures.json").unlink(missing_ok=True)
         if not self.items:
             self.finish()
@@ -88,16 +97,27 @@ class ImageInputs:
         self.problems.append(Problem(self.section, item["case"], item["file"], "error", reason))
 
 
+def _warning(seen: Seen, expected: Mapping[str, Sequence[str]]) -> str:
+    """Why the network may not have been made for a picture; what its header leaves open speaks for it."""
+    found = ["all its pixels are equal"] if seen.constant else []
+    said = {"modality": seen.modality, "view position": seen.view}
+    for name, wanted in expected.items():
+        if said[name] and said[name].upper() not in wanted:
+            found.append(f"its DICOM {name} is {said[name]}, expected {' or '.join(wanted)}")
+    return "; ".join(found)
+
+
 def _in_folder(dataset_dir: str, output_dir: Path) -> list[Item]:
     """The items of a folder and its subfolders, in the order of their paths."""
-    folder = Path(os.path.abspath(dataset_dir))
-    if not folder.is_dir():
-        raise InputError(f"dataset_dir {dataset_dir} is not a folder; give the folder that holds the images.")
+    folder = image_folder(dataset_dir)
     own = os.path.abspath(output_dir)  # earlier results are no input
     files: list[Path] = []
     for here, folders, names in os.walk(folder):
         inside = (name for name in folders if not name.startswith(".") and os.path.join(here, name) != own)
         folders[:] = sorted(inside)
+        if Path(here) != folder and holds_report(names):
+            folders[:] = []
+            continue
         files += [Path(here, name) for name in sorted(names) if not name.startswith(".") and name.upper() != "DICOMDIR"]
     files = [file for file in files if is_picture_file(file)]
     if not files:

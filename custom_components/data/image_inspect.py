@@ -33,7 +33,10 @@ class Seen(NamedTuple):
         height: in pixels, as `width`.
         width: in pixels.
         digest: of the decoded pixels; a picture that was stored again without loss has the same.
+        constant: whether all pixels are equal.
         patient: the patient id of a DICOM header, or "".
+        modality: of a DICOM header, such as CR, or "".
+        view: the view position of a DICOM header, such as PA or LL, or "".
         thumbnail: a small JPEG where one was asked for, or b"".
     """
 
@@ -42,7 +45,10 @@ class Seen(NamedTuple):
     height: int = 0
     width: int = 0
     digest: bytes = b""
+    constant: bool = False
     patient: str = ""
+    modality: str = ""
+    view: str = ""
     thumbnail: bytes = b""
 
 
@@ -111,14 +117,18 @@ def _inspect(file: str, with_thumbnail: bool) -> Seen:
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(pixels.tobytes())
     height, width = pixels.shape[1:]
-    patient = _patient(content) if kind.startswith("DICOM") else ""
-    return Seen("", kind, height, width, digest.digest(), patient, _thumbnail(pixels) if with_thumbnail else b"")
+    constant = bool(pixels.min() == pixels.max())
+    header = _header(content) if kind.startswith("DICOM") else ("", "", "")
+    thumbnail = _thumbnail(pixels) if with_thumbnail else b""
+    return Seen("", kind, height, width, digest.digest(), constant, *header, thumbnail)
 
 
-def _patient(content: bytes) -> str:
-    tags: list[Any] = ["PatientID"]
+def _header(content: bytes) -> tuple[str, str, str]:
+    """Patient, modality and view of a DICOM file that could be decoded; "" where it says nothing."""
+    tags: list[Any] = ["PatientID", "Modality", "ViewPosition"]
     header = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True, specific_tags=tags)
-    return str(header.get("PatientID") or "")
+    patient, modality, view = (str(header.get(tag) or "").strip() for tag in tags)
+    return patient, modality, view
 
 
 def _thumbnail(pixels: np.ndarray) -> bytes:

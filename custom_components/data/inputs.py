@@ -19,6 +19,7 @@ from . import datalist as datalists
 from .case_by_case import CaseByCase
 from .check import screen
 from .check_report import Problem
+from .folder import image_folder
 from .schema import Item, as_list
 from .sequences import file_stem, group_by_case, sequence_names, split_stem
 from .sources.brats import patient_of, usual_convention
@@ -81,7 +82,7 @@ class Inputs(CaseByCase):
             found = _in_folder(Path(dataset_dir))
         else:
             names = sequence_names(sequences)
-            found = self._cases(_existing(dataset_dir), names, sequence_names(file_sequences or sequences))
+            found = self._cases(image_folder(dataset_dir), names, sequence_names(file_sequences or sequences))
         self.count = len(found) + len(self.problems)
         if sequences is None:
             self.items, bad = screen(found, channels)
@@ -255,14 +256,8 @@ def _may_be_whole(file: Path, count: int) -> bool:
     return dimensions > 3 or count == 1
 
 
-def _existing(folder: str) -> Path:
-    if not Path(folder).is_dir():
-        raise InputError(f"dataset_dir {folder} is not a folder; give the folder that holds the images.")
-    return Path(os.path.abspath(folder))
-
-
 def _in_folder(folder: Path) -> list[Item]:
-    _existing(str(folder))
+    image_folder(str(folder))
     files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
     if not files:
         raise InputError(

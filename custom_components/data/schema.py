@@ -148,12 +148,14 @@ def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None =
     """
     problems = []
     listed = datalist.get("class_names")
-    if class_names is not None and listed is not None and list(class_names) != list(listed):
+    other_names = class_names is not None and listed is not None and list(class_names) != list(listed)
+    if other_names:
         problems.append(
-            f"class_names of the run {list(class_names)} differ from those of the datalist {listed}: "
+            f"class_names of the run {list(class_names or [])} differ from those of the datalist {listed}: "
             "label values would change their meaning; make them the same"
         )
-    known = listed if class_names is None else class_names
+    # With other names every label may look wrong, for the one reason that is told already.
+    known = listed if class_names is None or other_names else class_names
     images: dict[str, str] = {}
     patients: dict[str, str] = {}
     everyone = all("patient_id" in item for section in SECTIONS for item in datalist[section])

@@ -1,4 +1,4 @@
-"""Learning with fewer labels: a seeded share of the training patients."""
+"""A part of a list: a seeded share of the training patients, or a few items evenly spread."""
 
 import math
 from collections.abc import Sequence
@@ -28,3 +28,8 @@ def keep_fraction(items: Sequence[Item], fraction: float = 1.0, seed: int = 0) -
     order = np.random.default_rng(seed).permutation(len(patients))
     kept = {patients[i] for i in order[: max(1, math.floor(len(patients) * fraction + 1e-6))]}
     return [item for item in items if item["patient_id"] in kept]
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` different positions of `count`, evenly spread from the first to the last."""
+    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))

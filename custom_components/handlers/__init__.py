@@ -19,7 +19,9 @@ from .outlines import OutlinePictures
 from .pictures import OverlayPictures, ReconstructionPictures
 from .prediction_table import AttentionPictures, PredictionTable
 from .progress import Progress
+from .results import tell_results
 from .signals import exit_if_interrupted
+from .split_pictures import SplitPictures
 from .validation import Validation
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "RefreshAttention",
     "RunManifest",
     "SaveEncoder",
+    "SplitPictures",
     "Validation",
     "exit_if_interrupted",
+    "tell_results",
 ]

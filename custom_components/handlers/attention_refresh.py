@@ -34,8 +34,9 @@ class RefreshAttention:
     and fine-tunes with 0 and 20. The maps, and what a refresh cost, are part of the checkpoint: a resumed run does not
     refresh again in the middle of an epoch, and its maps are those of the uninterrupted one.
 
-    The spread of the maps is in `engine.state.metrics["attention_map_std"]`; seconds and their share of the epoch's
-    time are printed and are in `history_path`.
+    The spread of the maps (standard deviation over the patches, mean over the images) is in
+    `engine.state.metrics["attention_map_std"]`; seconds and their share of the epoch's time are printed and are in
+    `history_path`. An epoch that was interrupted has no share.
 
     Args:
         maps: what is refreshed.
@@ -76,6 +77,7 @@ class RefreshAttention:
         self.history_path = None if history_path is None else Path(history_path)
         self.rows: list[dict[str, Any]] = []
         self._epoch_start = 0.0
+        self._timed = 0  # the epoch before which this process refreshed the maps
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer, before handlers that log its metrics."""
@@ -116,7 +118,12 @@ class RefreshAttention:
         spread = float(found.flatten(1).std(dim=1).mean())  # waits for the device: the seconds are those of the work
         seconds = time.monotonic() - self._epoch_start
         self.rows.append({"before_epoch": engine.state.epoch, "seconds": round(seconds, 3), "map_std": spread})
-        say(f"Attention maps refreshed before epoch {engine.state.epoch}: {seconds:.1f} s, spread {spread:.4f}.")
+        self._timed = engine.state.epoch
+        say(
+            f"Attention maps refreshed before epoch {engine.state.epoch} in {seconds:.1f} s: the weights of an image's "
+            f"patches, from 0 to 1, spread by {spread:.4f} around their mean (standard deviation; near 0 all patches "
+            "are alike, and masking is uniform)."
+        )
         if spread < 1e-6:
             say(
                 "WARNING: the attention maps are constant, so patches are masked uniformly; the class token attends to "
@@ -125,13 +132,14 @@ class RefreshAttention:
 
     def _epoch_completed(self, engine: Workflow) -> None:
         row = self.rows[-1] if self.rows else {}
-        if row.get("before_epoch") == engine.state.epoch and "share_of_epoch" not in row:
-            # Of an epoch that was interrupted only the end is timed; the share then is of what this process did.
-            whole = max(time.monotonic() - self._epoch_start, row["seconds"], 1e-9)
+        if row.get("before_epoch") != engine.state.epoch:
+            return
+        engine.state.metrics[METRIC] = row["map_std"]
+        if self._timed == engine.state.epoch:  # not where another process began the epoch: its time is not known
+            whole = max(time.monotonic() - self._epoch_start, 1e-9)
             row["share_of_epoch"] = round(row["seconds"] / whole, 4)
-            engine.state.metrics[METRIC] = row["map_std"]
             say(f"The refresh took {row['share_of_epoch']:.1%} of the time of epoch {engine.state.epoch}.")
-            self._write()
+        self._write()
 
     def _write(self) -> None:
         if is_main() and self.history_path is not None:

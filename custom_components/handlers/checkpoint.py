@@ -182,14 +182,14 @@ class Checkpoint:
             )
         for key, value in self.settings.items():
             if not found and key in saved["settings"] and saved["settings"][key] != value:
-                found = f"it was trained with {key} {saved['settings'][key]}, this run has {key} {value}"
+                found = _another_setting(key, saved["settings"][key], value)
         for name in self._all_stateful(engine):
             if not found and name not in saved["stateful"]:
                 found = f"it holds no state of '{name}'"
         if found:
             raise InputError(
                 f"The checkpoint {self.path} does not belong to this run: {found}. Restore that setting to go on, or "
-                "start again with --resume false and another output_dir."
+                "start again: with --overwrite true in place of --resume true, or with another output_dir."
             )
 
     # Save
@@ -272,3 +272,10 @@ class Checkpoint:
                 f"infinite, so no checkpoint was written and {self.path} is as before; lower learning_rate or set amp "
                 "to off, then resume."
             )
+
+
+def _another_setting(key: str, stored: Any, value: Any) -> str:
+    """How a setting differs, as half a sentence; nobody reads a fingerprint of 64 digits, let alone two."""
+    if key == "data_fingerprint":
+        return f"the training list is another one (fingerprint {str(stored)[:8]}..., here {str(value)[:8]}...)"
+    return f"it was trained with {key} {stored}, this run has {key} {value}"

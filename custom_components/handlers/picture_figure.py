@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..figures import panel_grid, save_figure
-
-_HIDDEN = (0.54, 0.58, 0.64)  # a bluish grey, as `figures.GREY` has it
+from ..figures import HIDDEN, panel_grid, picture_pixels, save_figure
 
 
 def picture_figure(
@@ -34,14 +32,10 @@ def picture_figure(
     Returns:
         The figure, of three panels.
     """
-    # C H W -> H W C, and grey as three equal channels
-    original, filled = (
-        np.clip(np.moveaxis(array, 0, -1) * np.asarray(std) + np.asarray(mean), 0, 1).repeat(3 // len(array), axis=-1)
-        for array in (image, reconstruction)
-    )
+    original, filled = (picture_pixels(array, mean, std) for array in (image, reconstruction))
     panels = {
         "original": original,
-        "masked": np.where(mask[..., None] > 0, np.array(_HIDDEN), original),
+        "masked": np.where(mask[..., None] > 0, np.array(HIDDEN), original),
         "reconstruction": filled,
     }
     height, width = mask.shape

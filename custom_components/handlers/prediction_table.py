@@ -2,34 +2,41 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
 from ..data.schema import TASKS, Item
+from ..data.subset import evenly
 from ..distributed import distributed, is_main
 from ..errors import InputError
 from ..explain import attention_figure, attention_rollout, class_attention_map
 from ..files import write_atomically
 from ..metrics.thresholds import fixed_thresholds, read_thresholds
+from ..networks.token_classifier import TokenClassifier
+from ..probe import evaluating
 from ..weights.describe import unwrap
 from ..weights.io import sha256_of
 from .common import say
 
 _TOP = 3
+_ABOUT = ("file", "case", "patient_id", "warning")  # an item's entries in its row
 
 
 class PredictionTable:
     """Writes `predictions.csv` when the evaluation ends; attach to an evaluator with `decollate: false`.
 
-    Lines that start with # say which model and thresholds were used. Columns: file, case, patient_id, then for
-    `multi_label` a probability and a yes or no a finding, for `multi_class` a probability a class and the likeliest.
+    Lines that start with # say which model and thresholds were used. Columns: file, case, patient_id, warning (the
+    item's: why its result may mean nothing; empty normally), then for `multi_label` a probability and a yes or no a
+    finding, for `multi_class` a probability a class and the likeliest.
 
     The evaluator's output or batch must hold `index`, positions in `items`, and its output `pred`, logits (B, K).
 
@@ -40,8 +47,8 @@ class PredictionTable:
         output_dir: folder of the file.
         thresholds: what `metrics.thresholds.write_thresholds` wrote, for `multi_label`. None, or no such file: 0.5 for
             every finding, and a line says so.
-        header: what the lines at the top should say; of a file under "model" the SHA-256 is added, and the thresholds
-            must be those of this model.
+        header: what the lines at the top should say, None left out; of a file under "model" the SHA-256 is added, and
+            the thresholds must be those of this model.
 
     Raises:
         InputError: an unknown task, or thresholds that cannot be read or are of other findings or of another model.
@@ -97,6 +104,9 @@ class PredictionTable:
         if is_main():
             write_atomically(self.path, self._text())
             say(f"{len(self._rows)} predictions: {self.path}")
+            warned = [text for index in sorted(self._rows) if (text := self.items[index].get("warning"))]
+            if warned:
+                say(f"{len(warned)} of them with a warning (column warning), the first: {warned[0]}")
 
     def _text(self) -> str:
         text = io.StringIO()
@@ -104,10 +114,10 @@ class PredictionTable:
             text.write("# " + " ".join(line.split()) + "\n")
         writer = csv.writer(text, lineterminator="\n")
         last = ["predicted"] if self.task == "multi_class" else [f"{name} (yes/no)" for name in self.class_names]
-        writer.writerow(["file", "case", "patient_id", *self.class_names, *last])
+        writer.writerow([*_ABOUT, *self.class_names, *last])
         for index, row in sorted(self._rows.items()):
             item = self.items[index]
-            said = [item.get(key, "") for key in ("file", "case", "patient_id")]
+            said = [item.get(key, "") for key in _ABOUT]
             writer.writerow([*said, *(f"{value:.6f}" for value in row), *self._verdicts(row)])
         return text.getvalue()
 
@@ -119,7 +129,7 @@ class PredictionTable:
 
     def _lines(self) -> list[str]:
         """What is said at the top of the file."""
-        lines = [f"{key}: {value}" for key, value in self.header.items()]
+        lines = [f"{key}: {value}" for key, value in self.header.items() if value is not None]
         if self._model is not None and "sha256" not in self.header:
             lines.append(f"sha256: {sha256_of(self._model)}")
         lines.append(f"task: {self.task}")
@@ -142,18 +152,23 @@ class PredictionTable:
 class AttentionPictures:
     """Draws pictures with what the network looked at: attention of the last block, and rollout; for an evaluator.
 
-    The first pictures of the run are drawn, with their likeliest findings in the title. The evaluator must have
-    `decollate: false`, and its output `image`, `pred` and `index` (or the batch `index`).
-    Files: `<folder>/<number>_<case>.png`.
+    The pictures that are drawn are spread evenly over the list; their likeliest findings are in the title. A network
+    that runs on some patches only, and tells them by `kept_patches`, gets a panel of these; the attention is then that
+    of a pass over all patches. The evaluator must have `decollate: false`, and its output `image`, `pred` and `index`
+    (or the batch `index`). Files: `<folder>/<position in the list>_<case>.png`.
 
     Args:
         network: has a `ViT` at `.vit`.
         folder: where the PNG files go.
         class_names: the K findings or classes.
-        pictures: how many; 0 draws none.
         items: of the data set.
+        pictures: how many; 0 draws none.
         task: "multi_label" or "multi_class".
         head_fusion: of the last block's heads, see `class_attention_map`.
+        pixels: `mean` and `std` by which the pictures were normalised; None stretches them, which changes colours.
+
+    Raises:
+        InputError: an unknown task.
     """
 
     def __init__(
@@ -161,44 +176,57 @@ class AttentionPictures:
         network: nn.Module,
         folder: str | Path,
         class_names: Sequence[str],
+        items: Sequence[Item],
         pictures: int = 4,
-        items: Sequence[Item] = (),
         task: str = "multi_label",
         head_fusion: str = "mean",
+        pixels: Mapping[str, Any] | None = None,
     ) -> None:
         if task not in TASKS:
             raise InputError(f"task is {task!r}; choose one of {', '.join(TASKS)}.")
         self.network, self.folder, self.items = network, Path(folder), items
-        self.class_names, self.pictures, self.task, self.head_fusion = list(class_names), pictures, task, head_fusion
-        self._drawn = 0
+        self.class_names, self.task, self.head_fusion = list(class_names), task, head_fusion
+        self.positions = frozenset(evenly(len(items), pictures))
+        self.pixels = None if pixels is None else dict(pixels)
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the evaluator."""
-        if self.pictures > 0:
-            engine.add_event_handler(Events.STARTED, self._start)
+        if self.positions:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
 
-    def _start(self, engine: Workflow) -> None:
-        self._drawn = 0
-
     def _draw(self, engine: Workflow) -> None:
-        count = self.pictures - self._drawn
-        if not is_main() or count <= 0:
+        indices = _entry(engine, "index").tolist()
+        rows = [row for row, index in enumerate(indices) if index in self.positions]
+        if not is_main() or not rows:
             return
-        images = _entry(engine, "image", output_only=True)[:count]
-        values = probabilities(_logits(engine)[:count], self.task)
+        images = _entry(engine, "image", output_only=True)[rows]
+        values = probabilities(_logits(engine)[rows], self.task)
         network = unwrap(self.network)
         last = class_attention_map(network, images, head_fusion=self.head_fusion)
         rolled = attention_rollout(network, images)
-        for row, index in enumerate(_entry(engine, "index")[:count].tolist()):
-            case = str(self.items[index].get("case", index)) if index < len(self.items) else str(index)
+        kept = self._kept(network, images, last.shape[1:])
+        whole = "" if kept is None else " (of a pass over all patches)"
+        for row, index in enumerate(indices[row] for row in rows):
+            case = str(self.items[index].get("case", index))
             top = values[row].topk(min(_TOP, len(self.class_names)))
             found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             said = ", ".join(f"{self.class_names[column]} {value:.2f}" for column, value in found)
-            name = f"{self._drawn:03d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', case)}.png"
-            titles = [f"{case}\n{said}", "class-token attention, last block", "attention rollout"]
-            attention_figure(images[row], [last[row], rolled[row]], self.folder / name, titles)
-            self._drawn += 1
+            name = f"{index:0{len(str(len(self.items) - 1))}d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', case)}.png"
+            titles = [f"{case}\n{said}", f"class-token attention, last block{whole}", f"attention rollout{whole}"]
+            used = None if kept is None else kept[row]
+            attention_figure(images[row], [last[row], rolled[row]], self.folder / name, titles, self.pixels, used)
+
+    @staticmethod
+    def _kept(network: nn.Module, images: Tensor, grid: Sequence[int]) -> Tensor | None:
+        """(B, gh, gw), 1 where a patch was used; None where all were or nobody knows."""
+        if not isinstance(network, TokenClassifier):
+            return None
+        with evaluating(network), torch.no_grad():
+            chosen = network.kept_patches(images)
+        if chosen is None:
+            return None
+        used = images.new_zeros(len(images), math.prod(grid)).scatter(1, chosen, 1)
+        return used.unflatten(1, list(grid))
 
 
 def probabilities(logits: Tensor, task: str) -> Tensor:

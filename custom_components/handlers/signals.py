@@ -1,5 +1,6 @@
 """A request to stop (SIGTERM, Ctrl-C) becomes a note that the training reads at a moment that suits it."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,7 +11,10 @@ from typing import Any
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
-from ..distributed import distributed
+from ..distributed import distributed, is_main
+
+_STDERR = 2
+_WHAT_NOW = "stopping after this update, or the validation that is running, and saving; a second signal stops at once."
 
 
 class StopSignals:
@@ -39,6 +43,11 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
+        if is_main():
+            # Past Python's buffers, which the signal may have interrupted in the midst of a line. A terminal that is
+            # gone must not keep the training from saving.
+            with contextlib.suppress(OSError):
+                os.write(_STDERR, f"\n{self.received}: {_WHAT_NOW}\n".encode())
         self.release()
 
 

@@ -33,12 +33,14 @@ class ScoreClassification:
         ordered: the classes are grades; kappa is then quadratic.
         thresholds: file to take the thresholds of the findings from; None: 0.5 each.
         choose_thresholds: file to write thresholds to that are chosen on these images: the validation list.
-        header: config, seed, versions, data fingerprint; written at the top of `scores.json`.
+        header: config, seed, versions, data fingerprint; written at the top of `scores.json`, and without the config
+            at that of the thresholds.
         pictures: draw ROC curves, calibration and, with "multi_class", the confusion matrix.
         model_file: the weights; ties thresholds to the model.
         rule: "youden" or "f1", how thresholds are chosen.
         min_positives: a finding with fewer keeps 0.5.
         seed: of the bootstrap.
+        title: which list it is, printed before the table.
 
     Raises:
         InputError: a setting that does not fit, or a file of thresholds that is not of this model and these findings.
@@ -60,6 +62,7 @@ class ScoreClassification:
         rule: str = "youden",
         min_positives: int = 10,
         seed: int = 0,
+        title: str = "",
     ) -> None:
         check_task(task)
         if task == "multi_class" and (thresholds or choose_thresholds):
@@ -70,7 +73,7 @@ class ScoreClassification:
             raise InputError(f"rule of the thresholds is {rule!r}; it must be one of {', '.join(RULES)}.")
         self.output_dir, self.items, self.header, self.pictures = Path(output_dir), items, header, pictures
         self.model_file, self.rule, self.min_positives = model_file, rule, min_positives
-        self.threshold_file = choose_thresholds
+        self.threshold_file, self.title = choose_thresholds, title
         self.settings: dict[str, Any] = {
             "class_names": list(class_names),
             "task": task,
@@ -116,7 +119,8 @@ class ScoreClassification:
         text = report.write(self.output_dir, self.header, notes)
         if self.pictures:
             written += self._draw(report)
-        print(f"{text}\nwritten to {self.output_dir}: {', '.join(written)}", flush=True)
+        title = f"{self.title}: " if self.title else ""
+        print(f"{title}{text}\nwritten to {self.output_dir}: {', '.join(written)}", flush=True)
 
     def _choose(self, report: ClassificationReport) -> list[str]:
         """Choose thresholds on these images where that is asked for; returns what a reader should know."""
@@ -131,7 +135,10 @@ class ScoreClassification:
             report.groups,
             report.seed,
         )
-        write_thresholds(self.threshold_file, report.thresholds, self.model_file, self.header)
+        # They travel with the weights: where the cases came from belongs to them, local paths and settings do not.
+        about = {key: value for key, value in (self.header or {}).items() if key != "config"}
+        about |= {"cases": len(report.cases)}
+        write_thresholds(self.threshold_file, report.thresholds, self.model_file, about)
         return ["Thresholds were chosen on these same images: what is reached at them is not to be expected elsewhere."]
 
     def _draw(self, report: ClassificationReport) -> list[str]:

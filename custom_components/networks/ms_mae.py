@@ -72,6 +72,8 @@ class MSMAE(MaskedAutoencoder):
     ) -> None:
         if not kwargs.get("class_token", True):
             raise InputError("MSMAE needs the class token, whose attention decides the mask; set class_token: true.")
+        if not 0.0 < warmup_mask_ratio < 1.0:
+            raise InputError(f"warmup_mask_ratio is {warmup_mask_ratio}; it must lie between 0 and 1, both excluded.")
         super().__init__(
             in_channels, img_size, patch_size, *args, mask_ratio=warmup_mask_ratio, decoder_size=decoder_size,
             decoder_heads=decoder_heads, norm_pix_loss=norm_pix_loss, spatial_dims=spatial_dims, **kwargs,

@@ -143,6 +143,22 @@ class TokenClassifier(ViTClassifier):
             return weighted_order(weights, self._noise(weights, noise))[:, : self.kept]
         return weights.topk(self.kept, dim=1, largest=self.keep == "high").indices
 
+    @torch.jit.unused
+    def kept_patches(self, image: Tensor) -> Tensor | None:
+        """The patches that an evaluation of these images uses, (B, C, *img_size) -> (B, kept) indices.
+
+        None where it uses all of them, and for `keep: sample`, which draws anew each time.
+        """
+        if self.eval_tokens == "all" or self.keep == "sample":
+            return None
+        if self.map_source == "low_resolution":
+            return self.choose(self._coarse_weights(image))
+        x = self._with_class(self.vit.patch_embedding(image))
+        for block in list(self.vit.blocks)[: self.select_block]:
+            x = block(x)
+        attention = self.vit.blocks[self.select_block].class_attention(x)  # type: ignore[operator]
+        return self.choose(attention_weights(attention[:, :, 1:]))
+
     def _encode(self, image: Tensor, keep: Tensor | None) -> Tensor:
         """Tokens (B, [1 +] K, D) before the final norm."""
         return self.vit(image, keep, [self.depth - 1]).hidden_states[0]

@@ -80,8 +80,9 @@ class WeightsCommands:
         except (ValueError, TypeError, AssertionError) as error:
             raise InputError(f"{file}: cannot build an encoder with {sizes}: {error}") from error
         report = load_encoder(vit, file, source_grid=source_grid, inflate=inflate)
+        conversion = {**report.to_dict(), "source": Path(file).name}  # the sidecar travels, its folders do not
         carried = {key: value for key, value in (read_sidecar(file) or {}).items() if not key.startswith("sha256")}
-        save_encoder(to, vit, {**carried, "converted_from": Path(file).name, "conversion": report.to_dict()})
+        save_encoder(to, vit, {**carried, "converted_from": Path(file).name, "conversion": conversion})
         return f"{to}: written ({as_text(vit.img_size)} voxels, {vit.in_channels} channels)"
 
     def verify(self, file: str) -> str:

@@ -56,11 +56,22 @@ def load_encoder(
         homeless = f"without a place in the network: {first_names(report.unplaced)}" if report.unplaced else ""
         raise InputError(
             f"{path}: {report.encoder_loaded} of {report.encoder_total} encoder tensors loaded; "
-            f"{'; '.join(filter(None, (lacking, homeless)))}. Build the network with the sizes of the file, "
-            "or set strict_encoder: false to go on with part of it."
+            f"{'; '.join(filter(None, (lacking, homeless)))}. {_advice(report)}, or set strict_encoder: false to go on "
+            "with part of it."
         )
     vit.load_state_dict(tensors, strict=False)
     return report
+
+
+def _advice(report: Report) -> str:
+    """What to do about a file that does not fill the encoder."""
+    own_norm = any("fc_norm." in name for name in report.unused)
+    if own_norm and report.new and all(name.startswith("norm.") for name in report.new):
+        return (
+            "The file is of a fine-tuned network, whose head has its own norm (fc_norm) in place of the encoder's: "
+            "give the pre-trained file that it was fine-tuned from"
+        )
+    return "Build the network with the sizes of the file"
 
 
 def init_network(
@@ -177,7 +188,10 @@ def load_network(
             unchanged.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: no trained network found; run train first, or check the path.")
+        raise InputError(
+            f"{path}: no trained network found; run train first, or say where it wrote with --model_dir <folder> "
+            "(models of the bundle, --bundle_root, otherwise)."
+        )
     settings = {"class_names": class_names, "normalisation": normalisation, **(choices or {})}
     different = _differences(path, settings) or _other_heads(network, path)
     if different:

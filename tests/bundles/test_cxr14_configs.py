@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from monai.bundle import ConfigParser
+from PIL import Image
 
 from custom_components.errors import find_input_error
+from custom_components.weights import save_network
 
 from .conftest import BUNDLES
 
@@ -61,7 +64,102 @@ def test_several_processes_check_the_settings_too(stage: str) -> None:
     assert any("init_process_group" in str(entry) for entry in several)
 
 
+@pytest.mark.parametrize("bundle", ["cxr14_mae", "histo_sdmae", "medcls_msmae"])
+def test_inference_knows_that_the_network_fits_before_it_reads_an_image(bundle: str, tmp_path: Path) -> None:
+    path = BUNDLES / bundle / "configs" / "inference.yaml"
+    small = {"hidden_size": 12, "mlp_dim": 24, "num_layers": 3, "num_heads": 2, "num_workers": 0}
+    places = {"dataset_dir": str(tmp_path / "in"), "output_dir": str(tmp_path / "out"), "model_dir": str(tmp_path)}
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(tmp_path / "in" / "a.png")
+
+    def inference() -> ConfigParser:
+        result = ConfigParser(ConfigParser.load_config_file(str(path)))
+        result.update({"bundle_root": str(path.parents[1]), **small, **places})
+        return result
+
+    with pytest.raises(Exception, match=r".") as caught:
+        inference().get_parsed_content("evaluator")
+    assert "no trained network found" in str(find_input_error(caught.value))
+    assert not (tmp_path / "out").exists()
+    save_network(
+        tmp_path / "model.pt", tmp_path / "model.safetensors", inference().get_parsed_content("network_def"), {}
+    )
+    for _ in range(2):  # the cache is that of a run alone: no other run can be refused for its settings
+        images = inference().get_parsed_content("images")
+        assert images.folder.parent == tmp_path / "out"
+        assert images.folder.name.startswith(".cache-")
+        assert images.items[0]["warning"] == ""
+    assert len(list((tmp_path / "out").iterdir())) == 2  # until the process ends, see tests/test_files.py
+
+
+def test_what_the_network_was_made_for_is_said_for_x_rays_only() -> None:
+    assert parser("inference.yaml").get("modalities") == ["CR", "DX", "DR", "RG"]
+    assert parser("inference.yaml").get("views") == ["PA", "AP"]
+    for bundle in ("histo_sdmae", "medcls_msmae"):
+        config = ConfigParser.load_config_file(str(BUNDLES / bundle / "configs" / "inference.yaml"))
+        assert config["modalities"] is config["views"] is None
+
+
+@pytest.mark.parametrize("section", ["test", "validation"])
+def test_both_tables_of_the_evaluation_say_which_list_they_are_of(section: str) -> None:
+    config = parser("evaluate.yaml", section=section)
+    assert config.get_parsed_content("handlers::2::title") == f"{section.capitalize()} list"
+    assert config.get_parsed_content("selection_evaluator::val_handlers::1::title").startswith(
+        "Validation list, used to"
+    )
+
+
+def test_the_sidecar_of_weights_names_no_folder() -> None:
+    config = parser("train.yaml", init="/home/me/encoder.safetensors")
+    sidecar = config.get("validate::handlers::1::sidecar")
+    assert sidecar["init"] == "$os.path.basename(@init)"
+    assert config.get_parsed_content("validate::handlers::1::sidecar::init") == "encoder.safetensors"
+
+
 def test_attention_pictures_name_probabilities_of_the_task() -> None:
     handlers = parser("inference.yaml").get("handlers")
     (pictures,) = (entry for entry in handlers if entry["_target_"].endswith("AttentionPictures"))
     assert pictures["task"] == "@task"
+    assert pictures["pixels"] == {"mean": "@pixel_mean", "std": "@pixel_std"}  # false colours otherwise
+
+
+@pytest.mark.parametrize("bundle", ["cxr14_mae", "histo_sdmae", "medcls_msmae"])
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_refused_cache_or_encoder_leaves_the_earlier_run_in_place(bundle: str, stage: str, tmp_path: Path) -> None:
+    """`--overwrite true` removes state and pictures only when nothing can be refused any more."""
+    lists: dict[str, Any] = {part: [] for part in ("training", "validation", "test")}
+    random = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(random.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        part = ("training", "validation", "test")[number // 2]
+        lists[part].append({"image": f"{number}.png", "label": number % 2, "patient_id": str(number)})
+    (tmp_path / "datalist.json").write_text(json.dumps({"task": "multi_class", "class_names": NAMES, **lists}))
+    state = tmp_path / "out" / "training_state.pt"
+    state.parent.mkdir()
+    state.touch()
+    path = BUNDLES / bundle / "configs" / f"{stage}.yaml"
+    small = {"hidden_size": 12, "mlp_dim": 24, "num_layers": 3, "num_heads": 2, "num_workers": 0, "cache_size": 40}
+    places = {"bundle_root": str(path.parents[1]), "dataset_dir": str(tmp_path), "output_dir": str(state.parent),
+              "model_dir": str(tmp_path), "cache": str(tmp_path / "cache")}  # fmt: skip
+    settings = {**small, **places, "class_names": NAMES, "task": "multi_class", "overwrite": True}
+
+    def start(**changes: Any) -> str:
+        config = ConfigParser(ConfigParser.load_config_file(str(path)))
+        config.update({**settings, **changes})
+        try:
+            for step in range(len(config["run"]) - 1):  # all but the training itself
+                config.get_parsed_content(f"run::{step}")
+        except Exception as error:
+            return str(find_input_error(error))
+        return ""
+
+    if stage == "train":
+        assert "there is no pre-trained encoder" in start()
+        assert state.exists()
+    assert start(init="scratch") == ""
+    assert not state.exists()  # nothing was refused, so the earlier run was removed
+    state.touch()
+    said = start(init="scratch", cache_size=48)
+    assert "was made with other settings" in said
+    assert "--cache <another folder>" in said
+    assert state.exists()

@@ -16,8 +16,6 @@ from custom_components.data.datalist import parse
 
 from .conftest import Runner
 
-pytestmark = pytest.mark.slow  # three minutes; the default run has two bundles through the command line already
-
 FINDINGS = ["Effusion", "Cardiomegaly", "Nodule", "Mass", "Pneumothorax", "Consolidation"]
 
 
@@ -37,6 +35,7 @@ def trained(cxr: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_pretraining_writes_encoder_pictures_and_probe(trained: Path) -> None:
     assert len(rows(trained / "pretrain" / "history.csv")) == 2
     assert len(list((trained / "pretrain" / "pictures").glob("*.png"))) >= 2
@@ -45,11 +44,13 @@ def test_pretraining_writes_encoder_pictures_and_probe(trained: Path) -> None:
     assert sidecar["normalisation"]["equalise"] == "hist"
 
 
+@pytest.mark.slow
 def test_pretraining_needs_no_labels(cxr: Runner, tmp_path: Path) -> None:
     cxr.run("pretrain", tmp_path, max_epochs=1)
     assert not (tmp_path / "pretrain" / "probe.csv").exists()
 
 
+@pytest.mark.slow
 def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
     # The reference code left the position table out (fact sheet B4).
     report = json.loads((trained / "train" / "weights_report.json").read_text())
@@ -57,6 +58,7 @@ def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
     assert rows(trained / "train" / "history.csv")[1]["val_macro_auc"]
 
 
+# The one that runs by default: three stages through the command line.
 def test_evaluation_scores_findings_and_keeps_thresholds_of_the_validation_list(trained: Path) -> None:
     scores = json.loads((trained / "evaluate" / "scores.json").read_text())
     assert scores["header"]["seed"] == 0
@@ -66,6 +68,7 @@ def test_evaluation_scores_findings_and_keeps_thresholds_of_the_validation_list(
     assert list((trained / "evaluate").rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     trained: Path, cxr: Runner, xrays: Path, tmp_path: Path
 ) -> None:
@@ -84,14 +87,21 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     assert text.startswith("#")
     assert "model.pt" in text
     assert list((tmp_path / "out").rglob("*.png"))
+    assert not [path for path in (tmp_path / "out").iterdir() if "cache" in path.name]
+    settings = {"equalise": "none"}  # of a run that is refused before it reads an image
+    refused = cxr.run("inference", trained, expect=1, dataset_dir=folder, output_dir=tmp_path / "out", **settings)
+    assert "normalisation is" in refused.stderr
+    assert len(table) == len(rows(tmp_path / "out" / "predictions.csv"))
 
 
+@pytest.mark.slow
 def test_linear_probe_reports_both_methods(trained: Path, cxr: Runner) -> None:
     result = cxr.run("linear_probe", trained)
     assert "logistic" in result.stdout
     assert "knn" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_cache_of_another_recipe_is_refused(trained: Path, cxr: Runner, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cxr.run("train", tmp_path, max_epochs=1, init="scratch", cache=cache)
@@ -101,6 +111,7 @@ def test_a_cache_of_another_recipe_is_refused(trained: Path, cxr: Runner, tmp_pa
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_picture_stops_before_the_first_epoch_unless_skipped(cxr: Runner, xrays: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(xrays, data)
@@ -112,6 +123,7 @@ def test_a_broken_picture_stops_before_the_first_epoch_unless_skipped(cxr: Runne
     cxr.run("train", tmp_path, **settings, skip_unreadable=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_two_processes_learn_and_score_what_one_does(cxr: Runner, stage: str, tmp_path: Path) -> None:
     settings: dict[str, object] = {"max_epochs": 2}
@@ -130,6 +142,7 @@ def test_two_processes_learn_and_score_what_one_does(cxr: Runner, stage: str, tm
             assert float(alone[key]) == pytest.approx(float(shared[key]), rel=2e-3), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_a_killed_run_resumes_to_the_same_weights(cxr: Runner, stage: str, tmp_path: Path) -> None:
     settings: dict[str, object] = {"max_epochs": 25, "val_interval": 3, "crop_scale": [0.5, 1.0]}

@@ -70,6 +70,7 @@ def test_pretraining_masks_by_attention_that_differs_from_patch_to_patch(msmae: 
     refreshes = rows(tmp_path / "pretrain" / "attention_maps.csv")
     assert [row["before_epoch"] for row in refreshes] == ["2"]
     assert float(refreshes[0]["map_std"]) > 0.01
+    assert (tmp_path / "pretrain" / "pictures" / "attention_epoch_00002.png").exists()
     assert len(rows(tmp_path / "pretrain" / "history.csv")) == 2
     assert json.loads((tmp_path / "pretrained_encoder.json").read_text())["mask_source"] == "attention"
     state = torch.load(tmp_path / "pretrain" / "training_state.pt", weights_only=True)
@@ -121,8 +122,12 @@ def test_inference_writes_a_table_and_attention_pictures(
     Image.open(source).save(folder / "colour.jpg")
     Image.open(source).convert("L").save(folder / "grey.png")
     (folder / "broken.png").write_bytes(source.read_bytes()[:100])
-    failed = msmae.run("inference", trained, expect=1, dataset_dir=folder, output_dir=tmp_path / "out")
+    failed = msmae.run(
+        "inference", trained, expect=1, dataset_dir=folder, output_dir=tmp_path / "out", eval_tokens="kept"
+    )
     assert "broken.png" in failed.stderr
+    header = (tmp_path / "out" / "predictions.csv").read_text()
+    assert "# eval_tokens: kept\n# keep_ratio: 0.35\n# keep: high\n# map_source: early_block\n" in header
     table = rows(tmp_path / "out" / "predictions.csv")
     assert len(table) == 2
     assert {row["predicted"] for row in table} <= set(CLASSES)
@@ -203,7 +208,7 @@ def test_images_of_another_data_set_with_the_same_names_are_refused(
         "pretrain", tmp_path, expect=1, max_epochs=2, resume=True, dataset_dir=other, datalist=other / "datalist.json"
     )
     assert "does not belong to this run" in refused.stderr
-    assert "data_fingerprint" in refused.stderr
+    assert "the training list is another one (fingerprint" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -44,8 +44,16 @@ def test_dataset_dir_replaces_the_folder_of_the_file(tmp_path: Path) -> None:
     data.mkdir()
     path = save(tmp_path, training=[pair("a")])
     assert items(path, "training", data)[0]["image"] == str(data / "img/a.nii.gz")
-    with pytest.raises(InputError, match="nowhere is not a folder"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         items(path, "training", tmp_path / "nowhere")
+
+
+def test_a_dataset_dir_that_is_missing_or_a_file(tmp_path: Path) -> None:
+    path = save(tmp_path, training=[pair("a")])
+    with pytest.raises(InputError, match=r"none does not exist; give the one that the paths of"):
+        items(path, "training", dataset_dir=tmp_path / "none")
+    with pytest.raises(InputError, match=r"datalist\.json is a file, expected a folder"):
+        items(path, "training", dataset_dir=path)
 
 
 def test_sequences_share_a_case_name_and_stay_a_list(tmp_path: Path) -> None:

@@ -66,6 +66,13 @@ def test_a_good_list(tmp_path: Path, capsys: pytest.CaptureFixture[str], num_wor
     page = (tmp_path / "check" / "check.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 7
     assert "http" not in page.replace("https://", "http")
+    for caption in (
+        "a0.png: nodule; 8-bit",
+        "a1.png: mass; 8-bit",
+        "a2.png: mass, nodule; 8-bit",
+        "a3.png: no finding; ",
+    ):
+        assert caption in page
 
 
 def test_no_more_thumbnails_than_a_page_can_bear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

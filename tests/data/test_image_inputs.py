@@ -71,8 +71,33 @@ def test_empty_and_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "scan.nii.gz").write_bytes(b"")
     with pytest.raises(InputError, match=r"hold no picture \(\.png"):
         ImageInputs(str(tmp_path))
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match=r"none does not exist; give the folder"):
         ImageInputs(str(tmp_path / "none"))
+    with pytest.raises(
+        InputError, match=r"nii\.gz is a file, expected a folder; put it into a folder of its own, or give"
+    ):
+        ImageInputs(str(tmp_path / "scan.nii.gz"))
+
+
+@pytest.mark.parametrize("modalities", [["CR", "DX"], "CR", None])
+def test_pictures_that_the_network_was_not_made_for_get_a_warning(
+    tmp_path: Path, modalities: list[str] | str | None
+) -> None:
+    stored = shades().astype(np.uint16)
+    dicom(tmp_path / "a.dcm", stored, ViewPosition="PA")
+    dicom(tmp_path / "b.dcm", stored, Modality="CT", ViewPosition="LL")
+    dicom(tmp_path / "c.dcm", stored, Modality=None)  # what the header leaves open is no reason
+    png(tmp_path / "d.png")
+    png(tmp_path / "e.png", np.full((40, 50), 7, np.uint8))
+    views = None if modalities is None else ["PA", "AP"]
+    inputs = ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"), modalities=modalities, views=views)
+    said = {item["case"]: item["warning"] for item in inputs.items}
+    assert [said[case] for case in "acde"] == ["", "", "", "all its pixels are equal"]
+    if modalities is None:
+        assert said["b"] == ""
+    else:
+        assert said["b"].startswith("its DICOM modality is CT, expected CR")
+        assert said["b"].endswith("; its DICOM view position is LL, expected PA or AP")
 
 
 def test_equal_names_in_several_folders(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from custom_components.data.image_inspect import inspect_files, is_picture_file
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_what_is_found(tmp_path: Path, num_workers: int) -> None:
     files = [str(png(tmp_path / f"{number}.png", shades(40 + number, 300, seed=number))) for number in range(20)]
-    files[5] = str(dicom(tmp_path / "x.dcm", shades().astype(np.uint16)))
+    files[5] = str(dicom(tmp_path / "x.dcm", shades().astype(np.uint16), ViewPosition="LL"))
+    files[6] = str(png(tmp_path / "flat.png", np.full((46, 300), 9, np.uint8)))
     files[7] = str(tmp_path / "none.png")
     before = torch.random.get_rng_state()
     found = inspect_files(files, [3, 5], num_workers, progress=False)
@@ -24,6 +25,9 @@ def test_what_is_found(tmp_path: Path, num_workers: int) -> None:
         40 + number for number in range(20) if number not in (5, 7)
     ]
     assert (found[5].kind, found[5].patient) == ("DICOM CR", "P7")
+    assert (found[5].modality, found[5].view) == ("CR", "LL")
+    assert (found[4].modality, found[4].view, found[4].constant) == ("", "", False)
+    assert [number for number, entry in enumerate(found) if entry.constant] == [6]
     assert found[7].problem.startswith("does not exist")
     assert [number for number, entry in enumerate(found) if entry.thumbnail] == [3, 5]
     with Image.open(io.BytesIO(found[3].thumbnail)) as image:

@@ -46,7 +46,7 @@ def test_nothing_usable_stops_at_once(tmp_path: Path) -> None:
 def test_empty_and_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no \.nii.*subfolders are not searched.*DICOM has to be converted"):
         Inputs(str(tmp_path))
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="none does not exist"):
         Inputs(str(tmp_path / "none"))
 
 
@@ -271,7 +271,7 @@ def test_earlier_results_are_no_input(tmp_path: Path) -> None:
 
 
 def test_folders_without_a_case(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="none does not exist"):
         brain_inputs(tmp_path / "none")
     folder = head(tmp_path / "in", "mask.nii.gz", "P1_seg.nii.gz", "too/deep/t1.nii.gz")
     with pytest.raises(InputError, match=r"and its subfolders hold no case; expected one NIfTI file a sequence"):

@@ -128,6 +128,15 @@ def test_labels_have_the_size_of_the_class_names() -> None:
     assert consistency_problems({key: value for key, value in classes.items() if key != "task"}) == []
 
 
+def test_other_class_names_are_one_problem() -> None:
+    # Each label was a problem of its own, and the sentence told of "420 more like this".
+    names = ["a", "b"]
+    training = [{"image": f"{number}", "label": [0, None]} for number in range(9)]
+    findings = whole(task="multi_label", class_names=names, training=training)
+    (problem,) = consistency_problems(findings, ["a", "b", "c"])
+    assert problem.startswith("class_names of the run ['a', 'b', 'c'] differ from those of the datalist ['a', 'b']")
+
+
 def test_patients_that_are_not_named_are_their_cases() -> None:
     content = whole(training=[{"image": "x/a.png"}], test=[{"image": "y/b.png", "patient_id": "a"}])
     assert consistency_problems(content) == [

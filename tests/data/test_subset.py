@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custom_components.data.subset import keep_fraction
+from custom_components.data.subset import evenly, keep_fraction
 from custom_components.errors import InputError
 
 
@@ -25,3 +25,10 @@ def test_all_and_out_of_range() -> None:
     for fraction in (0.0, 1.1):
         with pytest.raises(InputError, match="label_fraction"):
             keep_fraction(items(5), fraction)
+
+
+def test_a_few_items_of_the_whole_list() -> None:
+    """The first ones of a list that is sorted by class are all of one class."""
+    assert evenly(9, 3) == [0, 4, 8]
+    assert evenly(2, 8) == [0, 1]
+    assert evenly(5, 0) == evenly(0, 4) == []

@@ -105,6 +105,7 @@ def test_masking_follows_the_schedule_and_the_maps_move(tmp_path: Path, capsys: 
     assert all(0 < float(row["share_of_epoch"]) < 1 for row in rows)
     said = capsys.readouterr().out
     assert said.count("Attention maps refreshed") == 2
+    assert "near 0 all patches are alike" in said
     assert "WARNING" not in said
 
 
@@ -135,3 +136,16 @@ def test_an_interrupted_run_ends_bit_for_bit_where_the_uninterrupted_one_does(tm
         exit_if_interrupted(first.trainer)
     second = Training(tmp_path / "cut", resume=True).run()
     assert second.result() == whole.result()
+
+
+def test_an_epoch_that_was_interrupted_has_no_share_of_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a resume only its end is timed: the refresh, of another process, would be 100 % of that."""
+    stopper = At(Events.ITERATION_COMPLETED, 13, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    Training(tmp_path, extra=[stopper]).run()
+    assert "of the time of epoch" not in capsys.readouterr().out
+    resumed = Training(tmp_path, resume=True).run()
+    assert "of the time of epoch 3" not in (said := capsys.readouterr().out)
+    assert "of the time of epoch 5" in said
+    assert [row.get("share_of_epoch", 0) > 0 for row in resumed.refresh.rows] == [False, True]
+    with (tmp_path / "attention_maps.csv").open() as stream:
+        assert [bool(row["share_of_epoch"]) for row in csv.DictReader(stream)] == [False, True]

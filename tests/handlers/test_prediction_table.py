@@ -15,6 +15,7 @@ from custom_components.errors import InputError
 from custom_components.handlers import AttentionPictures, PredictionTable
 from custom_components.metrics.thresholds import write_thresholds
 from custom_components.networks.classifier import ViTClassifier
+from custom_components.networks.token_classifier import TokenClassifier
 
 NAMES = ["mass", "nodule, small"]
 ITEMS = [{"file": f"/x/{number}.png", "case": f"case {number}", "patient_id": f"p{number // 2}"} for number in range(3)]
@@ -74,13 +75,22 @@ def test_findings_with_thresholds(tmp_path: Path) -> None:
     assert "# note: two lines" in comments
     assert f"# thresholds: {thresholds}" in comments
     assert "# values: mass 0.1, nodule, small 0.51" in comments
-    assert list(rows[0]) == ["file", "case", "patient_id", *NAMES, "mass (yes/no)", "nodule, small (yes/no)"]
+    assert list(rows[0]) == ["file", "case", "patient_id", "warning", *NAMES, "mass (yes/no)", "nodule, small (yes/no)"]
     assert [row["file"] for row in rows] == ["/x/0.png", "/x/1.png", "/x/2.png"]  # in the order of the items
     assert rows[2]["patient_id"] == "p1"
     found = np.array([[float(row[name]) for name in NAMES] for row in rows])
     np.testing.assert_allclose(found, LOGITS.sigmoid().numpy(), atol=1e-6)
     assert [row["mass (yes/no)"] for row in rows] == ["yes", "yes", "yes"]
     assert [row["nodule, small (yes/no)"] for row in rows] == ["yes", "no", "no"]
+
+
+def test_warnings_stand_in_the_table_and_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = [{**item, "warning": text} for item, text in zip(ITEMS, ("", "its view is LL", ""), strict=True)]
+    evaluate([PredictionTable(NAMES, "multi_label", items, tmp_path)])
+    assert [row["warning"] for row in read(tmp_path)[1]] == ["", "its view is LL", ""]
+    assert capsys.readouterr().out.endswith("1 of them with a warning (column warning), the first: its view is LL\n")
+    evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path)])
+    assert "with a warning" not in capsys.readouterr().out
 
 
 def test_classes(tmp_path: Path) -> None:
@@ -124,7 +134,7 @@ def test_wrong_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="task is 'segmentation'"):
         PredictionTable(NAMES, "segmentation", ITEMS, tmp_path)
     with pytest.raises(InputError, match="task is 'segmentation'"):
-        AttentionPictures(Lookup(), tmp_path, NAMES, task="segmentation")
+        AttentionPictures(Lookup(), tmp_path, NAMES, ITEMS, task="segmentation")
     with pytest.raises(InputError, match=r"gives \[2\] numbers an image and there are 3"):
         evaluate([PredictionTable([*NAMES, "hernia"], "multi_label", ITEMS, tmp_path)])
     assert not (tmp_path / "predictions.csv").exists()
@@ -140,23 +150,49 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     assert [row["case"] for row in read(tmp_path)[1]] == ["case 0", "case 1"]
 
 
-@pytest.mark.parametrize(("wanted", "drawn"), [(0, []), (2, ["000_case_2.png", "001_case_0.png"]), (9, None)])
-def test_attention_pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, drawn: list[str] | None
+@pytest.mark.parametrize(
+    ("wanted", "drawn"),
+    [(0, []), (2, ["0_case_0.png", "2_case_2.png"]), (9, ["0_case_0.png", "1_case_1.png", "2_case_2.png"])],
+)
+def test_attention_pictures_are_spread_over_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, drawn: list[str]
 ) -> None:
     import custom_components.handlers.prediction_table as module
 
-    titles: list[list[str]] = []
+    given: list[Any] = []
     original = module.attention_figure
-    monkeypatch.setattr(
-        module, "attention_figure", lambda *arguments: (titles.append(arguments[3]), original(*arguments))
-    )
+    monkeypatch.setattr(module, "attention_figure", lambda *arguments: (given.append(arguments), original(*arguments)))
     torch.manual_seed(0)
     network = ViTClassifier(1, 16, 8, 2, 24, 32, 2, 2)
-    state = evaluate([AttentionPictures(network, tmp_path, NAMES, wanted, ITEMS)], network).state
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == (["000_case_2.png", "001_case_0.png", "002_case_1.png"] if drawn is None else drawn)
-    if drawn is None:
+    pixels = {"mean": 0.5, "std": 0.25}
+    state = evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS, wanted, pixels=pixels)], network).state
+    assert sorted(path.name for path in tmp_path.iterdir()) == drawn
+    assert all(arguments[4:] == (pixels, None) for arguments in given)
+    if wanted == 9:
         values = state.output["pred"].sigmoid()[0]
         best = int(values.argmax())
-        assert titles[-1][0].startswith(f"case 1\n{NAMES[best]} {values[best]:.2f}, ")
+        assert given[-1][3][0].startswith(f"case 1\n{NAMES[best]} {values[best]:.2f}, ")
+
+
+def test_attention_pictures_show_the_patches_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import custom_components.handlers.prediction_table as module
+
+    given: list[Any] = []
+    monkeypatch.setattr(module, "attention_figure", lambda *arguments: given.append(arguments))
+    torch.manual_seed(0)
+    network = TokenClassifier(1, 16, 8, 2, 24, 32, 2, 2, eval_tokens="kept", keep_ratio=0.5, select_block=1)
+    evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS)], network)
+    assert len(given) == 3
+    for arguments in given:
+        assert arguments[5].shape == (2, 2)
+        assert arguments[5].sum() == 2
+        assert "of a pass over all patches" in arguments[3][1]
+
+
+def test_what_is_not_set_is_not_in_the_header(tmp_path: Path) -> None:
+    evaluate(
+        [PredictionTable(NAMES, "multi_class", ITEMS, tmp_path, header={"eval_tokens": "all", "keep_ratio": None})]
+    )
+    comments, _ = read(tmp_path)
+    assert "# eval_tokens: all" in comments
+    assert not any("keep_ratio" in line for line in comments)

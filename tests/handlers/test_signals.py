@@ -16,7 +16,7 @@ from monai.data import list_data_collate
 from tiny_training import Tiny
 
 from custom_components.handlers.checkpoint_file import read_checkpoint
-from custom_components.handlers.signals import LeaveToParent, exit_if_interrupted
+from custom_components.handlers.signals import LeaveToParent, StopSignals, exit_if_interrupted
 
 
 def seed_worker(worker_id: int) -> None:
@@ -56,6 +56,18 @@ def test_a_signal_to_the_group_spares_the_loaders_workers(tmp_path, number):
     process.join(60)
     assert process.exitcode == 128 + number
     assert read_checkpoint(tmp_path / "checkpoint.pt")["iteration"] > 0
+
+
+def test_ctrl_c_is_answered_at_once(capfd):
+    """An update of a large batch takes minutes on a CPU, and nothing seemed to happen."""
+    signals = StopSignals()
+    signals.catch()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "SIGINT: stopping after this update" in capfd.readouterr().err
+        assert signals.received == "SIGINT"
+    finally:
+        signals.release()
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("a signal to another process", 143)])

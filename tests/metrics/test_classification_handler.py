@@ -85,15 +85,26 @@ def test_classes(tmp_path):
     assert (tmp_path / "confusion.png").exists()
 
 
-def test_thresholds_are_chosen_then_read(tmp_path):
+def test_thresholds_are_chosen_then_read(tmp_path, capsys):
     logits, label = data("multi_label")
     model, path = tmp_path / "model.pt", tmp_path / "thresholds.json"
     model.write_bytes(b"weights")
     common = {"items": items(), "pictures": False, "model_file": model}
     first = ScoreClassification(
-        FINDINGS, "multi_label", tmp_path / "validation", choose_thresholds=path, rule="f1", **common
+        FINDINGS,
+        "multi_label",
+        tmp_path / "validation",
+        choose_thresholds=path,
+        rule="f1",
+        header={"section": "validation", "config": {"dataset_dir": "/home/me/data"}, "data_fingerprint": "abc"},
+        title="Validation list",
+        **common,
     )
     evaluate(logits, label, [first])
+    assert capsys.readouterr().out.startswith("Validation list: 60 images of 30 patients\n")
+    # The file travels with the weights: no local path, no config.
+    assert json.loads(path.read_text())["header"] == {"section": "validation", "data_fingerprint": "abc", "cases": 60}
+    assert "/home" in (tmp_path / "validation" / "scores.json").read_text()
     second = ScoreClassification(FINDINGS, "multi_label", tmp_path / "test", thresholds=path, **common)
     evaluate(*data("multi_label", 1), [second])
     chosen = json.loads(path.read_text())["classes"]

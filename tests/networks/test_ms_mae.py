@@ -81,6 +81,8 @@ def test_settings_that_cannot_work_are_refused() -> None:
         tiny(class_token=False)
     with pytest.raises(InputError, match=r"4 patches.*visible"):
         tiny(img_size=8, mask_ratio=0.5, throw_ratio=0.5)
+    with pytest.raises(InputError, match=r"^warmup_mask_ratio is 1\.0; it must lie between 0 and 1"):
+        tiny(warmup_mask_ratio=1.0)
 
 
 def test_without_a_class_loss_it_needs_no_labels_and_no_head() -> None:

@@ -85,6 +85,21 @@ def test_the_kept_patches_are_those_of_the_early_block(keep: str) -> None:
     assert torch.equal(chosen[0].sort().values, order[:, :16].sort().values)
 
 
+@pytest.mark.parametrize("map_source", ["early_block", "low_resolution"])
+def test_the_patches_that_it_tells_are_those_that_an_evaluation_uses(map_source: str) -> None:
+    network = tiny(eval_tokens="kept", keep_ratio=0.25, map_source=map_source, select_block=2).eval()
+    image = torch.rand(3, 3, 32, 32)
+    chosen: list[Tensor] = []
+    choose = network.choose
+    network.choose = lambda weights, noise=None: chosen.append(choose(weights, noise)) or chosen[-1]
+    network(image)
+    network.kept_patches(image)
+    assert len(chosen) == 2
+    assert torch.equal(chosen[0], chosen[1])
+    assert tiny().kept_patches(image) is None
+    assert tiny(eval_tokens="kept", keep="sample").kept_patches(image) is None  # drawn anew each time
+
+
 def test_sampling_prefers_the_attended_ones() -> None:
     network = tiny(keep="sample", keep_ratio=0.25)
     weights = torch.full((50, 64), 1e-3)

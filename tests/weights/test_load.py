@@ -70,6 +70,17 @@ def test_incomplete_encoder_stops_and_changes_nothing(tmp_path, capsys):
     assert "new 2: blocks.1.attn.qkv.weight, norm.bias" in str(report)
 
 
+def test_a_fine_tuned_file_with_a_norm_of_its_head_says_so(tmp_path):
+    # The sizes are right: to build the network with "the sizes of the file" would lead nowhere.
+    state = timm_state((3, 4, 4), 26)
+    for name in ("weight", "bias"):
+        state[f"fc_norm.{name}"] = state.pop(f"norm.{name}")
+    torch.save({"model": state}, tmp_path / "tuned.pth")
+    with pytest.raises(InputError, match=r"fine-tuned network, .*\(fc_norm\).*: give the pre-trained file") as caught:
+        load_encoder(our_vit(img_size=12, spatial_dims=2), tmp_path / "tuned.pth")
+    assert "sizes" not in str(caught.value)
+
+
 def test_leftover_blocks_stop_the_load(tmp_path):
     path = save_encoder(tmp_path / "deep.safetensors", our_vit(num_layers=4), {})
     with pytest.raises(InputError, match=r"without a place in the network: blocks\.3\..* and 9 more"):

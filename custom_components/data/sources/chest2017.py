@@ -34,8 +34,8 @@ def chest2017(
     Args:
         root: the folder that holds the lists (chest_xray).
         out: the datalist to write (default: `<root>/datalist.json`).
-        crossing: a patient number that is in several lists (the release does not say whether those of train and test
-            are the same children): drop (leave out the training images), keep or refuse.
+        crossing: drop (leave out the training images), keep or refuse a patient number that is in several lists; the
+            release does not say whether those of train and test are the same children.
         keep_validation: select by the published 16 images.
         train_fraction: put all lists together and deal them anew, so much of it not tested; 0.7 is the paper's.
         val_fraction: share of the training patients of each class that selects.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..folder import holds_report
 from ..schema import SECTIONS, Item
 from ..sequences import file_stem
 from .csv_table import name_list, nearest
@@ -25,6 +26,7 @@ def class_folder(
     root: str | Path,
     out: str | Path | None = None,
     class_names: str | Iterable[str] | None = None,
+    ordered: bool = False,
     patient_pattern: str | None = None,
     patients: str | Path | None = None,
     exclude: str | None = None,
@@ -37,19 +39,22 @@ def class_folder(
     parity: bool = False,
     modality: str | None = None,
 ) -> dict[str, Any]:
-    """Write the datalist of `<root>/<class>/...` or `<root>/train/<class>/...`, split by patient.
+    """Write the datalist of `<root>/<class>/...` or `<root>/train/<class>/...`, split by patient or picture.
 
-    Pictures may lie in further folders inside that of their class. Given train, val and test folders (also called
+    Pictures may lie in further folders inside that of their class. Where nothing names their patients, each of them
+    counts as a patient of its own. Given train, val and test folders (also called
     training, valid, validation, testing) are respected; those that are missing are taken out of training.
 
     Args:
         root: the folder.
         out: the datalist to write (default: `<root>/datalist.json`).
         class_names: the classes in the order wanted (default: sorted).
+        ordered: the classes are grades, lowest first, which gives a quadratic kappa.
         patient_pattern: a regular expression whose group finds the patient in the file's name, such as `^(p\\d+)_`, or
             in its path if it contains a slash.
         patients: instead of it, a CSV with the columns `case` (file name or path) and `patient_id`.
-        exclude: leave out files of this name, such as `*_mask*`; several patterns are separated by commas.
+        exclude: leave out files and folders of this name, such as `*_mask*`, or of this path in the data folder, such
+            as `train/other/*`; several patterns are separated by commas.
         val_fraction: share of the patients that selects; with `train_fraction`, of those that train.
         test_fraction: share of the patients that is read once, at the end.
         train_fraction: instead of it, the share that is not tested.
@@ -85,7 +90,7 @@ def class_folder(
     made, said = deal_lists(
         entries, given, val_fraction, test_fraction, seed, per_class, parity, origin, advice=_CROSSING
     )
-    datalist = {**common_keys("multi_class", names, modality), **made}
+    datalist = {**common_keys("multi_class", names, modality, ordered), **made}
     datalist["description"] = f"{base.resolve().name}: {said}."
     say_labels(datalist)
     return finish(datalist, base, out)
@@ -112,13 +117,13 @@ def _pictures(base: Path, exclude: Sequence[str]) -> dict[str, dict[str, list[st
         InputError: a folder that fits no layout, or a file in a class folder that is no picture.
     """
     found: dict[str, dict[str, list[str]]] = {}
-    for part, folder in _list_folders(base).items():
+    for part, folder in _list_folders(base, exclude).items():
         found[part] = {}
-        for name in _folders(folder):
+        for name in _folders(base, folder, exclude):
             place = (folder / name).relative_to(base).as_posix()
-            listed = [f"{place}/{file}" for file in files_below(folder / name) if _counts(file, exclude)]
-            found[part][name] = listed
-        loose = [file for file in files_below(folder, levels=0) if is_picture(file)]
+            listed = [f"{place}/{file}" for file in files_below(folder / name)]
+            found[part][name] = [file for file in listed if _counts(file, exclude)]
+        loose = [file for file in files_below(folder, levels=0) if is_picture(file) and _counts(file, exclude)]
         if loose:
             raise InputError(f"{folder}: {len(loose)} picture(s) lie in no class folder: {some(loose)}; move them.")
     files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
@@ -126,15 +131,15 @@ def _pictures(base: Path, exclude: Sequence[str]) -> dict[str, dict[str, list[st
     if others:
         raise InputError(
             f"{base}: {len(others)} file(s) in class folders are no pictures: {some(others)}; move them away, or leave "
-            "them out with exclude, such as '*.txt'."
+            "them out with --exclude '*.txt' or the like."
         )
     _refuse_masks(base, files)
     return found
 
 
-def _list_folders(base: Path) -> dict[str, Path]:
+def _list_folders(base: Path, exclude: Sequence[str]) -> dict[str, Path]:
     """The folders that hold the class folders: one for each list, or the data folder itself as ""."""
-    parts = {name: section_name(name) for name in _folders(base)}
+    parts = {name: section_name(name) for name in _folders(base, base, exclude)}
     named = {name: part for name, part in parts.items() if part is not None}
     if not named:
         return {"": base}
@@ -147,13 +152,20 @@ def _list_folders(base: Path) -> dict[str, Path]:
     return {part: base / name for part in SECTIONS for name, its in named.items() if its == part}
 
 
-def _folders(place: Path) -> list[str]:
-    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _folders(base: Path, place: Path, exclude: Sequence[str]) -> list[str]:
+    """The folders in `place` that are not hidden, excluded, or what `check` wrote."""
+    found = [entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    kept = [entry for entry in found if _counts(f"{entry.relative_to(base).as_posix()}/", exclude)]
+    return sorted(entry.name for entry in kept if not holds_report([file.name for file in entry.iterdir()]))
 
 
-def _counts(file: str, exclude: Sequence[str]) -> bool:
-    name = file.rpartition("/")[2]
-    return name.lower() not in _CLUTTER and not any(fnmatch.fnmatch(name, pattern) for pattern in exclude)
+def _counts(path: str, exclude: Sequence[str]) -> bool:
+    """Whether a path from the data folder, a folder's with a slash at its end, fits none of the patterns."""
+    names = path.split("/")
+    if names[-1].lower() in _CLUTTER:
+        return False
+    parts = {path, path.removesuffix("/"), *filter(None, names)}
+    return not any(fnmatch.fnmatch(part, pattern) for pattern in exclude for part in parts)
 
 
 def _refuse_masks(base: Path, files: Sequence[str]) -> None:
@@ -168,7 +180,7 @@ def _refuse_masks(base: Path, files: Sequence[str]) -> None:
         ending = _MASK.fullmatch(own_patient(masks[0]))[2]  # type: ignore[index]
         raise InputError(
             f"{base}: {len(masks)} files look like masks of other pictures: {some(masks, 3)}; leave them out with "
-            f"exclude='*{ending}*'."
+            f"--exclude '*{ending}*'."
         )
 
 
@@ -187,7 +199,7 @@ def _names(
         if absent and len(found) > 1:
             raise InputError(
                 f"{base}: the {part} list has no picture of class {some(absent)}, which other lists have; expected the "
-                "same class folders in each, spelled alike."
+                "same class folders in each, spelled alike; leave a class out with --exclude 'its name'."
             )
     counts = {name: sum(len(by_class[name]) for by_class in found.values()) for name in known}
     if len(known) < 2:
@@ -197,7 +209,11 @@ def _names(
         )
     few = [f"{name} ({count})" for name, count in counts.items() if count < 2]
     if few:
-        raise InputError(f"{base}: too few pictures of class {some(few)}; expected at least two of each class.")
+        first = few[0].rpartition(" (")[0]
+        raise InputError(
+            f"{base}: too few pictures of class {some(few)}; expected at least two of each class. Add some, or remove "
+            f"the folder, or leave it out with --exclude '{first}'."
+        )
     if class_names is None:
         return sorted(known, key=int) if all(name.isdecimal() for name in known) else known
     wanted = name_list(class_names, "class_names")

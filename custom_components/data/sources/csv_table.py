@@ -11,6 +11,7 @@ from ...errors import InputError
 from .split import some
 
 _SEPARATORS = ",;\t"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANKS = {"", "nan", "na", "n/a", "null"}
 
 
@@ -45,7 +46,12 @@ class CsvTable:
                 stream.seek(0)
                 reader = csv.reader(stream, delimiter=separator)
                 lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}: the table is not in UTF-8{_instead(path)}; save it again in UTF-8 (in a spreadsheet program: "
+                "save as 'CSV UTF-8')."
+            ) from error
+        except (OSError, csv.Error) as error:
             raise InputError(f"{path}: the table cannot be read ({error}); expected a CSV file in UTF-8.") from error
         lines = [(number, cells) for number, cells in lines if any(cells)]
         if len(lines) < 2:
@@ -84,6 +90,12 @@ class CsvTable:
                 f"{self.path}: {source}{len(found)} columns are called {' and '.join(found)}; rename all but one."
             )
         raise InputError(f"{self.path}: {source}there is no column {names[0]!r}; {nearest(names[0], self.columns)}")
+
+
+def _instead(path: str | Path) -> str:
+    """What a file is that is not UTF-8, where its first bytes tell."""
+    with open(path, "rb") as stream:
+        return " but in UTF-16 ('Unicode text')" if stream.read(2) in _UTF_16 else ""
 
 
 def is_blank(cell: str) -> bool:

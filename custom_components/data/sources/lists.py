@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..schema import SECTIONS, Datalist, Item
+from .pictures import own_patient
 from .split import check_fractions, shuffled, some, split_by_patient
 
 Lists = dict[str, list[Item]]
@@ -75,7 +76,9 @@ def deal_lists(
     val_fraction = 0 if parity else val_fraction
     if given is None:
         lists = _deal(entries, val_fraction, test_fraction, seed, per_class)
-        said = f"split by patient{', class by class' if per_class else ''} (seed {seed})"
+        named = any(item["patient_id"] != own_patient(item["image"]) for item in entries)
+        by = "patient" if named else "picture, each as a patient of its own"
+        said = f"split by {by}{', class by class' if per_class else ''} (seed {seed})"
     else:
         test_fraction = 0 if parity and given["validation"] else test_fraction
         lists, taken = _completed(given, val_fraction, test_fraction, seed, per_class, advice)
@@ -190,6 +193,8 @@ def say_labels(datalist: Datalist) -> None:
     unlabelled = {part: sum(not is_labelled(item) for item in datalist[part]) for part in SECTIONS}
     if any(unlabelled.values()):
         print(f"{'unlabelled':{width}}  {'  '.join(f'{unlabelled[part]:>10}' for part in SECTIONS)}")
+    if datalist.get("ordered"):
+        print(f"Grades, lowest first: {', '.join(names)}; --class_names gives another order.")
     for warning in _warnings(datalist, counts):
         print(f"Warning: {warning}")
 
@@ -211,6 +216,7 @@ def _warnings(datalist: Datalist, counts: Mapping[str, Counter[int]]) -> Iterato
             yield f"no {part} image shows {some(absent, 14)}; that {what}."
 
 
-def common_keys(task: str, class_names: Sequence[str], modality: str | None) -> dict[str, Any]:
+def common_keys(task: str, class_names: Sequence[str], modality: str | None, ordered: bool = False) -> dict[str, Any]:
     """The keys at the top of a datalist for classification."""
-    return {"task": task, "class_names": list(class_names), **({} if modality is None else {"modality": modality})}
+    more: dict[str, Any] = {} if modality is None else {"modality": modality}
+    return {"task": task, "class_names": list(class_names), **more, **({"ordered": True} if ordered else {})}

@@ -85,8 +85,10 @@ def patients_in_names(files: Sequence[str], pattern: str) -> dict[str, str]:
     matches = {file: compiled.search(file if whole else file.rpartition("/")[2]) for file in files}
     unknown = [file for file, match in matches.items() if not (match and match[1])]
     if unknown:
+        where = "whole paths" if whole else "file names, without their folders (in whole paths if it held a slash)"
         raise InputError(
-            f"patient_pattern {pattern!r} finds no patient in {len(unknown)} of {len(files)} files: {some(unknown)}."
+            f"patient_pattern {pattern!r} finds no patient in {len(unknown)} of {len(files)} files: {some(unknown)}; "
+            f"it is searched in {where}."
         )
     return {file: match[1] for file, match in matches.items() if match}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..datalist import write
+from ..folder import holds_report
 from ..schema import SECTIONS, Datalist, Item
 from ..sequences import file_stem
 
@@ -149,11 +150,15 @@ def volumes(place: Path, levels: int | None = 0) -> list[Path]:
 def files_below(place: Path, levels: int | None = None) -> list[str]:
     """All files of a folder and `levels` levels of subfolders (None: all) as paths from it; otherwise as `volumes`.
 
-    They are texts with slashes: a hundred thousand `Path` objects take seconds.
+    They are texts with slashes: a hundred thousand `Path` objects take seconds. What `check` wrote below the folder is
+    left out.
     """
     found: list[str] = []
     for folder, subfolders, files in os.walk(place, followlinks=True, onerror=_unreadable):
         parts = Path(folder).relative_to(place).parts
+        if parts and holds_report(files):
+            subfolders[:] = []
+            continue
         subfolders[:] = [] if len(parts) == levels else [name for name in subfolders if not name.startswith(".")]
         found += ["/".join((*parts, name)) for name in files if not name.startswith(".")]
     return sorted(found, key=lambda file: file.split("/"))

@@ -1,6 +1,7 @@
 """Pictures with a CSV table of their labels: one column a finding (multi-label), or one column of classes."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ def table(
     patient_pattern: str | None = None,
     split_column: str | None = None,
     class_names: str | Iterable[str] | None = None,
+    ordered: bool = False,
     uncertain: str = "unknown",
     drop_unlabelled: bool = False,
     partial: bool = False,
@@ -51,11 +53,13 @@ def table(
         class_column: multi-class: its column of class names, in place of `label_columns`.
         patient_column: its column of patients (or lesions, or slides), who are kept together.
         patient_pattern: instead of it, a regular expression whose group finds the patient in the file's name, or in
-            its path if it contains a slash: `(patient\\d+)/`.
+            its path if it contains a slash, such as `(patient\\d+)/`.
         split_column: its column of train, val and test; lists that it does not name are taken out of training.
         class_names: multi-class: the classes in the order wanted (default: sorted).
+        ordered: multi-class: the classes are grades, lowest first, which gives a quadratic kappa.
         uncertain: what -1 means: unknown, positive or negative.
-        drop_unlabelled: leave out rows without any label; otherwise they train (pre-training uses them).
+        drop_unlabelled: leave out rows without any label; otherwise rows without any finding train (pre-training uses
+            them), and rows without a class are refused.
         partial: leave out rows whose picture is missing, and say how many; otherwise that is an error.
         images: the folder in `root` that holds the pictures, where several have files of the same name.
         val_fraction: share of the patients that selects.
@@ -66,8 +70,8 @@ def table(
         modality: e.g. X-ray, noted in the datalist.
 
     Raises:
-        InputError: unreadable table, unknown column, value or class, a missing picture, one file with different labels,
-            or patients in several of the given lists.
+        InputError: unreadable table, unknown column, value or class, a row without a class, a class with one picture, a
+            missing picture, one file with different labels, or patients in several of the given lists.
     """
     base = existing_folder(root)
     content = CsvTable(base / csv if (base / csv).is_file() else csv)
@@ -82,7 +86,7 @@ def table(
         }
     advice = "correct the table, or leave split_column out so that the lists are made by patient"
     lists, said = deal_lists(entries, given, val_fraction, test_fraction, seed, per_class, parity, advice=advice)
-    datalist = {**common_keys(labels.task, labels.names, modality), **lists}
+    datalist = {**common_keys(labels.task, labels.names, modality, ordered), **lists}
     datalist["description"] = f"{base.resolve().name}: {Path(content.path).name}, {said}."
     say_labels(datalist)
     return finish(datalist, base, out)
@@ -138,8 +142,7 @@ class _Labels:
             columns = [content.column(name, key="label_columns") for name in names]
             return cls("multi_label", columns, columns, _UNCERTAIN[uncertain])
         column = content.column(str(class_column), key="class_column")
-        found = {row.cells[column] for row in content.rows} - {""}
-        wanted = name_list(class_names, "class_names") if class_names is not None else _sorted_classes(found)
+        wanted = name_list(class_names, "class_names") if class_names is not None else _spellings(content, column)
         if len(wanted) < 2:
             raise InputError(f"{content.path}: column {column!r} holds {wanted}; expected at least two classes.")
         return cls("multi_class", wanted, [column], None)
@@ -154,9 +157,10 @@ class _Labels:
             return [self._finding(content, row, column) for column in self.columns]
         cell = row.cells[self.columns[0]]
         if cell and cell not in self.names:
+            alike = [name for name in self.names if name.casefold() == cell.casefold()]
+            known = f"it differs only in case from {alike[0]!r}." if alike else nearest(cell, self.names)
             raise InputError(
-                f"{content.path}: line {row.line} has the class {cell!r}, which is not among class_names; "
-                f"{nearest(cell, self.names)}"
+                f"{content.path}: line {row.line} has the class {cell!r}, which is not among class_names; {known}"
             )
         return self.names.index(cell) if cell else None
 
@@ -172,6 +176,24 @@ class _Labels:
                 "-1 (uncertain) or blank (unknown)."
             )
         return _VALUES[cell]
+
+
+def _spellings(content: CsvTable, column: str) -> list[str]:
+    """The different classes of a column, sorted.
+
+    Raises:
+        InputError: two of them differ only in case.
+    """
+    first: dict[str, tuple[str, int]] = {}
+    for row in content.rows:
+        cell = row.cells[column]
+        known, line = first.setdefault(cell.casefold(), (cell, row.line))
+        if cell != known:
+            raise InputError(
+                f"{content.path}: line {row.line} has the class {cell!r} in column {column!r}, which differs only in "
+                f"case from {known!r} in line {line}; spell them alike."
+            )
+    return _sorted_classes(known for known, _ in first.values() if known)
 
 
 def _sorted_classes(names: Iterable[str]) -> list[str]:
@@ -237,6 +259,11 @@ def _entries(
         label = labels.read(content, row)
         item: Item = {"image": file} if label is None else {"image": file, "label": label}
         if not is_labelled(item):
+            if labels.task == "multi_class" and not drop_unlabelled:
+                raise InputError(
+                    f"{content.path}: line {row.line} ({file}) has no class in column {labels.columns[0]!r}; fill it "
+                    "in, or leave out such rows with --drop_unlabelled true."
+                )
             unlabelled += 1
             if drop_unlabelled:
                 continue
@@ -251,8 +278,8 @@ def _entries(
                 f"{content.path}: lines {before[2]} and {row.line} say different things of {file}; keep one of them."
             )
     _say(len(rows), unlabelled, drop_unlabelled, ownerless, repeated)
-    _check_labelled(content, labels, unlabelled, len(rows) - unlabelled, drop_unlabelled)
     kept = [made[file] for file in sorted(made)]
+    _check_labelled(content, labels, [item for item, _, _ in kept])
     return [item for item, _, _ in kept], [section for _, section, _ in kept]
 
 
@@ -279,11 +306,14 @@ def _say(rows: int, unlabelled: int, dropped: bool, ownerless: int, repeated: in
         print(f"{unlabelled} of {rows} rows have no label and {what}.")
 
 
-def _check_labelled(content: CsvTable, labels: _Labels, unlabelled: int, labelled: int, dropped: bool) -> None:
-    if not labelled:
+def _check_labelled(content: CsvTable, labels: _Labels, entries: Sequence[Item]) -> None:
+    """Refuse a table without any label, and classes that cannot be in two lists."""
+    if not any(map(is_labelled, entries)):
         raise InputError(f"{content.path}: no row has a label in {some(labels.columns)}; name other columns.")
-    if labels.task == "multi_class" and unlabelled and not dropped:
-        raise InputError(
-            f"{content.path}: {unlabelled} rows have no class in column {labels.columns[0]!r}; fill it in, or leave "
-            "them out with --drop_unlabelled true."
-        )
+    if labels.task == "multi_class":
+        counts = Counter(item["label"] for item in entries)
+        few = [f"{name} (1)" for index, name in enumerate(labels.names) if counts[index] == 1]
+        if few:
+            raise InputError(
+                f"{content.path}: too few pictures of class {some(few)}; expected at least two of each class."
+            )

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..schema import Item
+from ..schema import SECTIONS, Item
 from .csv_table import name_list
-from .lists import section_name
+from .earlier_split import split_like
+from .lists import Lists, section_name
 from .pictures import is_picture, own_patient, patients_in_names
 from .segmented import write_masks_list
 from .split import existing_folder, files_below, read_patients, some
@@ -23,6 +24,7 @@ def tiles_masks(
     class_names: str | Iterable[str] = ("background", "nucleus"),
     patient_pattern: str | None = None,
     patients: str | Path | None = None,
+    split_from: str | Path | None = None,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -45,6 +47,9 @@ def tiles_masks(
         patient_pattern: a regular expression whose group finds the patient in the picture's name, or in its path if it
             contains a slash.
         patients: instead of it, a CSV with the columns `case` and `patient_id`.
+        split_from: another datalist of the same pictures or patients, such as that of the pre-training: each picture
+            comes into the list where that one has it, or else its patient; those that it does not name train. Then
+            nothing is dealt, and folders called train, val and test do not count.
         val_fraction: share of the patients that selects.
         test_fraction: share of the patients that is read once, at the end.
         seed: deals the patients.
@@ -52,30 +57,48 @@ def tiles_masks(
         modality: e.g. H&E, noted in the datalist.
 
     Raises:
-        InputError: a picture without a mask or the reverse, or patients in several of the given lists.
+        InputError: a picture without a mask or the reverse, patients in several of the given lists, or a `split_from`
+            of other pictures.
     """
     base = existing_folder(root)
+    target = Path(out) if out is not None else base / "datalist.json"
+    if split_from is not None and target.resolve() == Path(split_from).resolve():
+        raise InputError(f"{target}: split_from would be overwritten; name another file with --out.")
     pairs = _pairs(base, images, masks, mask_ending)
-    files = list(pairs)
-    owner = _owners(files, patient_pattern, patients)
+    owner = _owners(list(pairs), patient_pattern, patients, quiet=split_from is not None)
     entries = [{"image": file, "label": mask, "patient_id": owner[file]} for file, mask in pairs.items()]
-    given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
-    named = [_section(file) for file in files]
-    for entry, part in zip(entries, named, strict=True):
+    names, fractions, origin = name_list(class_names, "class_names"), (val_fraction, test_fraction), "lists as given"
+    if split_from is None:
+        given = _given(base, entries)
+    else:
+        given, repeated = split_like(entries, split_from, base, patient_pattern is None and patients is None)
+        parity, fractions, origin = parity or repeated, (0, 0), f"lists as in {Path(split_from).name}"
+    return write_masks_list(base, out, entries, given, names, mask_kind, modality, *fractions, seed, parity, origin)
+
+
+def _given(base: Path, entries: list[Item]) -> Lists | None:
+    """The lists that folders called train, val and test make; None where there are none.
+
+    Raises:
+        InputError: some pictures lie in such folders and others do not.
+    """
+    given: Lists = {part: [] for part in SECTIONS}
+    alone = []
+    for entry in entries:
+        part = _section(entry["image"])
         given[part or "training"].append(entry)
-    if any(named) and not all(named):
-        alone = [file for file, part in zip(files, named, strict=True) if part is None]
+        if part is None:
+            alone.append(entry["image"])
+    if len(alone) == len(entries):
+        return None
+    if alone:
         raise InputError(
             f"{base}: {len(alone)} pictures lie in no folder train, val or test: {some(alone)}; move them."
         )
-    names = name_list(class_names, "class_names")
-    fractions = (val_fraction, test_fraction)
-    return write_masks_list(
-        base, out, entries, given if any(named) else None, names, mask_kind, modality, *fractions, seed, parity
-    )
+    return given
 
 
-def _owners(files: list[str], pattern: str | None, patients: str | Path | None) -> dict[str, str]:
+def _owners(files: list[str], pattern: str | None, patients: str | Path | None, quiet: bool = False) -> dict[str, str]:
     """File -> patient; every file is one of its own where nothing says whose it is, which is printed."""
     if pattern is not None and patients is not None:
         raise InputError("patient_pattern and patients are both given; choose one.")
@@ -83,7 +106,11 @@ def _owners(files: list[str], pattern: str | None, patients: str | Path | None) 
         return patients_in_names(files, pattern)
     if patients is not None:
         return read_patients(patients, files)
-    print("Every picture counts as a patient of its own; name --patient_pattern or --patients where they have several.")
+    if not quiet:
+        print(
+            "Every picture counts as a patient of its own; name --patient_pattern or --patients where they have "
+            "several, or --split_from."
+        )
     return {file: own_patient(file) for file in files}
 
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
-from custom_components.data.datalist import items
+from custom_components.data.datalist import items, parse
 from custom_components.data.sources import class_folder
 from custom_components.errors import InputError
 
@@ -128,6 +128,8 @@ def test_train_fraction_pools_given_lists(tmp_path: Path, capsys: pytest.Capture
 def test_without_regard_to_classes(tmp_path: Path) -> None:
     made = class_folder(tree(tmp_path, a=50, b=50), per_class=False, seed=3)
     assert sizes(made) == [60, 20, 20]
+    assert made["description"].endswith("split by picture, each as a patient of its own (seed 3).")
+    made = class_folder(tmp_path, per_class=False, seed=3, patient_pattern=r"(\d+)\.")
     assert made["description"].endswith("split by patient (seed 3).")
 
 
@@ -141,6 +143,14 @@ def test_a_wanted_order_of_classes(tmp_path: Path) -> None:
         class_folder(root, class_names="none,mld,severe")
     with pytest.raises(InputError, match="the folder 'severe' is not among class_names"):
         class_folder(root, class_names="none,mild")
+
+
+def test_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tree(tmp_path, mild=3, none=3)
+    assert class_folder(root, class_names="none,mild", ordered=True)["ordered"] is True
+    assert "Grades, lowest first: none, mild; --class_names gives another order." in capsys.readouterr().out
+    assert parse(root / "datalist.json")["ordered"] is True
+    assert "ordered" not in class_folder(root)
 
 
 def build(root: Path, kind: str) -> Path:

@@ -57,7 +57,10 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: the table cannot be read"):
         CsvTable(tmp_path / "none.csv")
     (tmp_path / "t.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
-    with pytest.raises(InputError, match=r"cannot be read .*expected a CSV file in UTF-8"):
+    with pytest.raises(InputError, match=r"the table is not in UTF-8; save it again in UTF-8 .*'CSV UTF-8'"):
+        CsvTable(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n", encoding="utf-16")
+    with pytest.raises(InputError, match=r"is not in UTF-8 but in UTF-16 \('Unicode text'\); save it again in UTF-8"):
         CsvTable(tmp_path / "t.csv")
 
 

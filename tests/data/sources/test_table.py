@@ -200,7 +200,9 @@ def test_a_constant_finding_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
         ({"label_columns": "dx"}, "line 2, column 'dx' holds 'nv'; expected 0, 1, -1"),
         ({"class_column": "Mass", "class_names": "0,2"}, "line 2 has the class '1', which is not among class_names"),
         ({"class_column": "kind"}, r"column 'kind' holds \['only'\]; expected at least two classes"),
-        ({"class_column": "gap"}, "1 rows have no class in column 'gap'; fill it in, or leave them out with"),
+        ({"class_column": "gap"}, r"line 3 \(b\.png\) has no class in column 'gap'; .*--drop_unlabelled true"),
+        ({"class_column": "dx"}, r"too few pictures of class nv \(1\); expected at least two of each class"),
+        ({"label_columns": "Mass", "ordered": True}, "ordered is for classes of increasing grade"),
         ({"label_columns": "blank"}, "no row has a label in blank; name other columns"),
         ({"label_columns": "Mass", "path_column": "path"}, "path_column names 'path', and there is no column"),
         ({"label_columns": "Mass", "patient_column": "who"}, "patient_column names 'who', and there is no column"),
@@ -214,9 +216,32 @@ def test_wrong_settings_and_values(tmp_path: Path, arguments: dict[str, Any], se
     assert not (root / "datalist.json").exists()
 
 
-def test_rows_without_a_class_can_be_dropped(tmp_path: Path) -> None:
-    root = make(tmp_path, "file,dx\na.png,nv\nb.png,\nc.png,mel\n")
-    assert set(by_image(table(root, "labels.csv", class_column="dx", drop_unlabelled=True))) == {"a.png", "c.png"}
+def test_rows_without_a_class_can_be_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make(tmp_path, "file,dx\na.png,nv\nb.png,\nc.png,mel \nd.png, nv\ne.png,mel\n")
+    with pytest.raises(InputError, match=r"line 3 \(b\.png\) has no class"):
+        table(root, "labels.csv", class_column="dx")
+    assert "pre-training" not in capsys.readouterr().out  # as the refusal would contradict
+    made = table(root, "labels.csv", class_column="dx", drop_unlabelled=True)
+    assert {image: item["label"] for image, item in by_image(made).items()} == {
+        "a.png": 1, "c.png": 0, "d.png": 1, "e.png": 0,
+    }  # fmt: skip
+    assert "1 of 5 rows have no label and are left out" in capsys.readouterr().out
+
+
+def test_classes_that_differ_in_case(tmp_path: Path) -> None:
+    root = make(tmp_path, "file,dx\na.png,NV\nb.png,mel\nc.png,mel\nd.png,nv\n")
+    with pytest.raises(
+        InputError, match=r"line 5 has the class 'nv' .*differs only in case from 'NV' in line 2; spell"
+    ):
+        table(root, "labels.csv", class_column="dx")
+    with pytest.raises(InputError, match=r"line 5 has the class 'nv', .* it differs only in case from 'NV'\."):
+        table(root, "labels.csv", class_column="dx", class_names="NV,mel")
+
+
+def test_grades_of_a_table(tmp_path: Path) -> None:
+    rows = "".join(f"{index}.png,{index % 3}\n" for index in range(12))
+    made = table(make(tmp_path, f"file,grade\n{rows}"), "labels.csv", class_column="grade", ordered=True)
+    assert (made["ordered"], made["class_names"]) == (True, ["0", "1", "2"])
 
 
 def test_parity_of_a_table(tmp_path: Path) -> None:

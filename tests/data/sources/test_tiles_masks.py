@@ -1,9 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from picture_trees import SECTIONS, by_image, sizes, touch
 
-from custom_components.data.datalist import load
+from custom_components.data.datalist import load, write
 from custom_components.data.sources.tiles_masks import tiles_masks
 from custom_components.errors import InputError
 
@@ -68,3 +69,70 @@ def test_refusals(tmp_path: Path) -> None:
 def test_real_nuclei(real_data: Path, tmp_path: Path) -> None:
     made = tiles_masks(real_data / "histology" / "gbm40_nuclei", tmp_path / "d.json")
     assert sum(sizes(made)) == 39
+
+
+def lists_of(made: dict[str, Any]) -> dict[str, str]:
+    return {item["image"]: part for part in SECTIONS for item in made[part]}
+
+
+def earlier_list(path: Path, lists: dict[str, list[tuple[str, str]]], **keys: Any) -> Path:
+    content = {part: [{"image": image, "patient_id": owner} for image, owner in lists[part]] for part in SECTIONS}
+    write(path, {**content, **keys})
+    return path
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_the_split_of_another_datalist_is_taken_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], elsewhere: bool
+) -> None:
+    """A test picture of the segmentation that was in the list of the pre-training is leakage."""
+    root = tmp_path / "data"
+    touch(root, *(f"{folder}/{name}.png" for name in "abcdefgh" for folder in ("images", "masks")))
+    owners = {name: f"p{index // 2}" for index, name in enumerate("abcdef")}
+    parts = {"training": "ab", "validation": "cd", "test": "ef"}
+    lists = {part: [(f"images/{name}.png", owners[name]) for name in names] for part, names in parts.items()}
+    earlier = earlier_list((tmp_path if elsewhere else root) / "classes.json", lists)
+    made = tiles_masks(root, tmp_path / "masks.json", mask_kind="binary", split_from=earlier)
+    found = {part: {image[7] for image, its in lists_of(made).items() if its == part} for part in SECTIONS}
+    assert found == {"training": {*"abgh"}, "validation": {*"cd"}, "test": {*"ef"}}
+    assert by_image(made)["images/f.png"]["patient_id"] == "p2"
+    said = capsys.readouterr().out
+    assert "6 of 8 pictures come into the lists" in said
+    assert "they train: images/g.png, images/h.png" in said
+    with pytest.raises(InputError, match=r"split_from would be overwritten; name another file with --out"):
+        tiles_masks(root, earlier, split_from=earlier)
+
+
+def test_other_pictures_of_the_same_patients_go_to_the_list_of_the_patient(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{folder}/p{i}_new.png" for i in range(4) for folder in ("images", "masks")))
+    lists = {"training": [("x/0.png", "p0"), ("x/1.png", "p1")], "validation": [("x/2.png", "p2")],
+             "test": [("x/3.png", "p3")]}  # fmt: skip
+    earlier = earlier_list(tmp_path / "classes.json", lists)
+    made = tiles_masks(tmp_path, tmp_path / "m.json", patient_pattern=r"^(p\d)_", split_from=earlier)
+    assert lists_of(made) == {
+        "images/p0_new.png": "training", "images/p1_new.png": "training", "images/p2_new.png": "validation",
+        "images/p3_new.png": "test",
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"split_from names none of the 4 pictures .* --patient_pattern"):
+        tiles_masks(tmp_path, tmp_path / "m.json", split_from=earlier)
+
+
+def test_an_equal_name_in_another_folder_is_another_picture(tmp_path: Path) -> None:
+    for root in ("one", "two"):
+        touch(tmp_path / root, "images/0.png", "masks/0.png")
+    earlier = earlier_list(tmp_path / "one/d.json", {"training": [("images/0.png", "a")], "validation": [], "test": []})
+    with pytest.raises(InputError, match="split_from names none of the 1 pictures"):
+        tiles_masks(tmp_path / "two", split_from=earlier)
+
+
+def test_the_split_of_a_parity_list_stays_one(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{folder}/{name}.png" for name in "ab" for folder in ("images", "masks")))
+    lists = {
+        "training": [("images/a.png", "a")],
+        "validation": [("images/b.png", "b")],
+        "test": [("images/b.png", "b")],
+    }
+    made = tiles_masks(tmp_path, tmp_path / "m.json", split_from=earlier_list(tmp_path / "c.json", lists, parity=True))
+    assert made["parity"] is True
+    assert [item["image"] for item in made["test"]] == ["images/b.png"]
+    assert made["validation"] == made["test"]
