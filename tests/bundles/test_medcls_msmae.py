@@ -81,7 +81,7 @@ def test_pretraining_masks_by_attention_that_differs_from_patch_to_patch(msmae: 
 def trained(msmae: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
     msmae.run("pretrain", out, max_epochs=2, probe_interval=1)
-    msmae.run("train", out, max_epochs=3, refresh_interval=2)
+    msmae.run("train", out, max_epochs=3, refresh_interval=2, train_tokens="sampled")
     msmae.run("evaluate", out)
     return out
 
@@ -232,8 +232,9 @@ def test_class_names_in_another_order_than_the_datalist_s_are_refused(
 
 @pytest.mark.slow
 def test_two_processes_train(msmae: Runner, tmp_path: Path) -> None:
-    for stage in ("pretrain", "train"):
-        command = msmae.command(stage, tmp_path, processes=2, max_epochs=2)
+    settings: dict[str, dict[str, object]] = {"pretrain": {}, "train": {"train_tokens": "sampled"}}
+    for stage, changes in settings.items():
+        command = msmae.command(stage, tmp_path, processes=2, max_epochs=2, **changes)
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
         assert result.returncode == 0, result.stderr[-4000:]
     assert len(rows(tmp_path / "train" / "attention_maps.csv")) == 2
