@@ -157,9 +157,11 @@ def _hush() -> None:
     """Leave out what others say at each start and nobody can act on.
 
     With pydicom installed, MONAI's `LoadImage` misses a GPU decoder; MONAI's own HD95 uses a deprecated argument of
-    MONAI; Ignite prints an error twice that then ends the run and is printed anyway.
+    MONAI, its FROC a deprecated property of scikit-image; Ignite prints an error twice that then ends the run and is
+    printed anyway.
     """
     warnings.filterwarnings("ignore", message=".*get_mask_edges:.*always_return_as_numpy", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*major_axis_length", category=FutureWarning)
     for name in ("SupervisedTrainer", "SupervisedEvaluator"):
         logging.getLogger(f"ignite.engine.engine.{name}").addFilter(_not_a_repetition)
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")

@@ -1,20 +1,23 @@
 """The loss of SD-MAE (arXiv 2203.16983): reconstruction, and a centred teacher's view distilled into a student."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from ignite.engine import Events
 from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
-from .distributed import distributed
+from .distributed import distributed, is_main
 from .errors import InputError
-from .handlers.common import keep
+from .handlers.common import in_last_iteration, keep
 from .networks.sd_mae import SDMAEOutput
 
 CENTRES = ("logits", "probabilities")
+PARTS = ("reconstruction", "distillation")
 Observer = Callable[[Tensor], None]
 
 
@@ -44,6 +47,8 @@ class SelfDistillationLoss(nn.Module):
 
     Attributes:
         observers: called with the teacher's probabilities of each forward pass in training, (rows, K), detached.
+        part_observers: called with the sums over the samples of such a pass, float32 and detached: those of `PARTS` (of
+            the first alone with a weight of 0), and behind them the number of samples.
 
     Raises:
         InputError: a value is out of range.
@@ -76,6 +81,7 @@ class SelfDistillationLoss(nn.Module):
         self.centre_on, self.teacher_grad = centre_on, teacher_grad
         self.register_buffer("centre", torch.zeros(prototypes))
         self.observers: list[Observer] = []
+        self.part_observers: list[Observer] = []
         self._sum: Tensor | None = None  # K + 1: of what the centre follows, and the number of rows
 
     def forward(self, output: SDMAEOutput, target: object = None) -> Tensor:
@@ -86,9 +92,14 @@ class SelfDistillationLoss(nn.Module):
                 should have gradients.
         """
         reconstruction = F.mse_loss(output.pred.float(), output.target.float())
+        parts = [reconstruction] if self.weight == 0 else [reconstruction, self.distillation(output)]
+        if self.training and torch.is_grad_enabled() and self.part_observers:
+            means = torch.stack([part.detach() for part in (*parts, torch.ones_like(reconstruction))])
+            for observe in self.part_observers:
+                observe(means * len(output.pred))
         if self.weight == 0:
             return reconstruction
-        return self.weight * self.distillation(output) + (1 - self.weight) * reconstruction
+        return self.weight * parts[1] + (1 - self.weight) * reconstruction
 
     def distillation(self, output: SDMAEOutput) -> Tensor:
         """L_distill alone; in training the centre's next step and the observers take note of the teacher."""
@@ -158,3 +169,57 @@ class UpdateCentre:
 
     def _step_completed(self, engine: Workflow) -> None:
         self.loss.update_centre()
+
+
+class LossParts:
+    """Tells the two parts of a `SelfDistillationLoss` apart: their means over each epoch.
+
+    In `engine.state.metrics` from the last iteration of each epoch on, under the names of `PARTS`; give those to
+    `LossGuard` to have them in the history. With a weight of 0 there is no distillation to name. As `LossGuard` does
+    with the loss, the means of the iterations are summed on the device, read once an epoch, and averaged over the
+    processes; the sums are part of the checkpoint. So p * distillation + (1 - p) * reconstruction is `train_loss`.
+
+    Args:
+        loss: the trainer's loss.
+    """
+
+    def __init__(self, loss: SelfDistillationLoss) -> None:
+        self.loss = loss
+        self._step: Tensor | None = None  # of the iteration: sums over its samples, and their number
+        self._epoch: Tensor | None = None  # sums of the iterations' means, and their number
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer."""
+        keep(engine, "loss_parts", self)
+        self.loss.part_observers.append(self._observe)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
+
+    def _observe(self, sums: Tensor) -> None:
+        self._step = sums if self._step is None else self._step + sums  # micro-batches of one batch
+
+    def _iteration_completed(self, engine: Workflow) -> None:
+        if self._step is not None:
+            sums = self._step if self._step.device.type == "mps" else self._step.double()
+            means = sums / sums[-1]
+            # A state that was restored is on the CPU.
+            self._epoch = means if self._epoch is None else self._epoch.to(means.device) + means
+            self._step = None
+        if in_last_iteration(engine) and self._epoch is not None:
+            *totals, count = self._over_processes(self._epoch).tolist()
+            engine.state.metrics.update({name: total / count for name, total in zip(PARTS, totals, strict=False)})
+            self._epoch = None
+
+    @staticmethod
+    def _over_processes(sums: Tensor) -> Tensor:
+        if distributed():
+            sums = sums.clone()
+            dist.all_reduce(sums)
+        return sums
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums of the epoch, over all processes (collective)."""
+        return {"sums": None if self._epoch is None else self._over_processes(self._epoch)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on summing from `state`; in a distributed run the main process takes it all."""
+        self._step, self._epoch = None, state["sums"] if is_main() else None

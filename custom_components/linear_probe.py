@@ -15,6 +15,7 @@ from .distributed import is_main
 from .files import write_atomically
 from .metrics.intervals import bootstrap_interval
 from .metrics.resampling import Resamples, ranking_scores
+from .metrics.text import counted_images
 from .probe import METHODS, Array, as_table, correct, extract_features, probe_predictions, summarise
 
 
@@ -160,9 +161,10 @@ def _table(content: Mapping[str, Any]) -> str:
         rows.append((name, *(_cell(entry, name) for entry in methods.values())))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    word = f"{content['settings']['section']} images"
     about = (
         f"ROC-AUC of frozen features ({content['settings']['pool']}), {content['train_images']} training images, "
-        f"{content['test_images']} {content['settings']['section']} images of {content['test_patients']} patients"
+        f"{counted_images(content['test_images'], content['test_patients'], word)}"
     )
     return "\n".join([about, *lines])
 

@@ -1,12 +1,14 @@
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from monai.bundle import create_workflow
 
-from custom_components.config_check import refuse_unknown_keys, settings
+from custom_components.config_check import _hush, refuse_unknown_keys, settings
 from custom_components.errors import InputError
 
 
@@ -121,3 +123,15 @@ def test_a_training_of_full_size_without_a_gpu_says_what_to_do(
     assert ("No GPU was found" in output) is said
     demo = demos[1] if name == "train_segmentation" else demos[0]
     assert (f"--config_file \"['{file}','{demo}']\"" in output) is said
+
+
+def test_the_froc_of_monai_is_quiet_about_scikit_image() -> None:
+    """A repeated FutureWarning about `major_axis_length`, which nobody who runs a stage can act on."""
+    from monai.apps.pathology.utils import compute_isolated_tumor_cells
+
+    mask = np.zeros((8, 8), np.int32)
+    mask[2:5, 2:7] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _hush()
+        assert compute_isolated_tumor_cells(mask, 100.0) == [1]

@@ -1,5 +1,6 @@
 """The loss of SD-MAE: its formula, its centre, micro-batches, processes, checkpoints."""
 
+import csv
 import json
 import multiprocessing
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor
 
 from custom_components.data.dataset import EpochSampler, PreparedDataset, loader
-from custom_components.distillation import SelfDistillationLoss, UpdateCentre
+from custom_components.distillation import PARTS, LossParts, SelfDistillationLoss, UpdateCentre
 from custom_components.errors import InputError
 from custom_components.handlers import Checkpoint, CollapseWatch, LossGuard
 from custom_components.handlers.collapse import METRICS
@@ -165,18 +166,21 @@ def test_a_network_that_does_not_suit_is_refused() -> None:
 class Run:
     """A few epochs of pre-training through the real trainer, step and handlers."""
 
-    def __init__(self, folder: Path, resume: bool = False, stop_at: int = 0, micro_batch: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, resume: bool = False, stop_at: int = 0, micro_batch: int | None = None, weight: float = 0.2
+    ) -> None:
         draw = torch.Generator().manual_seed(3)
         items = [{"image": image} for image in torch.rand(10, 3, 16, 16, generator=draw)]
         dataset = PreparedDataset(items, lambda item: item, seed=0, progress=False)
         batches = loader(dataset, 4, EpochSampler(dataset, seed=0))
-        self.network, self.loss = network(), SelfDistillationLoss(prototypes=K)
+        self.network, self.loss = network(distil=weight > 0), SelfDistillationLoss(weight, prototypes=K)
         optimizer = torch.optim.AdamW(param_groups(self.network, 1e-3, 0.05))
         step = TrainingStep(seed=0, micro_batch=micro_batch)
         handlers = [
             UpdateCentre(self.loss),
             CollapseWatch(self.loss, iterations=2),
-            LossGuard(folder / "history.csv", metrics=METRICS),
+            LossParts(self.loss),
+            LossGuard(folder / "history.csv", metrics=PARTS + METRICS),
             Checkpoint(folder / "state.pt", self.network, optimizer, resume=resume, step=step),
         ]
         self.trainer = SupervisedTrainer(
@@ -227,6 +231,29 @@ def test_one_step_of_the_centre_per_update_whatever_the_micro_batch(tmp_path: Pa
         run.loss.update_centre = counted
         run.run()
     assert steps == {None: 9, 2: 9}
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_the_history_shows_both_parts_of_the_loss(tmp_path: Path, micro_batch: int | None) -> None:
+    """Their weighted sum is the loss, also where the last batch is smaller and where batches are cut up."""
+    run = Run(tmp_path, micro_batch=micro_batch)
+    run.run()
+    with (tmp_path / "history.csv").open() as stream:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+    assert len(rows) == 3
+    for row in rows:
+        assert 0.2 * row["distillation"] + 0.8 * row["reconstruction"] == pytest.approx(row["train_loss"], rel=1e-5)
+        assert min(row["distillation"], row["reconstruction"]) > 0
+    assert rows[0]["reconstruction"] != rows[1]["reconstruction"]
+
+
+def test_plain_mae_has_no_distillation_to_show(tmp_path: Path) -> None:
+    Run(tmp_path, weight=0.0).run()
+    with (tmp_path / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert "distillation" not in rows[0]
+    for row in rows:
+        assert float(row["reconstruction"]) == pytest.approx(float(row["train_loss"]), rel=1e-6)
 
 
 def test_s10_no_process_group_is_needed() -> None:

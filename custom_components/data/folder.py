@@ -11,7 +11,7 @@ _REPORT = {"check.html", "check.json"}
 
 def holds_report(files: Collection[str]) -> bool:
     """Whether a folder with these files is one that `check` wrote: its thumbnails are no data."""
-    return _REPORT <= set(files)
+    return set(files) >= _REPORT
 
 
 def image_folder(dataset_dir: str) -> Path:

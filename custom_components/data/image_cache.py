@@ -301,7 +301,7 @@ class ImageCache:
         more = f"; and {len(rejects) - 5} more" if len(rejects) > 5 else ""
         raise InputError(
             f"{len(rejects)} of {count} pictures cannot be used: {listed}{more}. All are listed in "
-            f"{self.folder / 'rejects.json'}; replace or remove them, or set skip_unreadable to true."
+            f"{self.folder / 'rejects.json'}; replace or remove them, or go on without them: --skip_unreadable true."
         )
 
 

@@ -109,7 +109,7 @@ def check_images_once(
     class_names: Sequence[str] | None,
     task: str | None,
     cache_dir: str | Path,
-    skip_unreadable: bool = False,
+    skip_unreadable: bool | None = None,
     num_workers: int = 0,
 ) -> list[Problem]:
     """Check every picture of a run, or recall that these very files and labels passed before.
@@ -122,7 +122,7 @@ def check_images_once(
         class_names: as in `check_images`.
         task: as in `check_images`; None for pictures without labels.
         cache_dir: folder for what is remembered.
-        skip_unreadable: a file that cannot be used is a warning.
+        skip_unreadable: a file that cannot be used is a warning; None: an error, in a stage without such a setting.
         num_workers: processes that decode.
 
     Returns:
@@ -148,7 +148,12 @@ def lists_pictures(content: Datalist, path: str | Path, dataset_dir: str | Path 
 
 
 def _check_or_recall(
-    parts: Parts, names: list[str] | None, task: str | None, folder: Path, skip_unreadable: bool, num_workers: int
+    parts: Parts,
+    names: list[str] | None,
+    task: str | None,
+    folder: Path,
+    skip_unreadable: bool | None,
+    num_workers: int,
 ) -> list[Problem]:
     remembered = folder / f"check_{_key(parts, names, task, skip_unreadable)}.json"
     if remembered.is_file():
@@ -156,11 +161,14 @@ def _check_or_recall(
     else:
         files = _files(parts)
         seen = dict(zip(files, inspect_files(files, num_workers=num_workers), strict=True))
-        _, problems = _problems(parts, seen, names, task, skip_unreadable=skip_unreadable, num_workers=num_workers)
+        _, problems = _problems(parts, seen, names, task, bool(skip_unreadable), num_workers=num_workers)
         errors = [problem for problem in problems if problem.level == "error"]
         if errors:
             _print_capped(errors, "python -m custom_components check shows all")
-        raise_errors(None, errors, "python -m custom_components check shows them all")
+        hint = "python -m custom_components check shows them all"
+        if skip_unreadable is False and any(entry.problem for entry in seen.values()):
+            hint += "; --skip_unreadable true goes on without the files that cannot be read"
+        raise_errors(None, errors, hint)
         entries = [dataclasses.asdict(problem) for problem in problems]
         write_atomically(remembered, json.dumps(entries, indent=2) + "\n")
     if is_main():
@@ -168,7 +176,7 @@ def _check_or_recall(
     return problems
 
 
-def _key(parts: Parts, names: list[str] | None, task: str | None, skip_unreadable: bool) -> str:
+def _key(parts: Parts, names: list[str] | None, task: str | None, skip_unreadable: bool | None) -> str:
     """What the result of a check depends on, as 16 hexadecimal digits."""
     said: list[Any] = [_REMEMBERED_FORMAT, names, task, skip_unreadable]
     for part, items in parts.items():

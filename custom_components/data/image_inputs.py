@@ -22,9 +22,9 @@ class ImageInputs:
     """The pictures of an inference run: what cannot be used is set aside, the rest runs, the exit code tells.
 
     Args:
-        dataset_dir: folder of pictures and DICOM files, searched with its subfolders (hidden ones, `output_dir`
-            and what `check` wrote left out), or the base of the datalist. A file without a known ending counts if its first bytes are those
-            of a picture or of DICOM.
+        dataset_dir: folder of pictures and DICOM files, searched with its subfolders (hidden ones, `output_dir` and
+            what `check` wrote left out), or the base of the datalist. A file without a known ending counts if its
+            first bytes are those of a picture or of DICOM.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
         output_dir: folder for `failures.json`, written by `finish` when something failed.

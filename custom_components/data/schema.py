@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ _TOP_KEYS = {
     "parity",
     "ordered",
     "mask_kind",
+    "mpp",
     *SHARED_KEYS,
     *SECTIONS,
 }
@@ -49,6 +51,9 @@ def schema_problems(content: Any) -> Iterator[str]:
     for key, kind in (("modality", (str, dict)), ("description", str), ("parity", bool), ("ordered", bool)):
         if key in content and not isinstance(content[key], kind):
             yield f"{key} has the wrong type {type(content[key]).__name__}"
+    mpp = content.get("mpp", 1)
+    if isinstance(mpp, bool) or not isinstance(mpp, int | float) or not 0 < mpp < math.inf:
+        yield f"mpp is {mpp!r}; expected the micrometres a pixel of the pictures, a positive number"
     yield from _picture_problems(content)
     yield from _shared_problems(content)
     for section in SECTIONS:

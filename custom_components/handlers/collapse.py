@@ -1,7 +1,6 @@
 """Does the teacher of a self-distillation still tell images apart? Four numbers an epoch, and a warning."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor
 
-from ..distributed import distributed, is_main
+from ..distributed import distributed
 from ..errors import InputError
 from .common import in_last_iteration, keep, say
 
@@ -79,9 +78,9 @@ class CollapseWatch:
     centre) and `teacher_constant` (1 where the information is under 0.01 nats, else 0). Give `METRICS` to `LossGuard`
     to have them in the history. There are two ways to be constant: all images get the same one prototype, or all get
     the same spread over many (small differences then still decide which is the highest, so the number of prototypes
-    does not tell). The first epoch with a constant teacher prints a warning, raises a Python warning, and is named in
-    the manifest; it may come to life later, above all before the reconstruction has begun to learn, and the first such
-    epoch is named in the same places.
+    does not tell). The first epoch with a constant teacher prints a warning and is named in the manifest; it may come
+    to life later, above all before the reconstruction has begun to learn, and the first such epoch is named in the same
+    places.
 
     The numbers are means over the last batches of the epoch, summed on the device and read once. At patch level
     patches take the place of images. The sums are part of the checkpoint.
@@ -136,17 +135,18 @@ class CollapseWatch:
 
     def _warn(self, engine: Workflow, found: Mapping[str, float]) -> None:
         self.warned = True
+        train = "train until the reconstruction learns (more epochs), or with a larger batch"
+        changes = ["teacher_grad: false"] if self.loss.teacher_grad else []
+        changes += ["centre_on: logits"] if self.loss.centre_on != "logits" else []
+        advice = f"Set {' and '.join(changes)}; if that does not help, {train}" if changes else train.capitalize()
         message = (
             f"The teacher is constant in epoch {engine.state.epoch}: every image gets the same answer (mutual "
             f"information {found['teacher_information']:.4f} nats, entropy {found['teacher_entropy']:.3f} of at most "
             f"{math.log(self.statistics.prototypes):.2f}: 0 is one prototype, the most an even spread over all). While "
             "that lasts, the distillation teaches nothing and training is that of a plain masked autoencoder; see "
-            "teacher_information in the history. Use teacher_grad: false and centre_on: logits; if they are set, train "
-            "until the reconstruction learns (more epochs), or with a larger batch."
+            f"teacher_information in the history. {advice}."
         )
         self._note(engine, f"WARNING: {message}")
-        if is_main():
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     @staticmethod
     def _note(engine: Workflow, message: str) -> None:

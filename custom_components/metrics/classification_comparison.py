@@ -9,10 +9,10 @@ from scipy.stats import binomtest
 from ..errors import InputError
 from . import classification as scores
 from .classification_report import RESAMPLES, ClassificationReport
-from .classification_text import OVERALL_WORDS, policy
+from .classification_text import OVERALL_WORDS
 from .report import FEW
 from .resampling import Resamples
-from .text import align, show
+from .text import align, counted_images, show
 
 WORDS = {"auc": "AUC", "average_precision": "AP", "sensitivity_90": "sens. at 90 %", "sensitivity_95": "sens. at 95 %"}
 SETTINGS = ("task", "class_names", "parity", "ordered", "confidence")
@@ -53,7 +53,7 @@ def compare_classification(
         "name_a": name_a,
         "name_b": name_b,
         "task": a.task,
-        "policy": policy(a.task, a.parity, a.ordered, RESAMPLES),
+        "policy": a.policy,
         "confidence": a.confidence,
         "cases": len(a.cases),
         "patients": resamples.patients,
@@ -142,7 +142,7 @@ def _table(result: dict[str, Any]) -> str:
     """AUC and AP of each class, the macro means, and what class indices have beside them."""
     names = [result["name_a"], result["name_b"], "difference"]
     blocks = [
-        f"{result['cases']} images of {result['patients']} patients in both; difference = {result['name_b']} -"
+        f"{counted_images(result['cases'], result['patients'])}, in both; difference = {result['name_b']} -"
         f" {result['name_a']}, paired within patients"
     ]
 

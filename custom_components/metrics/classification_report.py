@@ -102,6 +102,12 @@ class ClassificationReport:
         return [f"patient {c.patient_id}" if c.patient_id else f"case {c.case}" for c in self.cases]
 
     @property
+    def policy(self) -> str:
+        """How images were scored, in words."""
+        drawn = "images" if len(set(self.groups)) == len(self.cases) else "patients"
+        return policy(self.task, self.parity, self.ordered, RESAMPLES, drawn)
+
+    @property
     def findings(self) -> np.ndarray:
         """Labels as (N, K) 1, 0, NaN."""
         return scores.findings(self.labels, len(self.class_names))
@@ -161,7 +167,7 @@ class ClassificationReport:
         """
         resamples = Resamples.draw(self.groups, RESAMPLES, self.seed)
         point = scores.point_scores(self.probabilities, self.labels, self.ordered)
-        drawn = scores.resampled_scores(self.probabilities, self.labels, resamples, self.ordered)
+        spread = scores.resampled_scores(self.probabilities, self.labels, resamples, self.ordered)
 
         def estimate(value: Any, values: np.ndarray) -> dict[str, float]:
             return scores.estimate(value, values, resamples, self.confidence)
@@ -169,14 +175,14 @@ class ClassificationReport:
         classes = {
             name: {
                 **self._counts(column),
-                **{key: estimate(point[key][column], drawn[key][column]) for key in scores.RANKED},
+                **{key: estimate(point[key][column], spread[key][column]) for key in scores.RANKED},
             }
             for column, name in enumerate(self.class_names)
         }
-        means, drawn_means = self.macros(point), self.macros(drawn)
+        means, drawn_means = self.macros(point), self.macros(spread)
         result: dict[str, Any] = {
             "task": self.task,
-            "policy": policy(self.task, self.parity, self.ordered, RESAMPLES),
+            "policy": self.policy,
             "class_names": self.class_names,
             "parity": self.parity,
             "ordered": self.ordered,
@@ -192,7 +198,7 @@ class ClassificationReport:
             "macro": {key: estimate(means[key], drawn_means[key]) for key in scores.RANKED},
         }
         if self.task == "multi_class":
-            result |= self._overall({key: estimate(point[key], drawn[key]) for key in scores.OVERALL}, classes)
+            result |= self._overall({key: estimate(point[key], spread[key]) for key in scores.OVERALL}, classes)
         return result
 
     def _counts(self, column: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .classification import BINS
-from .text import align, show
+from .text import align, counted_images, show
 
 OVERALL_WORDS = {
     "accuracy": "accuracy",
@@ -15,8 +15,8 @@ OVERALL_WORDS = {
 }
 
 
-def policy(task: str, parity: bool, ordered: bool, resamples: int) -> str:
-    """How images were scored, in words; stands in every file and table."""
+def policy(task: str, parity: bool, ordered: bool, resamples: int, drawn: str = "patients") -> str:
+    """How images were scored, in words; stands in every file and table. `drawn` is what the bootstrap draws."""
     absent = (
         "a class without positives or without negatives counts as AUC 0 in the macro mean, as in the papers' code"
         if parity
@@ -27,7 +27,7 @@ def policy(task: str, parity: bool, ordered: bool, resamples: int) -> str:
         "macro: the plain mean over classes",
         absent,
         f"sensitivity at a specificity of at least 90 or 95 %; ECE in {BINS} bins of equal width",
-        f"intervals: percentiles of {resamples} bootstrap resamples of patients",
+        f"intervals: percentiles of {resamples} bootstrap resamples of {drawn}",
     ]
     if task == "multi_label":
         parts.append("unknown labels are left out")
@@ -68,7 +68,7 @@ def table(summary: Mapping[str, Any]) -> str:
         lines.append([name, *scored(entry), *counts, *more])
     counted = len(summary["classes"]) - (0 if summary["parity"] else len(summary["undefined"]))
     lines.append([f"macro mean, {counted} classes", *scored(summary["macro"])])
-    blocks = [f"{summary['cases']} images of {summary['patients']} patients", align(lines)]
+    blocks = [counted_images(summary["cases"], summary["patients"]), align(lines)]
     if several and any(_doubtful(entry["threshold"]) for entry in summary["classes"].values()):
         blocks.append("* not reliable, see the notes")
     if not several:

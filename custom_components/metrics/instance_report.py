@@ -17,7 +17,7 @@ from .instances import Counts, scores, total
 from .intervals import bootstrap_interval
 from .report import FEW
 from .resampling import Resamples
-from .text import align, show, to_json
+from .text import align, counted_images, show, to_json
 
 TASK = "segmentation of pictures"
 PIXELS = {"dice": "Dice", "iou": "IoU"}
@@ -188,7 +188,7 @@ class InstanceReport:
     def table(self, summary: Mapping[str, Any] | None = None) -> str:
         """Plain-text table of the summary, computed anew unless given."""
         summary = summary or self.summary()
-        blocks = [f"{summary['cases']} images of {summary['patients']} patients"]
+        blocks = [counted_images(summary["cases"], summary["patients"])]
         percent = f"[{self.confidence:.0%}]"
         for name, entry in summary["classes"].items():
             lines = [[name, f"per image {percent}", f"pooled {percent}", "images"]]

@@ -14,6 +14,13 @@ def show(estimate: Mapping[str, float], digits: int, sign: str = "") -> str:
     return f"{mean} [{low}, {high}]"
 
 
+def counted_images(images: int, patients: int, word: str = "images") -> str:
+    """How many images of how many patients; what names no patients is not said to have as many."""
+    if images == patients:
+        return f"{images} {word}, each counted as a patient of its own"
+    return f"{images} {word} of {patients} patients"
+
+
 def millilitres(value: float) -> str:
     """A volume with as many decimals as matter: a lesion of 0.34 ml, a liver of 1512.6 ml."""
     if math.isnan(value):

@@ -4,7 +4,7 @@ from .annotations import Annotation, find_annotation
 from .detect import DetectionReport
 from .opening import SlideFile, find_slides, open_slide
 from .slide import Level, Slide, mpp_of
-from .stream import SlideInputs, TileBatches, check_targets, tile_loader
+from .stream import SlideInputs, TileBatches, check_resolution, check_targets, tile_loader
 from .tiles import tiles
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "SlideFile",
     "SlideInputs",
     "TileBatches",
+    "check_resolution",
     "check_targets",
     "find_annotation",
     "find_slides",

@@ -61,20 +61,22 @@ def claim(folder: Path, recipe: Recipe) -> None:
     """Mark the folder as one of this recipe.
 
     Raises:
-        InputError: it holds tiles of another.
+        InputError: it holds tiles of another. What is assumed of slides that do not say their resolution may be added
+            later: without it none of them was cut.
     """
     path, settings = folder / "recipe.json", asdict(recipe)
     if path.exists():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise InputError(f"{path}: is damaged ({error}); give another folder as out.") from error
-        other = [key for key, value in settings.items() if before.get(key) != value]
+            raise InputError(f"{path}: is damaged ({error}); give another folder with --out.") from error
+        added = {"assume_mpp"} if before.get("assume_mpp") is None else set()
+        other = [key for key, value in settings.items() if before.get(key) != value and key not in added]
         if other:
             key = other[0]
             raise InputError(
                 f"{folder} holds tiles cut with {key} {before.get(key)!r}, now it is {settings[key]!r}; give another "
-                "folder as out, or the same settings to go on."
+                "folder with --out, or the same settings to go on."
             )
     write_atomically(path, json.dumps(settings, indent=2) + "\n")
 

@@ -243,6 +243,8 @@ class DetectionReport:
         title = f"FROC score {found['score']:.3f}{interval}\n{found['lesions']} lesions on {found['slides']} slide(s)"
         froc_figure(found, self.folder / "froc.png", title)
         say(title.replace("\n", "; "))
+        for note in found["notes"]:
+            say(f"Note: {note}")
 
     def _colour(self, target: int) -> list[int]:
         return [round(255 * part) for part in COLOURS[self.columns[target] % len(COLOURS)][:3]]

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..figures import WIDTH_INCHES, save_figure
 from .annotations import Annotation
@@ -13,6 +14,7 @@ from .heatmap import HeatMap, Point, Region
 
 _MAP = mpl.colormaps["inferno"].with_extremes(bad=(0, 0, 0, 0))
 _LEAST = 0.05  # probabilities below are not drawn over the tissue
+_FOUND, _MARKED = "#00a5c8", "#2ca02c"  # colours of what was found and of the annotation
 
 
 def detection_figure(
@@ -27,6 +29,8 @@ def detection_figure(
     annotation: Annotation | None = None,
 ) -> Figure:
     """Draw the slide, and beside it the same with heat map, outlines, points and, in green, the annotation.
+
+    A legend names the colours. Where no tile had enough tissue the picture says so.
 
     Args:
         overview: uint8 (h, w, 3), the whole slide, small.
@@ -58,20 +62,30 @@ def detection_figure(
     )  # fmt: skip
     for region in regions:
         for ring in region.rings:
-            axes.plot(*np.vstack([ring, ring[:1]]).T, color="#00a5c8", linewidth=1)
+            axes.plot(*np.vstack([ring, ring[:1]]).T, color=_FOUND, linewidth=1)
     if points:
         axes.scatter(
-            [point.column for point in points], [point.row for point in points], s=14, color="#00a5c8",
+            [point.column for point in points], [point.row for point in points], s=14, color=_FOUND,
             edgecolors="white", linewidths=0.5, zorder=3,
         )  # fmt: skip
     for shape in (annotation.shapes if annotation is not None else None) or []:
         for ring in shape.rings:
             if shape.is_point:
-                axes.plot(*ring[0], marker="x", color="#2ca02c", markersize=5)
+                axes.plot(*ring[0], marker="x", color=_MARKED, markersize=5)
             else:
-                axes.plot(*np.vstack([ring, ring[:1]]).T, color="#2ca02c", linewidth=1)
+                axes.plot(*np.vstack([ring, ring[:1]]).T, color=_MARKED, linewidth=1)
+    if not len(heat.grid):
+        axes.text(width / 2, height / 2, "no tissue found", ha="center", va="center")
     axes.set(xlim=(0, width), ylim=(height, 0))
+    figure.legend(handles=_legend(annotation is not None), loc="outside lower center", ncols=3, fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.8)
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
     return figure
+
+
+def _legend(annotated: bool) -> list[Line2D]:
+    point = {"marker": "o", "markeredgecolor": "white", "linestyle": "none"}
+    marked = [Line2D([], [], color=_MARKED, label="annotated")] if annotated else []
+    found = Line2D([], [], color=_FOUND, label="detected region")
+    return [*marked, found, Line2D([], [], color=_FOUND, label="detected point", **point)]  # type: ignore[arg-type]

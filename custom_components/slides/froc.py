@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from monai.metrics.froc import compute_fp_tp_probs_nd, compute_froc_curve_data, compute_froc_score
 
 from ..figures import COLOURS, save_figure
+from ..metrics.report import FEW
 from ..metrics.resampling import Resamples
 from .annotations import Lesions
 from .heatmap import Point
@@ -95,6 +96,7 @@ def report(slides: Sequence[Hits], patients: Sequence[str], seed: int = 0, resam
         "sensitivity_at": {f"{rate:g}": _number(value) for rate, value in zip(RATES, at, strict=True)},
         "slides": len(slides),
         "patients": len(set(patients)),
+        "notes": _notes(len(set(patients))),
         "lesions": sum(slide.lesions for slide in slides),
         "excluded_lesions": sum(slide.excluded for slide in slides),
         "curve": {
@@ -102,6 +104,16 @@ def report(slides: Sequence[Hits], patients: Sequence[str], seed: int = 0, resam
             "sensitivity": [_number(value) for value in sensitivity],
         },
     }
+
+
+def _notes(patients: int) -> list[str]:
+    few = f"Only {patients} patients: bootstrap intervals are too narrow with fewer than {FEW}."
+    if patients == 1:
+        few = "Only one patient: no interval can be given."
+    return [
+        "The score counts only on slides of patients that the model has neither been trained nor selected on.",
+        *([few] if patients < FEW else []),
+    ]
 
 
 def _number(value: float) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.image_file import DICOM_SUFFIXES, PICTURE_SUFFIXES
 from ..data.sources.split import read_patients
 from ..errors import InputError
 from .openslide_slide import OpenSlideSlide
@@ -16,6 +17,7 @@ from .tiff_slide import TiffSlide
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".btf")
 OPENSLIDE_SUFFIXES = (".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 READERS = ("auto", "tifffile", "openslide")
+_PICTURES = set(PICTURE_SUFFIXES) - {*TIFF_SUFFIXES, *DICOM_SUFFIXES}
 _TCGA = r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})"  # project, tissue source site, participant: the patient's part of the barcode
 
 
@@ -42,11 +44,17 @@ def open_slide(path: str | os.PathLike[str], reader: str = "auto", assume_mpp: f
         assume_mpp: micrometres a pixel at level 0 where the file does not tell.
 
     Raises:
-        InputError: an unknown reader, a file that cannot be read, or OpenSlide is needed and not installed.
+        InputError: an unknown reader, a plain picture, a file that cannot be read, or OpenSlide is needed and not
+            installed.
     """
     if reader not in READERS:
         raise InputError(f"reader is {reader!r}; choose one of {', '.join(READERS)}.")
     file = Path(path)
+    if reader == "auto" and file.suffix.lower() in _PICTURES:
+        known = ", ".join((*TIFF_SUFFIXES, *OPENSLIDE_SUFFIXES))
+        raise InputError(
+            f"{path}: is a plain picture ({file.suffix}) and no whole slide ({known}); tiles go to inference, not here."
+        )
     tiff = reader == "tifffile" or (reader == "auto" and file.suffix.lower() in TIFF_SUFFIXES)
     return TiffSlide(file, assume_mpp) if tiff else OpenSlideSlide(file, assume_mpp)
 

@@ -31,7 +31,7 @@ class OpenSlideSlide(Slide):
             self._slide = openslide.OpenSlide(str(path))
         except self._errors as error:
             raise InputError(
-                f"{path}: OpenSlide cannot read it ({error}); copy it again, or see its format."
+                f"{path}: OpenSlide cannot read it ({error}); is it a slide? If so, copy it again."
             ) from error
         self.problems = []
         pairs = zip(self._slide.level_dimensions, self._slide.level_downsamples, strict=True)
@@ -43,6 +43,7 @@ class OpenSlideSlide(Slide):
         power = _number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER))
         if found is None and power is not None:
             found = MICRONS_AT_1X / power
+        self.stated_mpp = found
         self.mpp = plausible(found) or assume_mpp
 
     def close(self) -> None:

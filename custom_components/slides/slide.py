@@ -13,6 +13,7 @@ from ..errors import InputError
 MICRONS_AT_1X = 10.0  # by convention one pixel is 10 micrometres at 1x: 0.5 at 20x, 0.25 at 40x
 TOLERANCE = 0.05  # a level within 5 % of the wanted resolution is taken as it is (MONAI's WSIReader: the same)
 _PLAUSIBLE_MPP = (0.02, 20.0)  # of level 0; 72 dpi, which many programs write for want of better, is 353
+_MICRONS_AN_INCH = 25400.0
 _BLOCK = 2048  # pixels of a level read at a time for an overview
 
 
@@ -40,12 +41,14 @@ class Slide(ABC):
         path: the file.
         levels: the usable levels, finest first; level 0 is always among them.
         mpp: micrometres a pixel at level 0, None where the file does not tell.
+        stated_mpp: what the file says of it, plausible or not.
         problems: sentences on levels that were left out.
     """
 
     path: Path
     levels: list[Level]
     mpp: float | None
+    stated_mpp: float | None
     problems: list[str]
 
     def __enter__(self) -> "Slide":
@@ -93,7 +96,7 @@ class Slide(ABC):
             InputError: the slide has no resolution, or none as fine.
         """
         if self.mpp is None:
-            raise no_resolution(self.path)
+            raise no_resolution(self.path, self.stated_mpp)
         if self.mpp > mpp * (1 + TOLERANCE):
             raise InputError(
                 f"{self.path}: its finest level has {self.mpp:.4g} micrometres a pixel and {mpp:.4g} are asked for; "
@@ -170,12 +173,12 @@ def plausible(mpp: float | None) -> float | None:
     return mpp if mpp is not None and low <= mpp <= high else None
 
 
-def no_resolution(path: Path) -> InputError:
-    """The sentence for a slide that does not say how large its pixels are."""
-    return InputError(
-        f"{path}: says neither micrometres a pixel nor magnification; look up how it was scanned and give "
-        "assume_mpp (0.25 at 40x, 0.5 at 20x)."
-    )
+def no_resolution(path: Path, stated_mpp: float | None = None) -> InputError:
+    """The sentence for a slide that does not say how large its pixels are, or says what no microscope has."""
+    found = "says neither micrometres a pixel nor magnification"
+    if stated_mpp is not None and stated_mpp > 0:
+        found = f"its {_MICRONS_AN_INCH / stated_mpp:.3g} dpi ({stated_mpp:.3g} micrometres a pixel) is no microscope's"
+    return InputError(f"{path}: {found}; look up how it was scanned and give --assume_mpp (0.25 at 40x, 0.5 at 20x).")
 
 
 def mpp_of(magnification: float | None = None, mpp: float | None = None) -> float:
@@ -185,7 +188,7 @@ def mpp_of(magnification: float | None = None, mpp: float | None = None) -> floa
         InputError: both, none, or not positive.
     """
     if (magnification is None) == (mpp is None):
-        raise InputError("Give either magnification (20 means 0.5 micrometres a pixel) or mpp, and not both.")
+        raise InputError("Give either --magnification (20 means 0.5 micrometres a pixel) or --mpp, and not both.")
     value = mpp if mpp is not None else magnification
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise InputError(f"{'mpp' if mpp is not None else 'magnification'} is {value!r}, expected a positive number.")

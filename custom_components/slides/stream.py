@@ -17,10 +17,11 @@ from ..distributed import distributed
 from ..errors import InputError
 from ..files import write_atomically
 from ..handlers.common import say
+from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation
 from .grid import Grid, tissue_grid
 from .opening import SlideFile, find_slides, open_slide
-from .slide import Slide, mpp_of
+from .slide import TOLERANCE, Slide, mpp_of
 
 
 @dataclass(frozen=True)
@@ -227,3 +228,36 @@ def check_targets(targets: Sequence[str], class_names: Sequence[str]) -> list[in
         found = f"target {unknown[0]!r} is not a class of the network" if unknown else "target names no class"
         raise InputError(f"{found}; choose from {', '.join(class_names)}.")
     return [list(class_names).index(name) for name in targets]
+
+
+def check_resolution(model_file: str | Path, magnification: float | None = None, mpp: float | None = None) -> float:
+    """Refuse tiles of another resolution than those that the network was trained on.
+
+    Nothing else would tell: a network for 20x gives probabilities for tiles at 40x as well. Where the sidecar of the
+    model does not say the resolution, a note is printed.
+
+    Args:
+        model_file: the trained network, with its sidecar beside it.
+        magnification: of the tiles; 20 means 0.5 micrometres a pixel.
+        mpp: micrometres a pixel of the tiles, instead.
+
+    Returns:
+        Micrometres a pixel of the tiles.
+
+    Raises:
+        InputError: both resolutions are known and differ by more than 5 %.
+    """
+    wanted = mpp_of(magnification, mpp)
+    trained = (read_sidecar(model_file) or {}).get("mpp")
+    if trained is None:
+        say(
+            f"Note: {model_file} does not say at which resolution it was trained; whether {wanted:g} micrometres a "
+            "pixel is right cannot be checked."
+        )
+    elif abs(wanted / trained - 1) > TOLERANCE:
+        settings = f"--mpp {trained:g}" + ("" if magnification is None else " and --magnification null")
+        raise InputError(
+            f"{model_file}: was trained on tiles of {trained:g} micrometres a pixel ({sidecar_path(model_file)}), and "
+            f"this run looks at tiles of {wanted:g}; give {settings}, or take a model of such tiles."
+        )
+    return wanted

@@ -58,16 +58,17 @@ class TiffSlide(Slide):
             raise InputError(f"{path}: does not exist; correct the path.") from error
         except _BROKEN as error:
             raise InputError(
-                f"{path}: cannot be read as a TIFF slide ({_first_line(error)}); copy it again."
+                f"{path}: cannot be read as a TIFF slide ({_first_line(error)}); copy it again if it should be one."
             ) from error
         try:
             self._open_levels()
-            found = _resolution(self._file)
+            self.stated_mpp = _resolution(self._file)
         except _BROKEN as error:
             self._file.close()
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path}: is a damaged TIFF ({_first_line(error)}); copy it again.") from error
+        found = plausible(self.stated_mpp)
         self.mpp = found if found is not None else assume_mpp
         self._cache: OrderedDict[tuple[int, int], np.ndarray | None] = OrderedDict()
         self._cached = 0
@@ -182,7 +183,9 @@ def _candidates(file: tifffile.TiffFile) -> list[Any]:
 def _unusable(page: Any, file_size: int) -> str:
     """Why a level cannot be read; empty where its header says that it can."""
     if page.compression == _APERIO_JPEG2000_YCBCR:
-        return "is JPEG 2000 in YCbCr (Aperio 33003), which tifffile gives back in wrong colours; set reader: openslide"
+        return (
+            "is JPEG 2000 in YCbCr (Aperio 33003), which tifffile gives back in wrong colours; give --reader openslide"
+        )
     if page.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
         return f"has pixels of type {page.dtype}, expected 8 or 16 bits"
     expected = (4, 4) if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else (3, 4)
@@ -222,18 +225,16 @@ def _as_rgb(pixels: np.ndarray, page: Any) -> np.ndarray:
 
 
 def _resolution(file: tifffile.TiffFile) -> float | None:
-    """Micrometres a pixel at level 0 from where each kind of file keeps it; None if nowhere, or not plausible."""
+    """Micrometres a pixel at level 0 from where each kind of file keeps it; None if nowhere."""
     page = file.pages.first
     text = page.description or ""
     if file.is_ome:
-        found = _of_ome(file.ome_metadata or "")
-    elif match := re.search(r"\bMPP\s*=\s*([\d.]+)", text):  # Aperio
-        found = float(match[1])
-    elif match := re.search(r"\bAppMag\s*=\s*([\d.]+)", text):
-        found = MICRONS_AT_1X / float(match[1]) if float(match[1]) > 0 else None
-    else:
-        found = _of_tags(page)
-    return plausible(found)
+        return _of_ome(file.ome_metadata or "")
+    if match := re.search(r"\bMPP\s*=\s*([\d.]+)", text):  # Aperio
+        return float(match[1])
+    if match := re.search(r"\bAppMag\s*=\s*([\d.]+)", text):
+        return MICRONS_AT_1X / float(match[1]) if float(match[1]) > 0 else None
+    return _of_tags(page)
 
 
 def _of_ome(text: str) -> float | None:

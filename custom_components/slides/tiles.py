@@ -157,14 +157,14 @@ def _class_names(
     """The classes of the labels; without any given, those that the annotations name. Files are looked at beforehand."""
     if place is None:
         if given is not None:
-            raise InputError("class_names were given without annotations; give the folder of the annotations.")
+            raise InputError("class_names were given without annotations; give their folder with --annotations.")
         return None
     files = {entry.slide: find_annotation(place, entry.slide) for entry in found}
     without = [slide for slide, file in files.items() if file is None]
     if len(without) == len(files) or (without and unannotated == "refuse"):
         raise InputError(
             f"{place}: there is no annotation (<slide>.geojson or <slide>_mask.tif) for {some(without)}; add it, or "
-            "say unannotated background where such a slide holds none of the classes."
+            "give --unannotated background where such a slide holds none of the classes."
         )
     if given is not None:
         names = [str(name) for name in given]
@@ -216,4 +216,4 @@ def _datalist(
     }
     head = {"task": "multi_class", "class_names": recipe.class_names} if labelled else {}
     said = f"Tiles of {recipe.tile_size} pixels at {recipe.mpp:g} micrometres a pixel; positions are in index.csv."
-    return {**head, "modality": "H&E", "description": said, **lists}
+    return {**head, "modality": "H&E", "mpp": recipe.mpp, "description": said, **lists}

@@ -110,8 +110,9 @@ def init_network(
         return network
     if init == "mae" and (pretrained_encoder is None or not Path(pretrained_encoder).is_file()):
         raise InputError(
-            f"init is mae, but there is no pre-trained encoder at {pretrained_encoder}; run pretrain first, "
-            "or set init: scratch."
+            f"init is mae, but there is no pre-trained encoder at {pretrained_encoder}; run pretrain first, say where "
+            "it wrote with --encoder_file <file>, take other weights with --init <file>, or start without any with "
+            "--init scratch."
         )
     if init != "mae" and not Path(init).is_file():
         raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")

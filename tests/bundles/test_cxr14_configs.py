@@ -92,6 +92,32 @@ def test_inference_knows_that_the_network_fits_before_it_reads_an_image(bundle: 
     assert len(list((tmp_path / "out").iterdir())) == 2  # until the process ends, see tests/test_files.py
 
 
+@pytest.mark.parametrize("bundle", ["cxr14_mae", "histo_sdmae", "medcls_msmae"])
+@pytest.mark.parametrize(
+    ("stage", "sentence"),
+    [("evaluate", "no trained network found"), ("linear_probe", "there is no pre-trained encoder")],
+)
+def test_scoring_knows_that_the_network_fits_before_it_reads_an_image(
+    bundle: str, stage: str, sentence: str, tmp_path: Path
+) -> None:
+    path = BUNDLES / bundle / "configs" / f"{stage}.yaml"
+    small = {"hidden_size": 12, "mlp_dim": 24, "num_layers": 3, "num_heads": 2, "num_workers": 0}
+    places = {"dataset_dir": str(tmp_path), "output_dir": str(tmp_path / "out"), "model_dir": str(tmp_path)}
+    lists = {part: [{"image": f"{part}.png", "label": 0}] for part in ("training", "validation", "test")}
+    content = {"task": "multi_class", "class_names": NAMES, **lists}  # the pictures are not there
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    caches = ("images", "selection_images") if stage == "evaluate" else ("images", "train_images")
+    for part in ("run", *caches):
+        config = ConfigParser(ConfigParser.load_config_file(str(path)))
+        settings = {"class_names": NAMES, "task": "multi_class", "cache": str(tmp_path / "cache")}
+        config.update({"bundle_root": str(path.parents[1]), **small, **places, **settings})
+        with pytest.raises(Exception, match=r".") as caught:
+            config.get_parsed_content(part)
+        assert sentence in str(find_input_error(caught.value))
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache").exists()
+
+
 def test_what_the_network_was_made_for_is_said_for_x_rays_only() -> None:
     assert parser("inference.yaml").get("modalities") == ["CR", "DX", "DR", "RG"]
     assert parser("inference.yaml").get("views") == ["PA", "AP"]

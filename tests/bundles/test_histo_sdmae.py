@@ -17,7 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from custom_components.data.datalist import parse
+from custom_components.errors import find_input_error
 from custom_components.handlers.checkpoint_file import read_checkpoint
+from custom_components.weights import save_network
 
 from .conftest import BUNDLES, Runner
 
@@ -51,6 +53,43 @@ def test_networks_of_all_stages_are_the_papers(stage: str, settings: dict[str, i
         assert network.teacher_grad is False
         visible, hidden = network.split(torch.empty(1), torch.rand(1, math.prod(vit.grid)))
         assert (visible.shape[1], hidden.shape[1]) == ((58, 86) if settings else (79, 117))
+
+
+@pytest.mark.parametrize("mpp", [0.5, None])
+def test_a_model_of_tiles_that_say_their_resolution_says_it(tmp_path: Path, mpp: float | None) -> None:
+    content = {"training": [], **({} if mpp is None else {"mpp": mpp})}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    training = config("train", bundle_root=str(CONFIGS.parent), dataset_dir=str(tmp_path))
+    assert training.get_parsed_content("validate::handlers::1::sidecar::mpp") == mpp
+
+
+def test_slides_are_not_opened_for_a_network_of_another_resolution(tmp_path: Path) -> None:
+    small = {"hidden_size": 12, "mlp_dim": 24, "num_layers": 3, "num_heads": 2}
+    places = {"bundle_root": str(CONFIGS.parent), "model_dir": str(tmp_path), "dataset_dir": str(tmp_path / "none")}
+
+    def detection(**settings: object) -> ConfigParser:
+        return config("detect", **small, **places, **settings)
+
+    network = detection().get_parsed_content("network_def")
+    save_network(tmp_path / "model.pt", tmp_path / "model.safetensors", network, {"mpp": 0.25})
+    for settings, sentence in (({"mpp": 0.5}, "trained on tiles of 0.25"), ({"mpp": 0.25}, "none: does not exist")):
+        with pytest.raises(Exception, match=r".") as caught:
+            detection(**settings).get_parsed_content("inputs")
+        assert sentence in str(find_input_error(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("bundle", "epochs", "warmup"),
+    [("histo_sdmae", 80, 2), ("histo_sdmae", 4, 0), ("medcls_msmae", 12, 1), ("medcls_msmae", 3, 0)],
+)
+def test_the_warm_up_of_the_segmentation_demo_fits_into_its_epochs(bundle: str, epochs: int, warmup: int) -> None:
+    configs = CONFIGS.parents[1] / bundle / "configs"
+    files = [str(configs / f"{name}.yaml") for name in ("train_segmentation", "demo_segmentation")]
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+    if warmup:
+        assert parser.get("max_epochs") == epochs
+    parser.update({"max_epochs": epochs})
+    assert parser.get_parsed_content("warmup_epochs") == warmup
 
 
 def test_parity_is_the_released_form() -> None:
@@ -142,6 +181,7 @@ def test_plain_autoencoder_released_form_patch_level_and_native_pcam(histo: Runn
     histo.run("pretrain", tmp_path, max_epochs=1, distillation_weight=0, output_dir=tmp_path / "mae",
               model_dir=tmp_path / "mae")  # fmt: skip
     assert "teacher_information" not in rows(tmp_path / "mae" / "history.csv")[0]
+    assert rows(tmp_path / "mae" / "history.csv")[0]["reconstruction"]
     for name, settings in {
         "released": {"parity": True},
         "patch": {"distillation_level": "patch", "micro_batch": 5, "amp": "bf16"},

@@ -196,7 +196,7 @@ def test_all_unreadable_files_are_named_before_training(tmp_path: Path, items: l
     assert all(items[k]["image"] in text for k in (2, 5, 7))
     assert "truncated" in text
     assert "does not exist" in text
-    assert "set skip_unreadable to true" in text
+    assert "go on without them: --skip_unreadable true" in text
     rejects = json.loads((tmp_path / "c" / "rejects.json").read_text())
     assert list(rejects) == [items[k]["image"] for k in (2, 5, 7)]
     # What was good is kept, and a repaired file is taken up.

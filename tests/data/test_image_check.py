@@ -233,6 +233,11 @@ def test_an_unreadable_file_stops_the_run_or_is_skipped(tmp_path: Path, damage: 
         file.unlink()
     with pytest.raises(InputError, match=r"1 error\(s\) in the data, the first: .*a2\.png: (is truncated|does not)"):
         check_images_once(items, NAMES, "multi_label", tmp_path / "out")
+    with pytest.raises(InputError, match="--skip_unreadable true goes on without the files that cannot be read"):
+        check_images_once(items, NAMES, "multi_label", tmp_path / "out", skip_unreadable=False)
+    with pytest.raises(InputError) as without_the_setting:
+        check_images_once(items, NAMES, "multi_label", tmp_path / "out")
+    assert "--skip_unreadable" not in str(without_the_setting.value)
     assert not (tmp_path / "out").exists()
     for _ in range(2):
         found = check_images_once(items, NAMES, "multi_label", tmp_path / "out", skip_unreadable=True)

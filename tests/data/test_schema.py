@@ -41,6 +41,8 @@ def whole(**lists: Any) -> dict[str, Any]:
             {"training": [], "mask_kind": "instance", "class_names": ["background", "a", "b"]},
             "mask_kind instance tells one class from the background; found the class_names",
         ),
+        ({"training": [], "mpp": 0}, "mpp is 0; expected the micrometres a pixel of the pictures, a positive number"),
+        ({"training": [], "mpp": "0.5"}, "mpp is '0.5'"),
         ({"training": [], "ordered": 1}, "ordered has the wrong type int"),
         ({"training": [], "ordered": True, "task": "multi_label", "class_names": ["a"]}, "needs the task multi_class"),
         ([], "expected a JSON object"),

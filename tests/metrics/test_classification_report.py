@@ -55,6 +55,17 @@ def test_parity_counts_it_as_zero_and_says_so():
     assert "macro mean, 3 classes" in table(summary)
 
 
+def test_images_without_patients_are_not_said_to_be_of_as_many_patients():
+    """Each image counts as its own patient where the datalist names none: nobody knows how many there were."""
+    probabilities, labels = several(60)
+    unnamed = [case._replace(patient_id="") for case in cases(60)]
+    summary = ClassificationReport(FINDINGS, "multi_label", unnamed, probabilities, labels).summary()
+    assert table(summary).startswith("60 images, each counted as a patient of its own\n")
+    assert "bootstrap resamples of images;" in summary["policy"]
+    assert "bootstrap resamples of patients;" in report().summary()["policy"]
+    assert table(report().summary()).startswith("120 images of 40 patients\n")
+
+
 def test_images_of_one_patient_widen_the_interval():
     # The same images, each twice: as images of 60 patients they tell no more than 60 images do.
     probabilities, labels = several(60, unknown=0)

@@ -129,8 +129,11 @@ def test_a_slide_of_glass_has_a_valid_empty_result(folder: Path) -> None:
     assert {row["slide"]: row["tiles"] for row in rows(out / "slides.csv")}["glass"] == "0"
 
 
-def test_froc(folder: Path) -> None:
+def test_froc(folder: Path, capsys: pytest.CaptureFixture) -> None:
     run(folder)
+    shown = capsys.readouterr().out
+    assert "Note: The score counts only on slides of patients that the model has neither been trained nor" in shown
+    assert "Note: Only one patient: no interval can be given." in shown
     out = folder.parent / "out"
     content = json.loads((out / "froc.json").read_text())
     assert (content["score"], content["lesions"], content["slides"]) == (1.0, 1, 1)

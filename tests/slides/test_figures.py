@@ -27,7 +27,10 @@ def test_what_is_drawn_lies_where_it_is(tmp_path: Path) -> None:
         figure = detection_figure(
             overview, heat, total, points, regions, (512, 512), tmp_path / "o.png", "title", Annotation(marks, slide)
         )
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["annotated", "detected region", "detected point"]
     left, right = figure.axes[:2]
+    assert not right.texts
     assert (left.get_xlim(), left.get_ylim()) == ((0, 512), (512, 0))
     assert right.images[1].get_extent() == [0, 512, 512, 0]
     drawn = [line.get_xydata() for line in right.lines]
@@ -37,3 +40,12 @@ def test_what_is_drawn_lies_where_it_is(tmp_path: Path) -> None:
     assert right.collections[0].get_offsets()[0].tolist() == [column + 16, row + 16]
     with Image.open(tmp_path / "o.png") as picture:
         assert picture.size[0] > 1000
+
+
+def test_a_slide_without_tissue_says_so(tmp_path: Path) -> None:
+    with open_slide(pyramid(tmp_path / "s.tif", with_tissue(512, []), mpp=4.0)) as slide:
+        grid, _, overview = tissue_grid(slide, 4.0, 32)
+    heat = HeatMap(grid, 1, 4.0)
+    figure = detection_figure(overview, heat, heat.total(True), [], [], (512, 512), tmp_path / "o.png")
+    assert [text.get_text() for text in figure.axes[1].texts] == ["no tissue found"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["detected region", "detected point"]

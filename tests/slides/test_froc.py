@@ -107,6 +107,14 @@ def test_report_and_picture(tmp_path: Path) -> None:
     assert (tmp_path / "froc.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_report_says_when_a_score_counts() -> None:
+    slides = [slide([0.5], [0.9], 1)] * 10
+    few = "Only 9 patients: bootstrap intervals are too narrow with fewer than 10."
+    (trained,) = report(slides, [f"p{number}" for number in range(10)])["notes"]
+    assert "neither been trained nor selected on" in trained
+    assert report(slides[:9], [f"p{number}" for number in range(9)])["notes"] == [trained, few]
+
+
 def test_the_curve_falls_to_nothing() -> None:
     rates, sensitivity = curve([slide([0.5], [0.9], 1)])
     assert (rates[-1], sensitivity[-1]) == (0, 0)

@@ -55,6 +55,12 @@ def test_what_is_no_slide(tmp_path: Path) -> None:
         open_slide(tmp_path / "x.tif", "vips")
 
 
+def test_a_photograph_is_no_damaged_slide(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.JPG: is a plain picture \(\.JPG\) and no whole slide") as caught:
+        open_slide(touch(tmp_path, "x.JPG") / "x.JPG")
+    assert "copy" not in str(caught.value)
+
+
 def entries(*patients: str) -> list[SlideFile]:
     return [SlideFile(Path(f"s{number}.tif"), f"s{number}", patient) for number, patient in enumerate(patients)]
 

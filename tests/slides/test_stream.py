@@ -8,7 +8,7 @@ from slide_files import damage, pyramid, with_tissue
 
 from custom_components.data.image_prepare import Recipe
 from custom_components.errors import InputError
-from custom_components.slides import SlideInputs, TileBatches, check_targets, tile_loader
+from custom_components.slides import SlideInputs, TileBatches, check_resolution, check_targets, tile_loader
 
 
 @pytest.fixture
@@ -104,3 +104,36 @@ def test_settings(folder: Path) -> None:
         check_targets(["TUM"], ["a", "b"])
     with pytest.raises(InputError, match="names no class"):
         check_targets([], ["a"])
+
+
+@pytest.mark.parametrize("settings", [{"mpp": 0.52}, {"mpp": 0.48}, {"magnification": 20}])
+def test_tiles_of_the_resolution_of_the_training(
+    tmp_path: Path, settings: dict[str, float], capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "model.json").write_text('{"mpp": 0.5}')
+    assert check_resolution(tmp_path / "model.pt", **settings) == pytest.approx(0.5, abs=0.03)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({"mpp": 0.25}, r"of 0\.25; give --mpp 0\.5, or"),
+        ({"magnification": 10}, r"of 1; give --mpp 0\.5 and --magnification null, or"),
+    ],
+)
+def test_tiles_of_another_resolution_are_refused(tmp_path: Path, settings: dict[str, float], advice: str) -> None:
+    """A network for 20x gives probabilities for tiles at 40x as well, and nobody would notice."""
+    (tmp_path / "model.json").write_text('{"mpp": 0.5}')
+    with pytest.raises(InputError, match=rf"trained on tiles of 0\.5 micrometres a pixel .*{advice}"):
+        check_resolution(tmp_path / "model.pt", **settings)
+
+
+@pytest.mark.parametrize("sidecar", [None, "{}", '{"mpp": null}'])
+def test_an_unknown_resolution_is_said_to_be_unchecked(
+    tmp_path: Path, sidecar: str | None, capsys: pytest.CaptureFixture
+) -> None:
+    if sidecar is not None:
+        (tmp_path / "model.json").write_text(sidecar)
+    check_resolution(tmp_path / "model.pt", mpp=0.5)
+    assert capsys.readouterr().out.count("whether 0.5 micrometres a pixel is right cannot be checked") == 1

@@ -179,10 +179,16 @@ def test_one_huge_strip_is_refused(tmp_path: Path) -> None:
         open_slide(path)
 
 
-@pytest.mark.parametrize("resolution", [None, 353.0])  # 72 dpi says nothing about a microscope
-def test_a_slide_without_resolution_is_refused_by_name(tmp_path: Path, resolution: float | None) -> None:
+@pytest.mark.parametrize(
+    ("resolution", "sentence"),
+    [
+        (None, "says neither micrometres a pixel nor magnification.*give --assume_mpp"),
+        (25400 / 72, r"its 72 dpi \(353 micrometres a pixel\) is no microscope's.*give --assume_mpp"),
+    ],
+)
+def test_a_slide_without_resolution_is_refused_by_name(tmp_path: Path, resolution: float | None, sentence: str) -> None:
     path = pyramid(tmp_path / "nameless.tif", picture(), mpp=resolution)
-    with open_slide(path) as slide, pytest.raises(InputError, match=r"nameless\.tif.*assume_mpp"):
+    with open_slide(path) as slide, pytest.raises(InputError, match=rf"nameless\.tif: {sentence}"):
         slide.level_for(0.5)
     with open_slide(path, assume_mpp=0.25) as slide:
         assert slide.level_for(1.0)[0].index == 1

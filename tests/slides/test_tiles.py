@@ -94,6 +94,25 @@ def test_tiles_of_other_settings_are_not_mixed(folder: Path) -> None:
         cut(folder, tile_size=32)
 
 
+def test_a_resolution_may_be_assumed_later_but_not_changed(folder: Path) -> None:
+    """Tiles of slides that say their resolution do not depend on what is assumed of the others."""
+    pyramid(folder / "nameless.tif", with_tissue(512), mpp=None)
+    with pytest.raises(InputError, match=r"1 of 4 slides could not be used: .*--assume_mpp"):
+        cut(folder)
+    cut(folder, assume_mpp=4.0)
+    assert {row["slide"] for row in index(folder)} == {"p0_a", "p1_a", "p2_a", "nameless"}
+    for other in (2.0, None):
+        with pytest.raises(
+            InputError, match=f"cut with assume_mpp 4.0, now it is {other}; give another folder with --"
+        ):
+            cut(folder, assume_mpp=other)
+
+
+def test_the_datalist_says_the_resolution(folder: Path) -> None:
+    cut(folder)
+    assert parse(folder.parent / "out" / "datalist.json")["mpp"] == 4.0
+
+
 def test_overlap_and_jpeg(folder: Path) -> None:
     cut(folder, overlap=32, format="jpg")
     places = {(int(row["row"]), int(row["column"])) for row in index(folder) if row["slide"] == "p2_a"}
@@ -176,7 +195,7 @@ def test_nothing_but_glass_is_an_empty_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"mpp": None}, "either magnification"),
+        ({"mpp": None}, "either --magnification"),
         ({"format": "gif"}, "format is 'gif'"),
         ({"overlap": 64}, "overlap 64"),
         ({"annotated_fraction": 0.0, "tile_size": 64}, "annotated_fraction"),

@@ -18,7 +18,7 @@ from ..datalist import write
 from .nuclei import noise
 from .patients import lists_in_order
 from .stain import Stain
-from .tissue import paint_tissue
+from .tissue import MICRONS_PER_PIXEL, paint_tissue
 from .tissue_kinds import KINDS, soft
 
 HISTOLOGY_CLASSES = tuple(KINDS)
@@ -83,6 +83,7 @@ def make_histology(
     datalist = {
         "task": "multi_class",
         "class_names": list(HISTOLOGY_CLASSES),
+        "mpp": MICRONS_PER_PIXEL,
         **_described(seed),
         **lists_in_order(entries),
     }

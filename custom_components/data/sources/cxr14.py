@@ -243,7 +243,7 @@ def _places(pictures: Sequence[str], rows: Mapping[str, Item]) -> dict[str, str]
         elif places.setdefault(_name(file), file) != file:
             raise InputError(
                 f"{_name(file)} is there twice, as {places[_name(file)]} and {file}; name the folder to use with "
-                "images."
+                "--images."
             )
     if spare:
         print(f"{spare} pictures are not in the table and are left out.")

@@ -179,7 +179,7 @@ def _row_window(table: CsvTable, row: Row, column: str) -> tuple[float, float]:
     if not low < high:
         raise InputError(
             f"{table.path}: line {row.line} has the window {row.cells[column]!r}; expected black and white such as "
-            "-175, 275, or give window."
+            "-175, 275, or give --window."
         )
     return low, high
 

@@ -84,7 +84,7 @@ def table(
         given = {
             part: [entry for entry, name in zip(entries, sections, strict=True) if name == part] for part in SECTIONS
         }
-    advice = "correct the table, or leave split_column out so that the lists are made by patient"
+    advice = "correct the table, or leave --split_column out so that the lists are made by patient"
     lists, said = deal_lists(entries, given, val_fraction, test_fraction, seed, per_class, parity, advice=advice)
     datalist = {**common_keys(labels.task, labels.names, modality, ordered), **lists}
     datalist["description"] = f"{base.resolve().name}: {Path(content.path).name}, {said}."
@@ -134,7 +134,7 @@ class _Labels:
             raise InputError(f"uncertain is {uncertain!r}; expected one of {', '.join(_UNCERTAIN)}.")
         if (label_columns is None) == (class_column is None):
             raise InputError(
-                f"{content.path}: give either label_columns (one column a finding) or class_column (one column of "
+                f"{content.path}: give either --label_columns (one column a finding) or --class_column (one column of "
                 f"class names); the columns are {', '.join(filter(None, content.columns))}."
             )
         if label_columns is not None:
@@ -219,7 +219,7 @@ def _found_rows(
         if len(found) > 1:
             raise InputError(
                 f"{content.path}: line {row.line} names {path!r}, which fits {some(found, 3)}; name the folder of the "
-                "pictures with images."
+                "pictures with --images."
             )
         if found:
             rows.append((found[0], row))
@@ -250,8 +250,8 @@ def _entries(
     owner = patients_in_names([file for file, _ in rows], pattern) if pattern is not None else {}
     if columns.patient is None and pattern is None:
         print(
-            "Every picture counts as a patient of its own; where patients have several, name patient_column or "
-            "patient_pattern, or they will cross the lists."
+            "Every picture counts as a patient of its own; where patients have several, name --patient_column or "
+            "--patient_pattern, or they will cross the lists."
         )
     made: dict[str, tuple[Item, str, int]] = {}
     unlabelled, ownerless, repeated = 0, 0, 0

@@ -143,13 +143,13 @@ def _pairs(base: Path, images: str, masks: str, ending: str) -> dict[str, str]:
                         raise InputError(f"{base}: {listed[stem]} and {file} have the same name; keep one of them.")
                     listed[stem] = file
         if not listed:
-            raise InputError(f"{base}: there is no picture in a folder {folder!r}; name it with {key}.")
+            raise InputError(f"{base}: there is no picture in a folder {folder!r}; name it with --{key}.")
         found[key] = listed
     for key, other in (("images", "masks"), ("masks", "images")):
         alone = [file for stem, file in found[key].items() if stem not in found[other]]
         if alone:
             raise InputError(
                 f"{base}: {len(alone)} of the {key} have none of the {other} of the same name: {some(alone)}; add "
-                "them, or name the difference with mask_ending."
+                "them, or name the difference with --mask_ending."
             )
     return {file: found["masks"][stem] for stem, file in sorted(found["images"].items())}

@@ -191,15 +191,18 @@ def build(root: Path, kind: str) -> Path:
         ("nothing", r"holds 0 class folder\(s\); expected at least two"),
         ("one class", r"holds 1 class folder\(s\): data; expected at least two, give the folder that contains them"),
         ("one image", r"too few pictures of class b \(1\); expected at least two"),
-        ("no image", r"too few pictures of class c \(0\)"),
+        ("no image", r"too few pictures of class c \(0\); .* remove the folder, or leave it out with --exclude 'c'\."),
         ("differ", r"the training list has no picture of class C, which other lists have; .*spelled alike"),
-        ("empty in one", r"the test list has no picture of class b"),
+        ("empty in one", r"the test list has no picture of class b.*leave a class out with --exclude"),
         ("mixed", r"holds the folders old, train; expected either a folder a class, or train, val and test"),
         ("twice", r"holds the folders train, val, valid; expected either .*each once"),
         ("no train", r"The given lists hold no training image"),
         ("others", r"2 file\(s\) in class folders are no pictures: a/notes\.txt, b/x\.pdf; move them away, or leave"),
         ("loose", r"1 picture\(s\) lie in no class folder: c\.png"),
-        ("masks", r"2 files look like masks of other pictures: a/0_mask\.png, a/0_mask_1\.png; .*exclude='\*_mask\*'"),
+        (
+            "masks",
+            r"2 files look like masks of other pictures: a/0_mask\.png, a/0_mask_1\.png; .*--exclude '\*_mask\*'",
+        ),
     ],
 )
 def test_folders_that_do_not_fit(tmp_path: Path, kind: str, sentence: str) -> None:
@@ -213,6 +216,42 @@ def test_folders_that_do_not_fit(tmp_path: Path, kind: str, sentence: str) -> No
 )
 def test_what_may_be_left_out(tmp_path: Path, kind: str, exclude: Any) -> None:
     assert sum(sizes(class_folder(build(tmp_path, kind), exclude=exclude))) == 6
+
+
+def test_the_report_of_an_earlier_check_is_no_class(tmp_path: Path) -> None:
+    """`check` writes a folder `check` beside the datalist; a second `datalist` must not trip over it."""
+    root = touch(tree(tmp_path, a=3, b=3), "check/check.html", "check/check.json", "check/thumbnails/x.png")
+    touch(root, "a/old/check.html", "a/old/check.json", "a/old/y.png", "a/check/z.png")
+    made = class_folder(root)
+    assert made["class_names"] == ["a", "b"]
+    assert sum(sizes(made)) == 7  # a/check/z.png is a picture in a folder that only has that name
+    (root / "check" / "check.html").unlink()
+    with pytest.raises(InputError, match=r"no pictures: check/check\.json"):
+        class_folder(root)
+
+
+@pytest.mark.parametrize("exclude", ["empty class*", "empty class*/*", "empty class 1,a/sub/*"])
+def test_folders_may_be_left_out(tmp_path: Path, exclude: str) -> None:
+    root = touch(tree(tmp_path, a=3, b=3), "a/sub/9.png")
+    (root / "empty class 1").mkdir()
+    made = class_folder(root, exclude=exclude)
+    assert made["class_names"] == ["a", "b"]
+    assert sum(sizes(made)) == (6 if "sub" in exclude else 7)
+
+
+def test_class_folders_of_given_lists_may_be_left_out(tmp_path: Path) -> None:
+    tree(tmp_path, "train/", a=3, b=3, c=3)
+    tree(tmp_path, "test/", a=3, b=3)
+    touch(tmp_path, "notes of 2020/readme.txt")
+    assert class_folder(tmp_path, exclude="train/c/*,notes*")["class_names"] == ["a", "b"]
+
+
+def test_a_pattern_without_a_slash_is_said_to_look_at_file_names_only(tmp_path: Path) -> None:
+    root = touch(tmp_path, *(f"{name}/p{number}/x.png" for name in "ab" for number in range(3)))
+    with pytest.raises(InputError, match=r"no patient in 6 of 6 files.*searched in file names, without their fold"):
+        class_folder(root, patient_pattern=r"(p\d)")
+    with pytest.raises(InputError, match="it is searched in whole paths"):
+        class_folder(root, patient_pattern=r"(q\d)/")
 
 
 def test_real_photographs(real_data: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_files_that_are_missing_or_there_twice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1 of 30 pictures of a list are missing: 00000003_000\.png; unpack"):
         cxr14(root, counts=False)
     touch(root, "images/00000003_000.png", "small/00000003_000.png", "images/spare.png")
-    with pytest.raises(InputError, match=r"00000003_000\.png is there twice, as images/0.* and small/0.*with images"):
+    with pytest.raises(InputError, match=r"00000003_000\.png is there twice, as images/0.* and small/0.*with --images"):
         cxr14(root, counts=False)
     assert sum(sizes(cxr14(root, counts=False, images="images"))) == 40
     touch(root, "Data_Entry_2017_v2020.csv")

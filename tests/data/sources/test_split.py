@@ -10,6 +10,7 @@ from custom_components.data.datalist import load, write
 from custom_components.data.sources.split import (
     deal,
     existing_folder,
+    files_below,
     finish,
     fitting,
     read_table,
@@ -147,6 +148,16 @@ def test_volumes_of_a_tree(tmp_path: Path) -> None:
     }
     with pytest.raises(InputError, match="nowhere: the folder cannot be read"):
         volumes(tmp_path / "nowhere")
+
+
+def test_what_check_wrote_is_no_data(tmp_path: Path) -> None:
+    for name in ("a.png", "check/b.png", "check/check.html", "check/more/c.png", "d/check.json", "d/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(files_below(tmp_path)) == 6
+    (tmp_path / "check" / "check.json").touch()
+    assert files_below(tmp_path) == ["a.png", "d/check.json", "d/e.png"]
+    assert "b.png" in files_below(tmp_path / "check"), "the folder itself was asked for"
 
 
 def test_tables_and_patterns() -> None:

@@ -103,7 +103,7 @@ def test_given_lists_are_kept_and_checked(tmp_path: Path) -> None:
     assert made["description"] == f"{tmp_path.name}: labels.csv, lists as given."
     (root / "labels.csv").write_text((root / "labels.csv").read_text().replace("p9", "p0"))
     with pytest.raises(
-        InputError, match=r"1 patient\(s\) are in several lists, p0 in training and test.*leave split_column out"
+        InputError, match=r"1 patient\(s\) are in several lists, p0 in training and test.*leave --split_column out"
     ):
         table(root, "labels.csv", **arguments)
     (root / "labels.csv").write_text((root / "labels.csv").read_text().replace("TESTING", "fold1"))
@@ -193,8 +193,8 @@ def test_a_constant_finding_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({}, r"labels\.csv: give either label_columns .* or class_column .*the columns are file, Mass, dx"),
-        ({"label_columns": "Mass", "class_column": "dx"}, "give either label_columns"),
+        ({}, r"labels\.csv: give either --label_columns .* or --class_column .*the columns are file, Mass, dx"),
+        ({"label_columns": "Mass", "class_column": "dx"}, "give either --label_columns"),
         ({"label_columns": "Mas"}, "label_columns names 'Mas', and there is no column 'Mas'; did you mean 'Mass'?"),
         ({"label_columns": "Mass,Mass"}, "label_columns is .*expected different names"),
         ({"label_columns": "dx"}, "line 2, column 'dx' holds 'nv'; expected 0, 1, -1"),

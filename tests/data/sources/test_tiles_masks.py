@@ -43,6 +43,12 @@ def test_one_folder_with_an_ending(tmp_path: Path) -> None:
     assert made["mask_kind"] == "binary"
 
 
+def test_thumbnails_of_a_check_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{part}/{name}.png" for part in ("images", "masks") for name in "abcdef"))
+    touch(tmp_path, "images/check/check.html", "images/check/check.json", "images/check/a.png")
+    assert sum(sizes(tiles_masks(tmp_path))) == 6
+
+
 def test_refusals(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "images/c.png", "masks/a.png", "masks/b.png")
     with pytest.raises(InputError, match=r"1 of the images have none of the masks of the same name: images/c\.png"):
@@ -55,7 +61,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"masks/c\.png and masks/c\.tif have the same name"):
         tiles_masks(tmp_path)
     (tmp_path / "masks/c.tif").unlink()
-    with pytest.raises(InputError, match="there is no picture in a folder 'labels'; name it with masks"):
+    with pytest.raises(InputError, match="there is no picture in a folder 'labels'; name it with --masks"):
         tiles_masks(tmp_path, masks="labels")
     with pytest.raises(InputError, match="mask_kind is 'ids'"):
         tiles_masks(tmp_path, mask_kind="ids")
