@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -60,20 +61,8 @@ def detection_figure(
         shown, extent=(left, right, bottom, top), cmap=_MAP, vmin=0, vmax=1, interpolation="nearest",
         alpha=np.where(np.nan_to_num(total) > _LEAST, 0.45, 0.12) * ~np.ma.getmaskarray(shown),
     )  # fmt: skip
-    for region in regions:
-        for ring in region.rings:
-            axes.plot(*np.vstack([ring, ring[:1]]).T, color=_FOUND, linewidth=1)
-    if points:
-        axes.scatter(
-            [point.column for point in points], [point.row for point in points], s=14, color=_FOUND,
-            edgecolors="white", linewidths=0.5, zorder=3,
-        )  # fmt: skip
-    for shape in (annotation.shapes if annotation is not None else None) or []:
-        for ring in shape.rings:
-            if shape.is_point:
-                axes.plot(*ring[0], marker="x", color=_MARKED, markersize=5)
-            else:
-                axes.plot(*np.vstack([ring, ring[:1]]).T, color=_MARKED, linewidth=1)
+    _draw_found(axes, points, regions)
+    _draw_annotation(axes, annotation)
     if not len(heat.grid):
         axes.text(width / 2, height / 2, "no tissue found", ha="center", va="center")
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -82,6 +71,26 @@ def detection_figure(
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
     return figure
+
+
+def _draw_found(axes: Axes, points: Sequence[Point], regions: Sequence[Region]) -> None:
+    for region in regions:
+        for ring in region.rings:
+            axes.plot(*np.vstack([ring, ring[:1]]).T, color=_FOUND, linewidth=1)
+    if points:
+        axes.scatter(
+            [point.column for point in points], [point.row for point in points], s=14, color=_FOUND,
+            edgecolors="white", linewidths=0.5, zorder=3,
+        )  # fmt: skip
+
+
+def _draw_annotation(axes: Axes, annotation: Annotation | None) -> None:
+    for shape in (annotation.shapes if annotation is not None else None) or []:
+        for ring in shape.rings:
+            if shape.is_point:
+                axes.plot(*ring[0], marker="x", color=_MARKED, markersize=5)
+            else:
+                axes.plot(*np.vstack([ring, ring[:1]]).T, color=_MARKED, linewidth=1)
 
 
 def _legend(annotated: bool) -> list[Line2D]:

@@ -1,6 +1,5 @@
 """The picture cache: built once, shared, resumed after a kill, refused when it does not fit."""
 
-import io
 import json
 import os
 import pickle
@@ -21,7 +20,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from picture_files import dicom, png, shades
-from PIL import Image
 
 from custom_components.data import image_blocks, image_cache
 from custom_components.data.image_cache import ImageCache
@@ -413,45 +411,3 @@ def test_the_main_process_builds_and_the_others_wait(tmp_path: Path, items: list
     assert counts == (10, 0)
     assert torch.equal(*rows)
     np.testing.assert_array_equal(rows[0], expected(items, Recipe(16)))
-
-
-MEASURED = """
-import sys
-from pathlib import Path
-import numpy as np
-from custom_components.data.image_cache import ImageCache
-def anonymous():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
-files = [f"{sys.argv[1]}/{k:06d}.png" for k in range(int(sys.argv[3]))]
-cache = ImageCache([{"image": file} for file in files], sys.argv[2], 8, equalise="none", progress=False)
-rng = np.random.default_rng(0)
-cache.rows(rng.integers(0, len(cache), 1000))
-before = anonymous()
-for _ in range(200):
-    cache.rows(rng.integers(0, len(cache), 1000))
-print(len(cache), anonymous() - before)
-"""
-
-
-@pytest.mark.slow
-def test_reading_takes_no_more_memory_from_a_hundred_times_more_pictures(tmp_path: Path) -> None:
-    """1,000 and 100,000 pictures; the memory that belongs to the process, without mapped pages of files."""
-    tiny = tmp_path / "tiny"
-    tiny.mkdir()
-    for k in range(100_000):
-        pixels = np.frombuffer(np.int64(k).tobytes(), np.uint8).repeat(8).reshape(8, 8)
-        (tiny / f"{k:06d}.png").write_bytes(_tiny_png(pixels))
-    grown = {}
-    for count in (1_000, 100_000):
-        command = [sys.executable, "-c", MEASURED, str(tiny), str(tmp_path / f"c{count}"), str(count)]
-        result = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-        length, grown[count] = map(int, result.stdout.split())
-        assert length == count
-    assert max(grown.values()) < 3000  # kB; the maps of 98 blocks are the only thing that is kept
-
-
-def _tiny_png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
