@@ -76,7 +76,8 @@ def _say_without_gpu(values: Mapping[str, Any], files: Sequence[str]) -> None:
         listed = ",".join(f"'{file}'" for file in (*files, overlays[0]))
         advice = f' To try it with a small network append {overlays[0].name}: --config_file "[{listed}]"'
     print(
-        f"No GPU was found: training a network of this size (hidden_size {width}) takes days here.{advice}", flush=True
+        f"No GPU was found: training a network of this size (hidden_size {width}) takes very long here.{advice}",
+        flush=True,
     )
 
 

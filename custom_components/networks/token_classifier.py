@@ -153,11 +153,7 @@ class TokenClassifier(ViTClassifier):
             return None
         if self.map_source == "low_resolution":
             return self.choose(self._coarse_weights(image))
-        x = self._with_class(self.vit.patch_embedding(image))
-        for block in list(self.vit.blocks)[: self.select_block]:
-            x = block(x)
-        attention = self.vit.blocks[self.select_block].class_attention(x)  # type: ignore[operator]
-        return self.choose(attention_weights(attention[:, :, 1:]))
+        return self._until_choice(image, None)[1]
 
     def _encode(self, image: Tensor, keep: Tensor | None) -> Tensor:
         """Tokens (B, [1 +] K, D) before the final norm."""
@@ -179,14 +175,23 @@ class TokenClassifier(ViTClassifier):
             with torch.no_grad():  # a choice has no gradient
                 kept = self.choose(self._coarse_weights(image), noise)
             return self._encode(image, kept)
-        x = self._with_class(self.vit.patch_embedding(image))
+        x, kept = self._until_choice(image, noise)
+        x = torch.cat([x[:, :1], gather_rows(x[:, 1:], kept)], dim=1)
         for i, block in enumerate(self.vit.blocks):
-            if i == self.select_block:
-                attention = block.class_attention(x)  # type: ignore[operator]
-                kept = self.choose(attention_weights(attention[:, :, 1:]), noise)
-                x = torch.cat([x[:, :1], gather_rows(x[:, 1:], kept)], dim=1)
-            x = self.vit._checkpointed(i, x) if self.vit.use_checkpoint and self.training else block(x)
+            if i >= self.select_block:
+                x = self.vit._checkpointed(i, x) if self.vit.use_checkpoint and self.training else block(x)
         return x
+
+    def _until_choice(self, image: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All tokens (B, 1 + N, D) in front of the block whose attention chooses, and its choice (B, kept)."""
+        x = self._with_class(self.vit.patch_embedding(image))
+        kept = torch.zeros(0, dtype=torch.long)
+        for i, block in enumerate(self.vit.blocks):  # an index that is no constant cannot be exported
+            if i < self.select_block:
+                x = self.vit._checkpointed(i, x) if self.vit.use_checkpoint and self.training else block(x)
+            elif i == self.select_block:
+                kept = self.choose(attention_weights(block.class_attention(x)[:, :, 1:]), noise)  # type: ignore[operator]
+        return x, kept
 
     def _with_class(self, x: Tensor) -> Tensor:
         return torch.cat([self.vit.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
