@@ -20,7 +20,7 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt pyproject.toml
 
 # make demo [BUNDLE=...] [DATASET_DIR=... [DATALIST=...]] [OUT=...] [ARGS="--spacing '[1,1,1]' ..."]
 demo: setup
-	$(BIN)/python -m custom_components demo $(BUNDLE) --out "$(OUT)" \
+	$(BIN)/python -m mae_tools demo $(BUNDLE) --out "$(OUT)" \
 		$(if $(DATASET_DIR),--dataset_dir "$(DATASET_DIR)") $(if $(DATALIST),--datalist "$(DATALIST)") $(ARGS)
 
 # One test process a core, at most four (each takes up to 1.5 GB), and one thread each.

@@ -27,15 +27,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from bundle_runtime.data.datalist import items, parse
+from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.engine.collapse import TeacherStatistics
+from bundle_runtime.engine.optim import WarmupCosine, param_groups
+from bundle_runtime.files import write_atomically
+from bundle_runtime.probes.features import probe_scores
 from custom_components.augment import CentreCrop, Normalise, Pipeline, RandomResizedCrop, uniform
-from custom_components.data.datalist import items, parse
-from custom_components.data.image_cache import ImageCache
-from custom_components.distillation import SelfDistillationLoss
-from custom_components.files import write_atomically
-from custom_components.handlers.collapse import TeacherStatistics
+from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.networks.sd_mae import SelfDistillationMAE
-from custom_components.optim import WarmupCosine, param_groups
-from custom_components.probe import probe_scores
 from custom_components.seeding import mix_seed
 
 FORMS: dict[str, dict[str, Any]] = {

@@ -21,8 +21,8 @@ from typing import Any
 import monai
 import torch
 
+from bundle_runtime.files import write_atomically
 from custom_components import __version__
-from custom_components.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 RATIO_NOTE = "ratio: median over rounds (quartiles; of the fastest calls), above 1 means that ours is faster or smaller"
@@ -71,7 +71,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "monai": monai.__version__,
-        "custom_components": __version__,
+        "mae_bundles": __version__,
     }
 
 

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from common import finish, parser, prepare, table
 
-from custom_components.data.datalist import parse
-from custom_components.files import write_atomically
-from custom_components.metrics.intervals import bootstrap_interval
+from bundle_runtime.data.datalist import parse
+from bundle_runtime.files import write_atomically
+from bundle_runtime.scores.intervals import bootstrap_interval
 
 RANDOM = {"mask_source": "uniform", "mask_warmup_epochs": 100_000}  # a warm-up without end: random 0.75, nothing thrown
 ALL, DRAWN = {"train_tokens": "all"}, {"train_tokens": "sampled"}

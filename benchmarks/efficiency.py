@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from custom_components.files import write_atomically
-from custom_components.metrics.intervals import bootstrap_interval
+from bundle_runtime.files import write_atomically
+from bundle_runtime.scores.intervals import bootstrap_interval
 from custom_components.networks.token_classifier import MAP_SOURCES, TokenClassifier
 
 ALL = {"eval_tokens": "all"}

@@ -35,11 +35,11 @@ from monai.transforms import (
 from PIL import Image
 from pretrain_step import QUICK, SETTINGS, make_step
 
+from bundle_runtime.data.dataset import EpochSampler
+from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_dataset import ImageDataset, image_loader
 from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop
-from custom_components.data.dataset import EpochSampler
-from custom_components.data.demo.radiographs import radiograph
-from custom_components.data.image_cache import ImageCache
-from custom_components.data.image_dataset import ImageDataset, image_loader
+from mae_tools.demo_data.radiographs import radiograph
 
 MEAN, STD = 0.5, 0.225
 

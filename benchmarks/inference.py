@@ -31,7 +31,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNETR as MonaiUNETR
 from torch import Tensor, nn
 
-from custom_components.batches import FlipSlidingWindowInferer
+from bundle_runtime.engine.batches import FlipSlidingWindowInferer
 from custom_components.networks.unetr import UNETR
 
 # Name of the program -> its inferer.

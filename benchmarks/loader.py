@@ -27,8 +27,8 @@ from monai.data import CacheDataset, DataLoader, PersistentDataset
 from monai.data.utils import pickle_hashing
 from pretrain_step import QUICK, SETTINGS, batch_of, make_step
 
-from custom_components.data.datalist import items
-from custom_components.data.dataset import EpochSampler, PreparedDataset, loader
+from bundle_runtime.data.datalist import items
+from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "btcv_unetr_mae" / "configs" / "train.yaml"
 PEERS = {"ours, RAM": "MONAI CacheDataset", "ours, folder": "MONAI PersistentDataset"}

@@ -33,8 +33,8 @@ from common import (
 )
 from monai.data.wsi_reader import WSIReader
 
+from bundle_runtime.slides.opening import open_slide
 from custom_components.networks.classifier import ViTClassifier
-from custom_components.slides import open_slide
 
 TILE = 224
 PROGRAMS = ("ours", "monai tifffile", "monai openslide")

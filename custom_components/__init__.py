@@ -1,3 +1,3 @@
-"""Shared parts of the masked-autoencoder bundles: networks, masking, losses, weights, data, handlers, metrics."""
+"""The method: networks, masking, losses, random changes of images, and the transforms that MONAI lacks."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -6,19 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from .augment import Pipeline, Region, sample_maps
-from .data.image_dataset import ImageDataset, image_loader
-from .data.schema import Item, as_list
-from .distributed import distributed
+from .augment import Region, sample_maps
 from .errors import InputError
-from .masking import attention_weights
-from .networks.vit import ViT
-from .probe import evaluating
-from .training_step import AMP_DTYPES
-from .weights.describe import find_vit
 
 
 class AttentionMaps:
@@ -43,7 +34,7 @@ class AttentionMaps:
 
     def __init__(
         self,
-        items: Sequence[Item],
+        items: Sequence[Mapping[str, Any]],
         grid: Sequence[int],
         device: torch.device | str | None = None,
         active: bool = False,
@@ -90,62 +81,9 @@ class AttentionMaps:
         self.epoch = int(state["epoch"])
 
 
-def _digest(items: Sequence[Item]) -> str:
+def _digest(items: Sequence[Mapping[str, Any]]) -> str:
     """A sha256 of the images' names, in order; it does not change where the data set is moved."""
-    names = [str(item.get("file") or as_list(item["image"])[0]) for item in items]
+    names = [str(item.get("file") or item["image"]) for item in items]  # a training item is one file
     base = os.path.commonpath([os.path.dirname(name) for name in names]) if names else ""
     names = [os.path.relpath(name, base or os.curdir) for name in names]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
-
-
-@torch.no_grad()
-def compute_maps(
-    network: nn.Module,
-    dataset: ImageDataset,
-    pipeline: Pipeline,
-    device: torch.device | str,
-    amp: str | bool = "off",
-    batch_size: int = 64,
-    num_workers: int = 0,
-) -> Tensor:
-    """Attention of the class token in the last block for all images: whole images, all patches, evaluation mode.
-
-    MSMAE (arXiv 2305.05871); see `attention_weights` for the sum over heads. In a distributed run every process takes a
-    share of the images and all get all maps. Collective then.
-
-    Args:
-        network: a `ViT` with a class token, or a network that holds one at `.vit` or `.encoder`.
-        dataset: the images.
-        pipeline: what brings a whole image to the network's size; it draws no random numbers.
-        device: where the network lies.
-        amp: as in training.
-        batch_size: images at a time.
-        num_workers: loader processes.
-
-    Returns:
-        (N, gh, gw) float32 on the device.
-
-    Raises:
-        InputError: the encoder has no class token.
-    """
-    vit = find_vit(network)
-    if not isinstance(vit, ViT) or not vit.class_token:
-        raise InputError("Attention maps come from the class token, and the encoder has none; set class_token: true.")
-    rank, world = (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
-    share = list(range(len(dataset)))[rank::world]
-    share += share[-1:] * (-(-len(dataset) // world) - len(share)) if share else [0]  # as many in each process
-    device, dtype = torch.device(device), AMP_DTYPES[str(amp or "off")]
-    loader = image_loader(dataset, batch_size, sampler=share, num_workers=num_workers)  # type: ignore[arg-type]
-    parts = []
-    with evaluating(vit):
-        for batch in loader:
-            images = pipeline(batch["image"].to(device, non_blocking=True), batch["random"][:, :0])
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                attention = vit(images, attention_block=len(vit.blocks) - 1).class_attention
-            parts.append(attention_weights(attention[:, :, 1:]))
-    maps = torch.cat(parts)
-    if world > 1:
-        gathered = [torch.empty_like(maps) for _ in range(world)]
-        dist.all_gather(gathered, maps.contiguous())
-        maps = torch.stack(gathered, dim=1).flatten(0, 1)  # image i was the (i // world)-th of process i % world
-    return maps[: len(dataset)].unflatten(1, vit.grid)

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -16,3 +18,24 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("REAL_DATA is not set: no real images here")
     return Path(folder)
+
+
+OBLIQUE = np.array(
+    [[-1.9, 0.15, 0.1, 40.0], [0.12, 1.6, -0.3, -30.0], [0.08, 0.25, 2.7, 12.0], [0, 0, 0, 1]]
+)  # left-handed, tilted, unequal voxels
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A volume of two blocks on an oblique grid, with a telling header."""
+    label = np.zeros((30, 26, 18), np.uint8)
+    label[6:14, 8:16, 4:12] = 1
+    label[16:25, 10:20, 6:14] = 2
+    image = nib.Nifti1Image((label * 100 + 10).astype(np.int16), OBLIQUE)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = b"scanner 7"
+    image.set_qform(OBLIQUE, 1)
+    image.set_sform(OBLIQUE, 2)
+    path = tmp_path / "scan.nii.gz"
+    nib.save(image, path)
+    return path, label

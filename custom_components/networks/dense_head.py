@@ -6,15 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .dense_features import (
-    ClassifyPixels,
-    DenseOutput,
-    DenseViT,
-    conv_norm_relu,
-    default_taps,
-    group_norm,
-    resize,
-)
+from .dense_features import ClassifyPixels, DenseOutput, DenseViT, conv_norm_relu, default_taps, group_norm, resize
 
 STRIDES = (4, 8, 16, 32)  # pixels between neighbours on the levels of the pyramid
 POOL_SCALES = (1, 2, 3, 6)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..losses import patch_statistics
+from ..losses.core import patch_statistics
 from ..masking import hidden_count, random_masking, shared_rand
 from .patches import gather_rows, patchify, unpatchify
 from .positions import FIXED_TABLES, position_table

@@ -9,9 +9,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
-from .. import regions
+from .. import tumour_labels as regions
 from ..errors import InputError
-from ..regions import region_table, tissue_map
+from ..tumour_labels import region_table, tissue_map
 
 _DECLARE = "set label_convention (msd, brats2018, brats2023 or a table) in the datalist or the config"
 

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, MapTransform
 from torch import Tensor
 
-from ..regions import region_table, tissue_map
+from ..tumour_labels import region_table, tissue_map
 
 # The coordinates of a resampling cost as much as the resampling: several classes share them.
 _CLASSES_AT_A_TIME = 4

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from custom_components.data.datalist import write
+from bundle_runtime.data.datalist import write
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

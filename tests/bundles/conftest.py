@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.data.demo import make_abdomen, make_heads, make_histology, make_radiographs
+from mae_tools.demo_data import make_abdomen, make_heads, make_histology, make_radiographs
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TINY = {

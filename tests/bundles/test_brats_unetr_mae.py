@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from custom_components.data.datalist import parse
+from bundle_runtime.data.datalist import parse
 
 from .conftest import Runner
 

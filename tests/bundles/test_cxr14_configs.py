@@ -9,8 +9,8 @@ import pytest
 from monai.bundle import ConfigParser
 from PIL import Image
 
+from bundle_runtime.weights.save import save_network
 from custom_components.errors import find_input_error
-from custom_components.weights import save_network
 
 from .conftest import BUNDLES
 

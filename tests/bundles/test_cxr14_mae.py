@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from custom_components.data.datalist import parse
+from bundle_runtime.data.datalist import parse
 
 from .conftest import Runner
 

@@ -12,8 +12,8 @@ import torch
 import yaml
 from PIL import Image
 
+from bundle_runtime.weights.save import save_network
 from custom_components.networks.classifier import ViTClassifier
-from custom_components.weights import save_network
 
 pytestmark = pytest.mark.slow  # a minute
 
@@ -78,8 +78,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Slides, and a model of their tiles."""
     root = tmp_path_factory.mktemp("slides")
     slides, tiles, model = root / "slides", root / "tiles", root / "model"
-    command("custom_components", "draw", "slide", "--folder", slides, "--slides", 2, "--size", 1536)
-    command("custom_components", "tiles", slides, "--out", tiles, "--mpp", 0.8, "--tile_size", 64, "--overlap", 32,
+    command("mae_tools", "draw", "slide", "--folder", slides, "--slides", 2, "--size", 1536)
+    command("mae_tools", "tiles", slides, "--out", tiles, "--mpp", 0.8, "--tile_size", 64, "--overlap", 32,
             "--annotations", slides, "--val_fraction", 0, "--test_fraction", 0)  # fmt: skip
     model.mkdir()
     train(tiles, model)

@@ -16,10 +16,10 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from safetensors.torch import load_file
 
-from custom_components.data.datalist import parse
+from bundle_runtime.data.datalist import parse
+from bundle_runtime.engine.checkpoint_file import read_checkpoint
+from bundle_runtime.weights.save import save_network
 from custom_components.errors import find_input_error
-from custom_components.handlers.checkpoint_file import read_checkpoint
-from custom_components.weights import save_network
 
 from .conftest import BUNDLES, Runner
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from custom_components.metrics import compare
+from bundle_runtime.weights.save import save_encoder
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
-from custom_components.weights import save_encoder
+from mae_tools.compare.command import compare
 
 from .conftest import BUNDLES, Runner, _overlay
 

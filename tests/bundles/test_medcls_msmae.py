@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from custom_components.data.datalist import parse, write
+from bundle_runtime.data.datalist import parse, write
 
 from .conftest import BUNDLES, TINY, Runner
 

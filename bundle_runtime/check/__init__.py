@@ -1,0 +1,1 @@
+"""Every file of a datalist opened, and what is wrong with it."""

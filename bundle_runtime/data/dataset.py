@@ -1,0 +1,297 @@
+"""Data set whose deterministic part is cached and whose random part depends on (seed, epoch, item) alone."""
+
+import copy
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.utils import list_data_collate
+from monai.transforms import Compose, Transform
+from monai.transforms.traits import RandomizableTrait
+from nibabel.filebasedimages import ImageFileError
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from tqdm import tqdm
+
+from custom_components.errors import InputError, find_input_error
+from custom_components.seeding import mix_seed
+
+from .cache import DiskCache, Prepared, to_plain
+
+# What readers raise for a file that is missing, truncated or of another kind.
+UNREADABLE = (OSError, EOFError, zlib.error, ImageFileError)
+
+
+def _rank_and_world() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def split_transform(transform: Callable | Sequence[Callable]) -> tuple[Compose, Compose]:
+    """Split a pipeline at its first random transform.
+
+    Returns:
+        The deterministic part and the rest; a callable that is no MONAI `Transform` counts as random, as MONAI has it.
+    """
+    # Relatives of Compose such as OneOf choose at random, so they are one step.
+    whole = (transform if type(transform) is Compose else Compose(transform)).flatten()
+    first = whole.get_index_of_first(
+        lambda step: isinstance(step, RandomizableTrait) or not isinstance(step, Transform)
+    )
+    first = len(whole.transforms) if first is None else first
+
+    def part(steps: Sequence[Callable]) -> Compose:
+        return Compose(
+            steps,
+            map_items=whole.map_items,
+            unpack_items=whole.unpack_items,
+            log_stats=whole.log_stats,
+            lazy=whole.lazy,
+            overrides=whole.overrides,
+        )
+
+    return part(whole.transforms[:first]), part(whole.transforms[first:])
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The exception that MONAI's wrappers were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+class PreparedDataset(Dataset):
+    """Items after their transforms; what is deterministic runs once, what is random depends on (seed, epoch, item).
+
+    So an item is the same with any number of workers, with any cache, and after a restart, unlike in MONAI's own data
+    sets. Items hold plain tensors (faster to collate and to send than `MetaTensor`), numbers and strings. A random part
+    that makes several samples (crops) gives a list of them: collate with `monai.data.list_data_collate`.
+
+    Args:
+        data: items, as a datalist has them.
+        transform: MONAI transforms; everything before the first random one is cached.
+        cache: "none" (or None) prepares anew each time; "ram" keeps all items in memory; anything else is a folder,
+            which processes and runs share: see `DiskCache`. Both are filled at construction.
+        seed: the run's seed.
+        num_workers: threads that fill the cache.
+        progress: show a progress bar meanwhile.
+        track_meta: give images as `MetaTensor` with their affine, to the random part and from the data set.
+
+    Attributes:
+        data: the items.
+        transform: as given.
+
+    Raises:
+        InputError: an item names a file that cannot be read, or the cache folder cannot be made or written.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Any],
+        transform: Callable | Sequence[Callable],
+        cache: str | os.PathLike[str] | None = "none",
+        seed: int = 0,
+        num_workers: int = 0,
+        progress: bool = True,
+        track_meta: bool = False,
+    ) -> None:
+        mix_seed(seed)  # refuses a seed that is not a whole number
+        self.data, self.transform, self.seed, self.track_meta = data, transform, seed, track_meta
+        self._fixed, self._random = split_transform(transform)
+        self._disk = None if cache in (None, "none", "ram") else DiskCache(cache, self._fixed.transforms)
+        self._ram: list[Prepared] | None = None
+        if cache == "ram":
+            self._ram = self._fill(range(len(data)), num_workers, progress)
+        elif self._disk is not None:
+            rank, world = _rank_and_world()  # ranks share the work; what another rank has not finished is made here too
+            self._fill(range(rank, len(data), world), num_workers, progress)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Any:
+        """Item `index` as in epoch 0, or (epoch, index) as `EpochSampler` gives it."""
+        epoch, position = index if isinstance(index, tuple) else (0, index)
+        if not -len(self.data) <= position < len(self.data):
+            raise IndexError(f"item {position} of {len(self.data)}")
+        position %= len(self.data)
+        prepared = self._get(position)
+        item = prepared.with_meta() if self.track_meta else prepared.item
+        if self._random.transforms:
+            item = self._randomise(item, mix_seed(self.seed, epoch, position))
+        return item if self.track_meta else to_plain(item)
+
+    def _randomise(self, item: Any, seed: int) -> Any:
+        # A copy, because transforms keep their draws in attributes and threads would overwrite each other's.
+        transform = copy.deepcopy(self._random)
+        transform.set_random_state(seed)
+        with torch.random.fork_rng(devices=[]):  # for transforms that draw from PyTorch's generator, such as TorchIO's
+            torch.default_generator.manual_seed(seed)
+            return transform(item)
+
+    def _get(self, position: int) -> Prepared:
+        """A prepared item that may be written into."""
+        if self._ram is not None:
+            # Crops are views, and transforms such as NormalizeIntensity write in place: the stored item stays apart.
+            return copy.deepcopy(self._ram[position])
+        if self._disk is None:
+            return self._prepare(position)
+        path = self._disk.path(self.data[position])
+        prepared = self._disk.read(path)
+        if prepared is None:
+            prepared = self._prepare(position)
+            self._disk.write(path, prepared)
+        return prepared
+
+    def _prepare(self, position: int) -> Prepared:
+        """Run the deterministic transforms.
+
+        Raises:
+            InputError: a file of the item cannot be read.
+        """
+        item = self.data[position]
+        try:
+            return Prepared.of(self._fixed(copy.deepcopy(item), threading=True))
+        except Exception as error:
+            if find_input_error(error) is not None:  # a transform has already said it in one sentence
+                raise
+            cause = _first_cause(error)
+            # With a named reader MONAI drops the reason and says only that no reader was found.
+            if not isinstance(cause, UNREADABLE) and "cannot find a suitable reader" not in str(cause):
+                raise
+            reason = str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(cause).__name__
+            raise InputError(
+                f"Item {position} of the list cannot be read ({reason}): {item}. Replace or remove it; "
+                "`python -m mae_tools check` finds all such files."
+            ) from error
+
+    def _fill(self, positions: Sequence[int], num_workers: int, progress: bool) -> list[Prepared]:
+        """Prepare items in threads, with a progress bar on the first rank."""
+
+        def ensure(position: int) -> Prepared | None:
+            if self._disk is None:
+                return self._prepare(position)
+            if not self._disk.path(self.data[position]).exists():
+                self._get(position)
+            return None  # on disk, not in memory
+
+        pool = ThreadPoolExecutor(max(1, num_workers))
+        try:
+            results = pool.map(ensure, positions)
+            bar = tqdm(results, "Preparing", len(positions), disable=not progress or _rank_and_world()[0] > 0)
+            return [prepared for prepared in bar if prepared is not None]
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error the remaining items are not worth waiting for
+
+
+class EpochSampler(DistributedSampler):
+    """Gives (epoch, index) pairs in an order that depends on (seed, epoch) only, and can start inside an epoch.
+
+    MONAI's engines set the epoch of a `DistributedSampler` at the start of each epoch, so this is one also without
+    torch.distributed. With it every rank gets every world-size-th item; if the items do not divide evenly, a few are
+    given twice (or left out, with `drop_last`), which is fine for training and wrong for evaluation.
+
+    Args:
+        dataset: what the indices are for.
+        seed: the run's seed.
+        shuffle: False keeps the order of the data set.
+        drop_last: leave items out instead of repeating some.
+
+    Raises:
+        InputError: there is nothing to give.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int = 0, shuffle: bool = True, drop_last: bool = False) -> None:
+        mix_seed(seed)  # refuses a seed that is not a whole number
+        rank, world = _rank_and_world()
+        super().__init__(dataset, world, rank, shuffle=shuffle, seed=seed, drop_last=drop_last)
+        if self.num_samples == 0:
+            raise InputError(f"The training list has {len(self._items())} items for {world} processes; add items.")
+        self._skip: dict[int, int] = {}
+
+    def _items(self) -> range:
+        return range(len(self.dataset))  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.array(self._items())
+        if self.shuffle:
+            np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
+        # `resize` repeats from the start or cuts, whichever total_size asks for.
+        own = np.resize(order, self.total_size)[self.rank :: self.num_replicas][self._skip.get(self.epoch, 0) :]
+        # A list, not a generator: the epoch is the one at this moment even if it is read ahead.
+        return iter([(self.epoch, index) for index in own.tolist()])
+
+    def resume_at(self, epoch: int, n_items: int) -> None:
+        """Leave out the first `n_items` of this rank in `epoch`: those that were used before the interruption.
+
+        Args:
+            epoch: as the engine counts, from 1.
+            n_items: iterations done in that epoch times items per batch of one rank.
+
+        Raises:
+            InputError: the epoch has fewer items.
+        """
+        if not 0 <= n_items <= self.num_samples:
+            raise InputError(
+                f"The checkpoint lies {n_items} items inside epoch {epoch}, which has {self.num_samples} per process; "
+                "resume with the datalist, batch size and number of processes of the interrupted run."
+            )
+        self._skip = {epoch: n_items}
+
+
+def loader(
+    dataset: Dataset,
+    batch_volumes: int,
+    sampler: Sampler | None = None,
+    num_workers: int = 0,
+    drop_last: bool = False,
+) -> DataLoader:
+    """PyTorch's loader with the settings that every stage shares.
+
+    Workers stay alive between epochs, memory is pinned where there is a CUDA device, and lists of crops are flattened
+    into the batch.
+
+    Args:
+        dataset: usually a `PreparedDataset`, which needs no seeding of workers.
+        batch_volumes: items per batch and process; with k crops per item the batch holds k times as many samples.
+        sampler: an `EpochSampler` for training; None keeps the order.
+        num_workers: worker processes; 0 loads in the main one.
+        drop_last: leave out an incomplete last batch.
+
+    Raises:
+        InputError: there would be no batch.
+    """
+    result = DataLoader(
+        dataset,
+        batch_size=batch_volumes,
+        sampler=sampler,
+        num_workers=num_workers,
+        drop_last=drop_last,
+        collate_fn=list_data_collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+    )
+    if len(result) == 0:
+        raise InputError(
+            f"A batch takes {batch_volumes} volumes and the list gives fewer; add items or lower batch_size."
+        )
+    return result
+
+
+def volumes_per_step(batch_size: int, crops_per_volume: int, world_size: int = 1) -> int:
+    """Volumes that one process loads per update, so that all processes together give `batch_size` crops.
+
+    Raises:
+        InputError: the batch cannot be dealt out evenly.
+    """
+    volumes, rest = divmod(batch_size, crops_per_volume * world_size)
+    if rest or not volumes:
+        raise InputError(
+            f"batch_size is {batch_size}; it must be a multiple of crops_per_volume ({crops_per_volume}) times the "
+            f"number of processes ({world_size})."
+        )
+    return volumes

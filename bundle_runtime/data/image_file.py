@@ -1,0 +1,172 @@
+"""One picture file of any common kind as 8-bit pixels: PNG, JPEG, TIFF, BMP, WebP, GIF through Pillow, and DICOM."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from custom_components.errors import InputError
+
+from ..dicom.picture import Window, is_dicom, read_dicom
+from .image_prepare import as_channels, stretch, to_uint8, value_range
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", *DICOM_SUFFIXES)
+
+_KINDS = {
+    "1": "bilevel",
+    "L": "8-bit grey",
+    "LA": "grey with alpha",
+    "P": "palette",
+    "PA": "palette with alpha",
+    "RGB": "RGB",
+    "RGBA": "RGB with alpha",
+    "CMYK": "CMYK",
+    "I": "32-bit grey",
+    "F": "float grey",
+}
+_PNG = b"\x89PNG"
+# What Pillow raises for bytes that it cannot make a picture of; SyntaxError is its word for a broken PNG.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+
+
+class Picture(NamedTuple):
+    """A decoded file.
+
+    Attributes:
+        pixels: uint8 (1, H, W) for grey, (3, H, W) for colour.
+        kind: what the file held, in words, e.g. "8-bit grey", "16-bit grey", "RGB with alpha", "DICOM CR".
+    """
+
+    pixels: np.ndarray
+    kind: str
+
+
+def decode(
+    file: str | os.PathLike[str], channels: int = 1, window: Window = "file", frame: int | str | None = None
+) -> np.ndarray:
+    """Read one picture file with a fixed number of channels; otherwise as `read_picture`.
+
+    Returns:
+        uint8 (channels, H, W): grey is repeated, colour becomes its luma.
+
+    Raises:
+        InputError: as in `read_picture`, or `channels` is neither 1 nor 3.
+    """
+    if channels not in (1, 3):
+        raise InputError(f"channels is {channels!r}; choose 1 (grey) or 3 (RGB).")
+    return as_channels(read_picture(file, window=window, frame=frame).pixels, channels)
+
+
+def read_picture(
+    file: str | os.PathLike[str],
+    content: bytes | None = None,
+    window: Window = "file",
+    frame: int | str | None = None,
+) -> Picture:
+    """Read one picture file to its last byte.
+
+    * Bilevel becomes 0 and 255. Palettes are expanded, alpha is composited on black, CMYK becomes RGB.
+    * Grey of 16 or 32 bits or float is windowed from its 0.1 .. 99.9 percentiles to 8 bits, because scanners rarely
+      use the whole range. Colour of 16 bits keeps its upper 8.
+    * A turn noted by a camera (EXIF orientation) is carried out.
+    * DICOM: see `read_dicom`.
+
+    Args:
+        file: its path; the kind is found from the content, not from the ending.
+        content: the bytes of the file, if they were read already.
+        window: for DICOM, see `read_dicom`.
+        frame: for DICOM with several frames, see `read_dicom`.
+
+    Raises:
+        InputError: missing, empty, truncated, damaged, no picture, or several pictures in one file.
+    """
+    name = os.fspath(file)
+    if content is None:
+        content = read_bytes(name)
+    if not content:
+        raise InputError(f"{name}: is empty (0 bytes); copy it again.")
+    try:
+        if is_dicom(content) or name.lower().endswith(DICOM_SUFFIXES):
+            picture = read_dicom(name, window, frame, content)
+            return Picture(to_uint8(picture.pixels), f"DICOM {picture.modality}".strip())
+        return _read_with_pillow(name, content)
+    except MemoryError as error:
+        raise InputError(f"{name}: does not fit into memory; make it smaller.") from error
+
+
+def read_bytes(name: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        InputError: missing, a folder, or not readable.
+    """
+    try:
+        return Path(name).read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: does not exist; correct the path or pass dataset_dir.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{name}: is a folder, expected one picture file.") from error
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error}); check its permissions.") from error
+
+
+def _read_with_pillow(name: str, content: bytes) -> Picture:
+    try:
+        if content.startswith(_PNG):
+            with Image.open(io.BytesIO(content)) as image:
+                image.verify()  # the checksums of a PNG, which reading it alone does not look at
+        with Image.open(io.BytesIO(content)) as image:
+            # A camera's MPO holds previews or a second view after the picture itself.
+            count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            if count > 1:
+                raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
+            image.load()
+            kind = _kind(image)
+            return Picture(_pixels(ImageOps.exif_transpose(image)), kind)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{name}: is not a picture that can be read (its first bytes are {content[:8]!r}); expected PNG, JPEG, "
+            "TIFF, BMP, WebP, GIF or DICOM."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: is larger than any radiograph or tile ({error}); cut or scale it down.") from error
+    except _BROKEN as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"{name}: is truncated or damaged ({reason}); copy it again.") from error
+
+
+def _kind(image: Image.Image) -> str:
+    kind = "16-bit grey" if image.mode.startswith("I;16") else _KINDS.get(image.mode, image.mode)
+    see_through = "transparency" in image.info and "alpha" not in kind
+    return f"{kind} with transparency" if see_through else kind
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """uint8 (1, H, W) or (3, H, W) of a loaded picture."""
+    mode = image.mode
+    if mode.startswith("I") or mode == "F":
+        values = np.asarray(image)
+        finite = np.isfinite(values)
+        unit = stretch(np.where(finite, values, 0), *value_range(values[finite]))
+        return to_uint8(unit)[None]
+    if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        grey = mode in ("L", "LA", "La")
+        image = _on_black(image.convert("RGBA"))
+        mode = "RGB"
+        if grey:
+            return np.asarray(image)[None, :, :, 0]
+    if mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[None]
+    return np.ascontiguousarray(np.moveaxis(np.asarray(image.convert("RGB")), -1, 0))  # H W 3 -> 3 H W
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")

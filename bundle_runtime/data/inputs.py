@@ -1,0 +1,275 @@
+"""New images for inference: found in a folder or a datalist, screened, and the failures reported at the end."""
+
+import json
+import os
+import zlib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from custom_components.errors import InputError
+from custom_components.tumour_labels import Convention, convention, predicted_tissues
+
+from ..check.check import screen
+from ..check.check_report import Problem
+from ..files import write_atomically
+from . import datalist as datalists
+from .case_by_case import CaseByCase
+from .find import some, volumes
+from .folder import image_folder
+from .heads import patient_of, usual_convention
+from .schema import Item, as_list
+from .sequences import file_stem, group_by_case, sequence_names, split_stem
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+class Inputs(CaseByCase):
+    """The images of an inference run: what cannot be used is set aside, the rest runs, the exit code tells.
+
+    Args:
+        dataset_dir: folder of images (`.nii`, `.nii.gz`), searched without its subfolders (with `sequences`: with one
+            level of them), or the base of the datalist.
+        datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
+        section: section of the datalist.
+        channels: image channels that the network takes; with `sequences`, their number counts instead.
+        output_dir: folder for `failures.json`, written by `finish` when something failed; with `sequences`, images in
+            it are no input.
+        sequences: MRI sequences that the network takes. A case is then one file a sequence, named by case and sequence
+            or by the sequence alone in a folder a case, or one 4-D file.
+        allow_missing_sequences: a case may lack some of them.
+        file_sequences: what the volumes of a 4-D file in a folder are, in their order. The file does not say it;
+            None assumes the order of `sequences`.
+        label_convention: that of all label maps, instead of what the datalist or the file names say.
+        class_names: "background" and the regions of the network; a convention must have a value for what they give.
+
+    Attributes:
+        items: the usable items; each has image, file (the first one that is read), case, patient_id, and with
+            `sequences` also sequences and label_convention: the given one, or that of the datalist, or the one that
+            goes with the file names.
+
+    Raises:
+        InputError: no image was found, none of them can be used, or predictions cannot be written in the given
+            label_convention.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str,
+        datalist: str | None = None,
+        section: str = "test",
+        channels: int = 1,
+        output_dir: str = ".",
+        sequences: Sequence[str] | None = None,
+        allow_missing_sequences: bool = False,
+        file_sequences: Sequence[str] | None = None,
+        label_convention: str | Mapping[str, str] | None = None,
+        class_names: Sequence[str] = ("background", "TC", "WT", "ET"),
+    ) -> None:
+        self.section, self.output_dir = section, Path(output_dir)
+        self.problems: list[Problem] = []
+        tissues = predicted_tissues(class_names) if sequences is not None else ()
+        rule = None if label_convention is None else convention(label_convention)
+        if rule is not None:
+            rule.require(tissues)
+        if datalist is not None:
+            found = datalists.items(datalist, section, dataset_dir, need_label=False)
+        elif sequences is None:
+            found = _in_folder(Path(dataset_dir))
+        else:
+            names = sequence_names(sequences)
+            found = self._cases(image_folder(dataset_dir), names, sequence_names(file_sequences or sequences))
+        self.count = len(found) + len(self.problems)
+        if sequences is None:
+            self.items, bad = screen(found, channels)
+        else:
+            _add_conventions(found, rule)
+            found = self._writable(found, tissues)
+            wanted: dict[str, Any] = {
+                "sequences": sequence_names(sequences),
+                "allow_missing_sequences": allow_missing_sequences,
+            }
+            self.items, bad = screen(found, len(sequences), **wanted)
+            self.items = [_with_file_read(item, wanted["sequences"]) for item in self.items]
+        self.problems += bad
+        (self.output_dir / "failures.json").unlink(missing_ok=True)
+        if not self.items:
+            self.finish()
+
+    def finish(self) -> None:
+        """Print how many label maps were written, and report the images that could not be used.
+
+        Raises:
+            InputError: naming each of them and why; the results of the others are written.
+        """
+        failed = len({problem.case for problem in self.problems})
+        print(
+            f"Written: {self.count - failed} label map(s) in {self.output_dir}; {failed} image(s) failed.", flush=True
+        )
+        if not self.problems:
+            return
+        rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
+        path = self.output_dir / "failures.json"
+        write_atomically(path, json.dumps(rows, indent=2) + "\n")
+        listed = "; ".join(str(problem) for problem in self.problems)
+        raise InputError(f"{failed} of {self.count} images could not be used: {listed}. Listed in {path}.")
+
+    def _writable(self, items: Sequence[Item], tissues: Sequence[str]) -> list[Item]:
+        """The items whose convention has a value for whatever is predicted; the others go to the problems."""
+        kept = []
+        for item in items:
+            try:
+                convention(item["label_convention"]).require(tissues)
+                kept.append(item)
+            except InputError as error:
+                text = str(error).removesuffix(".")
+                self.problems.append(Problem(self.section, item["case"], item["file"], "error", text))
+        return kept
+
+    def _cases(self, folder: Path, sequences: Sequence[str], file_sequences: Sequence[str]) -> list[Item]:
+        """The cases of a folder of MRI sequences; what is wrong with one of them goes to the problems.
+
+        Raises:
+            InputError: none is there.
+        """
+        own = Path(os.path.abspath(self.output_dir))  # earlier results are no input, where they lie below the folder
+        files = [file for file in volumes(folder, levels=1) if folder not in own.parents or own not in file.parents]
+        parts = {str(file): split_stem(file) for file in files}
+        by_case: dict[str, list[str]] = {}
+        for path, named in parts.items():
+            if named is not None and named[1].lower() != "seg":
+                by_case.setdefault(named[0], []).append(path)
+        grouped = (self._grouped(case, paths, sequences) for case, paths in sorted(by_case.items()))
+        items = [item for item in grouped if item is not None]
+        unnamed = [file for file in files if parts[str(file)] is None]
+        whole = [file for file in unnamed if _may_be_whole(file, len(file_sequences))]
+        items += self._whole(whole, file_sequences, taken=set(by_case))
+        if not items and not self.problems:
+            raise InputError(
+                f"dataset_dir {folder} and its subfolders hold no case; expected one NIfTI file a sequence, such as "
+                "P1_flair.nii.gz or P1/flair.nii.gz, or 4-D files (deeper subfolders are not searched; DICOM has to be "
+                "converted to NIfTI first, for example by dcm2niix)."
+            )
+        left = [file for file in unnamed if file not in whole]
+        lost = _unexplained(left, whole, {Path(path).parent for paths in by_case.values() for path in paths})
+        for file in lost:
+            text = (
+                "holds one volume only, unlike the 4-D files beside it, and its name says no sequence; add the others, "
+                "name it by its case and sequence, or move it away"
+            )
+            self.problems.append(Problem(self.section, str(file.relative_to(folder)), str(file), "error", text))
+        others = [file.name for file in left if file not in lost]
+        if others:
+            print(f"{len(others)} NIfTI file(s) neither named by a sequence nor 4-D are left out: {some(others, 3)}.")
+        return items
+
+    def _grouped(self, case: str, paths: list[str], sequences: Sequence[str]) -> Item | None:
+        """The item of a case with one file a sequence, those that are read first; None if two hold the same one."""
+        try:
+            found = group_by_case(paths)[case]
+        except InputError as error:
+            text = str(error)
+            file = next(path for path in paths if text.startswith(f"{path}: "))
+            message = text.removeprefix(f"{file}: ").removesuffix(".")
+            self.problems.append(Problem(self.section, case, file, "error", message))
+            return None
+        order = [*(name for name in sequences if name in found), *(name for name in found if name not in sequences)]
+        return _item([found[name] for name in order], order, case)
+
+    def _whole(self, files: Sequence[Path], file_sequences: Sequence[str], taken: set[str]) -> list[Item]:
+        """The items of files that hold all sequences of their case."""
+        items: list[Item] = []
+        stems = Counter(map(file_stem, files))
+        for file in files:
+            case = file_stem(file)
+            if stems[case] > 1 or case in taken:
+                case = f"{file.parent.name}_{case}"
+            if case in taken:
+                text = f"another image of this folder is named {case} too; rename one of them"
+                self.problems.append(Problem(self.section, case, str(file), "error", text))
+                continue
+            taken.add(case)
+            items.append(_item(str(file), list(file_sequences), case))
+        if items:
+            order = ", ".join(file_sequences)
+            print(f"{len(items)} file(s) without a sequence in the name are assumed to hold {order}, in this order.")
+        return items
+
+
+def _item(image: str | list[str], sequences: list[str], case: str) -> Item:
+    first = as_list(image)[0]
+    return {"image": image, "sequences": sequences, "file": first, "case": case, "patient_id": patient_of(case)}
+
+
+def _with_file_read(item: Item, sequences: Sequence[str]) -> Item:
+    """The item with the first file that is read as its `file`, as `LoadSequencesd` names it."""
+    files, held = as_list(item["image"]), item["sequences"]
+    first = next((held.index(name) for name in sequences if name in held), 0)
+    return {**item, "file": files[first] if len(files) > 1 else files[0]}
+
+
+def _unexplained(files: Sequence[Path], whole: Sequence[Path], with_sequences: Collection[Path]) -> list[Path]:
+    """The 3-D files that look like a case among 4-D ones.
+
+    A file is none in a folder with files named by sequence, nor where it goes by the name of a 4-D file, as its label
+    or mask does.
+    """
+    if not whole:
+        return []
+    stems = {file_stem(file) for file in whole}
+    ends = tuple(f"{stem}{joint}" for stem in stems for joint in "_-")
+    return [
+        file
+        for file in files
+        if file.parent not in with_sequences and file_stem(file) not in stems and not file_stem(file).startswith(ends)
+    ]
+
+
+def _add_conventions(items: Sequence[Item], rule: Convention | None) -> None:
+    """Give all items the convention `rule`; without it, those that have none the one that goes with their file names.
+
+    What was guessed from file names is printed.
+    """
+    if rule is not None:
+        for item in items:
+            item["label_convention"] = rule.to_text()
+    guessed: Counter[str] = Counter()
+    for item in items:
+        if "label_convention" not in item:
+            item["label_convention"] = usual_convention(as_list(item["image"]))
+            guessed[item["label_convention"]] += 1
+    for name, count in guessed.items():
+        print(f"{count} case(s) go by the label convention {convention(name).describe()}, by their file names.")
+
+
+def _may_be_whole(file: Path, count: int) -> bool:
+    """Whether a file may hold all `count` sequences of a case; what cannot be read may, and is reported later."""
+    try:
+        image: Any = nib.load(file)  # nibabel's own types do not promise a shape
+        dimensions = len(image.shape)
+    except (ImageFileError, EOFError, OSError, ValueError, zlib.error, HeaderDataError):
+        return True
+    return dimensions > 3 or count == 1
+
+
+def _in_folder(folder: Path) -> list[Item]:
+    image_folder(str(folder))
+    files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
+    if not files:
+        raise InputError(
+            f"dataset_dir {folder} holds no {' or '.join(SUFFIXES)} file (subfolders are not searched); give the "
+            "folder of the images. DICOM has to be converted to NIfTI first, for example by dcm2niix."
+        )
+    stems = [file_stem(file) for file in files]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise InputError(f"dataset_dir {folder} holds two images named {twice} (.nii and .nii.gz); remove one of them.")
+    return [
+        {"image": str(file), "file": str(file), "case": file_stem(file), "patient_id": file_stem(file)}
+        for file in files
+    ]

@@ -1,0 +1,113 @@
+"""One mask of a picture, its values as they are stored: numbers of objects or classes, never scaled grey levels."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from skimage.measure import label as connected_components
+
+from custom_components.errors import InputError
+
+from .image_file import read_bytes
+from .schema import MASK_KINDS
+
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_NEIGHBOURS = 2  # for skimage: pixels that touch at a corner belong together
+
+
+def read_mask(file: str | os.PathLike[str]) -> np.ndarray:
+    """Read a mask file (PNG, TIFF, BMP, ... through Pillow) without changing its values.
+
+    Grey of 1, 8, 16 or 32 bits gives its values, a palette its indices (as the VOC data set stores classes). Three
+    equal channels are one; alpha is left out. A camera's turn is not looked at: masks come from programs.
+
+    Returns:
+        int32 (H, W), or (H, W, 3) where the file is in colour.
+
+    Raises:
+        InputError: missing, damaged, several pictures in one file, or values that are no whole numbers of at least 0.
+    """
+    name = os.fspath(file)
+    content = read_bytes(name)
+    try:
+        with Image.open(io.BytesIO(content)) as file_of:
+            count = getattr(file_of, "n_frames", 1)
+            if count > 1:
+                raise InputError(f"{name}: holds {count} pictures, expected one mask; split the file.")
+            file_of.load()
+            image: Image.Image = file_of
+            if image.mode in ("LA", "PA"):
+                image = image.convert("L")
+            elif image.mode not in ("1", "L", "P", "I", "F", "RGB") and not image.mode.startswith("I;16"):
+                image = image.convert("RGB")
+            values = np.asarray(image)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: is not a picture that can be read; expected a mask as PNG, TIFF or BMP.") from error
+    except _BROKEN as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"{name}: is truncated or damaged ({reason}); copy it again.") from error
+    if values.ndim == 3 and (values == values[..., :1]).all():
+        values = values[..., 0]
+    whole = values.astype(np.int32)
+    if (whole != values).any() or whole.min(initial=0) < 0:
+        raise InputError(
+            f"{name}: holds values that are no whole numbers of at least 0; store class or object numbers."
+        )
+    return whole
+
+
+def class_map(values: np.ndarray, mask_kind: str, classes: int, name: str) -> np.ndarray:
+    """What a mask says about each pixel's class.
+
+    Args:
+        values: of `read_mask`.
+        mask_kind: "classes" (a class index each), "binary" (above 0 is class 1) or "instance" (a number an object,
+            all of class 1).
+        classes: number of classes, background included.
+        name: of the file, for messages.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        InputError: an unknown kind, a colour picture that is not binary, a value that is no class, more than 256
+            classes.
+    """
+    if mask_kind not in MASK_KINDS:
+        raise InputError(f"mask_kind is {mask_kind!r}; it must be one of {', '.join(MASK_KINDS)}.")
+    if values.ndim == 3:
+        if mask_kind != "binary":
+            raise InputError(
+                f"{name}: is a colour picture, and mask_kind {mask_kind} needs one number a pixel; store the numbers "
+                "as grey levels (16-bit where there are more than 255)."
+            )
+        values = values.max(axis=2)
+    if mask_kind != "classes":
+        return (values > 0).astype(np.uint8)
+    if values.max(initial=0) >= min(classes, 256):
+        raise InputError(
+            f"{name}: holds the value {values.max()}, and the {classes} class_names have the indices 0 to "
+            f"{classes - 1}; set mask_kind (binary or instance) in the datalist, or correct class_names."
+        )
+    return values.astype(np.uint8)
+
+
+def instance_map(values: np.ndarray, mask_kind: str, classes: np.ndarray) -> np.ndarray:
+    """The objects of a mask: its own numbers, or the connected parts of each class (corners connect) where it has none.
+
+    Args:
+        values: of `read_mask`.
+        mask_kind: as in `class_map`.
+        classes: what `class_map` returned.
+
+    Returns:
+        int32 (H, W), 0 where there is no object.
+    """
+    return (
+        values if mask_kind == "instance" else connected_components(classes, connectivity=_NEIGHBOURS).astype(np.int32)
+    )

@@ -1,0 +1,128 @@
+"""Label maps as NIfTI files, faithful to the header of the image."""
+
+import gzip
+import io
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from PIL import Image
+
+from custom_components.errors import InputError
+
+from ..check.check_grid import GRID_TOLERANCE
+from ..files import write_atomically
+from .volume import corner_shift
+
+
+class SaveLabelMapd(MapTransform):
+    """Write a label map, and on request probabilities, as NIfTI with the header of the image that it belongs to.
+
+    Shape, affine, orientation codes, units and descriptive fields are the input's; only the data type and the display
+    range change. The file appears under its final name when it is complete.
+
+    Args:
+        keys: where the label map (1, *native) is.
+        output_dir: folder for `<case>_<postfix>.nii.gz`; made if missing.
+        postfix: end of the file name.
+        file_key: path of the input image.
+        case_key: name of the case.
+        dtype: data type on disk.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] | str,
+        output_dir: str,
+        postfix: str = "seg",
+        file_key: str = "file",
+        case_key: str = "case",
+        dtype: str = "uint8",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, np.dtype(dtype)
+        self.file_key, self.case_key = file_key, case_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the file and return a copy of the item with its path under `<key>_path`.
+
+        Raises:
+            InputError: the result has another shape than the image, or (where it says where it lies) another place.
+        """
+        result = dict(data)
+        for key in self.key_iterator(data):
+            source: Any = nib.load(result[self.file_key])
+            array = np.asarray(torch.as_tensor(result[key]).cpu()).astype(self.dtype)
+            array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+            if array.shape[:3] != source.shape[:3]:
+                raise InputError(
+                    f"{result[self.file_key]}: the result has shape {array.shape[:3]} but the image has "
+                    f"{source.shape[:3]}; the preprocessing was not inverted."
+                )
+            _check_place(result[key], source, result[self.file_key])
+            header = source.header.copy()
+            header.set_data_dtype(self.dtype)
+            header["cal_min"], header["cal_max"] = 0, float(array.max())
+            header.set_slope_inter(1, 0)
+            path = self.output_dir / f"{result[self.case_key]}_{self.postfix}.nii.gz"
+            # Levels above 6 take several times as long and save next to nothing on label maps.
+            packed = gzip.compress(type(source)(array, source.affine, header).to_bytes(), compresslevel=6)
+            write_atomically(path, packed)
+            result[f"{key}_path"] = str(path)
+        return result
+
+
+def _check_place(values: Any, source: Any, file: str) -> None:
+    """Refuse a result that lies elsewhere than the image whose header it is to get."""
+    if not isinstance(values, MetaTensor):
+        return
+    shift = corner_shift(values.affine.cpu().numpy(), source.affine, source.shape[:3])
+    if not shift <= GRID_TOLERANCE:  # this way round NaN is refused too
+        raise InputError(
+            f"{file}: the result lies {shift:.3g} voxels off the grid of the image; the preprocessing was not "
+            "inverted, or the result belongs to another file of the case."
+        )
+
+
+class SaveMasksd(Transform):
+    """Write a class map and the objects of a picture, each a PNG file on the picture's own grid.
+
+    `<case>_classes.png` holds 8-bit class indices, `<case>_instances.png` 16-bit numbers of objects. A picture that a
+    camera marked as turned is turned before, as viewers show it; so are these.
+
+    Args:
+        output_dir: made if missing.
+        key: where the class map (1, H, W) is, its objects in `<key>_instances`.
+        instances: write the objects as well.
+    """
+
+    def __init__(self, output_dir: str, key: str = "pred", instances: bool = True) -> None:
+        self.output_dir, self.key, self.instances = Path(output_dir), key, instances
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the files and return the item.
+
+        Raises:
+            InputError: there are more than 65,535 objects.
+        """
+        classes = torch.as_tensor(data[self.key])[0].cpu().numpy()
+        self._write(f"{data['case']}_classes.png", classes.astype(np.uint8))
+        if self.instances:
+            objects = torch.as_tensor(data[f"{self.key}_instances"])[0].cpu().numpy()
+            if objects.max(initial=0) > np.iinfo(np.uint16).max:
+                raise InputError(
+                    f"{objects.max()} objects are more than 16 bits can number; cut the picture into tiles"
+                )
+            self._write(f"{data['case']}_instances.png", objects.astype(np.uint16))
+        return dict(data)
+
+    def _write(self, name: str, values: np.ndarray) -> None:
+        stream = io.BytesIO()
+        Image.fromarray(values).save(stream, format="png")
+        write_atomically(self.output_dir / name, stream.getvalue())

@@ -1,0 +1,338 @@
+"""One DICOM picture (CR, DX, CT, MR, US, ...) as an array of grey or colour values, and what its header says."""
+
+import importlib.util
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom import uid
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+
+from custom_components.errors import InputError
+
+from ..data.image_prepare import stretch, value_range
+
+# Objects that come in the same folders as pictures and are none: reports, annotations, plans, doses.
+_NO_PICTURE = {
+    "SR": "a structured report",
+    "SEG": "a segmentation",
+    "RTSTRUCT": "a set of radiotherapy contours",
+    "RTPLAN": "a radiotherapy plan",
+    "RTDOSE": "a radiotherapy dose",
+    "PR": "a presentation state",
+    "KO": "a list of key objects",
+    "REG": "a registration",
+    "DOC": "a document",
+}
+# Transfer syntaxes that Pillow and pydicom cannot decode alone, or not always: the package that can, and its module.
+_OPENJPEG = ("pylibjpeg-openjpeg", "openjpeg")
+_GDCM = ("python-gdcm", "gdcm")
+_PACKAGES = {
+    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), _OPENJPEG),
+    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), _OPENJPEG),
+    **dict.fromkeys((uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless), _GDCM),
+    uid.JPEGExtended12Bit: ("pylibjpeg-libjpeg", "libjpeg"),
+}
+
+Window = str | Sequence[float]
+
+
+class DicomPicture(NamedTuple):
+    """A DICOM picture as it is meant to be seen.
+
+    Attributes:
+        pixels: float32 (1, H, W) or (3, H, W), 0 black to 1 white.
+        patient_id: as in the header; this and what follows is "" where the header says nothing.
+        modality: CR, DX, CT, MR, ...
+        laterality: L, R or B.
+        view: view position, e.g. PA, AP, LL.
+        intent: FOR PRESENTATION, or FOR PROCESSING for raw detector data, which no network trained on the other knows.
+    """
+
+    pixels: np.ndarray
+    patient_id: str
+    modality: str
+    laterality: str
+    view: str
+    intent: str
+
+
+def is_dicom(content: bytes) -> bool:
+    """Whether a file begins as the DICOM standard wants it; a few old ones do not."""
+    return content[128:132] == b"DICM"
+
+
+def read_dicom(
+    file: str | os.PathLike[str],
+    window: Window = "file",
+    frame: int | str | None = None,
+    content: bytes | None = None,
+) -> DicomPicture:
+    """Read one picture.
+
+    Grey values pass through the modality table or rescaling, then the VOI table or window (LINEAR, LINEAR_EXACT or
+    SIGMOID) to 0..1; after it MONOCHROME1 is inverted, so that air is dark in every radiograph. Where the file has no
+    usable window, its 0.1 and 99.9 percentiles become black and white. Padding pixels take no part and become black.
+    Colour (RGB, YBR, palette) is given as RGB.
+
+    Args:
+        file: its path.
+        window: "file" takes the first VOI table or window of the file; "range" its percentiles; (centre, width) a
+            window in the units of the modality, such as Hounsfield.
+        frame: which frame of a multi-frame file, from 0, or "middle"; None refuses such files.
+        content: the bytes of the file, if they were read already.
+
+    Raises:
+        InputError: no DICOM file, no picture, several frames, a compression that nothing installed can undo, or damage.
+    """
+    _check_window(window)
+    name = os.fspath(file)
+    dataset = _parse(name, _read(name) if content is None else content)
+    try:
+        return _picture(dataset, name, window, frame)
+    except InputError:
+        raise
+    except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
+        raise _damaged(name, error) from error
+
+
+def _picture(dataset: pydicom.Dataset, name: str, window: Window, frame: int | str | None) -> DicomPicture:
+    modality = _text(dataset, "Modality")
+    if modality in _NO_PICTURE:
+        raise InputError(f"{name}: is {_NO_PICTURE[modality]} ({modality}), expected a picture; leave it out.")
+    if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise InputError(f"{name}: has no pixel data (modality {_shown(modality) or 'unknown'}); leave it out.")
+    index = _frame(dataset, name, frame)
+    _lift_functional_groups(dataset, index)
+    stored = _decode(dataset, name, index)
+    pixels = _colour(dataset, stored)
+    return DicomPicture(
+        _grey(dataset, stored, window) if pixels is None else pixels,
+        patient_id=_text(dataset, "PatientID"),
+        modality=modality,
+        laterality=_text(dataset, "ImageLaterality") or _text(dataset, "Laterality"),
+        view=_text(dataset, "ViewPosition"),
+        intent=_text(dataset, "PresentationIntentType"),
+    )
+
+
+def _check_window(window: Window) -> None:
+    numbers = not isinstance(window, str) and len(window) == 2 and all(np.isfinite(window)) and window[1] >= 1
+    if window not in ("file", "range") and not numbers:
+        raise InputError(f"window is {window!r}; choose 'file', 'range' or (centre, width) with a width of at least 1.")
+
+
+def _read(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error}); correct the path.") from error
+
+
+def _parse(name: str, content: bytes) -> pydicom.Dataset:
+    """The data set of a file; one without the usual beginning is accepted if it says what it is."""
+    try:
+        try:
+            return pydicom.dcmread(io.BytesIO(content))
+        except InvalidDicomError:
+            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+            usable = bool(dataset.get("SOPClassUID")) and "PixelData" in dataset
+    except Exception as error:  # pydicom raises many kinds for bytes that make no sense
+        raise _damaged(name, error) from error
+    if not usable:
+        raise InputError(f"{name}: is not a DICOM file; leave it out or convert it.")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+    return dataset
+
+
+def _frame(dataset: pydicom.Dataset, name: str, frame: int | str | None) -> int:
+    """Index of the frame to read."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if count > 1 and frame is None:
+        raise InputError(
+            f"{name}: NumberOfFrames is {count}, expected a single picture; split the file or choose a frame."
+        )
+    index = count // 2 if frame == "middle" else frame or 0
+    if isinstance(index, str) or not 0 <= index < count:
+        raise InputError(f"{name}: frame is {frame!r}; it must be 'middle' or a number from 0 to {count - 1}.")
+    return index
+
+
+def _lift_functional_groups(dataset: pydicom.Dataset, index: int) -> None:
+    """Copy window and rescaling of an enhanced object's frame to where a classic object has them."""
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    for group in [*shared[:1], *per_frame[index : index + 1]]:  # what a frame says itself counts more
+        for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for element in (group.get(macro) or [[]])[0]:
+                dataset[element.tag] = element
+
+
+def _decode(dataset: pydicom.Dataset, name: str, index: int) -> np.ndarray:
+    """Stored values of one frame, (H, W) or (H, W, 3), colour as RGB."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        return pixel_array(dataset, index=index)
+    except (RuntimeError, NotImplementedError) as error:  # what pydicom raises when no decoder did it
+        package, module = _PACKAGES.get(syntax, ("", ""))
+        kind = _shown(syntax.name)
+        if package and importlib.util.find_spec(module) is None:
+            raise InputError(
+                f"{name}: is compressed as {kind}, which needs the package {package}; install it, or export the "
+                "file without compression."
+            ) from error
+        if not _known(syntax):
+            raise InputError(
+                f"{name}: its transfer syntax {kind} is not supported; export the file without compression."
+            ) from error
+        raise InputError(
+            f"{name}: its pixels ({kind}) cannot be decoded ({_reason(error)}); copy the file again, or export "
+            "it without compression."
+        ) from error
+
+
+def _known(syntax: uid.UID) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _colour(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray | None:
+    """RGB in 0..1, float32 (3, H, W); None for a grey picture."""
+    bits = int(dataset.BitsStored)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        stored = apply_color_lut(stored, dataset)[..., :3]
+        bits = 8 * stored.dtype.itemsize
+    if stored.ndim == 2:
+        return None
+    unit = np.clip(stored.astype(np.float32) / (2**bits - 1), 0, 1)
+    return np.ascontiguousarray(np.moveaxis(unit, -1, 0))
+
+
+def _grey(dataset: pydicom.Dataset, stored: np.ndarray, window: Window) -> np.ndarray:
+    """The picture in 0..1, float32 (1, H, W)."""
+    padding = _padding(dataset, stored)
+    values = _modality_values(dataset, stored)
+    shown = _voi_table(dataset, values) if window == "file" else None
+    if shown is None:
+        chosen = _window(dataset, window)
+        shown = stretch(values, *value_range(values[~padding])) if chosen is None else apply_window(values, *chosen)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        shown = 1 - shown
+    shown[padding] = 0
+    return shown[None]
+
+
+def apply_window(values: np.ndarray, centre: float, width: float, function: str = "LINEAR") -> np.ndarray:
+    """A VOI window of the DICOM standard (part 3, C.11.2.1), to 0..1 in float32.
+
+    Args:
+        values: in the units of the modality.
+        centre: window centre.
+        width: window width; LINEAR needs at least 1, the others more than 0.
+        function: LINEAR, whose window spans the pixel values [centre - width / 2, centre + width / 2 - 1],
+            LINEAR_EXACT, or SIGMOID.
+    """
+    values = values.astype(np.float64)
+    if function == "SIGMOID":
+        return (1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))).astype(np.float32)
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+        if width == 0:
+            return (values > centre).astype(np.float32)
+    return np.clip((values - centre) / width + 0.5, 0, 1).astype(np.float32)
+
+
+def _window(dataset: pydicom.Dataset, window: Window) -> tuple[float, float, str] | None:
+    """Centre, width and function of the chosen window; None for the range, or where the file has no usable window."""
+    if not isinstance(window, str):
+        return float(window[0]), float(window[1]), "LINEAR"
+    if window == "range":
+        return None
+    centre, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
+    function = _text(dataset, "VOILUTFunction").upper() or "LINEAR"
+    usable = {"LINEAR": width >= 1, "LINEAR_EXACT": width > 0, "SIGMOID": width > 0}
+    return (centre, width, function) if np.isfinite([centre, width]).all() and usable.get(function, False) else None
+
+
+def _first_number(dataset: pydicom.Dataset, key: str) -> float:
+    """The first value of an element, NaN where there is none."""
+    value = dataset.get(key)
+    first: Any = (value[0] if value else None) if isinstance(value, MultiValue) else value
+    return float("nan") if first in (None, "") else float(first)
+
+
+def _modality_values(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
+    """Stored values through the modality table, or rescaled, where the file has one of these."""
+    tables = dataset.get("ModalityLUTSequence")
+    if tables:
+        return _through_table(tables[0], stored, dataset)[0]
+    slope, intercept = _first_number(dataset, "RescaleSlope"), _first_number(dataset, "RescaleIntercept")
+    return stored * slope + intercept if np.isfinite([slope, intercept]).all() else stored
+
+
+def _voi_table(dataset: pydicom.Dataset, values: np.ndarray) -> np.ndarray | None:
+    """Values through the first VOI table of the file to 0..1; None if it has none."""
+    tables = dataset.get("VOILUTSequence")
+    if not tables or tables[0].get("LUTData") is None:
+        return None
+    entries, bits = _through_table(tables[0], values, dataset)
+    return np.clip(entries / (2**bits - 1), 0, 1).astype(np.float32)
+
+
+def _through_table(table: pydicom.Dataset, values: np.ndarray, dataset: pydicom.Dataset) -> tuple[np.ndarray, int]:
+    """Look values up; those outside get the first or last entry.
+
+    pydicom's own functions are not used: they shift the values in the type of the table's entries, so that a table with
+    8-bit entries wraps values from 256 on, and refuse modality tables of 10 to 15 bits.
+
+    Returns:
+        The entries, float64, and their bits.
+    """
+    count, first, bits = (int(number) for number in table.LUTDescriptor)
+    count = count & 0xFFFF or 65536
+    data = table.LUTData
+    if isinstance(data, bytes):
+        order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        data = np.frombuffer(data, np.uint8 if len(data) < 2 * count else f"{order}u2")
+    entries = np.atleast_1d(np.asarray(data, np.float64))[:count]
+    places = np.clip(np.round(values).astype(np.int64) - first, 0, len(entries) - 1)
+    return entries[places], bits
+
+
+def _padding(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
+    """Which stored values fill the picture up where nothing was measured."""
+    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    return (stored >= low) & (stored <= high)
+
+
+def _text(dataset: pydicom.Dataset, key: str) -> str:
+    value: Any = dataset.get(key)
+    return "" if value is None else str(value).strip()
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    return InputError(f"{name}: is truncated or damaged ({_reason(error)}); export or copy it again.")
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+    return _shown(" ".join(lines), 400) or type(error).__name__
+
+
+def _shown(text: str, most: int = 100) -> str:
+    """Text of a file, fit for a message: a damaged one can hold anything."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable if len(printable) <= most else f"{printable[:most]} ..."

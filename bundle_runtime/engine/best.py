@@ -1,0 +1,141 @@
+"""Write the weights that the next stage reads: the best network on validation, and the pre-trained encoder."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import nn
+
+from custom_components.distributed import is_main
+from custom_components.errors import InputError
+
+from ..weights.describe import find_vit, unwrap
+from ..weights.io import read_sidecar, sidecar_path, write_file
+from ..weights.save import save_encoder, save_network
+from .common import epochs_done, is_nan, say, scalars
+
+
+class BestModel:
+    """Saves the network whenever a validation beats all before it; attach to the evaluator.
+
+    MONAI's evaluator makes whatever the first validation gives its best metric, so a NaN there (a class absent from a
+    small validation list) would never be beaten. Here a NaN is never the best: the evaluator keeps what was best
+    before.
+
+    Args:
+        network: The network that is validated.
+        path_pt: For the state dict, e.g. `models/model.pt`.
+        path_safetensors: For the same weights as safetensors; None takes `path_pt` with that suffix.
+        sidecar: What the JSON file beside the weights should say; epoch and metric are added. With `finished: false` in
+            it, `MarkFinished` tells at the end of the training.
+        save: Called as `save(network)` in place of writing those files.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        path_pt: str | os.PathLike[str] | None = None,
+        path_safetensors: str | os.PathLike[str] | None = None,
+        sidecar: Mapping[str, Any] | None = None,
+        save: Callable[[nn.Module], Any] | None = None,
+    ) -> None:
+        if path_pt is None and save is None:
+            raise InputError("BestModel needs 'path_pt' (where to write the best weights) or 'save'.")
+        self.network = network
+        self.path_pt = None if path_pt is None else Path(path_pt)
+        self.path_safetensors = None if path_safetensors is None else Path(path_safetensors)
+        self.sidecar = dict(sidecar or {})
+        self.save = save
+        self._before: tuple[Any, int] = (-1, -1)
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the evaluator, which must have a key metric."""
+        engine.add_event_handler(Events.STARTED, self._remember)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
+
+    def _remember(self, engine: Workflow) -> None:
+        if engine.state.key_metric_name is None:
+            raise InputError(
+                "BestModel needs an evaluator with 'key_val_metric': nothing says which epoch is the best."
+            )
+        self._before = (engine.state.best_metric, engine.state.best_metric_epoch)
+
+    def _compare(self, engine: Workflow) -> None:
+        state = engine.state
+        if is_nan(state.best_metric):
+            state.best_metric, state.best_metric_epoch = self._before
+            say(f"The validation metric {state.key_metric_name} is NaN in epoch {state.epoch}: not taken as the best.")
+        elif state.best_metric_epoch == state.epoch and is_main():
+            self._write(engine)
+
+    def _write(self, engine: Workflow) -> None:
+        if self.save is not None:
+            self.save(unwrap(self.network))
+        if self.path_pt is not None:
+            best = scalars({"value": engine.state.best_metric}).get("value")
+            content = {"epoch": engine.state.epoch, "validation": {engine.state.key_metric_name: best}}
+            safetensors = self.path_safetensors or self.path_pt.with_suffix(".safetensors")
+            save_network(self.path_pt, safetensors, self.network, {**self.sidecar, **content})
+
+
+class MarkFinished:
+    """Notes in the sidecar of weights that the training they come from has ended, not been stopped; for the trainer.
+
+    It turns the sidecar's `finished` to true.
+
+    Args:
+        path: The weights, as given to `BestModel`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.COMPLETED, self._mark)
+
+    def _mark(self, engine: Workflow) -> None:
+        sidecar = read_sidecar(self.path) if is_main() else None
+        if sidecar is not None:
+            write_file(sidecar_path(self.path), json.dumps({**sidecar, "finished": True}, indent=2) + "\n")
+
+
+class SaveEncoder:
+    """Writes the encoder during pre-training, every `interval` epochs and at the end; attach to the trainer.
+
+    After a signal (`Checkpoint`) the last written encoder stays: the end of the resumed run replaces it.
+
+    Args:
+        network: Holds a ViT at `.encoder` or `.vit`.
+        path: `<name>.safetensors`; the sidecar becomes `<name>.json`.
+        sidecar: What it should say (normalisation, data fingerprint, ...); the epoch is added, and `finished`: whether
+            the training has ended.
+        interval: Epochs between two writes; 0 writes at the end only.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        path: str | os.PathLike[str],
+        sidecar: Mapping[str, Any] | None = None,
+        interval: int = 0,
+    ) -> None:
+        self.network = network
+        self.path = Path(path)
+        self.sidecar = dict(sidecar or {})
+        self.interval = int(interval)
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer."""
+        if self.interval > 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self._write)
+        engine.add_event_handler(Events.COMPLETED, self._write, finished=True)
+
+    def _write(self, engine: Workflow, finished: bool = False) -> None:
+        if is_main():
+            content = {**self.sidecar, "epoch": epochs_done(engine), "finished": finished}
+            save_encoder(self.path, find_vit(unwrap(self.network)), content)

@@ -1,0 +1,282 @@
+"""Interrupted equals uninterrupted: the whole state of a training, saved atomically and restored exactly."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import nn
+
+from custom_components.distributed import any_rank, distributed, is_main
+from custom_components.errors import InputError
+
+from ..weights.describe import unwrap
+from .checkpoint_file import (
+    FORMAT,
+    load_optimizer,
+    network_difference,
+    optimizer_difference,
+    plain,
+    read_checkpoint,
+    temporary_path,
+    write_checkpoint,
+)
+from .common import due, epochs_done, in_last_iteration, on_failure, once, say, stateful
+from .signals import LeaveToParent, StopSignals
+
+_STATE_OF_EVALUATOR = ("best_metric", "best_metric_epoch", "epoch")
+# In a distributed run the processes must agree on when to stop; asking costs a wait for the device, so not every
+# iteration.
+_AGREE_EVERY = 10
+
+
+class Checkpoint:
+    """Saves everything a training needs to go on and, with `resume`, goes on from it; attach to the trainer.
+
+    What is stored: network (without the DDP or compile wrapper), optimizer, every `stateful` object, iteration, epoch
+    length, the evaluator's best metric and its epoch, `settings`. No random state: in this package every draw depends
+    on (seed, epoch or iteration, item). Only the main process writes; every process loads.
+
+    It is saved after every `interval` epochs and at the end, behind validation and the history row whatever the order
+    of the list; and on SIGTERM or Ctrl-C, after the running iteration (where that ends an epoch, or during validation:
+    after the validation). Then the run stops, `COMPLETED` handlers are skipped, `engine.state.interrupted` names the
+    signal, and `exit_if_interrupted` gives the process the exit code that belongs to it. A second signal acts at once.
+    SIGKILL loses what came after the last save, never the save.
+
+    A mid-epoch save needs a sampler that can start inside an epoch (`resume_at`); without one the run stops at the
+    epoch's end.
+
+    Args:
+        path: The checkpoint file, e.g. `models/checkpoint.pt`; replaced atomically at each save.
+        network: The network that is trained.
+        optimizer: Its optimizer.
+        resume: Go on from `path` if it exists; if it does not (killed before the first save), start at epoch 0 and say
+            so.
+        interval: Epochs between saves.
+        step: The trainer's `iteration_update` if it has a state (the loss scaler of fp16).
+        evaluator: The evaluator whose best metric is kept.
+        sampler: Has `resume_at(epoch, n_items)`, epoch counted from 1 as `set_epoch` gets it; None takes the data
+            loader's.
+        batch_volumes: Items that the sampler yields per iteration in one process; None takes the loader's batch size.
+        stateful: Further objects with `state_dict` and `load_state_dict`, by name; handlers of this package that have a
+            state enter by themselves.
+        settings: Values that must not change across an interruption, by config key (seed, batch_size, ...).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        resume: bool = False,
+        interval: int = 1,
+        step: Any = None,
+        evaluator: Any = None,
+        sampler: Any = None,
+        batch_volumes: int | None = None,
+        stateful: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.optimizer = optimizer
+        self.resume = resume
+        self.interval = max(int(interval), 1)
+        self.evaluator = evaluator
+        self.sampler = sampler
+        self.batch_volumes = batch_volumes
+        self.stateful: dict[str, Any] = dict(stateful or {})
+        if hasattr(step, "state_dict"):
+            self.stateful["step"] = step
+        self.settings = plain(dict(settings or {}), "settings")
+        self._saved_iteration = -1
+        self._signals = StopSignals()
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._register_last)
+        engine.add_event_handler(Events.TERMINATE, self._release_signals)
+        engine.add_event_handler(Events.COMPLETED, self._complete)
+        on_failure(engine, self._release_signals)
+
+    # Start and resume
+
+    def _start(self, engine: Workflow) -> None:
+        engine.state.interrupted = None
+        self._find_sampler(engine)
+        if is_main():
+            temporary_path(self.path).unlink(missing_ok=True)  # of a run that was killed while it wrote
+        if self.resume and self.path.exists():
+            self._restore(engine, read_checkpoint(self.path))
+        elif self.resume:
+            say(f"There is no checkpoint {self.path} yet: starting at epoch 0.")
+        elif self.path.exists():
+            say(f"Starting anew; {self.path} of an earlier run will be replaced (--resume true would go on from it).")
+        for source in (engine, self.evaluator):
+            LeaveToParent.protect(getattr(source, "data_loader", None))
+        self._signals.catch()
+
+    def _find_sampler(self, engine: Workflow) -> None:
+        loader = getattr(engine, "data_loader", None)
+        if self.sampler is None and hasattr(getattr(loader, "sampler", None), "resume_at"):
+            self.sampler = loader.sampler  # type: ignore[union-attr]
+        if self.batch_volumes is None:
+            self.batch_volumes = getattr(loader, "batch_size", None)
+        if self.sampler is not None and self.batch_volumes is None:
+            raise InputError(
+                "Checkpoint needs 'batch_volumes' (items per iteration): the data loader has no batch_size."
+            )
+        length = len(loader) if hasattr(loader, "__len__") else None  # type: ignore[arg-type]
+        if length is not None and length != engine.state.epoch_length:
+            warnings.warn(
+                f"epoch_length is {engine.state.epoch_length} but the data loader has {length} batches: an epoch does "
+                "not end with the data, so a resumed run will see the items in another order than an uninterrupted "
+                "one.",
+                stacklevel=2,
+            )
+
+    def _restore(self, engine: Workflow, saved: dict[str, Any]) -> None:
+        self._refuse_another_run(engine, saved)
+        unwrap(self.network).load_state_dict(saved["network"])
+        for note in load_optimizer(self.optimizer, saved["optimizer"]):
+            say(f"Note: the optimizer's {note} since the checkpoint was written; this run's value is used.")
+        for name, item in self._all_stateful(engine).items():
+            item.load_state_dict(saved["stateful"][name])
+        if self.evaluator is not None and saved["evaluator"] is not None:
+            for key in _STATE_OF_EVALUATOR:
+                setattr(self.evaluator.state, key, saved["evaluator"][key])
+        engine.state.iteration = self._saved_iteration = saved["iteration"]
+        done = engine.state.epoch = epochs_done(engine)
+        inside = engine.state.iteration - done * engine.state.epoch_length
+        total = engine.state.max_epochs
+        if done >= total:
+            say(f"{self.path} has {done} of {total} epochs: nothing left to train.")
+            return
+        if inside:
+            self._sampler_for_mid_epoch().resume_at(done + 1, inside * self.batch_volumes)
+        where = f"epoch {done + 1} of {total}" + (f", after {inside} of its iterations" if inside else "")
+        say(f"Going on from {self.path}: {where} (iteration {engine.state.iteration}).")
+
+    def _all_stateful(self, engine: Workflow) -> dict[str, Any]:
+        return {**stateful(engine), **self.stateful}
+
+    def _sampler_for_mid_epoch(self) -> Any:
+        if self.sampler is None:
+            raise InputError(
+                f"The checkpoint {self.path} was written inside an epoch, but this run's sampler cannot start there; "
+                "use the sampler of the run that wrote it (EpochSampler), or start again with --resume false."
+            )
+        return self.sampler
+
+    def _refuse_another_run(self, engine: Workflow, saved: dict[str, Any]) -> None:
+        found = network_difference(saved["network"], unwrap(self.network))
+        found = found or optimizer_difference(saved["optimizer"], self.optimizer, saved["optimizer_class"])
+        if not found and saved["epoch_length"] != engine.state.epoch_length:
+            found = (
+                f"its epochs have {saved['epoch_length']} iterations, this run's {engine.state.epoch_length} (another "
+                "number of training cases, batch size or processes)"
+            )
+        for key, value in self.settings.items():
+            if not found and key in saved["settings"] and saved["settings"][key] != value:
+                found = _another_setting(key, saved["settings"][key], value)
+        for name in self._all_stateful(engine):
+            if not found and name not in saved["stateful"]:
+                found = f"it holds no state of '{name}'"
+        if found:
+            raise InputError(
+                f"The checkpoint {self.path} does not belong to this run: {found}. Restore that setting to go on, or "
+                "start again: with --overwrite true in place of --resume true, or with another output_dir."
+            )
+
+    # Save
+
+    def _register_last(self, engine: Workflow) -> None:
+        # Added in the first epoch, so that it runs behind everything that others add at attach or at STARTED.
+        once(engine, Events.ITERATION_COMPLETED, self._stop_inside_epoch)
+        once(engine, Events.EPOCH_COMPLETED, self._epoch_completed)
+
+    def _epoch_completed(self, engine: Workflow) -> None:
+        stop = any_rank(self._signals.received is not None, engine.state.device)
+        if stop or due(engine, self.interval):
+            self.save(engine)
+        if stop and engine.state.epoch < engine.state.max_epochs:
+            self._stop(engine)
+
+    def _stop_inside_epoch(self, engine: Workflow) -> None:
+        if in_last_iteration(engine) or self.sampler is None:
+            return  # the epoch's validation belongs to it: stop behind that
+        if distributed() and engine.state.iteration % _AGREE_EVERY:
+            return
+        if any_rank(self._signals.received is not None, engine.state.device):
+            self.save(engine)
+            self._stop(engine)
+
+    def _stop(self, engine: Workflow) -> None:
+        engine.state.interrupted = self._signals.received or "a signal to another process"
+        say(
+            f"Stopped by {engine.state.interrupted} at iteration {engine.state.iteration}; --resume true goes on from "
+            "there."
+        )
+        engine.terminate(skip_completed=True)
+
+    def _release_signals(self, *_: Any) -> None:
+        self._signals.release()
+
+    def _complete(self, engine: Workflow) -> None:
+        self._signals.release()
+        if self._saved_iteration != engine.state.iteration:
+            self.save(engine)
+
+    def save(self, engine: Workflow) -> None:
+        """Write the checkpoint now. Collective in a distributed run.
+
+        Raises:
+            InputError: The disk is full, the loss or a weight is not finite; the previous checkpoint is untouched.
+        """
+        # `LossGuard.state_dict` refuses here if a loss that it has not yet looked at is NaN.
+        states = {name: plain(item.state_dict(), name) for name, item in self._all_stateful(engine).items()}
+        network = plain(unwrap(self.network).state_dict(), "network")
+        self._refuse_broken_weights(engine, network)
+        state = None
+        if self.evaluator is not None:
+            state = {key: plain(getattr(self.evaluator.state, key)) for key in _STATE_OF_EVALUATOR}
+            if isinstance(state["best_metric"], torch.Tensor):
+                state["best_metric"] = state["best_metric"].item()
+        content = {
+            "format": FORMAT,
+            "network": network,
+            "optimizer": plain(self.optimizer.state_dict(), "optimizer"),
+            "optimizer_class": type(self.optimizer).__name__,
+            "stateful": states,
+            "evaluator": state,
+            "iteration": engine.state.iteration,
+            "epoch": epochs_done(engine),
+            "epoch_length": engine.state.epoch_length,
+            "settings": self.settings,
+        }
+        if is_main():
+            write_checkpoint(self.path, content)
+        self._saved_iteration = engine.state.iteration
+
+    def _refuse_broken_weights(self, engine: Workflow, network: Mapping[str, torch.Tensor]) -> None:
+        # The loss is seen one step before the weights it leads to: a finite loss can still have infinite gradients.
+        names = [name for name, tensor in network.items() if tensor.is_floating_point()]
+        finite = torch.stack([network[name].isfinite().all() for name in names]).tolist() if names else []
+        if not all(finite):
+            raise InputError(
+                f"After iteration {engine.state.iteration} the weight '{names[finite.index(False)]}' is NaN or "
+                f"infinite, so no checkpoint was written and {self.path} is as before; lower learning_rate or set amp "
+                "to off, then resume."
+            )
+
+
+def _another_setting(key: str, stored: Any, value: Any) -> str:
+    """How a setting differs, as half a sentence; nobody reads a fingerprint of 64 digits, let alone two."""
+    if key == "data_fingerprint":
+        return f"the training list is another one (fingerprint {str(stored)[:8]}..., here {str(value)[:8]}...)"
+    return f"it was trained with {key} {stored}, this run has {key} {value}"

@@ -1,0 +1,226 @@
+"""Where a Vision Transformer looks: class-token attention of one block, and attention rollout over all of them."""
+
+import itertools
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from custom_components.errors import InputError
+from custom_components.networks.vit import Attention, Block, ViT
+
+from ..probes.features import evaluating
+from ..weights.describe import find_vit
+from .panels import HIDDEN, picture_pixels, save_figure
+
+_FUSIONS = ("mean", "minmax", "max", "min")
+_PANEL_INCHES = 3.6
+_BAR_INCHES = 0.8
+_GAP_INCHES = 0.12
+_LINE_INCHES = 0.2  # of a title
+_TITLE_LETTERS = 44  # that a panel's width holds
+
+
+def class_attention_map(vit: nn.Module, image: Tensor, block: int = -1, head_fusion: str = "mean") -> Tensor:
+    """Attention of the class token over the patches in one block; without a class token the mean over all queries.
+
+    Args:
+        vit: a `ViT`, or a network that holds one at `.vit` or `.encoder`.
+        image: (B, C, *S), as the network takes it.
+        block: 0-based; -1 is the last.
+        head_fusion: "mean" of the heads; "minmax" scales each head's map to 0..1 before, so that no head drowns the
+            others; "max" or "min" over the heads.
+
+    Returns:
+        (B, *grid), on the device of the image.
+
+    Raises:
+        InputError: there is no such block, or the fusion is unknown.
+    """
+    encoder = _encoder(vit)
+    _check_fusion(head_fusion)
+    depth = len(encoder.blocks)
+    if not -depth <= block < depth:
+        raise InputError(f"block is {block}; the network has {depth} blocks, 0 to {depth - 1}, -1 for the last.")
+    with evaluating(encoder), torch.no_grad():
+        weights = next(itertools.islice(_attentions(encoder, image), block % depth, None))
+    rows = _patch_columns(encoder, _queries(encoder, weights))  # B heads K
+    return _fuse(rows, head_fusion).unflatten(1, encoder.grid)
+
+
+def attention_rollout(vit: nn.Module, image: Tensor, head_fusion: str = "mean", residual: float = 0.5) -> Tensor:
+    """Attention rollout: how much of each patch reaches the class token through all blocks.
+
+    The attention of each block is averaged over its heads, mixed with the identity for the residual connection, its
+    rows are scaled to the sum 1, and the blocks are multiplied. Without a class token: the mean over all queries.
+
+    Args:
+        vit: as in `class_attention_map`.
+        image: (B, C, *S).
+        head_fusion: "mean", "max" or "min" over the heads.
+        residual: weight of the identity, 0 to 1.
+
+    Returns:
+        (B, *grid), on the device of the image.
+
+    Raises:
+        InputError: a setting that is out of range.
+
+    Source:
+        Abnar and Zuidema, Quantifying attention flow in transformers, arXiv 2005.00928, section 3 (residual 0.5).
+    """
+    encoder = _encoder(vit)
+    _check_fusion(head_fusion)
+    if head_fusion == "minmax":
+        raise InputError("head_fusion is 'minmax', which is for one block; choose mean, max or min for the rollout.")
+    if not 0 <= residual <= 1:
+        raise InputError(f"residual is {residual}; it must be from 0 to 1.")
+    count = math.prod(encoder.grid) + int(encoder.class_token)
+    unit = torch.eye(count, device=image.device)
+    total = unit
+    with evaluating(encoder), torch.no_grad():
+        for weights in _attentions(encoder, image):
+            mixed = (1 - residual) * _fuse(weights, head_fusion) + residual * unit
+            total = mixed / mixed.sum(dim=-1, keepdim=True) @ total
+    return _patch_columns(encoder, _queries(encoder, total)).unflatten(1, encoder.grid)
+
+
+def attention_figure(
+    image: Tensor | np.ndarray,
+    maps: Sequence[Tensor | np.ndarray],
+    path: str | Path,
+    titles: Sequence[str],
+    pixels: Mapping[str, Any] | None = None,
+    kept: Tensor | np.ndarray | None = None,
+) -> Figure:
+    """Draw a picture, beside it what was kept of it, and the same picture under each map with a colour bar.
+
+    Args:
+        image: (C, H, W) with 1 or 3 channels.
+        maps: one or more, each (gh, gw); shown from its smallest to its largest value.
+        path: PNG file, written atomically.
+        titles: of the picture, then one of each map; long lines are wrapped.
+        pixels: `mean` and `std` by which the image, from 0 to 1, was normalised, a number each or one a channel; they
+            are undone. None: the image is in other units, and its smallest value is drawn black, its largest white.
+        kept: (gh, gw), not 0 where the network used a patch; the others are greyed out in a panel of their own.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: the numbers of titles and maps do not go together, or the picture has other channels.
+    """
+    tensor = torch.as_tensor(image).detach().float().cpu()
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3) or not maps or len(titles) != len(maps) + 1:
+        raise ValueError(
+            f"Expected an image (1 or 3, H, W) and a title more than maps, found an image {list(tensor.shape)}, "
+            f"{len(maps)} maps and {len(titles)} titles."
+        )
+    shown = picture_pixels((_unit(tensor) if pixels is None else tensor).numpy(), **(pixels or {}))
+    pictures, names = [shown] * len(titles), list(titles)
+    if kept is not None:
+        chosen = torch.as_tensor(kept) != 0
+        used = _fine(chosen, shown.shape[:2], "nearest").numpy()[..., None] > 0
+        pictures.insert(1, np.where(used, shown, 0.25 * shown + 0.75 * np.array(HIDDEN)))
+        names.insert(1, f"the {int(chosen.sum())} of {chosen.numel()} patches that were used")
+    wrapped = ["\n".join(textwrap.fill(line, _TITLE_LETTERS) for line in name.split("\n")) for name in names]
+    figure, panels, bar = _panels(wrapped, shown.shape[0] / shown.shape[1])
+    for panel, picture, title in zip(panels, pictures, wrapped, strict=True):
+        panel.imshow(picture)
+        panel.set_title(title, fontsize=9)
+        panel.set_axis_off()
+    for panel, values in zip(panels[len(panels) - len(maps) :], maps, strict=True):
+        fine = _unit(_fine(values, shown.shape[:2], "bilinear"))
+        drawn = panel.imshow(fine.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.55)
+    figure.colorbar(drawn, cax=bar, ticks=[0, 1], label="attention").ax.set_yticklabels(["least", "most"], fontsize=8)
+    save_figure(figure, path)
+    return figure
+
+
+def _panels(titles: Sequence[str], ratio: float) -> tuple[Figure, list[Axes], Axes]:
+    """A figure with a panel for each title, of the given height to width, room for all their lines, and a colour bar.
+
+    The places are reckoned here: Matplotlib's layouts cut off titles of several lines above panels of equal aspect.
+    """
+    high, step = _PANEL_INCHES * ratio, _PANEL_INCHES + _GAP_INCHES
+    lines = 1 + max(title.count("\n") for title in titles)
+    width, height = step * len(titles) + _BAR_INCHES, high + _LINE_INCHES * (lines + 1) + _GAP_INCHES
+    figure = Figure(figsize=(width, height), dpi=110)
+    places = [(_GAP_INCHES + step * number, _PANEL_INCHES) for number in range(len(titles))]
+    places.append((_GAP_INCHES + step * len(titles), _GAP_INCHES))
+    *panels, bar = (figure.add_axes((x / width, _GAP_INCHES / height, w / width, high / height)) for x, w in places)
+    return figure, panels, bar
+
+
+def _fine(values: Tensor | np.ndarray, size: Sequence[int], mode: str) -> Tensor:
+    """(gh, gw) -> (H, W) float32 on the host."""
+    coarse = torch.as_tensor(values).detach().float().cpu()[None, None]
+    return F.interpolate(coarse, size=list(size), mode=mode, align_corners=False if mode == "bilinear" else None)[0, 0]
+
+
+def _encoder(network: nn.Module) -> ViT:
+    found = find_vit(network)
+    if not isinstance(found, ViT):
+        raise InputError(f"network holds a {type(found).__name__}; attention maps need the ViT of this package.")
+    return found
+
+
+def _check_fusion(head_fusion: str) -> None:
+    if head_fusion not in _FUSIONS:
+        raise InputError(f"head_fusion is {head_fusion!r}; choose one of {', '.join(_FUSIONS)}.")
+
+
+def _attentions(vit: ViT, image: Tensor) -> Iterator[Tensor]:
+    """The attention of each block, (B, heads, N, N) float32, beside the blocks' own forward pass with its kernel."""
+    x = vit.patch_embedding(image)
+    if vit.class_token:
+        x = torch.cat([vit.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+    for block in vit.blocks:
+        yield _weights(block, x)
+        x = block(x)
+
+
+def _weights(block: nn.Module, x: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) of a block, (B, N, D) -> (B, heads, N, N)."""
+    assert isinstance(block, Block)
+    assert isinstance(block.attn, Attention)
+    attention = block.attn
+    batch, count, _ = x.shape
+    qkv = attention.qkv(block.norm1(x)).reshape(batch, count, 3, attention.num_heads, attention.head_dim)
+    q, k, _ = qkv.permute(2, 0, 3, 1, 4).float().unbind(0)
+    return (q @ k.transpose(-2, -1) * attention.head_dim**-0.5).softmax(dim=-1)
+
+
+def _queries(vit: ViT, weights: Tensor) -> Tensor:
+    """The class token's row of (..., N, N), or the mean of all rows."""
+    return weights[..., 0, :] if vit.class_token else weights.mean(dim=-2)
+
+
+def _patch_columns(vit: ViT, rows: Tensor) -> Tensor:
+    return rows[..., 1:] if vit.class_token else rows
+
+
+def _fuse(weights: Tensor, head_fusion: str) -> Tensor:
+    """(B, heads, ...) -> (B, ...)."""
+    if head_fusion == "max":
+        return weights.amax(dim=1)
+    if head_fusion == "min":
+        return weights.amin(dim=1)
+    if head_fusion == "minmax":
+        low, high = weights.amin(dim=-1, keepdim=True), weights.amax(dim=-1, keepdim=True)
+        weights = (weights - low) / (high - low).clamp_min(torch.finfo(weights.dtype).tiny)
+    return weights.mean(dim=1)
+
+
+def _unit(values: Tensor) -> Tensor:
+    """From the smallest to the largest value as 0 to 1; all 0 where they are the same."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else torch.zeros_like(values)

@@ -1,0 +1,128 @@
+"""Pictures of a classifier's scores: ROC curves, calibration, confusion matrix. Figures without global state."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+
+from .panels import COLOURS, WIDTH_INCHES, save_figure
+
+COLUMNS = 4  # of small panels
+STYLES = ("-", "--", ":")  # where there are more classes than colours
+
+
+def roc_figure(
+    probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: str | Path, title: str = ""
+) -> Figure:
+    """Draw the ROC curve of each class, with its area in the legend.
+
+    Args:
+        probabilities: (N, K).
+        labels: (N, K) 1, 0 or NaN for unknown.
+        class_names: the K classes; one without positives or without negatives has no curve.
+        path: PNG file, written atomically.
+        title: stands above the curves.
+
+    Returns:
+        The figure.
+    """
+    side = 0.62 * WIDTH_INCHES
+    figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#8a93a3", linewidth=0.8, linestyle="--")
+    for index, name in enumerate(class_names):
+        known = np.isfinite(labels[:, index])
+        truth, scores = labels[known, index] > 0.5, probabilities[known, index]
+        colour, style = COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)]
+        if truth.all() or not truth.any():
+            axes.plot([], [], color=colour, linestyle=style, label=f"{name}  -")
+            continue
+        false, found, _ = roc_curve(truth, scores)
+        area = f"{name}  {roc_auc_score(truth, scores):.3f}"
+        axes.plot(false, found, color=colour, linestyle=style, linewidth=1.4, label=area)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="1 - specificity", ylabel="sensitivity")
+    axes.set_title(title, fontsize=11)
+    axes.grid(alpha=0.3)
+    if class_names:
+        columns = math.ceil(len(class_names) / 25)
+        legend = figure.legend(loc="outside right center", fontsize=9, frameon=False, title="AUC", ncols=columns)
+        figure.draw_without_rendering()  # only then is the legend's width known
+        figure.set_figwidth(side + legend.get_window_extent().width / figure.dpi)
+    save_figure(figure, path)
+    return figure
+
+
+def calibration_figure(
+    bins: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], path: str | Path, title: str = ""
+) -> Figure:
+    """Draw for each class how often it was there when a probability was predicted; a dot grows with the cases in it.
+
+    Args:
+        bins: by class what `metrics.classification.reliability` returned: cases, mean probability, share of positives.
+        path: PNG file, written atomically.
+        title: stands above the panels.
+
+    Returns:
+        The figure, a panel a class.
+    """
+    across = min(COLUMNS, len(bins))
+    down = math.ceil(len(bins) / across)
+    side = WIDTH_INCHES / COLUMNS
+    figure = Figure(figsize=(max(across, 2) * side, down * side + 0.6), dpi=110, layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for axes in grid.flat[len(bins) :]:
+        axes.set_visible(False)
+    for axes, (name, (count, predicted, found)) in zip(grid.flat, bins.items(), strict=False):
+        filled = count > 0
+        axes.plot([0, 1], [0, 1], color="#8a93a3", linewidth=0.8, linestyle="--")
+        axes.plot(predicted[filled], found[filled], color=COLOURS[0], linewidth=1)
+        axes.scatter(
+            predicted[filled], found[filled], s=6 + 60 * count[filled] / max(count.sum(), 1), color=COLOURS[0], zorder=3
+        )
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axes.set_title(name, fontsize=9)
+        axes.grid(alpha=0.3)
+    for axes in grid.flat[max(len(bins) - across, 0) : len(bins)]:
+        axes.xaxis.set_tick_params(labelbottom=True)  # a shared axis has numbers in the last row only, empty or not
+    figure.supxlabel("predicted probability (the larger a dot, the more images in it)", fontsize=9)
+    figure.supylabel("share that has it", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    save_figure(figure, path)
+    return figure
+
+
+def confusion_figure(
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], path: str | Path, title: str = ""
+) -> Figure:
+    """Draw the confusion matrix: counts as numbers, shares of the true class as colour.
+
+    Args:
+        labels: (N,) class indices.
+        predicted: (N,) class indices.
+        class_names: the K classes.
+        path: PNG file, written atomically.
+        title: stands above the matrix.
+
+    Returns:
+        The figure, true classes down.
+    """
+    counts = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(0.6 * len(class_names) + 2, 4), 2 * WIDTH_INCHES)
+    figure = Figure(figsize=(side + 1, side), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    places = np.arange(len(class_names))
+    axes.set_xticks(places, labels=class_names, rotation=45, ha="right", fontsize=9)
+    axes.set_yticks(places, labels=class_names, fontsize=9)
+    axes.set(xlabel="called", ylabel="true")
+    for row, column in np.ndindex(*counts.shape):
+        colour = "white" if share[row, column] > 0.5 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
+    axes.set_title(title, fontsize=11)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    save_figure(figure, path)
+    return figure

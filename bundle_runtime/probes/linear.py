@@ -1,0 +1,179 @@
+"""The linear probe as a run of its own: features of two lists, several methods, a table with intervals by patient."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from custom_components.augment import Pipeline
+from custom_components.distributed import is_main
+
+from ..data.image_dataset import ImageDataset, image_loader
+from ..files import write_atomically
+from ..scores.intervals import bootstrap_interval
+from ..scores.resampling import Resamples, ranking_scores
+from ..scores.text import counted_images
+from .features import METHODS, Array, as_table, correct, extract_features, probe_predictions, summarise
+
+
+def run_linear_probe(
+    network: nn.Module,
+    train_dataset: ImageDataset,
+    test_dataset: ImageDataset,
+    pipeline: Pipeline,
+    task: str,
+    class_names: Sequence[str],
+    output_dir: str | Path,
+    device: torch.device | str,
+    methods: Sequence[str] = METHODS,
+    header: Mapping[str, Any] | None = None,
+    pool: str = "mean",
+    C: float = 1.0,
+    k: int = 20,
+    max_train: int | None = None,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    resamples: int = 1000,
+    amp: str | bool = "off",
+    section: str = "test",
+) -> dict[str, Any]:
+    """Train probes on one list, score them on another, print a table and write `probe.json`.
+
+    Intervals are 95 % percentile bootstrap intervals over patients.
+
+    Args:
+        network: whose encoder is probed.
+        train_dataset: labelled images to train on.
+        test_dataset: labelled images to score on; its items' `patient_id` makes the groups.
+        pipeline: of both, without random augmentation.
+        task: "multi_label" or "multi_class".
+        class_names: the K findings or classes.
+        output_dir: folder of `probe.json`.
+        device: where the network lies.
+        methods: of "logistic" and "knn".
+        header: what `probe.json` should say besides (weights, settings, data fingerprint).
+        pool: "mean" or "cls", see `extract_features`.
+        C: of the logistic regression.
+        k: neighbours.
+        max_train: training images that are used; None uses all.
+        batch_size: images at a time.
+        num_workers: loader processes.
+        resamples: of the bootstrap; 0 gives no intervals.
+        amp: as in `extract_features`.
+        section: which list `test_dataset` is, for the table and the file.
+
+    Returns:
+        What `probe.json` holds.
+
+    Raises:
+        InputError: an unknown method, task or pool, or images without labels.
+    """
+    (train_x, train_y, _), (test_x, test_y, index) = (
+        extract_features(network, image_loader(part, batch_size, num_workers=num_workers), pipeline, device, pool, amp)
+        for part in (train_dataset, test_dataset)
+    )
+    items = [test_dataset.data[position] for position in index]
+    groups = [str(item.get("patient_id") or item.get("file") or item["image"]) for item in items]
+    results: dict[str, Any] = {}
+    for method in methods:
+        scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method, C, k, max_train)
+        intervals = _intervals(scores, test_y, task, class_names, groups, resamples) if resamples else {}
+        results[method] = {"scores": summarise(scores, test_y, task, class_names), "intervals": intervals}
+    settings = {"pool": pool, "C": C, "k": k, "max_train": max_train, "task": task, "resamples": resamples}
+    content = {
+        "header": dict(header or {}),
+        "settings": {**settings, "section": section},
+        "train_images": len(train_x),
+        "test_images": len(test_x),
+        "test_patients": len(set(groups)),
+        "methods": results,
+    }
+    content = _json_ready(content)
+    if is_main():
+        path = write_atomically(Path(output_dir) / "probe.json", json.dumps(content, indent=2) + "\n")
+        print(f"{_table(content)}\nwritten: {path}", flush=True)
+    return content
+
+
+def _intervals(
+    scores: np.ndarray, labels: np.ndarray, task: str, class_names: Sequence[str], groups: Sequence[str], resamples: int
+) -> dict[str, Any]:
+    """The interval of every AUC, of their mean, and for "multi_class" of the accuracy, by name."""
+    found = auc_intervals(scores, as_table(labels, task, len(class_names)), groups, resamples)
+    intervals: dict[str, Any] = dict(zip([*class_names, "macro_auc"], found, strict=True))
+    if task == "multi_class":
+        intervals["accuracy"] = bootstrap_interval(correct(scores, labels), groups=groups, resamples=resamples)
+    return intervals
+
+
+def auc_intervals(
+    scores: Array,
+    labels: Array,
+    groups: Sequence[str],
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Percentile bootstrap intervals of the ROC-AUC of each column, and of the mean over the columns.
+
+    Whole groups are drawn, the same for all columns.
+
+    Args:
+        scores: (N, K); NaN columns have no score.
+        labels: (N, K) of 0, 1 and NaN for unknown.
+        groups: (N,) names, for example patients.
+        resamples: how many.
+        confidence: share of the bootstrap distribution inside the interval.
+        seed: of the drawing.
+
+    Returns:
+        K + 1 pairs (low, high); NaN where there is nothing to score.
+    """
+    drawn = Resamples.draw(groups, resamples, seed)
+    columns = []
+    for values, truth in zip(scores.T, labels.T, strict=True):
+        known = np.isfinite(values).all() and len(values) > 0
+        columns.append(ranking_scores(values, truth, drawn)["auc"] if known else np.full(resamples, np.nan))
+    aucs = np.stack(columns, axis=1)  # R K
+    defined = np.isfinite(aucs)
+    number = defined.sum(axis=1)
+    mean = np.where(number > 0, np.where(defined, aucs, 0).sum(axis=1) / np.maximum(number, 1), np.nan)
+    return [drawn.interval(values, confidence) for values in (*aucs.T, mean)]
+
+
+def _json_ready(value: Any) -> Any:
+    """NaN as None, which JSON knows, and tuples as lists."""
+    if isinstance(value, Mapping):
+        return {key: _json_ready(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_ready(entry) for entry in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _table(content: Mapping[str, Any]) -> str:
+    methods = content["methods"]
+    rows = [("", *methods)]
+    names = list(dict.fromkeys(name for entry in methods.values() for name in entry["scores"]))
+    for name in names:
+        rows.append((name, *(_cell(entry, name) for entry in methods.values())))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    word = f"{content['settings']['section']} images"
+    about = (
+        f"ROC-AUC of frozen features ({content['settings']['pool']}), {content['train_images']} training images, "
+        f"{counted_images(content['test_images'], content['test_patients'], word)}"
+    )
+    return "\n".join([about, *lines])
+
+
+def _cell(entry: Mapping[str, Any], name: str) -> str:
+    score, interval = entry["scores"].get(name), entry["intervals"].get(name)
+    if score is None:
+        return "absent"
+    if interval is None or interval[0] is None:
+        return f"{score:.3f}"
+    return f"{score:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

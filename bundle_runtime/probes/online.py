@@ -1,0 +1,214 @@
+"""What the frozen features are worth while the encoder is pre-trained: a probe every few epochs."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import nn
+from torch.utils.data import Subset
+
+from custom_components.augment import Pipeline
+from custom_components.distributed import distributed, is_main
+from custom_components.errors import InputError, find_input_error
+
+from ..data.image_dataset import ImageDataset, image_loader
+from ..engine.common import due, keep, say
+from ..files import write_atomically
+from ..weights.describe import unwrap
+from .features import METHODS, extract_features, probe_scores
+
+METRIC = "probe_macro_auc"
+
+
+class OnlineProbe:
+    """Trains a small model on frozen features of labelled training images, scores it on validation images, logs it.
+
+    The training does not notice: random state and mode of the network are put back. The score of an epoch is in
+    `engine.state.metrics["probe_macro_auc"]` for handlers behind this one (TensorBoard) and is gone in the next epoch;
+    all scores are in `probe.csv`. The rows are part of the checkpoint, so a resumed run goes on with them. In a
+    distributed run the main process probes and tells the others.
+
+    `EarlyStop(evaluator=<this handler>, patience=...)` stops by it: `state` has what that reads of an evaluator.
+
+    Args:
+        network: whose encoder is probed; at `.encoder`, `.vit`, or itself.
+        train_dataset: labelled images to train the probe on.
+        val_dataset: labelled images to score it on.
+        pipeline: of both, without random augmentation.
+        task: "multi_label" or "multi_class".
+        class_names: the K findings or classes.
+        interval: epochs between probes; the last epoch is always probed; 0 turns all of it off.
+        method: "logistic" or "knn".
+        device: where the network lies; None takes the trainer's.
+        history_path: CSV file with a row a probe: epoch, macro AUC, accuracy for several classes, AUC of each class.
+        max_train: training images that are used, evenly spread over the list.
+        batch_size: images at a time.
+        num_workers: loader processes.
+        pool: "mean" or "cls", see `extract_features`.
+        C: of the logistic regression.
+        k: neighbours.
+        amp: "off", "bf16" or "fp16", as in training.
+
+    Attributes:
+        state: epoch of the last probe, best_metric and best_metric_epoch, key_metric_name, metrics of the last probe.
+
+    Raises:
+        InputError: an unknown method, or data sets without labels.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train_dataset: ImageDataset,
+        val_dataset: ImageDataset,
+        pipeline: Pipeline,
+        task: str,
+        class_names: Sequence[str],
+        interval: int = 10,
+        method: str = "knn",
+        device: torch.device | str | None = None,
+        history_path: str | os.PathLike[str] | None = None,
+        max_train: int = 20000,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        pool: str = "mean",
+        C: float = 1.0,
+        k: int = 20,
+        amp: str | bool = "off",
+    ) -> None:
+        if method not in METHODS:
+            raise InputError(f"method of the probe is {method!r}; choose one of {', '.join(METHODS)}.")
+        self.interval = int(interval)
+        if self.interval > 0 and (train_dataset.labels is None or val_dataset.labels is None):
+            raise InputError("The online probe needs labels: give both data sets a task and class_names.")
+        self.network, self.pipeline, self.device = network, pipeline, device
+        self.datasets = (train_dataset, val_dataset)
+        self.task, self.class_names, self.method = task, list(class_names), method
+        self.history_path = None if history_path is None else Path(history_path)
+        self.max_train, self.batch_size, self.num_workers = max_train, batch_size, num_workers
+        self.pool, self.C, self.k, self.amp = pool, C, k, amp
+        self.rows: list[dict[str, float | int | None]] = []
+        self.state = SimpleNamespace()
+        self._update_state()
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the highest macro AUC so far; -1 before the first."""
+        return self.state.best_metric_epoch
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer, before handlers that log its metrics."""
+        if self.interval > 0:
+            keep(engine, "probe", self)
+            engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+
+    def _forget(self, engine: Workflow) -> None:
+        engine.state.metrics.pop(METRIC, None)  # the score of an epoch must not pass for that of the next
+
+    def _epoch_completed(self, engine: Workflow) -> None:
+        if not due(engine, self.interval):
+            return
+        scores = self._shared(engine)
+        self.rows = [row for row in self.rows if int(row["epoch"] or 0) < engine.state.epoch]
+        self.rows.append({"epoch": engine.state.epoch, **scores})
+        self._update_state()
+        engine.state.metrics[METRIC] = scores["macro_auc"]
+        if is_main() and self.history_path is not None:
+            write_atomically(self.history_path, self._csv())
+        say(self._line(engine))
+
+    def _shared(self, engine: Workflow) -> dict[str, float | None]:
+        """The scores, which the main process computes; a mistake that it finds ends the others too."""
+        if not distributed():
+            return self._scores(engine)
+        box: list[Any] = [None]
+        error: BaseException | None = None
+        if is_main():
+            try:
+                box = [self._scores(engine)]
+            except Exception as caught:  # the others wait for a word
+                error = caught
+                box = [str(find_input_error(caught) or f"the probe of the main process failed: {caught}")]
+        dist.broadcast_object_list(box, src=0)
+        if error is not None:
+            raise error
+        if isinstance(box[0], str):
+            raise InputError(box[0])
+        return box[0]
+
+    def _scores(self, engine: Workflow) -> dict[str, float | None]:
+        device = torch.device(self.device if self.device is not None else engine.state.device)
+        network = unwrap(self.network)
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # a data loader draws from the random state when it is iterated
+            parts = []
+            for dataset, most in zip(self.datasets, (self.max_train, None), strict=True):
+                loader = image_loader(_some(dataset, most), self.batch_size, num_workers=self.num_workers)
+                parts.append(extract_features(network, loader, self.pipeline, device, self.pool, self.amp)[:2])
+        (train_x, train_y), (val_x, val_y) = parts
+        settings: dict[str, Any] = {"method": self.method, "C": self.C, "k": self.k}
+        return probe_scores(train_x, train_y, val_x, val_y, self.task, self.class_names, **settings)
+
+    def _update_state(self) -> None:
+        """Bring `state` in line with the rows."""
+        defined = [row for row in self.rows if not _is_nan(row["macro_auc"])]
+        best: Mapping[str, Any] = max(defined, key=lambda row: row["macro_auc"] or 0, default={})
+        last = self.rows[-1] if self.rows else {}
+        self.state.key_metric_name = METRIC
+        self.state.epoch = last.get("epoch", 0)
+        self.state.best_metric, self.state.best_metric_epoch = best.get("macro_auc", -1), best.get("epoch", -1)
+        self.state.metrics = {METRIC: last["macro_auc"]} if last else {}
+
+    def _csv(self) -> str:
+        columns = ["epoch", "macro_auc", *(["accuracy"] if self.task == "multi_class" else []), *self.class_names]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            values = {name: row.get(name) for name in columns}
+            writer.writerow(
+                {name: "" if value is None or _is_nan(value) else repr(value) for name, value in values.items()}
+            )
+        return text.getvalue()
+
+    def _line(self, engine: Workflow) -> str:
+        row = self.rows[-1]
+        absent = [name for name in self.class_names if row[name] is None]
+        accuracy = f", accuracy {row['accuracy']:.4f}" if row.get("accuracy") is not None else ""
+        best = f"best {self.state.best_metric:.4f} in epoch {self.best_epoch}" if self.best_epoch > 0 else "none so far"
+        missing = f"; without {', '.join(absent)}" if absent else ""
+        score = f"macro AUC {row['macro_auc']:.4f}{accuracy}"
+        return f"Probe ({self.method}) after epoch {engine.state.epoch}: {score} ({best}){missing}."
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from these rows; `probe.csv` is brought back to them."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self._update_state()
+        if is_main() and self.history_path is not None:
+            write_atomically(self.history_path, self._csv())
+
+
+def _some(dataset: ImageDataset, most: int | None) -> Any:
+    """The data set, or so many of its images, evenly spread."""
+    if most is None or len(dataset) <= most:
+        return dataset
+    return Subset(dataset, np.linspace(0, len(dataset) - 1, most).round().astype(int).tolist())
+
+
+def _is_nan(value: float | int | None) -> bool:
+    return isinstance(value, float) and math.isnan(value)

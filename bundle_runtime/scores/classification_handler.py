@@ -1,0 +1,161 @@
+"""Ignite handler that scores a classifier on a list of images and writes the report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from custom_components.distributed import is_main
+from custom_components.errors import InputError
+
+from ..figures.classification import calibration_figure, confusion_figure, roc_figure
+from .classification import check_task, reliability, to_probabilities
+from .classification_report import Case, ClassificationReport
+from .collect import Predictions
+from .thresholds import RULES, choose_thresholds, read_thresholds, write_thresholds
+
+
+class ScoreClassification:
+    """Scores logits against labels, writes `scores.json`, `cases.csv` and pictures, and prints the table.
+
+    For an evaluator with `decollate: false`: `engine.state.output` holds "pred" (B, K) logits and "label" ((B, K) 1, 0
+    or NaN for unknown; or (B,) class indices), `engine.state.batch` holds "index" (B,), positions in `items`. When the
+    epoch ends `engine.state.metrics` holds macro_auc and mean_ap, with "multi_class" also accuracy, balanced_accuracy,
+    macro_f1 and kappa. Put it before handlers that log metrics. In a distributed run every process sees the images of
+    all, each once; the first one writes.
+
+    Args:
+        class_names: the K findings or classes.
+        task: "multi_label" or "multi_class".
+        output_dir: folder of the files.
+        items: the list that is evaluated, as a datalist gives it: case, patient_id and file of each image.
+        parity: a finding that has only one kind of label counts as AUC 0, as in the papers' code.
+        ordered: the classes are grades; kappa is then quadratic.
+        thresholds: file to take the thresholds of the findings from; None: 0.5 each.
+        choose_thresholds: file to write thresholds to that are chosen on these images: the validation list.
+        header: config, seed, versions, data fingerprint; written at the top of `scores.json`, and without the config
+            at that of the thresholds.
+        pictures: draw ROC curves, calibration and, with "multi_class", the confusion matrix.
+        model_file: the weights; ties thresholds to the model.
+        rule: "youden" or "f1", how thresholds are chosen.
+        min_positives: a finding with fewer keeps 0.5.
+        seed: of the bootstrap.
+        title: which list it is, printed before the table.
+
+    Raises:
+        InputError: a setting that does not fit, or a file of thresholds that is not of this model and these findings.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        task: str,
+        output_dir: str | Path,
+        items: Sequence[Mapping[str, Any]],
+        parity: bool = False,
+        ordered: bool = False,
+        thresholds: str | Path | None = None,
+        choose_thresholds: str | Path | None = None,
+        header: Mapping[str, Any] | None = None,
+        pictures: bool = True,
+        model_file: str | Path | None = None,
+        rule: str = "youden",
+        min_positives: int = 10,
+        seed: int = 0,
+        title: str = "",
+    ) -> None:
+        check_task(task)
+        if task == "multi_class" and (thresholds or choose_thresholds):
+            raise InputError("thresholds are for the findings of multi_label; with multi_class set them to null.")
+        if thresholds and choose_thresholds:
+            raise InputError("thresholds and choose_thresholds are both set; expected one: read them or choose them.")
+        if rule not in RULES:
+            raise InputError(f"rule of the thresholds is {rule!r}; it must be one of {', '.join(RULES)}.")
+        self.output_dir, self.items, self.header, self.pictures = Path(output_dir), items, header, pictures
+        self.model_file, self.rule, self.min_positives = model_file, rule, min_positives
+        self.threshold_file, self.title = choose_thresholds, title
+        self.settings: dict[str, Any] = {
+            "class_names": list(class_names),
+            "task": task,
+            "parity": parity,
+            "ordered": ordered,
+            "seed": seed,
+        }
+        # Read when the evaluation starts: the file may come from an evaluation of the validation list before it.
+        self.thresholds: dict[str, dict[str, Any]] | None = None
+        self._threshold_source = thresholds
+        self._predictions = Predictions()
+
+    def attach(self, engine: Engine) -> None:
+        """Register with `engine`."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._predictions.add)
+        # Not COMPLETED: TensorBoard and the log read `state.metrics` when the epoch ends, the manifest later.
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    def _start(self, engine: Engine) -> None:
+        self._predictions.clear()
+        if self._threshold_source:  # a file of another model shows before the first forward pass
+            names = self.settings["class_names"]
+            self.thresholds = read_thresholds(self._threshold_source, names, self.model_file)
+
+    def _finish(self, engine: Engine) -> None:
+        index, logits, labels = self._predictions.gather()
+        cases = [_case(self.items[position], int(position)) for position in index]
+        probabilities = to_probabilities(logits, self.settings["task"])
+        report = ClassificationReport(
+            cases=cases, probabilities=probabilities, labels=labels, thresholds=self.thresholds, **self.settings
+        )
+        engine.state.metrics.update(report.metrics())
+        if is_main():
+            self._write(report)
+
+    def _write(self, report: ClassificationReport) -> None:
+        notes, written = self._choose(report), ["scores.json", "cases.csv"]
+        if narrow := self._predictions.narrow:
+            notes.append(f"Logits came as {narrow}, in which many tie: AUC and AP are coarse; set amp to off.")
+        if missing := len(self.items) - len(report.cases):
+            notes.append(f"{missing} of {len(self.items)} images of the list were not scored.")
+        text = report.write(self.output_dir, self.header, notes)
+        if self.pictures:
+            written += self._draw(report)
+        title = f"{self.title}: " if self.title else ""
+        print(f"{title}{text}\nwritten to {self.output_dir}: {', '.join(written)}", flush=True)
+
+    def _choose(self, report: ClassificationReport) -> list[str]:
+        """Choose thresholds on these images where that is asked for; returns what a reader should know."""
+        if self.threshold_file is None:
+            return []
+        report.thresholds = choose_thresholds(
+            report.probabilities,
+            report.labels,
+            report.class_names,
+            self.min_positives,
+            self.rule,
+            report.groups,
+            report.seed,
+        )
+        # They travel with the weights: where the cases came from belongs to them, local paths and settings do not.
+        about = {key: value for key, value in (self.header or {}).items() if key != "config"}
+        about |= {"cases": len(report.cases)}
+        write_thresholds(self.threshold_file, report.thresholds, self.model_file, about)
+        return ["Thresholds were chosen on these same images: what is reached at them is not to be expected elsewhere."]
+
+    def _draw(self, report: ClassificationReport) -> list[str]:
+        names, size = report.class_names, f"{len(report.cases)} images"
+        roc_figure(report.probabilities, report.findings, names, self.output_dir / "roc.png", f"ROC curves, {size}")
+        columns = zip(names, report.probabilities.T, report.findings.T, strict=True)
+        bins = {name: reliability(probabilities, labels) for name, probabilities, labels in columns}
+        calibration_figure(bins, self.output_dir / "calibration.png", f"Calibration, {size}")
+        if report.task == "multi_label":
+            return ["roc.png", "calibration.png"]
+        called = report.probabilities.argmax(axis=1)
+        confusion_figure(report.labels, called, names, self.output_dir / "confusion.png", f"Confusion matrix, {size}")
+        return ["roc.png", "calibration.png", "confusion.png"]
+
+
+def _case(item: Mapping[str, Any], position: int) -> Case:
+    image = item.get("image", "")
+    file = str(item.get("file") or (image[0] if isinstance(image, list) else image))
+    return Case(str(item.get("case") or f"image {position}"), str(item.get("patient_id") or ""), file)

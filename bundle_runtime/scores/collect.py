@@ -1,0 +1,69 @@
+"""What an evaluation engine predicts for images, kept until the epoch ends, over all processes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from torch import Tensor
+
+from custom_components.distributed import distributed
+
+
+class Predictions:
+    """Collects logits and labels by the position of the image in its list.
+
+    An image that comes twice, as samplers that fill up the last batches of a distributed run make it, is kept once.
+    Logits are kept as float32: in fp16 many scores tie. Those that already come as 16 bits have lost what parts them.
+
+    Attributes:
+        narrow: the type of logits that came as 16 bits, else empty.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tensor, ...]] = []
+        self.narrow = ""
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._parts, self.narrow = [], ""
+
+    def add(self, engine: Engine, keep_on_device: bool = False) -> None:
+        """Take in a batch: "pred" and "label" of the engine's output, "index" of its batch.
+
+        Args:
+            engine: a MONAI evaluator with `decollate: false`.
+            keep_on_device: do not wait for the device.
+
+        Raises:
+            TypeError: the engine gives something else.
+        """
+        output, batch = engine.state.output, engine.state.batch
+        if not (isinstance(output, Mapping) and isinstance(batch, Mapping)):
+            raise TypeError("scores of images need dicts in state.output and state.batch: set decollate to false")
+        label: Any = output["label"]
+        label = label["label"] if isinstance(label, Mapping) else label
+        index = output["index"] if "index" in output else batch["index"]
+        logits = output["pred"].detach()
+        if logits.element_size() < 4:
+            self.narrow = str(logits.dtype).removeprefix("torch.")
+        parts = (index.detach(), logits.float(), label.detach())
+        self._parts.append(parts if keep_on_device else tuple(part.cpu() for part in parts))
+
+    def gather(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All images of all processes in the order of the list. Collective.
+
+        Returns:
+            index (N,), logits (N, K) float32, labels (N,) or (N, K); empty arrays where there is nothing.
+        """
+        parts = [tuple(part.cpu().numpy() for part in batch) for batch in self._parts]
+        if distributed():
+            every: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(every, parts)
+            parts = [batch for rank in every for batch in rank]
+        if not parts:
+            return np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty(0)
+        index, logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        index, first = np.unique(index, return_index=True)
+        return index, logits[first], labels[first]

@@ -1,0 +1,274 @@
+"""Detection on whole slides: collects a classifier's scores, and writes heat map, outlines, points and FROC."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+
+from custom_components.errors import InputError
+
+from ..data.schema import TASKS
+from ..engine.common import say
+from ..figures.detection import detection_figure
+from ..figures.panels import COLOURS
+from ..files import write_atomically
+from ..scores.prediction_table import probabilities
+from .annotations import Annotation
+from .froc import Hits, froc_figure, hits, report
+from .geojson import point_feature, polygon_feature, write_features
+from .heatmap import HeatMap, Point, Region
+from .stream import Plan, SlideInputs, check_targets
+
+UNANNOTATED = ("leave_out", "background")
+_SLIDE_COLUMNS = (
+    "slide", "patient_id", "file", "tiles", "highest", "points", "regions", "area_mm2", "lesions", "found", "false",
+)  # fmt: skip
+_POINT_COLUMNS = ("slide", "kind", "x", "y", "class", "probability", "mean_probability", "area_um2", "region")
+
+
+class DetectionReport:
+    """Writes what was found on every slide; attach to an evaluator over `TileBatches` with `decollate: false`.
+
+    A slide is written as soon as its last tile is through: `<output_dir>/<slide>/` gets probability.tif and classes.tif
+    (a cell a tile; where they lie is in their description), detections.geojson (QuPath), detections.csv, overlay.png.
+    At the end come slides.csv and, with annotations, froc.json and froc.png.
+
+    Args:
+        inputs: the slides.
+        class_names: the K classes of the network.
+        target: the classes that are looked for.
+        task: "multi_class" (probabilities of targets are added) or "multi_label" (the highest counts).
+        output_dir: folder of the results.
+        threshold: probability above which a cell belongs to a region, and a maximum is a point.
+        nms_distance: of two maxima closer than this, in micrometres, the lower is dropped.
+        min_area: smaller regions are dropped with their points, square micrometres.
+        froc_threshold: probability above which points enter the FROC; it should be far below `threshold`.
+        grow_distance: of the scoring, see `Annotation.lesions`; micrometres.
+        itc_diameter: likewise.
+        hit_distance: a point that close to an annotated point hits it; micrometres.
+        unannotated: "leave_out" or "background": what a slide without an annotation means for the FROC.
+        seed: of the bootstrap.
+        header: what the results should say of their origin.
+
+    Raises:
+        InputError: an unknown class, task or choice, or a number that is out of range.
+    """
+
+    def __init__(
+        self,
+        inputs: SlideInputs,
+        class_names: Sequence[str],
+        target: Sequence[str] | str,
+        task: str,
+        output_dir: str | Path,
+        threshold: float = 0.5,
+        nms_distance: float = 200.0,
+        min_area: float = 0.0,
+        froc_threshold: float = 0.05,
+        grow_distance: float = 75.0,
+        itc_diameter: float = 200.0,
+        hit_distance: float = 75.0,
+        unannotated: str = "leave_out",
+        seed: int = 0,
+        header: dict[str, Any] | None = None,
+    ) -> None:
+        self.targets = [target] if isinstance(target, str) else list(target)
+        self.columns = check_targets(self.targets, class_names)
+        if task not in TASKS:
+            raise InputError(f"task is {task!r}; choose one of {', '.join(TASKS)}.")
+        if unannotated not in UNANNOTATED:
+            raise InputError(f"unannotated is {unannotated!r}; choose one of {', '.join(UNANNOTATED)}.")
+        for name, value, most in (
+            ("threshold", threshold, 1.0), ("froc_threshold", froc_threshold, 1.0), ("min_area", min_area, np.inf),
+            ("nms_distance", nms_distance, np.inf), ("grow_distance", grow_distance, np.inf),
+            ("itc_diameter", itc_diameter, np.inf), ("hit_distance", hit_distance, np.inf),
+        ):  # fmt: skip
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 <= value <= most
+                or value == np.inf
+            ):
+                raise InputError(
+                    f"{name} is {value!r}, expected a number from 0{f' to {most:g}' if most == 1 else ''}."
+                )
+        self.inputs, self.class_names, self.task = inputs, list(class_names), task
+        self.folder, self.header, self.seed, self.unannotated = Path(output_dir), dict(header or {}), seed, unannotated
+        self.threshold, self.froc_threshold = float(threshold), float(froc_threshold)
+        self.nms_distance, self.min_area = float(nms_distance), float(min_area)
+        self.scoring = {"grow": float(grow_distance), "itc": float(itc_diameter), "reach": float(hit_distance)}
+        self._start()
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the evaluator."""
+        engine.add_event_handler(Events.STARTED, lambda _: self._start())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)  # before the manifest is completed
+
+    def _start(self) -> None:
+        self._maps: dict[int, HeatMap] = {}
+        self._left = {number: max(len(plan.grid), 1) for number, plan in enumerate(self.inputs.plans)}
+        self._broken: dict[int, str] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._hits: list[tuple[str, Hits]] = []
+        self._began, self._tiles = time.monotonic(), 0
+
+    def _collect(self, engine: Workflow) -> None:
+        batch: Any = engine.state.batch
+        number, problem = int(batch["slide"]), batch["problem"]
+        plan = self.inputs.plans[number]
+        tiles = batch["index"].numpy()
+        if problem:
+            if number not in self._broken:
+                self._broken[number] = problem
+                self.inputs.set_aside(plan.entry, problem)
+                say(f"WARNING: {problem}")
+            self._maps.pop(number, None)
+            return
+        if number in self._broken:
+            return
+        heat = self._maps.setdefault(number, HeatMap(plan.grid, len(self.columns), plan.mpp))
+        if tiles[0] >= 0:
+            values = probabilities(_logits(engine, len(self.class_names)), self.task)
+            heat.put(tiles, values[:, self.columns].numpy(), values.argmax(dim=1).numpy())
+            self._tiles += len(tiles)
+        self._left[number] -= len(tiles)
+        if self._left[number] == 0:
+            try:
+                self._write(plan, self._maps.pop(number))
+            except InputError as error:
+                self.inputs.set_aside(plan.entry, str(error))
+
+    def _write(self, plan: Plan, heat: HeatMap) -> None:
+        """Everything about one slide."""
+        total = heat.total(self.task == "multi_class")
+        regions, numbers = heat.regions(total, self.threshold, self.min_area)
+        candidates = heat.points(total, min(self.froc_threshold, self.threshold), self.nms_distance, numbers)
+        points = [point for point in candidates if point.region > 0]
+        row: dict[str, Any] = {
+            "slide": plan.entry.slide, "patient_id": plan.entry.patient, "file": str(plan.entry.path),
+            "tiles": len(plan.grid), "highest": _rounded(np.nanmax(total)) if np.isfinite(total).any() else "",
+            "points": len(points), "regions": len(regions),
+            "area_mm2": round(sum(region.area for region in regions) / 1e6, 4),
+        }  # fmt: skip
+        folder = self.folder / plan.entry.slide
+        about = {**self.header, "slide": plan.entry.slide, "classes": self.class_names}
+        write_atomically(folder / "probability.tif", heat.tiff(total, {**about, "values": self.targets}))
+        write_atomically(folder / "classes.tif", heat.tiff(heat.classes, {**about, "not_looked_at": 255}))
+        self._write_found(folder, plan, points, regions)
+        with self.inputs.open(plan) as slide:
+            annotation = None if plan.annotation is None else Annotation(plan.annotation, slide)
+            detection_figure(
+                slide.overview(), heat, total, points, regions, plan.size, folder / "overlay.png",
+                f"{plan.entry.slide}: probability of {', '.join(self.targets)}", annotation,
+            )  # fmt: skip
+        row |= self._score(plan, annotation, candidates)
+        self._rows.append(row)
+
+    def _write_found(self, folder: Path, plan: Plan, points: Sequence[Point], regions: Sequence[Region]) -> None:
+        features: list[dict[str, Any]] = []
+        rows: list[tuple[Any, ...]] = []
+        for region in regions:
+            name = self.targets[region.target]
+            features.append(
+                polygon_feature(region.rings, name, self._colour(region.target), {
+                    "Mean probability": region.mean, "Max probability": region.highest, "Area µm^2": region.area,
+                })
+            )  # fmt: skip
+            x, y = region.rings[0].mean(axis=0)
+            rows.append((plan.entry.slide, "region", _rounded(x, 1), _rounded(y, 1), name, _rounded(region.highest),
+                         _rounded(region.mean), _rounded(region.area, 1), region.number))  # fmt: skip
+        for point in points:
+            name = self.targets[point.target]
+            features.append(
+                point_feature(point.column, point.row, name, self._colour(point.target),
+                              {"Probability": point.probability})
+            )  # fmt: skip
+            rows.append((plan.entry.slide, "point", _rounded(point.column, 1), _rounded(point.row, 1), name,
+                         _rounded(point.probability), "", "", point.region))  # fmt: skip
+        write_features(folder / "detections.geojson", features)
+        write_atomically(folder / "detections.csv", _table(_POINT_COLUMNS, rows))
+
+    def _score(self, plan: Plan, annotation: Annotation | None, points: Sequence[Point]) -> dict[str, Any]:
+        if annotation is None:
+            if self.inputs.annotations is not None and self.unannotated == "background":
+                false = np.array([point.probability for point in points], np.float32)
+                self._hits.append((plan.entry.patient, Hits(false, np.zeros(0, np.float32), 0, 0)))
+                return {"lesions": 0, "found": 0, "false": int((false > self.threshold).sum())}
+            return {}
+        found = hits(points, annotation.lesions(self.targets, **self.scoring))
+        self._hits.append((plan.entry.patient, found))
+        at = self.threshold
+        return {
+            "lesions": found.lesions,
+            "found": int((found.found > at).sum()),
+            "false": int((found.false > at).sum()),
+        }
+
+    def _finish(self, engine: Workflow) -> None:
+        seconds = time.monotonic() - self._began
+        rows = [tuple(row.get(key, "") for key in _SLIDE_COLUMNS) for row in self._rows]
+        write_atomically(self.folder / "slides.csv", _table(_SLIDE_COLUMNS, rows))
+        engine.state.metrics["tiles_per_second"] = self._tiles / max(seconds, 1e-9)
+        say(
+            f"{len(self._rows)} slide(s), {self._tiles} tiles in {seconds:.1f} s "
+            f"({engine.state.metrics['tiles_per_second']:.1f} tiles/s, reading and writing included): {self.folder}"
+        )
+        if self._hits:
+            self._write_froc(engine)
+
+    def _write_froc(self, engine: Workflow) -> None:
+        found = report([entry for _, entry in self._hits], [patient for patient, _ in self._hits], self.seed)
+        settings = {
+            "target": self.targets, "froc_threshold": self.froc_threshold, "nms_distance_um": self.nms_distance,
+            "grow_distance_um": self.scoring["grow"], "itc_diameter_um": self.scoring["itc"],
+            "hit_distance_um": self.scoring["reach"], "unannotated": self.unannotated, "seed": self.seed,
+            "definition": "mean sensitivity at 1/4, 1/2, 1, 2, 4 and 8 false positives a slide (Camelyon16)",
+        }  # fmt: skip
+        content = {"header": {**self.header, "settings": settings}, **found}
+        write_atomically(self.folder / "froc.json", json.dumps(content, indent=2) + "\n")
+        if found["score"] is None:
+            say("WARNING: the annotations hold no lesion of the target that counts; there is no FROC score.")
+            return
+        engine.state.metrics["froc_score"] = found["score"]
+        low, high = found["interval_95"]
+        interval = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f} over patients"
+        title = f"FROC score {found['score']:.3f}{interval}\n{found['lesions']} lesions on {found['slides']} slide(s)"
+        froc_figure(found, self.folder / "froc.png", title)
+        say(title.replace("\n", "; "))
+        for note in found["notes"]:
+            say(f"Note: {note}")
+
+    def _colour(self, target: int) -> list[int]:
+        return [round(255 * part) for part in COLOURS[self.columns[target] % len(COLOURS)][:3]]
+
+
+def _logits(engine: Workflow, classes: int) -> torch.Tensor:
+    output: Any = engine.state.output
+    logits = output["pred"]
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        raise InputError(
+            f"The network gives {list(logits.shape[1:])} numbers a tile and there are {classes} class_names; give "
+            "those that it was trained with."
+        )
+    return logits
+
+
+def _rounded(value: float, digits: int = 6) -> float:
+    return round(float(value), digits)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()

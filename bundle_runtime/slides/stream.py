@@ -1,0 +1,264 @@
+"""Slides of a detection run: found, checked and laid out in tiles, then read in batches by worker processes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from custom_components.distributed import distributed
+from custom_components.errors import InputError
+
+from ..check.check_report import Problem
+from ..data.image_prepare import Recipe
+from ..engine.common import say
+from ..files import write_atomically
+from ..weights.io import read_sidecar, sidecar_path
+from .annotations import Annotation, find_annotation
+from .grid import Grid, tissue_grid
+from .opening import SlideFile, find_slides, open_slide
+from .slide import TOLERANCE, Slide, mpp_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with one slide.
+
+    Attributes:
+        entry: file, slide id and patient.
+        grid: its tiles.
+        size: height and width of level 0 in pixels.
+        mpp: micrometres a pixel at level 0.
+        annotation: file of the annotation, or None.
+    """
+
+    entry: SlideFile
+    grid: Grid
+    size: tuple[int, int]
+    mpp: float
+    annotation: Path | None
+
+
+class SlideInputs:
+    """The slides of a run: what cannot be used is set aside, the rest runs, the exit code tells.
+
+    Args:
+        dataset_dir: a slide, or a folder that is searched with its subfolders.
+        output_dir: folder for `failures.json`, written by `finish` when something failed.
+        tile_size: side of a tile in pixels.
+        magnification: of the tiles; 20 means 0.5 micrometres a pixel.
+        mpp: micrometres a pixel of the tiles, instead.
+        stride: distance of neighbouring tiles in pixels of the tiles; None: no overlap.
+        tissue_fraction: least share of tissue of a tile that is looked at.
+        min_area: smaller pieces of tissue are ignored, square millimetres.
+        reader: see `open_slide`.
+        assume_mpp: see `open_slide`.
+        patient_pattern: see `find_slides`.
+        patients: see `find_slides`.
+        annotations: folder of annotations, see `find_annotation`; None: no scoring.
+
+    Attributes:
+        plans: the usable slides; one without tissue has no tiles.
+
+    Raises:
+        InputError: no slide was found, a setting is wrong, no slide can be used, or several processes run at once.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str,
+        output_dir: str,
+        tile_size: int = 224,
+        magnification: float | None = None,
+        mpp: float | None = None,
+        stride: int | None = None,
+        tissue_fraction: float = 0.1,
+        min_area: float = 0.01,
+        reader: str = "auto",
+        assume_mpp: float | None = None,
+        patient_pattern: str | None = None,
+        patients: str | None = None,
+        annotations: str | None = None,
+    ) -> None:
+        if distributed():
+            raise InputError("Slides are looked at by one process; start it without torchrun.")
+        self.output_dir = Path(output_dir)
+        self.tile_size, self.reader, self.assume_mpp, self.annotations = tile_size, reader, assume_mpp, annotations
+        wanted = mpp_of(magnification, mpp)
+        found = find_slides(dataset_dir, patient_pattern, patients, leave_out=[output_dir])
+        find_annotation(annotations, "")  # refuses a folder that does not exist, before hours of work
+        self.count = len(found)
+        self.plans: list[Plan] = []
+        self.problems: list[Problem] = []
+        (self.output_dir / "failures.json").unlink(missing_ok=True)
+        for entry in tqdm(found, desc="look for tissue", unit="slide", delay=2.0):
+            try:
+                with open_slide(entry.path, reader, assume_mpp) as slide:
+                    grid, _, _ = tissue_grid(slide, wanted, tile_size, stride, tissue_fraction, False, min_area)
+                    self._plan(entry, slide, grid)
+            except InputError as error:
+                self.set_aside(entry, str(error))
+        if not self.plans:
+            self.finish()
+
+    def _plan(self, entry: SlideFile, slide: Slide, grid: Grid) -> None:
+        file = find_annotation(self.annotations, entry.slide)
+        if file is not None:
+            Annotation(file, slide)  # refuses what does not belong to this slide
+        for problem in slide.problems:
+            say(f"WARNING: {problem}")
+        if not len(grid):
+            say(f"WARNING: {entry.path}: no tissue was found; its result is empty.")
+        self.plans.append(Plan(entry, grid, (slide.height, slide.width), float(slide.mpp or grid.mpp), file))
+
+    def open(self, plan: Plan) -> Slide:
+        """Open the slide of a plan."""
+        return open_slide(plan.entry.path, self.reader, self.assume_mpp)
+
+    def set_aside(self, entry: SlideFile, reason: str) -> None:
+        """Note that a slide could not be used."""
+        message = reason.removeprefix(f"{entry.path}: ").removesuffix(".")
+        self.problems.append(Problem("slides", entry.slide, str(entry.path), "error", message))
+
+    def finish(self) -> None:
+        """Report the slides that could not be used.
+
+        Raises:
+            InputError: naming the first of them and why; the results of the others are written.
+        """
+        if not self.problems:
+            return
+        rows = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
+        path = self.output_dir / "failures.json"
+        write_atomically(path, json.dumps(rows, indent=2) + "\n")
+        listed = "; ".join(f"{problem.file}: {problem.message}" for problem in self.problems[:5])
+        more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
+        raise InputError(
+            f"{len(self.problems)} of {self.count} slides could not be used: {listed}{more}. Listed in {path}."
+        )
+
+
+class TileBatches(Dataset):
+    """Element `i` is a whole batch of tiles of one slide, read when it is asked for; a slide is never held in memory.
+
+    A batch holds image uint8 (B, 3, S, S), random (B, 0) as `PictureBatch` wants it, slide (the number of the plan),
+    index int64 (B,) numbers of the tiles in its grid, and problem, a sentence where the slide could not be read. Then,
+    and for a slide without tissue, the image is one white tile and its index -1.
+
+    Args:
+        inputs: the slides.
+        batch_size: tiles at a time.
+        prepare: what the training's image cache did to each tile; None leaves tiles as they are.
+    """
+
+    def __init__(self, inputs: SlideInputs, batch_size: int, prepare: Recipe | None = None) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size!r}, expected a whole number from 1 on.")
+        self.inputs, self.prepare = inputs, prepare
+        self.data: list[tuple[int, range]] = []
+        for number, plan in enumerate(inputs.plans):
+            starts = range(0, max(len(plan.grid), 1), batch_size)
+            self.data += [(number, range(start, min(start + batch_size, len(plan.grid)))) for start in starts]
+        self._open: tuple[int, Slide] | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_open": None}  # a worker opens the file itself
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        plan_number, tiles = self.data[number]
+        plan = self.inputs.plans[plan_number]
+        try:
+            pixels = [self._read(plan_number, plan, tile) for tile in tiles]
+            problem = ""
+        except InputError as error:
+            pixels, tiles, problem = [], range(0), str(error)
+        images = np.stack(pixels or [self._prepared(np.full((self.inputs.tile_size,) * 2 + (3,), 255, np.uint8))])
+        return {
+            "image": torch.from_numpy(images),  # B 3 S S
+            "random": torch.zeros(len(images), 0),
+            "slide": plan_number,
+            "index": torch.tensor(list(tiles) or [-1]),
+            "problem": problem,
+        }
+
+    def _read(self, number: int, plan: Plan, tile: int) -> np.ndarray:
+        if self._open is None or self._open[0] != number:
+            if self._open is not None:
+                self._open[1].close()
+            self._open = (number, self.inputs.open(plan))
+        return self._prepared(self._open[1].read_at(plan.grid.mpp, *plan.grid.corner(tile), self.inputs.tile_size))
+
+    def _prepared(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (S, S, 3) -> (3, S', S')."""
+        tile = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+        return tile if self.prepare is None else self.prepare.apply(tile)
+
+
+def tile_loader(dataset: TileBatches, num_workers: int = 0) -> DataLoader:
+    """The batches in their order, read ahead by `num_workers` processes; 0 reads in the main one."""
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=min(num_workers, len(dataset)),
+        collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def check_targets(targets: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """Positions of the target classes.
+
+    Raises:
+        InputError: none, or one that the network does not know.
+    """
+    unknown = [name for name in targets if name not in class_names]
+    if unknown or not targets:
+        found = f"target {unknown[0]!r} is not a class of the network" if unknown else "target names no class"
+        raise InputError(f"{found}; choose from {', '.join(class_names)}.")
+    return [list(class_names).index(name) for name in targets]
+
+
+def check_resolution(model_file: str | Path, magnification: float | None = None, mpp: float | None = None) -> float:
+    """Refuse tiles of another resolution than those that the network was trained on.
+
+    Nothing else would tell: a network for 20x gives probabilities for tiles at 40x as well. Where the sidecar of the
+    model does not say the resolution, a note is printed.
+
+    Args:
+        model_file: the trained network, with its sidecar beside it.
+        magnification: of the tiles; 20 means 0.5 micrometres a pixel.
+        mpp: micrometres a pixel of the tiles, instead.
+
+    Returns:
+        Micrometres a pixel of the tiles.
+
+    Raises:
+        InputError: both resolutions are known and differ by more than 5 %.
+    """
+    wanted = mpp_of(magnification, mpp)
+    trained = (read_sidecar(model_file) or {}).get("mpp")
+    if trained is None:
+        say(
+            f"Note: {model_file} does not say at which resolution it was trained; whether {wanted:g} micrometres a "
+            "pixel is right cannot be checked."
+        )
+    elif abs(wanted / trained - 1) > TOLERANCE:
+        settings = f"--mpp {trained:g}" + ("" if magnification is None else " and --magnification null")
+        raise InputError(
+            f"{model_file}: was trained on tiles of {trained:g} micrometres a pixel ({sidecar_path(model_file)}), and "
+            f"this run looks at tiles of {wanted:g}; give {settings}, or take a model of such tiles."
+        )
+    return wanted

@@ -1,0 +1,222 @@
+"""Load weights into networks: loudly, completely, or not at all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from custom_components.errors import InputError
+
+from .adapt import adapt
+from .describe import architecture, as_text, find_vit, unwrap
+from .io import read_sidecar, read_state_dict, sidecar_path
+from .report import Report, first_names
+
+
+def load_encoder(
+    network: nn.Module,
+    path: str | Path,
+    strict_encoder: bool = True,
+    report_path: str | Path | None = None,
+    source_grid: Sequence[int] | None = None,
+    inflate: bool = False,
+) -> Report:
+    """Load the encoder of a weights file into a network and print what happened to every tensor.
+
+    Args:
+        network: A network with a ViT at `.vit` or `.encoder`, or a ViT.
+        path: Weights in any known layout (see `layouts`).
+        strict_encoder: Refuse anything short of all encoder tensors, and encoder tensors of the file without a place.
+        report_path: Where the report is saved as JSON; written before a refusal, too.
+        source_grid: Patch grid of the file's position table, where neither sidecar nor count tells it.
+        inflate: Allow 2D weights in a 3D network.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: The file cannot be read or does not fit (see `adapt`), or is incomplete under `strict_encoder`. The
+            network is then unchanged.
+    """
+    vit = find_vit(network)
+    tensors, report = adapt(
+        read_state_dict(path),
+        vit,
+        source=str(path),
+        source_grid=source_grid,
+        inflate=inflate,
+        sidecar=read_sidecar(path),
+    )
+    print(report, flush=True)
+    if report_path is not None:
+        report.save(report_path)
+    if strict_encoder and not report.complete:
+        lacking = f"missing in the file: {first_names(report.new)}" if report.new else ""
+        homeless = f"without a place in the network: {first_names(report.unplaced)}" if report.unplaced else ""
+        raise InputError(
+            f"{path}: {report.encoder_loaded} of {report.encoder_total} encoder tensors loaded; "
+            f"{'; '.join(filter(None, (lacking, homeless)))}. {_advice(report)}, or set strict_encoder: false to go on "
+            "with part of it."
+        )
+    vit.load_state_dict(tensors, strict=False)
+    return report
+
+
+def _advice(report: Report) -> str:
+    """What to do about a file that does not fill the encoder."""
+    own_norm = any("fc_norm." in name for name in report.unused)
+    if own_norm and report.new and all(name.startswith("norm.") for name in report.new):
+        return (
+            "The file is of a fine-tuned network, whose head has its own norm (fc_norm) in place of the encoder's: "
+            "give the pre-trained file that it was fine-tuned from"
+        )
+    return "Build the network with the sizes of the file"
+
+
+def init_network(
+    network: nn.Module,
+    init: str,
+    pretrained_encoder: str | Path | None = None,
+    strict_encoder: bool = True,
+    report_path: str | Path | None = None,
+    source_grid: Sequence[int] | None = None,
+    inflate: bool = False,
+    normalisation: Mapping[str, Any] | None = None,
+    new_norm: bool = False,
+) -> nn.Module:
+    """Give a network its starting weights, as the configuration key `init` says.
+
+    Args:
+        network: The network to fine-tune.
+        init: "scratch" (as built), "mae" (the encoder at `pretrained_encoder`) or the path of a weights file.
+        pretrained_encoder: What the pre-training stage wrote.
+        strict_encoder: See `load_encoder`.
+        report_path: See `load_encoder`.
+        source_grid: See `load_encoder`.
+        inflate: See `load_encoder`.
+        normalisation: How this run prepares images; a difference from what the file's sidecar says is printed.
+        new_norm: Let the encoder's final norm start afresh (gain 1, offset 0) in place of its pre-trained values, as
+            MAE's fine-tuning does; every other tensor is loaded.
+
+    Returns:
+        `network`.
+
+    Raises:
+        InputError: If the file is missing or does not fit.
+    """
+    if init == "scratch":
+        print("weights: init is scratch: the network starts from its random initialisation", flush=True)
+        return network
+    if init == "mae" and (pretrained_encoder is None or not Path(pretrained_encoder).is_file()):
+        raise InputError(
+            f"init is mae, but there is no pre-trained encoder at {pretrained_encoder}; run pretrain first, say where "
+            "it wrote with --encoder_file <file>, take other weights with --init <file>, or start without any with "
+            "--init scratch."
+        )
+    if init != "mae" and not Path(init).is_file():
+        raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")
+    path = pretrained_encoder if init == "mae" and pretrained_encoder is not None else init
+    load_encoder(network, path, strict_encoder, report_path, source_grid, inflate)
+    if new_norm:
+        find_vit(network).norm.reset_parameters()  # type: ignore[union-attr, operator]
+        print("weights: the encoder's final norm starts afresh; its pre-trained values are not used", flush=True)
+    for difference in _differences(path, {"normalisation": normalisation}, partly=True):
+        print(f"weights: note: {difference}; pre-training saw other images than this run will", flush=True)
+    _warn_if_unfinished(path, "pre-training")
+    return network
+
+
+def _warn_if_unfinished(path: str | Path, stage: str) -> None:
+    """Say so where the sidecar says that the training had not ended when these weights were written."""
+    sidecar = read_sidecar(path) or {}
+    if sidecar.get("finished") is False:
+        print(
+            f"weights: WARNING: the {stage} that wrote {path} did not finish (these weights are of epoch "
+            f"{sidecar.get('epoch', '?')}); go on with it by --resume true.",
+            flush=True,
+        )
+
+
+def _differences(path: str | Path, settings: Mapping[str, Any], partly: bool = False) -> list[str]:
+    """How the settings differ from those in the file's sidecar; what either side does not state is left out.
+
+    With `partly` that goes for the entries of a setting, too: another kind of data is prepared in other steps.
+    """
+    sidecar = read_sidecar(path) or {}
+    found = []
+    for name, value in settings.items():
+        stored, given = sidecar.get(name), json.loads(json.dumps(value))
+        if partly and isinstance(stored, dict) and isinstance(given, dict):
+            stored = {key: entry for key, entry in stored.items() if key in given}
+        if stored is not None and given is not None and stored != given:
+            found.append(f"{name} is {stored} in {sidecar_path(path)}, {given} in this run")
+    return found
+
+
+def _other_heads(network: nn.Module, path: str | Path) -> list[str]:
+    """How the number of attention heads differs from the sidecar's: no tensor's shape depends on it."""
+    stored = ((read_sidecar(path) or {}).get("architecture") or {}).get("num_heads")
+    given = None if stored is None else architecture(find_vit(network))["num_heads"]
+    if given is None or stored == given:
+        return []
+    return [f"num_heads is {stored} in {sidecar_path(path)}, {given} in this run"]
+
+
+def load_network(
+    network: nn.Module,
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    normalisation: Mapping[str, Any] | None = None,
+    choices: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Load a fine-tuned network (all tensors, equal names and shapes) for evaluation or inference.
+
+    Args:
+        network: Built with the configuration that it was trained with; may be wrapped for DDP or compiled.
+        path: `model.pt` or `model.safetensors`.
+        class_names: The classes of this run; they must be those that the file's sidecar names, in the same order.
+        normalisation: How this run prepares images; it must be as in the sidecar.
+        choices: Further settings, by the name that they have in the sidecar, that change the network's output and none
+            of its tensors, such as its pooling; they must be as there.
+
+    Returns:
+        `network`.
+
+    Raises:
+        InputError: If the file cannot be read, a tensor is missing, unexpected or of another shape, or the run's
+            classes, image preparation, attention heads or choices are not those of the training. The network is then
+            unchanged.
+    """
+    if not Path(path).is_file():
+        raise InputError(
+            f"{path}: no trained network found; run train first, or say where it wrote with --model_dir <folder> "
+            "(models of the bundle, --bundle_root, otherwise)."
+        )
+    settings = {"class_names": class_names, "normalisation": normalisation, **(choices or {})}
+    different = _differences(path, settings) or _other_heads(network, path)
+    if different:
+        raise InputError(f"{path}: {different[0]}; give every stage the settings of the training (the same overlay).")
+    inner = unwrap(network)
+    state = {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in read_state_dict(path).items()}
+    expected = inner.state_dict()
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    shapes = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    found = ""
+    if shapes:
+        stored, built = (as_text(tuple(tensors[shapes[0]].shape)) for tensors in (state, expected))
+        found = f"{shapes[0]} is {stored} in the file, {built} in the network"
+    elif missing:
+        found = f"{missing[0]} is missing in the file"
+    elif unexpected:
+        found = f"{unexpected[0]} is in the file, not in the network"
+    if found:
+        raise InputError(
+            f"{path}: {found} ({len(shapes)} shapes differ, {len(missing)} missing, {len(unexpected)} unexpected of "
+            f"{len(expected)}); use the class_names, sizes and network_def that it was trained with."
+        )
+    inner.load_state_dict(state)
+    _warn_if_unfinished(path, "training")
+    return network

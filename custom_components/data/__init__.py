@@ -1,1 +1,0 @@
-"""Datalists, their checks, dataset sources, caching and the synthetic demo sets."""

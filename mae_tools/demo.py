@@ -1,0 +1,244 @@
+"""`make demo`: every stage of a bundle through its real commands, at a size that a laptop manages."""
+
+import inspect
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from bundle_runtime.check.check import check
+from bundle_runtime.data.datalist import parse
+from bundle_runtime.files import write_atomically
+from custom_components.errors import InputError
+
+from .compare.command import compare
+from .demo_data import make_abdomen, make_heads, make_histology, make_lesions, make_radiographs
+from .demo_data.slide import make_slides
+from .sources import SOURCES
+
+
+class Demo(NamedTuple):
+    """What a bundle's demo needs to know.
+
+    Attributes:
+        draw: makes the synthetic data set in a folder.
+        source: reads the folder of a user who has no datalist yet.
+        least: fewest cases of a drawn set.
+        masks: in the drawn set, the datalist of its pictures with masks, for the bundle's segmentation stages.
+        draw_slides: makes whole slides in a folder, for the stage `detect`.
+    """
+
+    draw: Callable[..., object]
+    source: str
+    least: int = 3
+    masks: str | None = None
+    draw_slides: Callable[..., object] | None = None
+
+
+DEMOS = {
+    "btcv_unetr_mae": Demo(make_abdomen, "folder"),
+    "brats_unetr_mae": Demo(make_heads, "brats"),
+    "cxr14_mae": Demo(make_radiographs, "class_folder", least=9),
+    "histo_sdmae": Demo(make_histology, "class_folder", 64, "nuclei/datalist.json", make_slides),
+    "medcls_msmae": Demo(make_lesions, "class_folder", 64, "datalist_masks.json"),
+}
+SEGMENTATION = "_segmentation"  # ends the names of the stages of bundles that classify and segment
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def demo(
+    bundle: str = "btcv_unetr_mae",
+    out: str = "demo_output",
+    dataset_dir: str | None = None,
+    datalist: str | None = None,
+    **settings: Any,
+) -> None:
+    """Run check, pretrain, train from scratch and from MAE, evaluate both, inference; print the comparison.
+
+    A bundle that classifies and segments does both with the drawn set; with data of a user, what its labels are for.
+
+    Args:
+        bundle: name of a bundle.
+        out: folder for everything that is made; logs of each step are in `<out>/logs`.
+        dataset_dir: folder of real data; None draws a synthetic set into `<out>/data`.
+        datalist: its datalist; None takes `<dataset_dir>/datalist.json`, or makes one from the folder's files.
+        **settings: further settings for all stages, e.g. `--spacing '[1,1,1]'`; a stage that lacks one is not given it.
+
+    Raises:
+        InputError: an unknown bundle or setting, or a step failed.
+    """
+    start = time.monotonic()
+    # In a packaged bundle this package lies inside the bundle itself.
+    root = ROOT if (ROOT / "configs").is_dir() else ROOT / "bundles" / bundle
+    configs = root / "configs"
+    if bundle not in DEMOS or not configs.is_dir():
+        raise InputError(f"There is no demo for bundle '{bundle}'; choose one of {', '.join(DEMOS)}.")
+    stages = [content for content in map(_load, configs.glob("*.yaml")) if "stage" in content]
+    unknown = sorted(set(settings) - {key for content in stages for key in content})
+    if unknown:
+        raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {configs}/train.yaml.")
+    folder = Path(out).resolve()
+    data = _data(bundle, folder, dataset_dir, datalist, settings)
+    tasks = {"": data}
+    if (configs / f"train{SEGMENTATION}.yaml").exists() and "task" not in parse(data.datalist):
+        tasks = {SEGMENTATION: data}
+    elif dataset_dir is None and DEMOS[bundle].masks is not None:
+        masks = data.folder / str(DEMOS[bundle].masks)
+        tasks[SEGMENTATION] = _Data(masks.parent, masks)
+
+    runner = _Runner(root, folder, settings)
+    for task, part in tasks.items():
+        runner.check(task, part)
+    runner.stage("pretrain", "pretrain", data, model_dir=folder / "models")
+    texts = [runner.train_and_compare(task, part) for task, part in tasks.items()]
+    if dataset_dir is None and DEMOS[bundle].draw_slides is not None:
+        runner.detect(data)
+
+    notice = "Synthetic data, drawn by a program: these numbers say that everything works, no more."
+    print("\n" + "\n\n".join(texts) + "\n" + (f"{notice}\n" if dataset_dir is None else ""))
+    print("Pictures:")
+    for pictures in sorted({picture.parent for picture in folder.rglob("*.png") if data.folder not in picture.parents}):
+        print(f"  {pictures}")
+    print(f"Thumbnails of the data: {folder / 'check' / 'check.html'}\nOutput of each step: {folder / 'logs'}")
+    minutes = (time.monotonic() - start) / 60
+    print(f"Done in {minutes:.1f} minutes. Everything is in {folder}.")
+
+
+class _Data(NamedTuple):
+    """A data set: its folder and its datalist."""
+
+    folder: Path
+    datalist: Path
+
+
+def _data(bundle: str, folder: Path, dataset_dir: str | None, datalist: str | None, settings: dict[str, Any]) -> _Data:
+    """The data to run on, made where it is missing."""
+    if dataset_dir is None:
+        if datalist is not None:
+            raise InputError("A datalist was given without dataset_dir; give the folder that its paths start from.")
+        data_dir = folder / "data"
+        if not (data_dir / "datalist.json").exists():
+            DEMOS[bundle].draw(data_dir)
+        return _Data(data_dir, data_dir / "datalist.json")
+    data_dir = Path(dataset_dir).resolve()
+    given = Path(datalist).resolve() if datalist is not None else data_dir / "datalist.json"
+    if datalist is not None or given.exists():
+        class_names = parse(given).get("class_names")
+        if class_names is not None:
+            settings.setdefault("class_names", class_names)
+        return _Data(data_dir, given)
+    made = folder / "datalist.json"
+    source = DEMOS[bundle].source
+    named = {"class_names": settings["class_names"]} if "class_names" in settings else {}
+    if source == "folder" and not named:
+        raise InputError(
+            f"{data_dir} holds no datalist.json; write one with `python -m mae_tools datalist`, or add "
+            "ARGS=\"--class_names '[background,liver,...]'\" to have one made from the folder's files."
+        )
+    SOURCES[source](data_dir, out=made, **(named if source == "folder" else {}))
+    return _Data(data_dir, made)
+
+
+class _Runner:
+    """Runs the steps as commands of their own, shows each command, keeps each log."""
+
+    def __init__(self, root: Path, folder: Path, settings: dict[str, Any]) -> None:
+        self.root, self.configs = root, root / "configs"
+        self.folder, self.settings = folder, settings
+        self.steps: list[dict[str, Any]] = []
+
+    def check(self, task: str, data: _Data) -> None:
+        """Open every file before any training starts."""
+        train = _load(self.configs / f"train{task}.yaml")
+        values = {**train, **self._overlay(f"train{task}"), **self.settings}
+        if "label_convention" in train:
+            values["need_convention"] = True
+        wanted = {
+            key: values[key]
+            for key in inspect.signature(check).parameters
+            if key in values and key not in ("dataset_dir", "datalist") and not str(values[key]).startswith(("$", "@"))
+        }
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        name = f"check{task}"
+        command = [sys.executable, "-m", "mae_tools", "check", str(data.datalist)]
+        command += ["--dataset_dir", str(data.folder), "--out", str(self.folder / name)]
+        self._run(name, [*command, *_flags(wanted)])
+
+    def train_and_compare(self, task: str, data: _Data) -> str:
+        """Train from scratch and from the pre-trained encoder, evaluate both, run inference; the comparison's text."""
+        encoder = self.folder / "models" / "pretrained_encoder.safetensors"
+        arms = ("scratch", "mae")
+        for arm in arms:
+            folder = self.folder / arm
+            self.stage(f"train{task}", f"train{task}_{arm}", data, init=arm, model_dir=folder, encoder_file=encoder)
+        for arm in arms:
+            self.stage(f"evaluate{task}", f"evaluate{task}_{arm}", data, model_dir=self.folder / arm)
+        self.stage(f"inference{task}", f"inference{task}", data, model_dir=self.folder / "mae")
+        scratch, mae = (self.folder / f"evaluate{task}_{arm}" for arm in arms)
+        return compare(scratch, mae, "from scratch", "from MAE", write=self.folder / f"comparison{task}")[0]
+
+    def detect(self, data: _Data) -> None:
+        """Look for the target on drawn slides with the classifier that was just trained."""
+        slides = data.folder / "slides"
+        if not slides.exists():
+            DEMOS[self.root.name].draw_slides(slides)  # type: ignore[misc]
+        place = _Data(slides, data.datalist)
+        self.stage("detect", "detect", place, model_dir=self.folder / "mae", annotations=slides)
+
+    def stage(self, stage: str, name: str, data: _Data, **overrides: object) -> None:
+        """Run one stage of the bundle, with the demo overlays, into its own folder."""
+        base = self.configs / f"{stage}.yaml"
+        known = _load(base)
+        values: dict[str, object] = {"bundle_root": self.root, "dataset_dir": data.folder, "datalist": data.datalist}
+        values |= {"output_dir": self.folder / name, "cache": self.folder / "cache", "overwrite": True}
+        if known.get("cache") == "ram":
+            del values["cache"]
+        values |= {**overrides, **self.settings}  # the folders are the demo's own
+        files = str([str(path) for path in (base, *overlays(self.configs, stage))])
+        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files]
+        self._run(name, command + _flags({key: value for key, value in values.items() if key in known}))
+
+    def _overlay(self, stage: str) -> dict[str, Any]:
+        return {key: value for path in overlays(self.configs, stage) for key, value in _load(path).items()}
+
+    def _run(self, name: str, command: list[str]) -> None:
+        log = self.folder / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        print(f"\n=== {name}: {shlex.join(['python', *command[1:]])}", flush=True)
+        start = time.monotonic()
+        with log.open("w", encoding="utf-8") as stream:
+            code = subprocess.run(command, stdout=stream, check=False).returncode  # progress bars go to the terminal
+        seconds = round(time.monotonic() - start, 1)
+        self.steps.append({"step": name, "command": command[1:], "seconds": seconds, "exit_code": code})
+        write_atomically(self.folder / "steps.json", json.dumps(self.steps, indent=2) + "\n")
+        if code:
+            raise InputError(f"The step '{name}' failed with exit code {code}; its output is in {log}.")
+        print(f"=== {name} took {seconds:.0f} s", flush=True)
+
+
+def overlays(configs: Path, stage: str, suffix: str = ".yaml") -> list[Path]:
+    """The demo's own files for a stage.
+
+    `demo`, and what the stage has beside it; a further group of stages, whose sizes differ, has one in its place.
+    """
+    if stage.endswith(SEGMENTATION):
+        return [configs / f"demo{SEGMENTATION}{suffix}"]
+    own = configs / f"demo_{stage}{suffix}"
+    return [configs / f"demo{suffix}", *([own] if own.exists() else [])]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _flags(values: dict[str, Any]) -> list[str]:
+    """Settings as command-line flags; lists in a form that MONAI's and our command line both read."""
+    return [
+        part for key, value in values.items() for part in (f"--{key}", value if isinstance(value, str) else str(value))
+    ]

@@ -1,0 +1,226 @@
+"""Make one zip of a bundle that runs on its own: its Python inside, JSON twins of the YAML, checksums."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from monai.bundle import ConfigParser
+
+from bundle_runtime.files import write_atomically
+from bundle_runtime.weights.io import sha256_of, sidecar_path
+from custom_components.errors import InputError, find_input_error
+
+from . import zoo_check
+
+REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "docs/README.md", "LICENSE")
+WEIGHTS = (".pt", ".ts", ".onnx", ".safetensors")
+_THRESHOLDS = "thresholds.json"
+# What a config makes of weights, and the key that names their file.
+_LOADERS = {"loaded": "model_file", "initialised": "encoder_file"}
+_SUMS = "SHA256SUMS"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content gives equal bytes
+
+
+def package(
+    bundle: str | Path, out: str | Path = "dist", verify: bool | str = False, weights: bool | str = True
+) -> Path:
+    """Write `<out>/<name>_v<version>.zip`, which unpacks to `<name>/`, and `<zip>.sha256` beside it.
+
+    Inside are the configs (the YAML as it is, and a JSON twin of each for tools that read only JSON), docs, licence,
+    what lies directly in `models/` of weights, their sidecars and thresholds (never a training state), this package,
+    and `SHA256SUMS` of every file. Weights are loaded once as each stage of the package would load them, without any
+    overlay.
+
+    Args:
+        bundle: The bundle's folder; its name becomes that of the package.
+        out: Where to write; made if missing.
+        verify: Also run the Model Zoo's checks on the result (see `zoo_check.verify`).
+        weights: Pack them; false leaves `models/` out.
+
+    Returns:
+        Path of the zip.
+
+    Raises:
+        InputError: The folder is no bundle, its version is not in its changelog, its weights do not fit its configs,
+            or nothing can be written; with `verify`, a check failed.
+    """
+    root = Path(bundle).resolve()
+    checks, with_weights = _switch("verify", verify), _switch("weights", weights)
+    version = _version(root)
+    contents = _contents(root)
+    if with_weights:
+        _refuse_other_weights(root)
+        contents = dict(sorted({**contents, **_models(root)}.items()))
+    target = Path(out) / f"{root.name}_v{version}.zip"
+    digest_file = target.with_name(f"{target.name}.sha256")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The old checksum goes before the new zip comes: a run killed between the two leaves none, not a wrong one.
+        digest_file.unlink(missing_ok=True)
+        _write_zip(target, root.name, contents)
+        digest = sha256_of(target)
+        write_atomically(digest_file, f"{digest}  {target.name}\n")
+    except OSError as error:
+        raise InputError(f"{target}: the package cannot be written ({error.strerror or error}).") from error
+    trained = "with" if "models/model.pt" in contents else "without"
+    print(f"{target}: {len(contents) + 1} files, {target.stat().st_size / 1e6:.1f} MB, {trained} trained weights")
+    print(f"sha256 {digest}")
+    if checks:
+        zoo_check.verify(target)
+    return target
+
+
+def _switch(key: str, value: bool | str) -> bool:
+    """The command line hands over `true` and `false` as text, and any text is true to Python."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise InputError(f"{key} is {value!r}, expected true or false.")
+    return value
+
+
+def _version(root: Path) -> str:
+    """The bundle's version, once the folder is known to be a bundle."""
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; give the folder of a bundle, such as bundles/btcv_unetr_mae.")
+    missing = [name for name in REQUIRED if not (root / name).is_file()]
+    if missing:
+        raise InputError(f"{root} is not a complete bundle: {', '.join(missing)} missing.")
+    path = root / REQUIRED[0]
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}).") from error
+    version = metadata.get("version") if isinstance(metadata, dict) else None
+    if not isinstance(version, str) or not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        raise InputError(f"{path}: version is {version!r}, expected three numbers as in '0.1.0'.")
+    if version not in metadata.get("changelog", {}):
+        raise InputError(f"{path}: version {version} has no entry in the changelog; add a line on what changed.")
+    return version
+
+
+def _contents(root: Path) -> dict[str, Path | bytes]:
+    """Name inside the bundle -> file on disk, or bytes that are made here."""
+    contents: dict[str, Path | bytes] = {}
+    for folder in ("configs", "docs"):
+        contents |= _files(root, folder)
+    contents["LICENSE"] = root / "LICENSE"
+    for path in root.glob("large_files.*"):
+        contents[path.name] = path
+    for name, path in _files(root, "configs").items():
+        if path.suffix in (".yaml", ".yml"):
+            twin = str(Path(name).with_suffix(".json"))
+            made = _json_twin(path)
+            if twin in contents and _content(root / twin) != json.loads(made):
+                raise InputError(f"{root / twin} differs from {path.name}; remove it: the package makes it anew.")
+            contents[twin] = made
+    top = Path(__file__).resolve().parents[1]
+    for floor in ("custom_components", "bundle_runtime", "mae_tools"):
+        contents |= {path.relative_to(top).as_posix(): path for path in (top / floor).rglob("*.py")}
+    return contents
+
+
+def _models(root: Path) -> dict[str, Path]:
+    """Weights directly in `models/`, their sidecars and the thresholds; subfolders hold trials for comparison."""
+    found = [path for path in (root / "models").glob("*") if path.is_file() and not path.name.startswith(".")]
+    # A training state resumes one run on one machine.
+    weights = [path for path in found if path.suffix in WEIGHTS and not path.name.startswith("training_state")]
+    sidecars = {sidecar_path(path).name for path in weights}
+    beside = [path for path in found if weights and path.name in {*sidecars, _THRESHOLDS}]
+    return {f"models/{path.name}": path for path in (*weights, *beside)}
+
+
+def _refuse_other_weights(root: Path) -> None:
+    """Load the weights as each stage of the package will, with nothing but its own config.
+
+    Raises:
+        InputError: Some do not fit: they were trained with an overlay, or the config was changed since.
+    """
+    for path in sorted((root / "configs").glob("*.yaml")):
+        parser = ConfigParser(_content(path))
+        parser["bundle_root"] = str(root)
+        for loader, file in _LOADERS.items():
+            if loader not in parser or not Path(parser.get_parsed_content(file)).is_file():
+                continue
+            if "report_path" in parser[loader]:
+                parser[loader]["report_path"] = None  # a check leaves nothing behind
+                parser.parse(reset=True)
+            try:
+                parser.get_parsed_content(loader)
+            except Exception as error:  # MONAI wraps whatever a config item raises
+                found = find_input_error(error)
+                if found is None:
+                    raise
+                raise InputError(
+                    f"{path}, which the package runs without an overlay, does not fit the weights: "
+                    f"{str(found).removesuffix('.')}. Write the settings of their training (those of the overlay) into "
+                    "the bundle's configs, or add --weights false to package it without weights."
+                ) from error
+
+
+def _files(root: Path, folder: str) -> dict[str, Path]:
+    """Every file below a folder of the bundle, hidden ones (editors, half-written) left out."""
+    found = {path.relative_to(root): path for path in (root / folder).rglob("*") if path.is_file()}
+    return {
+        name.as_posix(): path
+        for name, path in found.items()
+        if not any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+    }
+
+
+def _json_twin(path: Path) -> bytes:
+    try:
+        return (json.dumps(_content(path), indent=4) + "\n").encode()
+    except TypeError as error:
+        raise InputError(f"{path}: holds a value that JSON has no form for ({error}); write it as text.") from error
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """A config file as MONAI reads it; a key that is written twice is refused."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*[Dd]uplicate.*")
+            return ConfigParser.load_config_file(str(path))
+    except (yaml.YAMLError, ValueError, UserWarning) as error:
+        raise InputError(f"{path}: cannot be read as a config ({error}).") from error
+
+
+def _write_zip(target: Path, name: str, contents: dict[str, Path | bytes]) -> None:
+    """Write the archive under a temporary name, then move it to its own."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        sums = []
+        with os.fdopen(handle, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            for path, source in contents.items():
+                sums.append(f"{_add(archive, f'{name}/{path}', source)}  {path}\n")
+            _add(archive, f"{name}/{_SUMS}", "".join(sums).encode())
+        os.chmod(temporary, 0o644)  # mkstemp makes private files; a package is meant to be read
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _add(archive: zipfile.ZipFile, name: str, source: Path | bytes) -> str:
+    """Add one file and return its SHA-256; big files are never in memory as a whole."""
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system: readable files
+    # Weights hardly shrink, and packing them takes minutes.
+    info.compress_type = zipfile.ZIP_STORED if Path(name).suffix in WEIGHTS else zipfile.ZIP_DEFLATED
+    if isinstance(source, bytes):
+        archive.writestr(info, source)
+        return hashlib.sha256(source).hexdigest()
+    info.file_size = source.stat().st_size  # decides whether the entry needs the 64-bit form
+    with source.open("rb") as reader, archive.open(info, "w") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+    return sha256_of(source)

@@ -1,0 +1,246 @@
+"""Pictures in a folder a class, with or without train, val and test folders around them."""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.folder import holds_report
+from bundle_runtime.data.patients import read_patients
+from bundle_runtime.data.schema import SECTIONS, Item
+from bundle_runtime.data.sequences import file_stem
+from custom_components.errors import InputError
+
+from .csv_table import name_list, nearest
+from .lists import common_keys, deal_lists, say_labels, section_name
+from .pictures import is_picture, own_patient, patients_in_names
+from .split import existing_folder, finish
+
+# What file managers leave behind.
+_CLUTTER = {"thumbs.db", "desktop.ini"}
+_MASK = re.compile(r"(.+?)(_(?:mask|segmentation))(?:_\d+)?", re.IGNORECASE)
+_PARITY_TRAIN_FRACTION = 0.7
+_CROSSING = "rename them, or put all pictures into one folder a class so that the lists are made by patient"
+
+
+def class_folder(
+    root: str | Path,
+    out: str | Path | None = None,
+    class_names: str | Iterable[str] | None = None,
+    ordered: bool = False,
+    patient_pattern: str | None = None,
+    patients: str | Path | None = None,
+    exclude: str | None = None,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    train_fraction: float | None = None,
+    seed: int = 0,
+    per_class: bool = True,
+    parity_split: bool = False,
+    parity: bool = False,
+    modality: str | None = None,
+) -> dict[str, Any]:
+    """Write the datalist of `<root>/<class>/...` or `<root>/train/<class>/...`, split by patient or picture.
+
+    Pictures may lie in further folders inside that of their class. Where nothing names their patients, each of them
+    counts as a patient of its own. Given train, val and test folders (also called
+    training, valid, validation, testing) are respected; those that are missing are taken out of training.
+
+    Args:
+        root: the folder.
+        out: the datalist to write (default: `<root>/datalist.json`).
+        class_names: the classes in the order wanted (default: sorted).
+        ordered: the classes are grades, lowest first, which gives a quadratic kappa.
+        patient_pattern: a regular expression whose group finds the patient in the file's name, such as `^(p\\d+)_`, or
+            in its path if it contains a slash.
+        patients: instead of it, a CSV with the columns `case` (file name or path) and `patient_id`.
+        exclude: leave out files and folders of this name, such as `*_mask*`, or of this path in the data folder, such
+            as `train/other/*`; several patterns are separated by commas.
+        val_fraction: share of the patients that selects; with `train_fraction`, of those that train.
+        test_fraction: share of the patients that is read once, at the end.
+        train_fraction: instead of it, the share that is not tested.
+        seed: deals the patients.
+        per_class: deal the patients of each class by themselves, so that each list gets some.
+        parity_split: the split of MSMAE (arXiv 2305.05871): in each class 30 % of the images, rounded down, are tested;
+            `train_fraction=0.7`, `per_class=true`. Without patients it is by image, as the authors' was.
+        parity: the papers' own use: the test list (or the validation list, without one) also selects.
+        modality: e.g. fundus photograph, noted in the datalist.
+
+    Raises:
+        InputError: fewer than two classes, a class with fewer than two pictures, files that are no pictures or look
+            like masks, classes that differ between the lists, or patients in several of the given lists.
+    """
+    base = existing_folder(root)
+    found = _pictures(base, [] if exclude is None else name_list(exclude, "exclude"))
+    names = _names(base, found, class_names)
+    files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
+    owner = _owners(files, patient_pattern, patients)
+    lists = _lists(found, names, owner)
+    entries = [item for items in lists.values() for item in items]
+    given = {part: lists.get(part, []) for part in SECTIONS} if "" not in lists else None
+    if parity_split:
+        train_fraction, per_class = _PARITY_TRAIN_FRACTION, True
+    origin = "lists as given"
+    if train_fraction is not None:
+        if given is not None:
+            print(f"The given lists {', '.join(lists)} are put together and dealt anew by train_fraction.")
+        if not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
+            raise InputError(f"train_fraction is {train_fraction!r}, expected a number between 0 and 1.")
+        given, origin = deal_lists(entries, None, 0, 1 - train_fraction, seed, per_class)
+        test_fraction = 0
+    made, said = deal_lists(
+        entries, given, val_fraction, test_fraction, seed, per_class, parity, origin, advice=_CROSSING
+    )
+    datalist = {**common_keys("multi_class", names, modality, ordered), **made}
+    datalist["description"] = f"{base.resolve().name}: {said}."
+    say_labels(datalist)
+    return finish(datalist, base, out)
+
+
+def _lists(
+    found: dict[str, dict[str, list[str]]], names: Sequence[str], owner: Mapping[str, str]
+) -> dict[str, list[Item]]:
+    """The items of each list that was found, class by class."""
+    return {
+        part: [
+            {"image": file, "label": index, "patient_id": owner[file]}
+            for index, name in enumerate(names)
+            for file in by_class[name]
+        ]
+        for part, by_class in found.items()
+    }
+
+
+def _pictures(base: Path, exclude: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """List ("" where there is only one) -> class -> pictures, as paths from the data folder.
+
+    Raises:
+        InputError: a folder that fits no layout, or a file in a class folder that is no picture.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for part, folder in _list_folders(base, exclude).items():
+        found[part] = {}
+        for name in _folders(base, folder, exclude):
+            place = (folder / name).relative_to(base).as_posix()
+            listed = [f"{place}/{file}" for file in files_below(folder / name)]
+            found[part][name] = [file for file in listed if _counts(file, exclude)]
+        loose = [file for file in files_below(folder, levels=0) if is_picture(file) and _counts(file, exclude)]
+        if loose:
+            raise InputError(f"{folder}: {len(loose)} picture(s) lie in no class folder: {some(loose)}; move them.")
+    files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
+    others = [file for file in files if not is_picture(file)]
+    if others:
+        raise InputError(
+            f"{base}: {len(others)} file(s) in class folders are no pictures: {some(others)}; move them away, or leave "
+            "them out with --exclude '*.txt' or the like."
+        )
+    _refuse_masks(base, files)
+    return found
+
+
+def _list_folders(base: Path, exclude: Sequence[str]) -> dict[str, Path]:
+    """The folders that hold the class folders: one for each list, or the data folder itself as ""."""
+    parts = {name: section_name(name) for name in _folders(base, base, exclude)}
+    named = {name: part for name, part in parts.items() if part is not None}
+    if not named:
+        return {"": base}
+    others = sorted(set(parts) - set(named))
+    if others or len(set(named.values())) < len(named):
+        raise InputError(
+            f"{base} holds the folders {some(parts)}; expected either a folder a class, or train, val and test, each "
+            "once, with a folder a class in them."
+        )
+    return {part: base / name for part in SECTIONS for name, its in named.items() if its == part}
+
+
+def _folders(base: Path, place: Path, exclude: Sequence[str]) -> list[str]:
+    """The folders in `place` that are not hidden, excluded, or what `check` wrote."""
+    found = [entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    kept = [entry for entry in found if _counts(f"{entry.relative_to(base).as_posix()}/", exclude)]
+    return sorted(entry.name for entry in kept if not holds_report([file.name for file in entry.iterdir()]))
+
+
+def _counts(path: str, exclude: Sequence[str]) -> bool:
+    """Whether a path from the data folder, a folder's with a slash at its end, fits none of the patterns."""
+    names = path.split("/")
+    if names[-1].lower() in _CLUTTER:
+        return False
+    parts = {path, path.removesuffix("/"), *filter(None, names)}
+    return not any(fnmatch.fnmatch(part, pattern) for pattern in exclude for part in parts)
+
+
+def _refuse_masks(base: Path, files: Sequence[str]) -> None:
+    """Segmentations beside the pictures, as in BUSI, would be learned as pictures.
+
+    Raises:
+        InputError: there are some.
+    """
+    stems = {own_patient(file) for file in files}
+    masks = [file for file in files if (match := _MASK.fullmatch(own_patient(file))) and match[1] in stems]
+    if masks:
+        ending = _MASK.fullmatch(own_patient(masks[0]))[2]  # type: ignore[index]
+        raise InputError(
+            f"{base}: {len(masks)} files look like masks of other pictures: {some(masks, 3)}; leave them out with "
+            f"--exclude '*{ending}*'."
+        )
+
+
+def _names(
+    base: Path, found: Mapping[str, Mapping[str, Sequence[str]]], class_names: str | Iterable[str] | None
+) -> list[str]:
+    """The classes, the same in every list and each with pictures.
+
+    Raises:
+        InputError: they are not, or there are fewer than two.
+    """
+    classes = {part: sorted(by_class) for part, by_class in found.items()}
+    known = sorted(set().union(*classes.values()))
+    for part, names in classes.items():
+        absent = [name for name in known if name not in names or not found[part][name]]
+        if absent and len(found) > 1:
+            raise InputError(
+                f"{base}: the {part} list has no picture of class {some(absent)}, which other lists have; expected the "
+                "same class folders in each, spelled alike; leave a class out with --exclude 'its name'."
+            )
+    counts = {name: sum(len(by_class[name]) for by_class in found.values()) for name in known}
+    if len(known) < 2:
+        raise InputError(
+            f"{base} holds {len(known)} class folder(s){': ' if known else ''}{some(known)}; expected at least two, "
+            "give the folder that contains them."
+        )
+    few = [f"{name} ({count})" for name, count in counts.items() if count < 2]
+    if few:
+        first = few[0].rpartition(" (")[0]
+        raise InputError(
+            f"{base}: too few pictures of class {some(few)}; expected at least two of each class. Add some, or remove "
+            f"the folder, or leave it out with --exclude '{first}'."
+        )
+    if class_names is None:
+        return sorted(known, key=int) if all(name.isdecimal() for name in known) else known
+    wanted = name_list(class_names, "class_names")
+    for name in [*wanted, *known]:
+        if name not in known:
+            raise InputError(f"{base}: class_names holds {name!r}, which is no folder; {nearest(name, known)}")
+        if name not in wanted:
+            raise InputError(f"{base}: the folder {name!r} is not among class_names {wanted}; add it or move it away.")
+    return wanted
+
+
+def _owners(files: Sequence[str], pattern: str | None, patients: str | Path | None) -> dict[str, str]:
+    """File -> patient; every file is one of its own where nothing says whose it is, which is printed."""
+    if pattern is not None and patients is not None:
+        raise InputError("patient_pattern and patients are both given; choose one.")
+    if pattern is not None:
+        return patients_in_names(files, pattern)
+    if patients is not None:
+        stems = {file: file_stem(file) for file in files}
+        cases = stems if len(set(stems.values())) == len(files) else dict(zip(files, files, strict=True))
+        owner = read_patients(patients, list(cases.values()))
+        return {file: owner[case] for file, case in cases.items()}
+    print(
+        "Every picture counts as a patient of its own; where patients have several, give --patient_pattern or "
+        "--patients, or they will cross the lists."
+    )
+    return {file: own_patient(file) for file in files}

@@ -1,0 +1,203 @@
+"""DeepLesion (Yan et al. 2018): CT slices with a marked lesion of one of eight types, 16-bit PNG of HU + 32768."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.schema import Item
+from custom_components.errors import InputError
+
+from .csv_table import CsvTable, Row
+from .lists import common_keys, deal_lists, say_labels
+from .pictures import PictureFinder, pictures_in
+from .split import existing_folder, finish
+from .unpack import Unpacked
+
+# Coarse_lesion_type 1 to 8; -1 is not known, as for all of the published training list.
+TYPES = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft_tissue", "pelvis")
+_LISTS = {"1": "training", "2": "validation", "3": "test"}
+_ZERO = 32768  # stored value of 0 HU
+
+
+def deeplesion(
+    root: str | Path,
+    out: str | Path | None = None,
+    csv: str | Path = "DL_info.csv",
+    window: str | tuple[float, float] = "table",
+    slices: str | Path | None = None,
+    labelled: bool = True,
+    drop_noisy: bool = True,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    train_fraction: float | None = None,
+    seed: int = 0,
+    parity: bool = False,
+    partial_set: bool = False,
+) -> dict[str, Any]:
+    """Write the key slices as 8-bit PNG in a window of HU, once, and their datalist, split by patient.
+
+    Types are known for the published validation and test lists only, so these are put together and dealt anew by
+    patient. A slice with lesions of several types has no single class and is left out.
+
+    Args:
+        root: the folder with the unpacked archives: `Images_png/000001_01_01/109.png`, or `.../000001_01_01_109.png`.
+        out: the datalist to write (default: `<root>/datalist.json`).
+        csv: the table, a path in `root` or any other.
+        window: "table" (the one that DICOM_windows gives for each slice) or the HU of black and white, such as
+            `-175,275`. Read without it, the 16 bits would be stretched over the whole range of each slice.
+        slices: folder for the 8-bit pictures, in `root` or any other (default: `key_slices_<window>`).
+        labelled: false for pre-training: every key slice without its type, in the published lists.
+        drop_noisy: leave out rows that the authors mark as possibly noisy.
+        val_fraction: share of the patients of each type that selects.
+        test_fraction: share that is read once, at the end.
+        train_fraction: instead of it, the share that is not tested; 0.7 is MSMAE's.
+        seed: deals the patients.
+        parity: what is tested also selects.
+        partial_set: leave out slices that are not there, and say how many; otherwise that is an error.
+
+    Raises:
+        InputError: the table or a slice is missing, a slice is not 16-bit, or a window that is none.
+    """
+    base = existing_folder(root)
+    limits = _limits(window)
+    table = CsvTable(base / csv if (base / csv).is_file() else csv)
+    rows = _key_slices(table, labelled, drop_noisy)
+    said = window if isinstance(window, str) and limits is None else "_".join(f"{limit:g}" for limit in limits or ())
+    unpacked = Unpacked(base, slices if slices is not None else f"key_slices_{said}", "slices")
+    given = _unpack(base, table, rows, limits, unpacked, labelled, partial_set)
+    if not labelled:
+        datalist: dict[str, Any] = {**given, "modality": "CT", "description": f"{base.resolve().name}: key slices."}
+        return finish(datalist, base, out)
+    entries = [item for items in given.values() for item in items]
+    if train_fraction is not None:
+        test_fraction = 1 - train_fraction
+    lists, how = deal_lists(entries, None, val_fraction, test_fraction, seed, True, parity)
+    datalist = {**common_keys("multi_class", TYPES, "CT"), **lists, "description": f"{base.resolve().name}: {how}."}
+    say_labels(datalist)
+    return finish(datalist, base, out)
+
+
+def _limits(window: str | tuple[float, float]) -> tuple[float, float] | None:
+    """Black and white in HU, or None where the table says them.
+
+    Raises:
+        InputError: neither "table" nor two rising numbers.
+    """
+    if window == "table":
+        return None
+    try:
+        low, high = (float(value) for value in (window.split(",") if isinstance(window, str) else window))
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not low < high:
+        raise InputError(f"window is {window!r}; expected table, or the HU of black and white such as -175,275.")
+    return low, high
+
+
+def _key_slices(table: CsvTable, labelled: bool, drop_noisy: bool) -> dict[str, tuple[Row, str]]:
+    """File name -> its first row and its type ("" if not asked for)."""
+    name, kind = table.column("File_name"), table.column("Coarse_lesion_type")
+    noisy = table.column("Possibly_noisy") if drop_noisy else ""
+    types: dict[str, set[str]] = {}
+    first: dict[str, Row] = {}
+    for row in table.rows:
+        if drop_noisy and row.cells[noisy] not in ("", "0"):
+            continue
+        cell = row.cells[kind].removesuffix(".0")
+        if cell not in {"-1", "", *map(str, range(1, len(TYPES) + 1))}:
+            raise InputError(f"{table.path}: line {row.line} has the lesion type {cell!r}; expected -1 or 1 to 8.")
+        first.setdefault(row.cells[name], row)
+        types.setdefault(row.cells[name], set()).add(cell)
+    if not labelled:
+        return {file: (row, "") for file, row in first.items()}
+    mixed = [file for file, found in types.items() if len(found) > 1]
+    kept = {
+        file: (row, next(iter(types[file])))
+        for file, row in first.items()
+        if len(types[file]) == 1 and not types[file] & {"-1", ""}
+    }
+    print(f"{len(kept)} of {len(first)} key slices have one known type; {len(mixed)} show several and are left out.")
+    if not kept:
+        raise InputError(f"{table.path}: no key slice has a known type; pass --labelled false for pre-training.")
+    return kept
+
+
+def _unpack(
+    base: Path,
+    table: CsvTable,
+    rows: dict[str, tuple[Row, str]],
+    limits: tuple[float, float] | None,
+    unpacked: Unpacked,
+    labelled: bool,
+    partial_set: bool,
+) -> dict[str, list[Item]]:
+    """The items of the published lists, their pictures written.
+
+    Raises:
+        InputError: a slice is missing, unless `partial_set`.
+    """
+    patient, part = table.column("Patient_index"), table.column("Train_Val_Test")
+    windows = table.column("DICOM_windows") if limits is None else ""
+    files = [file for file in files_below(base) if not file.startswith("key_slices_")]
+    finder = PictureFinder(pictures_in(files, base, None))
+    given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
+    missing = []
+    for name, (row, kind) in tqdm(rows.items(), desc="window", unit="slice"):
+        series, _, number = name.rpartition("_")
+        found = finder.find(name) or finder.find(f"{series}/{number}")
+        if len(found) != 1:
+            missing.append(name)
+            continue
+        low, high = limits if limits is not None else _row_window(table, row, windows)
+        source = base / found[0]
+        path = unpacked.add(name, partial(_windowed, source, low, high), source)
+        item: Item = {"image": path, "patient_id": row.cells[patient]}
+        if labelled:
+            item["label"] = int(kind) - 1
+        if row.cells[part] not in _LISTS:
+            raise InputError(f"{table.path}: line {row.line} names the list {row.cells[part]!r}; expected 1, 2 or 3.")
+        given[_LISTS[row.cells[part]]].append(item)
+    if missing and (not partial_set or len(missing) == len(rows)):
+        raise InputError(
+            f"{base}: {len(missing)} of {len(rows)} key slices are missing: {some(missing, 3)}; unpack all archives, "
+            "or pass --partial_set true to go on without them."
+        )
+    if missing:
+        print(f"{len(missing)} of {len(rows)} key slices are missing and are left out: {some(missing, 3)}.")
+    return given
+
+
+def _row_window(table: CsvTable, row: Row, column: str) -> tuple[float, float]:
+    """The window of a row, such as `-175, 275`; of several the first."""
+    try:
+        low, high = (float(value) for value in row.cells[column].strip("[]").split(",")[:2])
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise InputError(
+            f"{table.path}: line {row.line} has the window {row.cells[column]!r}; expected black and white such as "
+            "-175, 275, or give --window."
+        )
+    return low, high
+
+
+def _windowed(source: Path, low: float, high: float) -> np.ndarray:
+    """uint8 (H, W) of a 16-bit slice: `low` HU and below is black, `high` and above white.
+
+    Raises:
+        InputError: not a 16-bit grey picture.
+    """
+    try:
+        with Image.open(source) as image:
+            mode, stored = image.mode, np.asarray(image)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read as a picture ({error}); unpack it again.") from error
+    if stored.ndim != 2 or stored.dtype == np.uint8:
+        raise InputError(f"{source}: is a picture of mode {mode}, expected 16-bit grey (HU + {_ZERO}).")
+    values = (stored.astype(np.float32) - _ZERO - low) / (high - low)
+    return np.rint(255 * values.clip(0, 1)).astype(np.uint8)

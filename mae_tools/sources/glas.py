@@ -1,0 +1,107 @@
+"""GlaS (Sirinukunwattana et al. 2017): H&E of colon with every gland drawn, 85 training and 80 test pictures."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.schema import Item
+from custom_components.errors import InputError
+
+from .crossing import resolve_crossing
+from .csv_table import CsvTable
+from .segmented import write_masks_list
+from .split import existing_folder
+
+_NAME = re.compile(r"(train|testA|testB)_(\d+)\.bmp")
+_COUNTS = {"train": 85, "testA": 60, "testB": 20}
+CLASSES = ("background", "gland")
+
+
+def glas(
+    root: str | Path,
+    out: str | Path | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    parity: bool = False,
+    crossing: str = "refuse",
+    counts: bool = True,
+) -> dict[str, Any]:
+    """Write the datalist of `train_*.bmp`, `testA_*.bmp`, `testB_*.bmp` and their `*_anno.bmp` (a number a gland).
+
+    Both test parts are tested; validation is taken out of training by patient, whom `Grade.csv` names.
+
+    Args:
+        root: the folder of the release; the files may lie anywhere below it.
+        out: the datalist to write (default: `<root>/datalist.json`).
+        val_fraction: share of the training patients that selects.
+        seed: chooses them.
+        parity: the papers' own use: what is tested also selects.
+        crossing: what to do about patients who train and are tested, by Grade.csv: refuse, drop (their training
+            pictures) or keep (the published lists).
+        counts: check that there are 85, 60 and 20 pictures; false for a subset.
+
+    Raises:
+        InputError: pictures or masks are missing, or patients are in both lists.
+    """
+    base = existing_folder(root)
+    given = _given(base, counts)
+    resolved, said = resolve_crossing(given, crossing)
+    return write_masks_list(
+        base,
+        out,
+        resolved["training"],
+        resolved,
+        CLASSES,
+        "instance",
+        "H&E",
+        val_fraction,
+        0,
+        seed,
+        parity,
+        f"test parts A and B are tested{said}",
+    )
+
+
+def _given(base: Path, counts: bool) -> dict[str, list[Item]]:
+    """The published lists.
+
+    Raises:
+        InputError: a mask is missing, Grade.csv lacks a picture, or there are not as many as published.
+    """
+    files = {file.rpartition("/")[2]: file for file in files_below(base)}
+    patients = _patients(base, files)
+    given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
+    found = dict.fromkeys(_COUNTS, 0)
+    for name in sorted(files):
+        match = _NAME.fullmatch(name)
+        if match is None:
+            continue
+        stem = name.removesuffix(".bmp")
+        mask = f"{stem}_anno.bmp"
+        if mask not in files:
+            raise InputError(f"{base / files[name]}: there is no {mask}; unpack the release again.")
+        if patients and stem not in patients:
+            raise InputError(f"{base / files['Grade.csv']}: names no patient for {stem}.")
+        found[match[1]] += 1
+        part = "training" if match[1] == "train" else "test"
+        item = {"image": files[name], "label": files[mask], "patient_id": patients.get(stem, stem)}
+        given[part].append(item)
+    differing = [
+        f"{count} pictures {part}_*.bmp, expected {_COUNTS[part]}"
+        for part, count in found.items()
+        if count != _COUNTS[part]
+    ]
+    if differing and (counts or not given["training"]):
+        raise InputError(f"{base} holds {some(differing)}; unpack again, or pass --counts false for a subset.")
+    return given
+
+
+def _patients(base: Path, files: dict[str, str]) -> dict[str, str]:
+    """Picture -> patient; {} without `Grade.csv`, which is said."""
+    if "Grade.csv" not in files:
+        print("Grade.csv is not there: every picture counts as a patient of its own.")
+        return {}
+    table = CsvTable(base / files["Grade.csv"])
+    name, patient = table.column("name"), table.column("patient ID", "patient")
+    return {row.cells[name]: row.cells[patient] for row in table.rows}

@@ -1,0 +1,186 @@
+"""What the sources share: files and tables read, seeded splits by patient, and the writing of the datalist."""
+
+import fnmatch
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle_runtime.data.datalist import write
+from bundle_runtime.data.find import some
+from bundle_runtime.data.schema import SECTIONS, Datalist, Item
+from custom_components.errors import InputError
+
+_FEW_PATIENTS = 10
+
+
+def shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """Names in a random order that depends on seed and names alone, on every platform and library version."""
+    return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+
+
+def split_by_patient(
+    entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int
+) -> dict[str, list[Item]]:
+    """Deal items to training, validation and test so that no patient is in two of them.
+
+    The fractions count patients; from three patients on, a list with a positive fraction gets at least one.
+
+    Raises:
+        InputError: fractions that leave nothing for training.
+    """
+    check_fractions(val_fraction, test_fraction)
+    patients = shuffled((item["patient_id"] for item in entries), seed)
+    least = 1 if len(patients) >= 3 else 0
+    n_test, n_val = (max(round(part * len(patients)), least) if part else 0 for part in (test_fraction, val_fraction))
+    if n_test + n_val >= len(patients):  # rounding up must not take the last training patient
+        n_test, n_val = min(n_test, least), min(n_val, least)
+    section = {
+        patient: "test" if rank < n_test else "validation" if rank < n_test + n_val else "training"
+        for rank, patient in enumerate(patients)
+    }
+    return {name: [item for item in entries if section[item["patient_id"]] == name] for name in SECTIONS}
+
+
+def check_fractions(val_fraction: float, test_fraction: float) -> None:
+    """Refuse fractions that are no shares.
+
+    Raises:
+        InputError: a negative one, a text, or fractions that leave nothing for training.
+    """
+    numbers = all(isinstance(part, int | float) for part in (val_fraction, test_fraction))
+    if not numbers or min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        found = f"val_fraction {val_fraction} and test_fraction {test_fraction}"
+        raise InputError(f"{found} must not be negative and must leave something for training.")
+
+
+def deal(count: int, folds: int, seed: int) -> list[list[int]]:
+    """Positions 0 to count - 1, shuffled and dealt round-robin: fold i gets every folds-th one from i on; each sorted.
+
+    This is what `monai.data.partition_dataset` and MONAI's `CrossValidation` do, so that published folds come out.
+    NumPy promises that this old generator never changes.
+    """
+    order = list(range(count))
+    np.random.RandomState(seed).shuffle(order)
+    return [sorted(order[start::folds]) for start in range(folds)]
+
+
+def split_by_fold(
+    entries: Sequence[Item],
+    name: str,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 12345,
+    val_fraction: float = 0.1,
+    parity: bool = False,
+) -> Datalist:
+    """Cross-validation by patient: one fold is the test list, a share of the others selects, the rest trains.
+
+    With fewer patients than folds each patient is a fold. Two patients train and select; a single one trains. `folds=1`
+    puts everything into the test list, for the evaluation of a finished network on other data.
+
+    Args:
+        entries: items with `patient_id`; the patients are dealt in the order of their first items.
+        name: what the data set is called in the description.
+        fold: which fold is tested.
+        folds: how many there are.
+        seed: shuffles the patients, and chooses those that select.
+        val_fraction: share of the patients outside the fold that selects; if positive, at least one.
+        parity: the papers' own use instead: the fold both selects and is tested, all others train.
+
+    Returns:
+        The three lists, in the order of `entries`, with a description and the `parity` mark.
+
+    Raises:
+        InputError: a fold that does not exist, or an impossible fraction.
+    """
+    patients = list(dict.fromkeys(item["patient_id"] for item in entries))
+    _check_folds(fold, folds, val_fraction, len(patients))
+    used = min(folds, len(patients))
+    test = {patients[index] for index in deal(len(patients), used, seed)[fold]}
+    rest = [patient for patient in patients if patient not in test]
+    said = f"fold {fold} of {used} (0 to {used - 1}, seed {seed}) is tested"
+    if parity:
+        validation = test
+        said += " and selects, as in the papers"
+    else:
+        wanted = max(round(val_fraction * len(rest)), 1) if val_fraction else 0
+        validation = set(shuffled(rest, seed)[: max(min(wanted, len(rest) - 1), 0)])
+        if used == len(patients) == 2 and val_fraction:
+            test, validation = set(), test  # nothing can be trained without a validation list
+        elif len(patients) == 1 < folds:
+            test, rest = set(), patients
+        said = f"{said}, {len(validation)} of {len(rest)} other patients select" if test else "too few for a test list"
+        said = said if rest else "all cases are tested"
+    chosen = {"training": set(rest) - validation, "validation": validation, "test": test}
+    if len(patients) < _FEW_PATIENTS:
+        counts = ", ".join(f"{section} {len(chosen[section])}" for section in SECTIONS)
+        print(f"Only {len(patients)} patient(s), dealt as {counts}: scores on so few say little.")
+    lists = {part: [item for item in entries if item["patient_id"] in chosen[part]] for part in SECTIONS}
+    return {"description": f"{name}: {said}.", **lists, **({"parity": True} if parity else {})}
+
+
+def _check_folds(fold: int, folds: int, val_fraction: float, patients: int) -> None:
+    if not isinstance(folds, int) or folds < 1:
+        raise InputError(f"folds is {folds!r}, expected a whole number from 1 on.")
+    last = min(folds, patients) - 1
+    if not isinstance(fold, int) or not 0 <= fold <= last:
+        raise InputError(f"fold is {fold!r}, expected 0 to {last} (folds {folds}, {patients} patients).")
+    if not isinstance(val_fraction, int | float) or not 0 <= val_fraction < 1:
+        raise InputError(f"val_fraction is {val_fraction!r}, expected a number from 0 to below 1.")
+
+
+def read_table(text: str | Mapping[str, Any] | None, key: str, example: str) -> Mapping[str, Any]:
+    """A table given as an argument, as such or as JSON; {} for None.
+
+    Raises:
+        InputError: neither.
+    """
+    table: Any = {} if text is None else text
+    if isinstance(text, str):
+        try:
+            table = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{key} is not valid JSON ({error}); expected e.g. {example}.") from error
+    if not isinstance(table, Mapping):
+        raise InputError(f"{key} is {table!r}, expected a table by case pattern, e.g. {example}.")
+    return table
+
+
+def fitting(pattern: str, cases: Sequence[str], key: str) -> list[str]:
+    """The cases that a pattern such as `btcv_*` fits.
+
+    Raises:
+        InputError: none.
+    """
+    matching = fnmatch.filter(cases, str(pattern))
+    if not matching:
+        raise InputError(f"{key}: the pattern {pattern!r} fits none of the cases {some(cases)}.")
+    return matching
+
+
+def finish(datalist: Datalist, root: Path, out: str | Path | None) -> dict[str, Any]:
+    """Write the datalist (default: `datalist.json` in `root`), say so, and return it."""
+    target = Path(out) if out is not None else root / "datalist.json"
+    write(target, datalist)
+    sizes = ", ".join(f"{section} {len(datalist[section])}" for section in SECTIONS)
+    print(f"Wrote {target}: {sizes}.")
+    if os.path.abspath(target.parent) != os.path.abspath(root):
+        print(f"Its paths start at the data folder: pass --dataset_dir {os.path.abspath(root)} with it.")
+    return datalist
+
+
+def existing_folder(root: str | Path) -> Path:
+    """`root` as a path, if it is a folder.
+
+    Raises:
+        InputError: it is not.
+    """
+    path = Path(root)
+    if not path.is_dir():
+        raise InputError(f"{root} is not a folder; give the folder of the data set.")
+    return path

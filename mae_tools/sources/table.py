@@ -1,0 +1,321 @@
+"""Pictures with a CSV table of their labels: one column a finding (multi-label), or one column of classes."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.schema import SECTIONS, Item
+from custom_components.errors import InputError
+
+from .csv_table import CsvTable, Row, is_blank, name_list, nearest
+from .lists import common_keys, deal_lists, is_labelled, say_labels, section_name
+from .pictures import PictureFinder, own_patient, patients_in_names, pictures_in
+from .split import existing_folder, finish
+
+_VALUES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
+_UNCERTAIN = {"unknown": None, "positive": 1, "negative": 0}
+_MINUS_ONE = {"-1", "-1.0"}
+
+
+def table(
+    root: str | Path,
+    csv: str | Path,
+    out: str | Path | None = None,
+    path_column: str = "file",
+    label_columns: str | Iterable[str] | None = None,
+    class_column: str | None = None,
+    patient_column: str | None = None,
+    patient_pattern: str | None = None,
+    split_column: str | None = None,
+    class_names: str | Iterable[str] | None = None,
+    ordered: bool = False,
+    uncertain: str = "unknown",
+    drop_unlabelled: bool = False,
+    partial: bool = False,
+    images: str | Path | None = None,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    per_class: bool = True,
+    parity: bool = False,
+    modality: str | None = None,
+) -> dict[str, Any]:
+    """Write the datalist of the pictures that a table names, with their labels, split by patient.
+
+    Args:
+        root: the folder of the data set; the pictures may lie anywhere in it.
+        csv: the table, a path in `root` or any other.
+        out: the datalist to write (default: `<root>/datalist.json`).
+        path_column: its column of file names or paths; folders in front and the ending may be missing.
+        label_columns: multi-label: its columns of 0, 1, -1 (uncertain) and blank (unknown), one a finding.
+        class_column: multi-class: its column of class names, in place of `label_columns`.
+        patient_column: its column of patients (or lesions, or slides), who are kept together.
+        patient_pattern: instead of it, a regular expression whose group finds the patient in the file's name, or in
+            its path if it contains a slash, such as `(patient\\d+)/`.
+        split_column: its column of train, val and test; lists that it does not name are taken out of training.
+        class_names: multi-class: the classes in the order wanted (default: sorted).
+        ordered: multi-class: the classes are grades, lowest first, which gives a quadratic kappa.
+        uncertain: what -1 means: unknown, positive or negative.
+        drop_unlabelled: leave out rows without any label; otherwise rows without any finding train (pre-training uses
+            them), and rows without a class are refused.
+        partial: leave out rows whose picture is missing, and say how many; otherwise that is an error.
+        images: the folder in `root` that holds the pictures, where several have files of the same name.
+        val_fraction: share of the patients that selects.
+        test_fraction: share of the patients that is read once, at the end.
+        seed: deals the patients.
+        per_class: deal the patients of each class or rarest finding by themselves, so that each list gets some.
+        parity: the papers' own use: the test list (or the validation list, without one) also selects.
+        modality: e.g. X-ray, noted in the datalist.
+
+    Raises:
+        InputError: unreadable table, unknown column, value or class, a row without a class, a class with one picture, a
+            missing picture, one file with different labels, or patients in several of the given lists.
+    """
+    base = existing_folder(root)
+    content = CsvTable(base / csv if (base / csv).is_file() else csv)
+    labels = _Labels.of(content, label_columns, class_column, class_names, uncertain)
+    columns = _Columns.of(content, path_column, patient_column, patient_pattern, split_column)
+    rows = _found_rows(content, columns.path, base, images, partial)
+    entries, sections = _entries(content, rows, labels, columns, patient_pattern, drop_unlabelled)
+    given = None
+    if columns.split is not None:
+        given = {
+            part: [entry for entry, name in zip(entries, sections, strict=True) if name == part] for part in SECTIONS
+        }
+    advice = "correct the table, or leave --split_column out so that the lists are made by patient"
+    lists, said = deal_lists(entries, given, val_fraction, test_fraction, seed, per_class, parity, advice=advice)
+    datalist = {**common_keys(labels.task, labels.names, modality, ordered), **lists}
+    datalist["description"] = f"{base.resolve().name}: {Path(content.path).name}, {said}."
+    say_labels(datalist)
+    return finish(datalist, base, out)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns say what is not the label."""
+
+    path: str
+    patient: str | None
+    split: str | None
+
+    @classmethod
+    def of(
+        cls, content: CsvTable, path: str, patient: str | None, pattern: str | None, split: str | None
+    ) -> "_Columns":
+        if patient is not None and pattern is not None:
+            raise InputError("patient_column and patient_pattern are both given; choose one.")
+        found = [None if name is None else content.column(str(name), key=key) for name, key in (
+            (patient, "patient_column"), (split, "split_column")
+        )]  # fmt: skip
+        return cls(content.column(str(path), key="path_column"), *found)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Where the labels of a table stand and how they are read."""
+
+    task: str
+    names: list[str]
+    columns: list[str]
+    uncertain: int | None
+
+    @classmethod
+    def of(
+        cls,
+        content: CsvTable,
+        label_columns: str | Iterable[str] | None,
+        class_column: str | None,
+        class_names: str | Iterable[str] | None,
+        uncertain: str,
+    ) -> "_Labels":
+        if uncertain not in _UNCERTAIN:
+            raise InputError(f"uncertain is {uncertain!r}; expected one of {', '.join(_UNCERTAIN)}.")
+        if (label_columns is None) == (class_column is None):
+            raise InputError(
+                f"{content.path}: give either --label_columns (one column a finding) or --class_column (one column of "
+                f"class names); the columns are {', '.join(filter(None, content.columns))}."
+            )
+        if label_columns is not None:
+            names = name_list(label_columns, "label_columns")
+            columns = [content.column(name, key="label_columns") for name in names]
+            return cls("multi_label", columns, columns, _UNCERTAIN[uncertain])
+        column = content.column(str(class_column), key="class_column")
+        wanted = name_list(class_names, "class_names") if class_names is not None else _spellings(content, column)
+        if len(wanted) < 2:
+            raise InputError(f"{content.path}: column {column!r} holds {wanted}; expected at least two classes.")
+        return cls("multi_class", wanted, [column], None)
+
+    def read(self, content: CsvTable, row: Row) -> int | list[int | None] | None:
+        """The label of a row; None for no class.
+
+        Raises:
+            InputError: a value that is none of those expected; named by its line and column.
+        """
+        if self.task == "multi_label":
+            return [self._finding(content, row, column) for column in self.columns]
+        cell = row.cells[self.columns[0]]
+        if cell and cell not in self.names:
+            alike = [name for name in self.names if name.casefold() == cell.casefold()]
+            known = f"it differs only in case from {alike[0]!r}." if alike else nearest(cell, self.names)
+            raise InputError(
+                f"{content.path}: line {row.line} has the class {cell!r}, which is not among class_names; {known}"
+            )
+        return self.names.index(cell) if cell else None
+
+    def _finding(self, content: CsvTable, row: Row, column: str) -> int | None:
+        cell = row.cells[column].lower()
+        if is_blank(cell):
+            return None
+        if cell in _MINUS_ONE:
+            return self.uncertain
+        if cell not in _VALUES:
+            raise InputError(
+                f"{content.path}: line {row.line}, column {column!r} holds {row.cells[column]!r}; expected 0, 1, "
+                "-1 (uncertain) or blank (unknown)."
+            )
+        return _VALUES[cell]
+
+
+def _spellings(content: CsvTable, column: str) -> list[str]:
+    """The different classes of a column, sorted.
+
+    Raises:
+        InputError: two of them differ only in case.
+    """
+    first: dict[str, tuple[str, int]] = {}
+    for row in content.rows:
+        cell = row.cells[column]
+        known, line = first.setdefault(cell.casefold(), (cell, row.line))
+        if cell != known:
+            raise InputError(
+                f"{content.path}: line {row.line} has the class {cell!r} in column {column!r}, which differs only in "
+                f"case from {known!r} in line {line}; spell them alike."
+            )
+    return _sorted_classes(known for known, _ in first.values() if known)
+
+
+def _sorted_classes(names: Iterable[str]) -> list[str]:
+    """Classes by name, or by value where all are whole numbers, so that grade 10 follows grade 9."""
+    listed = sorted(names)
+    return sorted(listed, key=int) if all(name.lstrip("-").isdecimal() for name in listed) else listed
+
+
+def _found_rows(
+    content: CsvTable, column: str, base: Path, images: str | Path | None, partial: bool
+) -> list[tuple[str, Row]]:
+    """The rows with the path of their picture from the data folder; an absolute path stays as it is.
+
+    Raises:
+        InputError: a picture is missing, unless `partial`, or a path fits several files.
+    """
+    files = pictures_in(files_below(base), base, images)
+    finder = PictureFinder(files)
+    rows, missing = [], []
+    for row in content.rows:
+        path = row.cells[column]
+        found = [path] if os.path.isabs(path) and os.path.isfile(path) else finder.find(path)
+        if len(found) > 1:
+            raise InputError(
+                f"{content.path}: line {row.line} names {path!r}, which fits {some(found, 3)}; name the folder of the "
+                "pictures with --images."
+            )
+        if found:
+            rows.append((found[0], row))
+        else:
+            missing.append(path or f"(blank, line {row.line})")
+    if missing and (not partial or not rows):
+        raise InputError(
+            f"{content.path}: {len(missing)} of {len(content.rows)} pictures are not in {base / (images or '')}: "
+            f"{some(missing)}; correct root or the table, or leave them out with --partial true."
+        )
+    if missing:
+        print(f"{len(missing)} of {len(content.rows)} rows are left out, their pictures are missing: {some(missing)}.")
+    spare = sorted(set(files) - {file for file, _ in rows})
+    if spare:
+        print(f"{len(spare)} of {len(files)} pictures are in no row and are left out: {some(spare, 3)}.")
+    return rows
+
+
+def _entries(
+    content: CsvTable,
+    rows: Sequence[tuple[str, Row]],
+    labels: _Labels,
+    columns: _Columns,
+    pattern: str | None,
+    drop_unlabelled: bool,
+) -> tuple[list[Item], list[str]]:
+    """Items and the list that each was given ("" without `split_column`), sorted by file."""
+    owner = patients_in_names([file for file, _ in rows], pattern) if pattern is not None else {}
+    if columns.patient is None and pattern is None:
+        print(
+            "Every picture counts as a patient of its own; where patients have several, name --patient_column or "
+            "--patient_pattern, or they will cross the lists."
+        )
+    made: dict[str, tuple[Item, str, int]] = {}
+    unlabelled, ownerless, repeated = 0, 0, 0
+    for file, row in rows:
+        label = labels.read(content, row)
+        item: Item = {"image": file} if label is None else {"image": file, "label": label}
+        if not is_labelled(item):
+            if labels.task == "multi_class" and not drop_unlabelled:
+                raise InputError(
+                    f"{content.path}: line {row.line} ({file}) has no class in column {labels.columns[0]!r}; fill it "
+                    "in, or leave out such rows with --drop_unlabelled true."
+                )
+            unlabelled += 1
+            if drop_unlabelled:
+                continue
+        patient = owner.get(file, "") if columns.patient is None else row.cells[columns.patient]
+        ownerless += columns.patient is not None and not patient
+        item["patient_id"] = patient or own_patient(file)
+        section = "" if columns.split is None else _section(content, row, columns.split, is_labelled(item))
+        before = made.setdefault(file, (item, section, row.line))
+        repeated += before[2] != row.line
+        if (item, section) != before[:2]:
+            raise InputError(
+                f"{content.path}: lines {before[2]} and {row.line} say different things of {file}; keep one of them."
+            )
+    _say(len(rows), unlabelled, drop_unlabelled, ownerless, repeated)
+    kept = [made[file] for file in sorted(made)]
+    _check_labelled(content, labels, [item for item, _, _ in kept])
+    return [item for item, _, _ in kept], [section for _, section, _ in kept]
+
+
+def _section(content: CsvTable, row: Row, column: str, labelled: bool) -> str:
+    """The list of a row; a row without any label may leave it open, and then trains."""
+    cell = row.cells[column]
+    if is_blank(cell) and not labelled:
+        return "training"
+    name = section_name(cell)
+    if name is None:
+        raise InputError(
+            f"{content.path}: line {row.line}, column {column!r} holds {cell!r}; expected train, val or test."
+        )
+    return name
+
+
+def _say(rows: int, unlabelled: int, dropped: bool, ownerless: int, repeated: int) -> None:
+    if repeated:
+        print(f"{repeated} of {rows} rows repeat another and are left out.")
+    if ownerless:
+        print(f"{ownerless} of {rows} rows name no patient; each of them counts as a patient of its own.")
+    if unlabelled:
+        what = "are left out" if dropped else "stay for pre-training; --drop_unlabelled true leaves them out"
+        print(f"{unlabelled} of {rows} rows have no label and {what}.")
+
+
+def _check_labelled(content: CsvTable, labels: _Labels, entries: Sequence[Item]) -> None:
+    """Refuse a table without any label, and classes that cannot be in two lists."""
+    if not any(map(is_labelled, entries)):
+        raise InputError(f"{content.path}: no row has a label in {some(labels.columns)}; name other columns.")
+    if labels.task == "multi_class":
+        counts = Counter(item["label"] for item in entries)
+        few = [f"{name} (1)" for index, name in enumerate(labels.names) if counts[index] == 1]
+        if few:
+            raise InputError(
+                f"{content.path}: too few pictures of class {some(few)}; expected at least two of each class."
+            )

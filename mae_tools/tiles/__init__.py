@@ -1,0 +1,1 @@
+"""Whole slides cut into tiles."""

@@ -1,0 +1,221 @@
+"""`python -m mae_tools tiles`: cut the tissue of whole slides into tiles with an index and a datalist."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle_runtime.data.datalist import write
+from bundle_runtime.data.find import some
+from bundle_runtime.data.schema import SECTIONS
+from bundle_runtime.files import write_atomically
+from bundle_runtime.slides.annotations import MARKED, REST, find_annotation
+from bundle_runtime.slides.geojson import read_shapes
+from bundle_runtime.slides.opening import SlideFile, find_slides, read_sections
+from bundle_runtime.slides.slide import mpp_of
+from custom_components.errors import InputError
+
+from ..sources.split import check_fractions, split_by_patient
+from .cutting import FORMATS, Recipe, Row, claim, cut_all
+
+UNANNOTATED = ("refuse", "background")
+COLUMNS = (
+    "slide",
+    "patient_id",
+    "file",
+    "row",
+    "column",
+    "side",
+    "level",
+    "mpp",
+    "tissue_fraction",
+    "annotated",
+    "label",
+)
+
+
+def tiles(
+    slides: str,
+    out: str,
+    magnification: float | None = None,
+    mpp: float | None = None,
+    tile_size: int = 224,
+    overlap: int = 0,
+    tissue_fraction: float = 0.5,
+    min_area: float = 0.01,
+    format: str = "png",
+    assume_mpp: float | None = None,
+    reader: str = "auto",
+    patient_pattern: str | None = None,
+    patients: str | None = None,
+    annotations: str | None = None,
+    class_names: Sequence[str] | None = None,
+    annotated_fraction: float = 0.5,
+    unannotated: str = "refuse",
+    sections: str | None = None,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    num_workers: int = 1,
+) -> dict[str, Any]:
+    """Cut the tissue of whole slides into tiles, and write index.csv and datalist.json.
+
+    A run that was stopped goes on with the slides that are not finished. A slide that cannot be used does not stop the
+    others: it is listed in failures.json, and the command ends with an error.
+
+    Args:
+        slides: a slide, or a folder that is searched with its subfolders.
+        out: folder for tiles/<slide>/, index.csv, datalist.json and failures.json.
+        magnification: of the tiles; 20 means 0.5 micrometres a pixel.
+        mpp: micrometres a pixel of the tiles, instead.
+        tile_size: side in pixels.
+        overlap: of neighbouring tiles, in pixels.
+        tissue_fraction: least share of a tile that is tissue, 0 to 1.
+        min_area: smaller pieces of tissue are ignored, square millimetres.
+        format: png (exact) or jpg (quality 90, a fifth of the size).
+        assume_mpp: micrometres a pixel of the scan, for slides that do not say it.
+        reader: auto, tifffile or openslide.
+        patient_pattern: regular expression with one group that finds the patient in the file name (default: TCGA
+            barcodes, else each slide is a patient of its own).
+        patients: CSV with the columns case and patient_id instead.
+        annotations: folder with <slide>.geojson or <slide>_mask.tif for a label a tile.
+        class_names: classes of the labels, what is not annotated first (default: background, and the names found).
+        annotated_fraction: least share of a tile that its class covers; tiles below, but above 0, get no label and are
+            left out of the datalist.
+        unannotated: refuse, or background: a slide without an annotation file holds none of the classes.
+        sections: CSV with the columns slide and section (training, validation, test) instead of a random split.
+        val_fraction: share of the patients that select.
+        test_fraction: share of the patients that are tested.
+        seed: of the split.
+        num_workers: processes; each cuts one slide at a time.
+
+    Returns:
+        The datalist.
+
+    Raises:
+        InputError: a setting or table that is wrong; tiles of other settings in `out`; or slides that failed, after all
+            others are done.
+    """
+    found = find_slides(slides, patient_pattern, patients, leave_out=[out])
+    placed = None if sections is None else read_sections(sections, found)
+    check_fractions(val_fraction, test_fraction)
+    recipe = Recipe(
+        mpp_of(magnification, mpp), tile_size, overlap, float(tissue_fraction), float(min_area), format, reader,
+        assume_mpp, _class_names(found, annotations, class_names, unannotated), float(annotated_fraction), unannotated,
+    )  # fmt: skip
+    _check(recipe)
+    rows, problems = _cut(found, Path(out), recipe, annotations, num_workers)
+    datalist = _datalist(rows, recipe, placed, val_fraction, test_fraction, seed)
+    if rows:
+        write(Path(out) / "datalist.json", datalist)
+    if problems:
+        listed = "; ".join(entry["problem"].rstrip(".") for entry in problems[:5])
+        raise InputError(
+            f"{len(problems)} of {len(found)} slides could not be used: {listed}. See {out}/failures.json."
+        )
+    return datalist
+
+
+def _cut(
+    found: Sequence[SlideFile], folder: Path, recipe: Recipe, annotations: str | None, num_workers: int
+) -> tuple[list[Row], list[dict[str, str]]]:
+    """Cut all slides, write index and failures, and say how fast it was."""
+    began = time.monotonic()
+    claim(folder, recipe)
+    rows, problems, cut = cut_all(found, folder, recipe, annotations, num_workers)
+    _write_index(folder / "index.csv", rows)
+    (folder / "failures.json").unlink(missing_ok=True)
+    if problems:
+        write_atomically(folder / "failures.json", json.dumps(problems, indent=2) + "\n")
+    seconds = time.monotonic() - began
+    print(
+        f"{len(rows)} tiles of {len({row['slide'] for row in rows})} slide(s) in {folder}; "
+        f"{cut} cut in this run, {cut / max(seconds, 1e-9):.1f} tiles/s."
+    )
+    return rows, problems
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.format not in FORMATS:
+        raise InputError(f"format is {recipe.format!r}; choose one of {', '.join(FORMATS)}.")
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (recipe.tile_size, recipe.overlap))
+    if not whole or recipe.tile_size < 1 or not 0 <= recipe.overlap < recipe.tile_size:
+        raise InputError(
+            f"tile_size is {recipe.tile_size!r} and overlap {recipe.overlap!r}; expected whole numbers of pixels, and "
+            "an overlap from 0 to below the tile."
+        )
+    if not 0 < recipe.annotated_fraction <= 1:
+        raise InputError(f"annotated_fraction is {recipe.annotated_fraction}, expected a share above 0 and up to 1.")
+    if recipe.unannotated not in UNANNOTATED:
+        raise InputError(f"unannotated is {recipe.unannotated!r}; choose one of {', '.join(UNANNOTATED)}.")
+
+
+def _class_names(
+    found: Sequence[SlideFile], place: str | None, given: Sequence[str] | None, unannotated: str
+) -> list[str] | None:
+    """The classes of the labels; without any given, those that the annotations name. Files are looked at beforehand."""
+    if place is None:
+        if given is not None:
+            raise InputError("class_names were given without annotations; give their folder with --annotations.")
+        return None
+    files = {entry.slide: find_annotation(place, entry.slide) for entry in found}
+    without = [slide for slide, file in files.items() if file is None]
+    if len(without) == len(files) or (without and unannotated == "refuse"):
+        raise InputError(
+            f"{place}: there is no annotation (<slide>.geojson or <slide>_mask.tif) for {some(without)}; add it, or "
+            "give --unannotated background where such a slide holds none of the classes."
+        )
+    if given is not None:
+        names = [str(name) for name in given]
+        if len(names) < 2 or len(set(names)) != len(names):
+            raise InputError(
+                f"class_names is {given!r}, expected at least two different names, what is not annotated first."
+            )
+        return names
+    named: set[str] = set()
+    for entry in found:
+        file = files[entry.slide]
+        if file is not None:
+            named |= _names_in(file)
+    return [REST, *sorted(named - {REST})]
+
+
+def _names_in(file: Path) -> set[str]:
+    if file.suffix.lower() not in (".json", ".geojson"):
+        return {MARKED}
+    return {shape.name for shape in read_shapes(file) if not shape.is_point}
+
+
+def _write_index(path: Path, rows: Sequence[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows)
+    write_atomically(path, text.getvalue())
+
+
+def _datalist(
+    rows: Sequence[Row], recipe: Recipe, placed: dict[str, str] | None, val: float, test: float, seed: int
+) -> dict[str, Any]:
+    """The datalist: labelled tiles only, where there are labels; whole patients in one list."""
+    labelled = recipe.class_names is not None
+    items = [
+        {
+            "image": row["file"], "patient_id": row["patient_id"], "slide": row["slide"],
+            **({"label": row["label"]} if labelled else {}),
+        }
+        for row in rows if not labelled or row["label"] is not None
+    ]  # fmt: skip
+    if placed is None:
+        parts = split_by_patient(items, val, test, seed)
+    else:
+        parts = {name: [item for item in items if placed[item["slide"]] == name] for name in SECTIONS}
+    lists = {
+        name: [{key: item[key] for key in item if key != "slide"} for item in part] for name, part in parts.items()
+    }
+    head = {"task": "multi_class", "class_names": recipe.class_names} if labelled else {}
+    said = f"Tiles of {recipe.tile_size} pixels at {recipe.mpp:g} micrometres a pixel; positions are in index.csv."
+    return {**head, "modality": "H&E", "mpp": recipe.mpp, "description": said, **lists}

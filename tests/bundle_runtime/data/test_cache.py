@@ -1,0 +1,182 @@
+"""Prepared items, the description of transforms, and the cache on disk."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, LoadImaged, Orientationd, ScaleIntensityRanged, Spacingd
+
+from bundle_runtime.data.cache import DiskCache, Prepared, describe, files_of, to_plain
+from custom_components.errors import InputError
+
+PIPELINE = """
+from monai.transforms import *
+from bundle_runtime.data.cache import describe
+def double(x):
+    return (lambda y: y * 2)(x)
+print(describe(Compose([LoadImaged(keys=['image', 'label'], reader='NibabelReader', ensure_channel_first=True),
+    Orientationd(keys=['image', 'label'], axcodes='RAS', labels=None),
+    Spacingd(keys=['image', 'label'], pixdim=(1.5, 1.5, 2.0), mode=('bilinear', 'nearest')),
+    CropForegroundd(keys=['image', 'label'], source_key='image', allow_smaller=True),
+    SelectItemsd(keys=list({'image', 'label'}) and ['image', 'label']), Lambdad(keys='image', func=double),
+    AddExtremePointsChanneld]).transforms))
+"""
+
+
+def test_a_pipeline_is_described_alike_in_every_process(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(PIPELINE, {"__name__": "__main__"})
+    here = capsys.readouterr().out
+    command = [sys.executable, "-c", PIPELINE]
+    there = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3]).stdout
+    assert here == there
+    assert " at 0x" not in here
+
+
+def test_changes_of_any_parameter_show() -> None:
+    def scale(**changes: object) -> str:
+        return describe(ScaleIntensityRanged(**{"keys": "image", "a_min": -175, "a_max": 250, "clip": True, **changes}))
+
+    assert scale() == scale()
+    assert len({scale(), scale(a_min=-174), scale(clip=False), scale(keys="label"), scale(b_max=1.0)}) == 5
+    pixdims = [describe(Spacingd(keys="image", pixdim=(1.5, 1.5, z))) for z in (1.5, 2.0)]
+    assert pixdims[0] != pixdims[1]
+    assert describe(Compose([LoadImaged("a"), Orientationd("a", axcodes="RAS")])) != describe(
+        Compose([LoadImaged("a"), Orientationd("a", axcodes="LPS")])
+    )
+
+
+def test_functions_differ_by_what_they_do() -> None:
+    def adder(number: int) -> object:
+        return lambda x: x + number
+
+    values = [
+        adder(1),
+        adder(2),
+        functools.partial(pow, 2),
+        functools.partial(pow, 3),
+        np.exp,
+        torch.exp,
+        lambda x: x * 3,
+    ]
+    assert len({describe(value) for value in values}) == len(values)
+    assert describe(adder(1)) == describe(adder(1))
+
+
+def test_description_ends_for_objects_that_hold_themselves() -> None:
+    loop: list = [1]
+    loop.append(loop)
+    assert "cycle" in describe(loop)
+    assert describe({1, 2, 3}) == describe({3, 2, 1})
+    assert describe({"a": 1, "b": 2}) == describe({"b": 2, "a": 1})
+    assert describe(np.arange(3)) != describe(np.arange(4))
+    assert describe(1) != describe(1.0) != describe("1.0")
+
+
+def test_items_become_plain() -> None:
+    image = MetaTensor(torch.rand(1, 4, 4), affine=torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0])))
+    item = {"image": image, "box": np.arange(3), "age": np.float32(3), "path": Path("a/b"), "names": ("x", None)}
+    prepared = Prepared.of(item)
+    assert type(prepared.item["image"]) is torch.Tensor
+    assert prepared.item["box"].tolist() == [0, 1, 2]
+    assert prepared.item["age"] == 3.0
+    assert prepared.item["path"] == "a/b"
+    assert prepared.item["names"] == ["x", None]
+    again = prepared.with_meta()
+    torch.testing.assert_close(again["image"].affine, image.affine)
+    assert type(again["box"]) is torch.Tensor
+
+
+def test_a_view_does_not_carry_the_whole_volume() -> None:
+    crop = to_plain({"image": torch.rand(1, 50, 50)[:, :2, :2]})["image"]
+    assert crop.untyped_storage().nbytes() == crop.nbytes == 16
+
+
+def test_what_cannot_be_stored_is_named() -> None:
+    with pytest.raises(TypeError, match=r"'reader' is a <class 'object'>"):
+        to_plain({"reader": object()})
+
+
+def test_files_of_an_item(tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    series.mkdir()
+    names = [tmp_path / "a.nii", tmp_path / "b.nii", series / "1.dcm", series / "2.dcm"]
+    for name in names:
+        name.write_bytes(b"x")
+    item = {"image": [str(names[0]), names[1]], "series": str(series), "organ": "liver", "label": 3, "empty": ""}
+    assert list(files_of(item)) == names
+
+
+def cached(folder: Path) -> tuple[DiskCache, Path, Prepared]:
+    cache = DiskCache(folder / "cache", [])
+    prepared = Prepared({"image": torch.rand(1, 8, 8), "names": ["a"], "n": 3}, {"image": torch.eye(4)})
+    path = cache.path({"image": "x"})
+    cache.write(path, prepared)
+    return cache, path, prepared
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    cache, path, prepared = cached(tmp_path)
+    again = cache.read(path)
+    assert again is not None
+    torch.testing.assert_close(again.item["image"], prepared.item["image"], rtol=0, atol=0)
+    assert again.item["names"] == ["a"]
+    assert again.affines["image"].tolist() == torch.eye(4).tolist()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_writing_into_what_was_read_changes_no_file(tmp_path: Path) -> None:
+    cache, path, prepared = cached(tmp_path)
+    first = cache.read(path)
+    assert first is not None
+    first.item["image"].fill_(7)
+    second = cache.read(path)
+    assert second is not None
+    torch.testing.assert_close(second.item["image"], prepared.item["image"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_broken_file_is_no_hit(tmp_path: Path, keep: float) -> None:
+    cache, path, _ = cached(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else int(len(content) * keep)])
+    with pytest.warns(UserWarning, match=f"{path.name} is broken and is made anew"):
+        assert cache.read(path) is None
+
+
+@pytest.mark.parametrize("content", [b"not a zip file at all", b"\x80\x04cos\nsystem\n"])
+def test_a_foreign_file_is_no_hit_and_never_runs_code(tmp_path: Path, content: bytes) -> None:
+    cache, path, _ = cached(tmp_path)
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="is broken"):
+        assert cache.read(path) is None
+
+
+def test_a_file_of_another_form_is_no_hit(tmp_path: Path) -> None:
+    cache, path, _ = cached(tmp_path)
+    torch.save({"something": 1}, path)
+    with pytest.warns(UserWarning, match="is broken"):
+        assert cache.read(path) is None
+
+
+def test_a_full_disk_gets_a_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = DiskCache(tmp_path / "cache", [])
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot take a file of .* MB \(No space left on device\); free space"):
+        cache.write(cache.path({"image": "x"}), Prepared({"image": torch.rand(4)}, {}))
+    assert not list(cache.folder.iterdir())
+
+
+def test_a_file_in_the_way_of_the_folder_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(InputError, match=r"cache: the folder .*cache cannot be made"):
+        DiskCache(tmp_path / "cache", [])

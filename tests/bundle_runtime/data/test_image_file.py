@@ -1,0 +1,245 @@
+"""Picture files of every kind against Pillow; damaged ones in one sentence each."""
+
+import io
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from picture_files import dataset, dicom, encoded, png, shades
+from PIL import Image
+
+from bundle_runtime.data import image_file
+from bundle_runtime.data.image_file import decode, read_picture
+from custom_components.errors import InputError
+
+GREY = shades()
+COLOUR = shades(channels=3)
+
+
+def channel_first(pixels: np.ndarray) -> np.ndarray:
+    return np.moveaxis(pixels, -1, 0)
+
+
+def saved(image: Image.Image, path: Path, **arguments: Any) -> Path:
+    image.save(path, **arguments)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp", "jpg"])
+def test_grey_and_colour(tmp_path: Path, suffix: str) -> None:
+    options = {"lossless": True} if suffix == "webp" else {"quality": 95, "subsampling": 0} if suffix == "jpg" else {}
+    tolerance = 0 if suffix != "jpg" else 12
+    grey = read_picture(png(tmp_path / f"g.{suffix}", GREY, **options))
+    assert grey.kind == ("RGB" if suffix == "webp" else "8-bit grey")  # WebP knows no grey
+    np.testing.assert_allclose(grey.pixels[0].astype(int), GREY.astype(int), atol=tolerance)
+    colour = read_picture(png(tmp_path / f"c.{suffix}", COLOUR, **options))
+    assert colour.kind == "RGB"
+    assert colour.pixels.dtype == np.uint8
+    np.testing.assert_allclose(colour.pixels.astype(int), channel_first(COLOUR).astype(int), atol=tolerance)
+
+
+def test_bilevel_becomes_black_and_white(tmp_path: Path) -> None:
+    picture = read_picture(saved(Image.fromarray(GREY > 90), tmp_path / "a.png"))
+    assert picture.kind == "bilevel"
+    np.testing.assert_array_equal(picture.pixels[0], np.where(GREY > 90, 255, 0))
+
+
+def test_a_palette_is_expanded_and_not_taken_for_grey(tmp_path: Path) -> None:
+    """Read as they are, palette indices look like a picture of few greys."""
+    image = Image.fromarray(COLOUR).quantize(40)
+    picture = read_picture(saved(image, tmp_path / "a.png"))
+    assert picture.kind == "palette"
+    np.testing.assert_array_equal(picture.pixels, channel_first(np.asarray(image.convert("RGB"))))
+
+
+def test_alpha_is_composited_on_black(tmp_path: Path) -> None:
+    alpha = shades(seed=3)
+    image = Image.fromarray(np.dstack([COLOUR, alpha]))
+    picture = read_picture(saved(image, tmp_path / "a.png"))
+    assert picture.kind == "RGB with alpha"
+    exact = channel_first(COLOUR) * (alpha / 255.0)
+    np.testing.assert_allclose(picture.pixels, exact, atol=1)
+    # The NIH release holds radiographs saved with an opaque alpha channel: their grey comes out unchanged.
+    opaque = Image.fromarray(np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)]))
+    np.testing.assert_array_equal(decode(saved(opaque, tmp_path / "b.png"), 1)[0], GREY)
+
+
+def test_grey_with_alpha_stays_grey(tmp_path: Path) -> None:
+    alpha = shades(seed=3)
+    image = Image.merge("LA", (Image.fromarray(GREY), Image.fromarray(alpha)))
+    picture = read_picture(saved(image, tmp_path / "a.png"))
+    assert picture.kind == "grey with alpha"
+    assert picture.pixels.shape == (1, 40, 50)
+    np.testing.assert_allclose(picture.pixels[0], GREY * (alpha / 255.0), atol=1)
+
+
+def test_transparent_entries_become_black(tmp_path: Path) -> None:
+    image = Image.fromarray(COLOUR).quantize(16)
+    index = np.asarray(image)
+    picture = read_picture(saved(image, tmp_path / "p.png", transparency=3))
+    assert picture.kind == "palette with transparency"
+    assert not picture.pixels[:, index == 3].any()
+    assert picture.pixels[:, index != 3].any()
+    grey = read_picture(saved(Image.fromarray(GREY), tmp_path / "g.png", transparency=int(GREY.max())))
+    np.testing.assert_array_equal(grey.pixels[0], np.where(GREY.max() == GREY, 0, GREY))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey_is_windowed_from_its_own_range(tmp_path: Path, suffix: str) -> None:
+    """12 bits in 16: cut to the upper 8 bits, as some readers do, the picture would be black."""
+    values = (GREY.astype(np.uint16) * 12 + 300).astype(np.uint16)
+    values[0, 0] = 65535
+    picture = read_picture(png(tmp_path / f"a.{suffix}", values))
+    assert picture.kind == "16-bit grey"
+    low, high = np.percentile(values, (0.1, 99.9))
+    expected = 255 * np.clip((values - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(picture.pixels[0], expected, atol=0.5 + 1e-3)
+    assert picture.pixels.max() == 255
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.int32, "32-bit grey"), (np.float32, "float grey")])
+def test_wider_grey_is_windowed_too(tmp_path: Path, dtype: type, kind: str) -> None:
+    values = (GREY.astype(np.int64) * 70_000 - 10).astype(dtype)
+    picture = read_picture(png(tmp_path / "a.tif", values))
+    assert picture.kind == kind
+    plain = read_picture(png(tmp_path / "b.png", (GREY.astype(np.uint16) * 256))).pixels
+    np.testing.assert_allclose(picture.pixels.astype(int), plain.astype(int), atol=1)
+
+
+def test_values_that_are_no_numbers_are_black(tmp_path: Path) -> None:
+    values = GREY.astype(np.float32)
+    values[3, 4], values[5, 6] = np.nan, np.inf
+    pixels = read_picture(png(tmp_path / "a.tif", values)).pixels[0]
+    assert pixels[3, 4] == 0
+    assert pixels.max() == 255
+
+
+def test_16_bit_colour_keeps_its_upper_8_bits() -> None:
+    values = (COLOUR.astype(np.uint16) * 256 + 77).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 50, 40, 16, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(read_picture("x.png", content).pixels, channel_first(COLOUR))
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    image = Image.fromarray(COLOUR).convert("CMYK")
+    picture = read_picture(saved(image, tmp_path / "a.tif"))
+    assert picture.kind == "CMYK"
+    np.testing.assert_allclose(picture.pixels.astype(int), channel_first(COLOUR).astype(int), atol=2)
+
+
+def test_a_turn_noted_by_the_camera_is_carried_out(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by 90 degrees
+    path = saved(Image.fromarray(GREY), tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(path).pixels[0], np.rot90(GREY, -1))
+
+
+def test_the_content_counts_and_not_the_ending(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", COLOUR).rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_picture(path).pixels, channel_first(COLOUR))
+    stored = (GREY.astype(np.uint16) * 16).astype(np.uint16)
+    path = dicom(tmp_path / "a.png", stored, WindowCenter=2048, WindowWidth=4096)
+    picture = read_picture(path)
+    assert picture.kind == "DICOM CR"
+    np.testing.assert_allclose(picture.pixels[0].astype(int), GREY.astype(int), atol=1)
+    # A DICOM file without its usual beginning is known by its ending.
+    bare = encoded(dataset(stored))
+    bare = bare[bare.index(b"\x08\x00\x16\x00") :]
+    assert read_picture("x.dcm", bare).pixels.shape == (1, 40, 50)
+    with pytest.raises(InputError, match="is not a picture"):
+        read_picture("x.png", bare)
+
+
+def test_dicom_arguments_arrive(tmp_path: Path) -> None:
+    frames = np.stack([GREY.astype(np.uint16), 2 * GREY.astype(np.uint16)])
+    path = dicom(tmp_path / "a.dcm", frames)
+    with pytest.raises(InputError, match="NumberOfFrames is 2"):
+        decode(path)
+    narrow = decode(path, frame=1, window=(200, 101))[0]
+    np.testing.assert_array_equal(narrow == 255, frames[1] >= 249.5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_decoding_to_a_number_of_channels(tmp_path: Path, channels: int) -> None:
+    grey = decode(png(tmp_path / "g.png", GREY), channels)
+    np.testing.assert_array_equal(grey, np.repeat(GREY[None], channels, 0))
+    colour = decode(png(tmp_path / "c.png", COLOUR), channels)
+    image = Image.fromarray(COLOUR)
+    expected = np.asarray(image.convert("L"))[None] if channels == 1 else channel_first(COLOUR)
+    np.testing.assert_array_equal(colour, expected)
+    with pytest.raises(InputError, match=r"channels is 2; choose 1 \(grey\) or 3"):
+        decode(tmp_path / "g.png", 2)
+
+
+def content_of(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+PNG = content_of(Image.fromarray(shades(120, 130)), "PNG")
+JPEG = content_of(Image.fromarray(shades(120, 130, channels=3)), "JPEG")
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from([PNG[:-4], JPEG[:-2]]), st.floats(0, 1))  # what comes after only says that the file ends
+def test_a_truncated_file_is_refused(content: bytes, share: float) -> None:
+    length = int(share * (len(content) - 1))
+    with pytest.raises(InputError, match=r"^x\.png: .+; .+\.$"):
+        read_picture("x.png", content[:length])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(8, len(PNG) - 5), st.integers(1, 255))
+def test_a_flipped_bit_in_a_png_is_found(place: int, change: int) -> None:
+    damaged = PNG[:place] + bytes([PNG[place] ^ change]) + PNG[place + 1 :]
+    with pytest.raises(InputError, match=r"^x: is .+\.$"):
+        read_picture("x", damaged)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=300), st.sampled_from([b"", PNG[:40], JPEG[:40], b"II*\0", b"BM", b"GIF89a", b"RIFF"]))
+def test_rubbish_gives_a_sentence(rubbish: bytes, start: bytes) -> None:
+    try:
+        picture = read_picture("x", start + rubbish)
+    except InputError as error:
+        said = str(error)
+    else:
+        said = "x: is a picture."
+        assert picture.pixels.dtype == np.uint8
+    assert re.match(r"x: [^\n]+\.$", said)
+
+
+def test_what_is_no_single_picture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY // 2)]
+    path = saved(pages[0], tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match=r"a\.tif: holds 2 pictures, expected one; split the file\.$"):
+        read_picture(path)
+    (tmp_path / "empty.png").touch()
+    for name, text in (("empty.png", r"is empty \(0 bytes\)"), ("", "is a folder"), ("none.png", "does not exist")):
+        with pytest.raises(InputError, match=rf"{re.escape(str(tmp_path / name))}: {text}"):
+            read_picture(tmp_path / name)
+    (tmp_path / "notes.png").write_text("Dear colleague,")
+    with pytest.raises(InputError, match=r"notes\.png: is not a picture .*b'Dear col'.*expected PNG, JPEG"):
+        read_picture(tmp_path / "notes.png")
+    monkeypatch.setattr(image_file.Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(InputError, match="is larger than any radiograph or tile"):
+        read_picture(png(tmp_path / "big.png", shades(200, 300)))
+
+
+def test_real_radiographs(real_data: Path) -> None:
+    for path in sorted((real_data / "chest_xray" / "images").glob("*.png"))[:20]:
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(decode(path, 1)[0], np.asarray(image.convert("L")))

@@ -1,0 +1,131 @@
+"""Pictures for inference: a folder, DICOM without endings, a datalist, and what cannot be used."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from picture_files import dicom, png, shades
+
+from bundle_runtime.data.image_inputs import ImageInputs
+from custom_components.errors import InputError
+
+
+def test_a_folder_with_everything(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "in" / "results"
+    png(folder / "b.png")
+    png(folder / "sub" / "a.jpg")
+    png(folder / ".hidden" / "c.png")
+    png(out / "pictures" / "d.png")  # of an earlier run
+    dicom(folder / "sub" / "1.2.840.7", shades().astype(np.uint16))
+    dicom(folder / "DICOMDIR", shades().astype(np.uint16))
+    dicom(folder / "anonymous.dcm", shades().astype(np.uint16), PatientID=None)
+    (folder / "notes.txt").write_text("no picture")
+    inputs = ImageInputs(str(folder), output_dir=str(out))
+    assert [(item["case"], item["patient_id"]) for item in inputs.items] == [
+        ("anonymous", "anonymous"),
+        ("b", "b"),
+        ("1.2.840.7", "P7"),
+        ("a", "a"),
+    ]
+    assert inputs.items[2]["image"] == inputs.items[2]["file"] == str(folder / "sub" / "1.2.840.7")
+    inputs.finish()
+    assert not (out / "failures.json").exists()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_bad_files_are_set_aside_and_reported_at_the_end(tmp_path: Path, num_workers: int) -> None:
+    for name in ("a", "b", "c"):
+        png(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    dicom(tmp_path / "report.dcm", shades().astype(np.uint16), Modality="SR")
+    inputs = ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"), num_workers=num_workers)
+    assert [item["case"] for item in inputs.items] == ["a", "c"]
+    with pytest.raises(InputError, match=r"2 of 4 images could not be used: .*b\.png: is truncated.*structured report"):
+        inputs.finish()
+    rows = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert [Path(row["file"]).name for row in rows] == ["b.png", "report.dcm"]
+    for name in ("b.png", "report.dcm"):
+        (tmp_path / name).unlink()
+    ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out")).finish()
+    assert not (tmp_path / "out" / "failures.json").exists()
+
+
+def test_many_failures_make_a_short_sentence(tmp_path: Path) -> None:
+    png(tmp_path / "a.png")
+    for number in range(9):
+        (tmp_path / f"x{number}.png").write_bytes(b"")
+    with pytest.raises(InputError, match="9 of 10 images") as caught:
+        ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out")).finish()
+    assert "and 4 more" in str(caught.value)
+    assert len(json.loads((tmp_path / "out" / "failures.json").read_text())) == 9
+
+
+def test_nothing_usable_stops_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="1 of 1 images"):
+        ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+
+
+def test_empty_and_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"hold no picture \(\.png"):
+        ImageInputs(str(tmp_path))
+    with pytest.raises(InputError, match=r"none does not exist; give the folder"):
+        ImageInputs(str(tmp_path / "none"))
+    with pytest.raises(
+        InputError, match=r"nii\.gz is a file, expected a folder; put it into a folder of its own, or give"
+    ):
+        ImageInputs(str(tmp_path / "scan.nii.gz"))
+
+
+@pytest.mark.parametrize("modalities", [["CR", "DX"], "CR", None])
+def test_pictures_that_the_network_was_not_made_for_get_a_warning(
+    tmp_path: Path, modalities: list[str] | str | None
+) -> None:
+    stored = shades().astype(np.uint16)
+    dicom(tmp_path / "a.dcm", stored, ViewPosition="PA")
+    dicom(tmp_path / "b.dcm", stored, Modality="CT", ViewPosition="LL")
+    dicom(tmp_path / "c.dcm", stored, Modality=None)  # what the header leaves open is no reason
+    png(tmp_path / "d.png")
+    png(tmp_path / "e.png", np.full((40, 50), 7, np.uint8))
+    views = None if modalities is None else ["PA", "AP"]
+    inputs = ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"), modalities=modalities, views=views)
+    said = {item["case"]: item["warning"] for item in inputs.items}
+    assert [said[case] for case in "acde"] == ["", "", "", "all its pixels are equal"]
+    if modalities is None:
+        assert said["b"] == ""
+    else:
+        assert said["b"].startswith("its DICOM modality is CT, expected CR")
+        assert said["b"].endswith("; its DICOM view position is LL, expected PA or AP")
+
+
+def test_thumbnails_of_a_check_are_no_input(tmp_path: Path) -> None:
+    png(tmp_path / "in" / "a.png")
+    png(tmp_path / "in" / "check" / "b.png")
+    assert len(ImageInputs(str(tmp_path / "in"), output_dir=str(tmp_path / "out")).items) == 2
+    for name in ("check.html", "check.json"):
+        (tmp_path / "in" / "check" / name).touch()
+    assert [item["case"] for item in ImageInputs(str(tmp_path / "in"), output_dir=str(tmp_path / "out")).items] == ["a"]
+
+
+def test_equal_names_in_several_folders(tmp_path: Path) -> None:
+    for name in ("1/a.png", "2/a.png", "b.png"):
+        png(tmp_path / name)
+    assert [item["case"] for item in ImageInputs(str(tmp_path)).items] == ["b", "1/a.png", "2/a.png"]
+
+
+def test_a_datalist_needs_no_labels(tmp_path: Path) -> None:
+    png(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"")
+    dicom(tmp_path / "c.dcm", shades().astype(np.uint16))
+    entries = [{"image": "a.png", "label": 1}, {"image": "b.png"}, {"image": "c.dcm", "patient_id": "known"}]
+    path = tmp_path / "datalist.json"
+    path.write_text(
+        json.dumps({"validation": entries[:3], "test": [{"image": ["d.png", "e.png"]}, {"image": "f.png"}]})
+    )
+    inputs = ImageInputs(str(tmp_path), str(path), "validation", str(tmp_path / "out"))
+    assert [(item["case"], item["patient_id"]) for item in inputs.items] == [("a", "a"), ("c", "known")]
+    assert "label" not in inputs.items[0]
+    with pytest.raises(InputError, match=r"2 of 2 images could not be used: .*one of 2 files of an item"):
+        ImageInputs(str(tmp_path), str(path), "test", str(tmp_path / "out"))

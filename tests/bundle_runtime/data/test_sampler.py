@@ -1,0 +1,99 @@
+"""The order of items: a function of seed and epoch, shared by ranks, resumable inside an epoch."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DistributedSampler
+
+from bundle_runtime.data.dataset import EpochSampler, loader
+from custom_components.errors import InputError
+
+
+def order(size: int, epoch: int, seed: int = 0, skip: tuple[int, int] | None = None, **changes: Any) -> list[int]:
+    sampler = EpochSampler(list(range(size)), seed, **changes)  # type: ignore[arg-type]
+    sampler.set_epoch(epoch)
+    if skip is not None:
+        sampler.resume_at(*skip)
+    pairs = list(sampler)
+    assert {pair[0] for pair in pairs} <= {epoch}
+    return [index for _, index in pairs]
+
+
+@given(st.integers(1, 40), st.integers(0, 1000), st.integers(0, 1000))
+def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch(size: int, epoch: int, seed: int) -> None:
+    first = order(size, epoch, seed)
+    assert sorted(first) == list(range(size))
+    assert first == order(size, epoch, seed)
+    assert order(size, epoch, seed, shuffle=False) == list(range(size))
+
+
+def test_epochs_and_seeds_differ() -> None:
+    assert len({tuple(order(20, epoch, seed)) for epoch in range(5) for seed in range(5)}) == 25
+
+
+def test_torch_sampler_repeats_epochs_under_another_seed() -> None:
+    """Upstream: `torch.utils.data.DistributedSampler` seeds with seed + epoch."""
+    first, second = (DistributedSampler(list(range(20)), 1, 0, seed=seed) for seed in (0, 1))  # type: ignore[arg-type]
+    first.set_epoch(1)
+    assert list(first) == list(second)
+    assert order(20, 1, 0) != order(20, 0, 1)
+
+
+@given(st.integers(1, 20), st.data())
+def test_a_resumed_epoch_is_the_rest_of_the_whole_one(size: int, data: st.DataObject) -> None:
+    done = data.draw(st.integers(0, size))
+    assert order(size, 4)[done:] == order(size, 4, skip=(4, done))
+    assert order(size, 5, skip=(4, done)) == order(size, 5)
+
+
+def test_resuming_outside_the_epoch_gets_a_sentence() -> None:
+    sampler = EpochSampler(list(range(3)))  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match="lies 4 items inside epoch 2, which has 3 per process; resume with the datalist"
+    ):
+        sampler.resume_at(2, 4)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 20), st.integers(1, 5), st.booleans())
+def test_ranks_share_an_epoch(size: int, world: int, drop_last: bool) -> None:
+    shares = []
+    for rank in range(world):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.distributed, "is_initialized", lambda: True)
+            patch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+            patch.setattr(torch.distributed, "get_world_size", lambda: world)
+            if drop_last and size < world:
+                with pytest.raises(InputError, match=f"has {size} items for {world} processes"):
+                    EpochSampler(list(range(size)), drop_last=True)  # type: ignore[arg-type]
+                return
+            sampler = EpochSampler(list(range(size)), drop_last=drop_last)  # type: ignore[arg-type]
+            shares.append([index for _, index in sampler])
+            assert len(sampler) == len(shares[-1])
+    assert len({len(share) for share in shares}) == 1
+    together = [index for share in shares for index in share]
+    if drop_last:
+        assert len(set(together)) == len(together) == size // world * world
+    else:
+        assert set(together) == set(range(size))
+        assert len(together) < size + world
+
+
+def test_an_empty_list_gets_a_sentence() -> None:
+    with pytest.raises(InputError, match="has 0 items for 1 processes; add items"):
+        EpochSampler([])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="A batch takes 4 volumes and the list gives fewer"):
+        loader(torch.utils.data.TensorDataset(torch.zeros(3)), 4, drop_last=True)
+
+
+def test_volumes_per_step() -> None:
+    from bundle_runtime.data.dataset import volumes_per_step
+
+    assert volumes_per_step(24, 4) == 6
+    assert volumes_per_step(24, 4, 2) == 3
+    for batch, crops, world in ((24, 4, 4), (10, 4, 1), (2, 4, 1)):
+        with pytest.raises(InputError, match="batch_size is"):
+            volumes_per_step(batch, crops, world)

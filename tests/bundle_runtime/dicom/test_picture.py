@@ -1,0 +1,314 @@
+"""DICOM pictures against pydicom's own windowing, and every way in which such a file can be no picture."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from picture_files import dataset, dicom, encoded, shades
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+from pydicom.uid import (
+    MPEG2MPML,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+
+from bundle_runtime.dicom import picture as module
+from bundle_runtime.dicom.picture import apply_window, is_dicom, read_dicom
+from custom_components.errors import InputError
+
+STORED = (shades().astype(np.uint16) * 16 + 5).clip(0, 4095)  # 12 bits in 16
+
+
+def read(data: Dataset, **arguments: Any) -> np.ndarray:
+    return read_dicom("x.dcm", content=encoded(data), **arguments).pixels
+
+
+@settings(deadline=None)
+@given(
+    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+    centre=st.floats(-500, 5000, width=16),
+    width=st.integers(1, 6000),
+    slope=st.sampled_from([1.0, 0.5, 2.0]),
+    intercept=st.sampled_from([0.0, -1024.0]),
+)
+def test_the_window_is_that_of_pydicom(
+    function: str, centre: float, width: int, slope: float, intercept: float
+) -> None:
+    elements = {"WindowCenter": centre, "WindowWidth": width, "VOILUTFunction": function}
+    data = dataset(STORED, RescaleSlope=slope, RescaleIntercept=intercept, **elements)
+    ours = read(data)
+    theirs = apply_windowing(apply_modality_lut(STORED, data), data)
+    low, high = intercept, 4095 * slope + intercept  # pydicom's output range for 12 unsigned bits
+    np.testing.assert_allclose(ours[0], (theirs - low) / (high - low), atol=1e-5)
+    assert ours.dtype == np.float32
+
+
+def test_the_first_of_several_windows_counts() -> None:
+    several = dataset(STORED, WindowCenter=[500, 2000], WindowWidth=[300, 4000])
+    one = dataset(STORED, WindowCenter=500, WindowWidth=300)
+    np.testing.assert_array_equal(read(several), read(one))
+    assert not np.array_equal(read(several), read(several, window=(2000, 4000)))
+    np.testing.assert_array_equal(read(several, window=[500, 300]), read(one))
+
+
+def test_a_centre_of_zero_is_a_window() -> None:
+    signed = STORED.astype(np.int16) - 2048
+    pixels = read(dataset(signed, WindowCenter=0, WindowWidth=400))
+    np.testing.assert_array_equal(pixels[0], apply_window(signed, 0, 400))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("elements", [{}, {"WindowCenter": 1000, "WindowWidth": 1500}])
+def test_monochrome1_is_inverted_after_the_window(photometric: str, elements: dict[str, int]) -> None:
+    dark = read(dataset(STORED, "MONOCHROME2", **elements))
+    pixels = read(dataset(STORED, photometric, **elements))
+    np.testing.assert_allclose(pixels, dark if photometric == "MONOCHROME2" else 1 - dark, atol=1e-6)
+    # Inverting the stored values first would have shifted the window.
+    assert np.mean(pixels[0][np.median(STORED) < STORED]) > 0.5 or photometric == "MONOCHROME1"
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {},
+        {"WindowCenter": 100, "WindowWidth": 0},
+        {"WindowCenter": "", "WindowWidth": ""},
+        {"WindowWidth": 200},
+        {"WindowCenter": 100, "WindowWidth": 200, "VOILUTFunction": "CURVED"},
+    ],
+)
+def test_without_a_usable_window_percentiles_become_black_and_white(elements: dict[str, Any]) -> None:
+    stored = STORED.copy()
+    stored[0, 0] = 65535  # a dead pixel must not darken the rest
+    pixels = read(dataset(stored, bits=16, **elements))[0]
+    low, high = np.percentile(stored, (0.1, 99.9))
+    np.testing.assert_allclose(pixels, np.clip((stored - low) / (high - low), 0, 1), atol=1e-6)
+
+
+def test_padding_takes_no_part_and_is_black() -> None:
+    stored = STORED.astype(np.int16)
+    inner = stored[10:30, 10:40].copy()
+    stored[:], stored[10:30, 10:40] = -2000, inner
+    pixels = read(dataset(stored, bits=16, PixelPaddingValue=-2000))[0]
+    np.testing.assert_allclose(pixels[10:30, 10:40], read(dataset(inner, bits=16))[0], atol=1e-6)
+    inverted = read(dataset(stored, "MONOCHROME1", bits=16, PixelPaddingValue=-2000))[0]
+    for picture in (pixels, inverted):
+        assert not picture[:10].any()
+        assert picture[10:30, 10:40].max() == 1
+    ranged = read(dataset(stored, bits=16, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1500))[0]
+    np.testing.assert_array_equal(ranged, pixels)
+
+
+def _table(entries: list[int], first: int, bits: int) -> Dataset:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [len(entries), first, bits], entries
+    item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
+    return item
+
+
+def test_a_voi_table_goes_before_a_window() -> None:
+    table = _table([int(16383 * (k / 2999) ** 2) for k in range(3000)], 500, 14)
+    data = dataset(STORED, VOILUTSequence=[table], WindowCenter=100, WindowWidth=200)
+    # pydicom gives entry 0 to values below the table, but its result for those is checked apart.
+    np.testing.assert_allclose(read(data)[0], apply_voi(STORED, data) / 16383, atol=1e-6)
+    assert not read(data)[0][STORED <= 500].any()
+
+
+def test_a_table_with_8_bit_entries_does_not_wrap() -> None:
+    """pydicom shifts values in the type of the entries, so that 256 becomes 0."""
+    table = _table(list(range(256)), 0, 8)
+    pixels = read(dataset(STORED, VOILUTSequence=[table]))[0]
+    np.testing.assert_allclose(pixels, np.minimum(STORED, 255) / 255, atol=1e-6)
+
+
+def test_a_modality_table_goes_before_the_window() -> None:
+    table = _table([4095 - k for k in range(4096)], 0, 12)
+    table.ModalityLUTType = "OD"
+    turned = read(dataset(STORED, ModalityLUTSequence=[table], WindowCenter=1000, WindowWidth=1500))
+    plain = read(dataset((4095 - STORED).astype(np.uint16), WindowCenter=1000, WindowWidth=1500))
+    np.testing.assert_array_equal(turned, plain)
+
+
+def test_an_enhanced_object_states_window_and_rescaling_by_frame() -> None:
+    def group(centre: float, intercept: float | None = None) -> Dataset:
+        result, window = Dataset(), Dataset()
+        window.WindowCenter, window.WindowWidth = centre, 800
+        result.FrameVOILUTSequence = [window]
+        if intercept is not None:
+            rescale = Dataset()
+            rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = 1, intercept, "US"
+            result.PixelValueTransformationSequence = [rescale]
+        return result
+
+    frames = np.stack([STORED, STORED + 100, STORED + 200])
+    groups = {
+        "SharedFunctionalGroupsSequence": [group(0, -700)],
+        "PerFrameFunctionalGroupsSequence": [group(400), group(500), group(600)],
+    }
+    pixels = read(dataset(frames, bits=16, **groups), frame=2)
+    np.testing.assert_array_equal(pixels[0], apply_window(frames[2] - 700.0, 600, 800))
+
+
+def test_a_multi_frame_file_is_refused_by_its_element() -> None:
+    frames = np.stack([STORED, STORED // 2, STORED // 4])
+    with pytest.raises(InputError, match=r"x\.dcm: NumberOfFrames is 3, expected a single picture"):
+        read(dataset(frames))
+    window = {"WindowCenter": 800, "WindowWidth": 2000}
+    middle = read(dataset(frames, **window), frame="middle")
+    np.testing.assert_array_equal(middle, read(dataset(frames[1], **window)))
+    np.testing.assert_array_equal(read(dataset(frames, **window), frame=0), read(dataset(STORED, **window)))
+    for frame in (3, -1, "last"):
+        with pytest.raises(InputError, match="must be 'middle' or a number from 0 to 2"):
+            read(dataset(frames), frame=frame)
+
+
+def test_colour_comes_as_rgb() -> None:
+    rgb = shades(channels=3)
+    np.testing.assert_allclose(read(dataset(rgb, "RGB", bits=8)), np.moveaxis(rgb / 255, -1, 0), atol=1e-6)
+    grey = np.stack([shades(), np.full((40, 50), 128, np.uint8), np.full((40, 50), 128, np.uint8)], -1)
+    pixels = read(dataset(grey, "YBR_FULL", bits=8))
+    np.testing.assert_allclose(pixels, np.repeat(shades()[None] / 255, 3, 0), atol=1.01 / 255)
+
+
+def test_a_palette_is_expanded() -> None:
+    index = (shades() // 64).astype(np.uint8)
+    colours = np.array([[0, 0, 0], [65535, 0, 0], [0, 65535, 0], [13107, 26214, 39321]], np.uint16)
+    data = dataset(index, "PALETTE COLOR", bits=8)
+    for column, name in enumerate(("Red", "Green", "Blue")):
+        setattr(data, f"{name}PaletteColorLookupTableDescriptor", [4, 0, 16])
+        data[f"{name}PaletteColorLookupTableDescriptor"].VR = "US"
+        setattr(data, f"{name}PaletteColorLookupTableData", colours[:, column].tobytes())
+    np.testing.assert_allclose(read(data), np.moveaxis(colours[index] / 65535, -1, 0), atol=1e-6)
+
+
+def test_what_the_header_says() -> None:
+    told = dataset(STORED, ImageLaterality="R", ViewPosition="PA", PresentationIntentType="FOR PROCESSING")
+    assert read_dicom("x.dcm", content=encoded(told))[1:] == ("P7", "CR", "R", "PA", "FOR PROCESSING")
+    assert read_dicom("x.dcm", content=encoded(dataset(STORED, PatientID=None)))[1:] == ("", "CR", "", "", "")
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+def test_lossless_compression_changes_nothing(tmp_path: Path, syntax: Any) -> None:
+    window = {"WindowCenter": 800, "WindowWidth": 2000}
+    packed = read_dicom(dicom(tmp_path / "a.dcm", STORED, syntax, **window))
+    np.testing.assert_array_equal(packed.pixels, read(dataset(STORED, **window)))
+
+
+def _rubbish(syntax: Any) -> bytes:
+    from pydicom.encaps import encapsulate
+
+    data = dataset(STORED)
+    data.file_meta.TransferSyntaxUID = syntax
+    data.PixelData = encapsulate([b"rubbish!"])
+    data["PixelData"].VR = "OB"
+    data["PixelData"].is_undefined_length = True
+    return encoded(data)
+
+
+def test_a_compression_that_needs_a_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"x: is compressed as JPEG Lossless.*needs the package python-gdcm; install"):
+        read_dicom("x", content=_rubbish(JPEGLosslessSV1))
+    with pytest.raises(InputError, match="needs the package pylibjpeg-openjpeg"):
+        read_dicom("x", content=_rubbish(JPEG2000Lossless))
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"x: its pixels \(JPEG 2000.*cannot be decoded \(.+\); copy the file again"):
+        read_dicom("x", content=_rubbish(JPEG2000Lossless))
+    with pytest.raises(InputError, match=r"MPEG2.* is not supported"):
+        read_dicom("x", content=_rubbish(MPEG2MPML))
+
+
+@pytest.mark.parametrize(
+    ("elements", "text"),
+    [
+        ({"Modality": "SEG"}, r"is a segmentation \(SEG\), expected a picture"),
+        ({"Modality": "SR", "PixelData": None}, r"is a structured report \(SR\)"),
+        ({"PixelData": None}, r"has no pixel data \(modality CR\)"),
+        ({"Rows": 4000}, r"is truncated or damaged"),
+        ({"BitsStored": None}, r"is truncated or damaged"),
+    ],
+)
+def test_what_is_no_picture_is_refused(elements: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=rf"^x\.dcm: {text}"):
+        read(dataset(STORED, **elements))
+
+
+def test_a_file_without_the_usual_beginning() -> None:
+    content = encoded(dataset(STORED))
+    assert is_dicom(content)
+    bare = content[content.index(b"\x08\x00\x16\x00") :]  # from the SOP class on
+    assert not is_dicom(bare)
+    np.testing.assert_array_equal(read_dicom("x", content=bare).pixels, read_dicom("x", content=content).pixels)
+    for rubbish in (b"not at all", b"\x89PNG" + bytes(400)):
+        with pytest.raises(InputError, match=r"^x: "):
+            read_dicom("x", content=rubbish)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_dicom("/no/such/file.dcm")
+
+
+@pytest.mark.parametrize("window", ["wide", (100,), (100, 0), (np.nan, 100), "file "])
+def test_a_window_that_is_none(window: Any) -> None:
+    with pytest.raises(InputError, match=r"window is .*; choose 'file', 'range' or"):
+        read(dataset(STORED), window=window)
+
+
+CONTENT = encoded(dataset(STORED, WindowCenter=800, WindowWidth=2000, RescaleSlope=1, RescaleIntercept=0))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, len(CONTENT) - 2))
+def test_a_truncated_file_is_refused(length: int) -> None:
+    with pytest.raises(InputError, match=r"^x: "):
+        read_dicom("x", content=CONTENT[:length])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 700), st.integers(0, 255))
+def test_a_damaged_header_gives_a_picture_or_a_sentence(place: int, byte: int) -> None:
+    damaged = CONTENT[:place] + bytes([byte]) + CONTENT[place + 1 :]
+    try:
+        pixels = read_dicom("x", content=damaged).pixels
+    except InputError as error:
+        said = str(error)
+    else:
+        said = "x: is a picture."
+        assert pixels.dtype == np.float32
+        assert pixels.min() >= 0
+        assert pixels.max() <= 1
+    assert re.match(r"x: [^\n]+\.$", said)
+
+
+def test_real_files(real_data: Path) -> None:
+    """Every file of the collection: a picture of the listed size, or a sentence that fits what it is."""
+    with open(real_data / "dicom" / "index.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    refused = []
+    for row in rows:
+        several = re.match(r"\((16|30), ", row["pixel_array_shape"])
+        try:
+            picture = read_dicom(real_data / "dicom" / row["file"], frame="middle" if several else None)
+        except InputError:
+            refused.append(row)
+            continue
+        assert picture.pixels.shape[1:] == (int(row["rows"]), int(row["cols"]))
+        assert picture.modality == row["modality"]
+        assert 0 <= picture.pixels.min() < picture.pixels.max() <= 1
+    assert len(refused) == 5
+    assert all(row["modality"] == "SEG" or "not decoded" in row["pixel_array_shape"] for row in refused)
+
+
+def test_air_is_dark_in_real_radiographs(real_data: Path) -> None:
+    """Both are MONOCHROME1: without the inversion the lungs would be brighter than the mediastinum."""
+    for name in ("dwv_gdcm-CR-MONO1-10-chest.dcm", "pydicomdata_RG1_J2KI.dcm"):
+        pixels = read_dicom(real_data / "dicom" / "singles" / name).pixels[0]
+        height, width = pixels.shape
+        band = pixels[int(0.25 * height) : int(0.4 * height)]
+        lungs = np.median([band[:, int(x * width)].mean() for x in (0.22, 0.26, 0.74, 0.78)])
+        assert lungs < band[:, int(0.48 * width) : int(0.56 * width)].mean() - 0.05

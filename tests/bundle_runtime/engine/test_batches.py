@@ -1,0 +1,86 @@
+import pytest
+import torch
+from monai.inferers import SlidingWindowInferer
+from torch.nn import functional
+
+from bundle_runtime.engine.batches import (
+    FlipSlidingWindowInferer,
+    ImageBatch,
+    MappedPictureBatch,
+    PictureBatch,
+    SegmentationBatch,
+)
+from custom_components.attention_maps import AttentionMaps
+from custom_components.augment import Mix, Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop
+from custom_components.errors import InputError
+
+
+def test_what_the_trainer_hands_on() -> None:
+    batch = {"image": torch.rand(2, 1, 4, 4), "label": torch.ones(2, 1, 4, 4), "unlabelled": torch.zeros(2, 3).bool()}
+    image, target = ImageBatch()(batch, "cpu")
+    assert target is None
+    assert torch.equal(image, batch["image"])
+    image, target = SegmentationBatch()(batch, "cpu")
+    assert set(target) == {"label", "unlabelled"}
+
+
+def test_no_flips_is_monais_inferer_and_flips_are_undone() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Conv3d(1, 2, 3, padding=1)
+    volume = torch.rand(1, 1, 20, 18, 16)
+    options = {"roi_size": (8, 8, 8), "overlap": 0.5, "mode": "gaussian"}
+    plain = SlidingWindowInferer(**options)(volume, network)
+    assert torch.allclose(FlipSlidingWindowInferer(**options)(volume, network), plain)
+    # Averaging over mirrored passes does not care whether it is given a volume or its mirror image.
+    average = FlipSlidingWindowInferer(flip_axes=[0], **options)
+    assert torch.allclose(average(volume, network), average(volume.flip(2), network).flip(2), atol=1e-5)
+    assert not torch.allclose(average(volume, network), plain, atol=1e-3)
+
+
+def test_pictures_are_changed_on_the_device_by_their_own_numbers() -> None:
+    pipeline = Pipeline([RandomFlip(horizontal=0.5), Normalise(0.5, 0.25)])
+    mix = Mix(3, label_smoothing=0.1)
+    pixels = torch.arange(2 * 3 * 4, dtype=torch.uint8).reshape(2, 1, 3, 4)
+    random = torch.full((2, pipeline.draws + mix.draws), 0.9)  # no flip
+    batch = {"image": pixels, "random": random, "label": torch.tensor([0, 2])}
+    image, label = PictureBatch(pipeline)(batch, "cpu")
+    assert torch.allclose(image, (pixels / 255 - 0.5) / 0.25)
+    assert torch.equal(label, batch["label"])
+    random[0, 1] = 0.0  # left and right of the first
+    flipped, _ = PictureBatch(pipeline)(batch, "cpu")
+    assert torch.equal(flipped[0].flip(2), image[0])
+    assert torch.equal(flipped[1], image[1])
+    _, soft = PictureBatch(pipeline, mix)(batch, "cpu")
+    assert soft.shape == (2, 3)
+    assert torch.allclose(soft.sum(1), torch.ones(2))
+    assert PictureBatch(pipeline)({"image": pixels, "random": random}, "cpu")[1] is None
+
+
+def test_weights_follow_the_crop_of_their_images() -> None:
+    """Oracle: a map drawn into the images, read back from the crops that the network gets."""
+    augmentation = Pipeline([RandomResizedCrop(32, (0.3, 1.0)), RandomFlip(0.5, 0.5), Normalise(0.0, 1.0)])
+    maps = AttentionMaps([{"image": f"{i}.png"} for i in range(6)], (4, 4), active=True)
+    maps.values.copy_(torch.rand(6, 4, 4, generator=torch.Generator().manual_seed(0)))
+    index = torch.tensor([5, 0, 3])
+    drawn = functional.interpolate(maps.values[index][:, None], (64, 64), mode="bilinear", align_corners=False)
+    batch = {
+        "image": (drawn * 255).round().byte(),
+        "random": torch.rand(3, augmentation.draws, generator=torch.Generator().manual_seed(1)),
+        "index": index,
+        "label": torch.tensor([0, 1, 1]),
+    }
+    image, label, args, kwargs = MappedPictureBatch(augmentation, maps)(batch, "cpu")
+    assert label is not None
+    assert args == ()
+    assert image.shape == (3, 1, 32, 32)
+    seen = functional.avg_pool2d(image, 8).flatten(1)
+    assert kwargs["weights"] is not None
+    assert torch.allclose(kwargs["weights"], seen, atol=0.03)
+    maps.active = False
+    assert MappedPictureBatch(augmentation, maps)(batch, "cpu")[3] == {"weights": None}
+
+
+def test_maps_refuse_an_augmentation_that_turns_images() -> None:
+    maps = AttentionMaps([{"image": "a.png"}], (4, 4))
+    with pytest.raises(InputError, match="RandAugment"):
+        MappedPictureBatch(Pipeline([RandAugment()]), maps)

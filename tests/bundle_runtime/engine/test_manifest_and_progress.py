@@ -1,0 +1,184 @@
+"""The manifest of a run, and its progress bar."""
+
+import getpass
+import io
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.handlers import StatsHandler
+from tiny_training import At, Tiny
+
+from bundle_runtime.engine import manifest
+from bundle_runtime.engine.common import scalars
+from bundle_runtime.engine.manifest import RunManifest
+from bundle_runtime.engine.progress import Progress
+from custom_components.errors import InputError
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def test_the_manifest_is_there_from_the_start_and_completed_at_the_end(tmp_path):
+    seen = []
+    Tiny(tmp_path, handlers=lambda tiny: [At(Events.ITERATION_STARTED, 1, lambda: seen.append(read(tmp_path)))]).run()
+    begun, done = seen[0], read(tmp_path)
+    assert begun["status"] == "running"
+    assert {"started", "command", "config", "seed", "versions", "platform", "device", "processes"} <= begun.keys()
+    assert done["status"] == "finished"
+    assert (done["epochs"], done["iterations"], done["seed"]) == (3, 12, 1)
+    assert done["versions"]["torch"] == torch.__version__
+    assert done["peak_host_mib"] > 50
+    assert done["best"]["epoch"] > 0
+    assert done["validation"].keys() == {"mse"}
+    assert done["seconds"] > 0
+
+
+def test_a_failure_is_noted_with_its_sentence_and_goes_on(tmp_path):
+    def fail():
+        raise InputError("The file a.nii.gz is empty.")
+
+    log = StatsHandler(iteration_log=False, name="silent")
+    with pytest.raises(InputError, match=r"a\.nii\.gz"):
+        Tiny(tmp_path, handlers=lambda tiny: [At(Events.ITERATION_STARTED, 5, fail), log]).run()
+    assert (read(tmp_path)["status"], read(tmp_path)["error"]) == ("failed", "The file a.nii.gz is empty.")
+
+
+def test_another_error_is_noted_with_its_kind(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        Tiny(tmp_path, handlers=lambda tiny: [At(Events.EPOCH_COMPLETED, 4, lambda: 1 / 0)]).run()
+    assert read(tmp_path)["error"] == "ZeroDivisionError: division by zero"
+
+
+def test_ctrl_c_without_a_checkpoint_handler_is_an_interruption(tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Tiny(tmp_path, handlers=lambda tiny: [At(Events.ITERATION_STARTED, 2, interrupt)]).run()
+    assert (read(tmp_path)["status"], read(tmp_path)["error"]) == ("interrupted", "KeyboardInterrupt")
+
+
+def test_earlier_runs_are_kept_and_an_unfinished_one_was_killed(tmp_path):
+    Tiny(tmp_path, epochs=1).run()
+    content = read(tmp_path)
+    content["status"] = "running"
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    Tiny(tmp_path, epochs=2, resume=True).run()
+    (tmp_path / "again").mkdir()
+    assert [(run["status"], run["epochs"]) for run in read(tmp_path)["earlier_runs"]] == [("killed", 1)]
+    Tiny(tmp_path, epochs=3, resume=True).run()
+    assert [run["status"] for run in read(tmp_path)["earlier_runs"]] == ["killed", "finished"]
+    (tmp_path / "manifest.json").write_text("not ours")
+    Tiny(tmp_path, epochs=3, resume=True).run()
+    assert read(tmp_path)["earlier_runs"] == []
+
+
+def test_no_user_or_host_name_and_no_invalid_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", classmethod(lambda cls: Path("/home/jane")))
+    monkeypatch.setattr(sys, "argv", ["/home/jane/run.py", "--x"])
+    handler = RunManifest(
+        tmp_path / "m.json",
+        config={"output_dir": "/home/jane/out", "lr": float("nan"), "device": torch.device("cpu"), "size": (96, 96)},
+        data_fingerprint="abc",
+        extra={"note": 1},
+    )
+    tiny = Tiny(tmp_path, epochs=1)
+    handler.attach(tiny.trainer)
+    tiny.run()
+    text = (tmp_path / "m.json").read_text()
+    content = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
+    assert content["command"] == ["~/run.py", "--x"]
+    assert content["config"] == {"output_dir": "~/out", "lr": None, "device": "cpu", "size": [96, 96]}
+    assert (content["data_fingerprint"], content["note"]) == ("abc", 1)
+    assert "jane" not in text
+    assert platform.node() not in text
+    assert getpass.getuser() not in content["platform"]
+
+
+def test_an_evaluation_has_its_own_metrics_in_the_manifest(tmp_path):
+    tiny = Tiny(tmp_path)
+    RunManifest(tmp_path / "evaluation.json").attach(tiny.evaluator)
+    tiny.evaluator.run()
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["status"] == "finished"
+    assert content["metrics"].keys() == {"mse"}
+    assert content["best"]["metric"] == "mse"
+
+
+def test_the_commit_is_that_of_this_package_or_none(tmp_path, monkeypatch):
+    module = tmp_path / "vendored" / "manifest.py"
+    module.parent.mkdir()
+    module.write_text("")
+    monkeypatch.setattr(manifest, "__file__", str(module))
+    assert manifest.git_commit() is None  # no repository
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
+    assert manifest.git_commit() is None  # installed inside a repository that does not hold it
+    subprocess.run(["git", "-C", str(tmp_path), "add", "."], check=True)
+    subprocess.run(["git", "-C", str(tmp_path), *identity, "commit", "-qm", "x"], check=True)
+    found = manifest.git_commit()
+    assert len(found["commit"]) == 40
+    assert found["changed"] is False
+    module.write_text("# changed")
+    assert manifest.git_commit()["changed"] is True
+    monkeypatch.setenv("PATH", "")
+    assert manifest.git_commit() is None  # no git
+
+
+def test_metrics_that_are_one_number_become_floats():
+    import numpy as np
+
+    metrics = {"a": 1, "b": torch.tensor([2.0]), "c": np.float32(3), "d": torch.ones(2), "e": "x", "f": True, "g": None}
+    assert scalars(metrics) == {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_bar_runs_over_the_whole_run_and_starts_at_the_resumed_iteration(tmp_path):
+    stream = Terminal()
+    Tiny(tmp_path, epochs=2, handlers=lambda tiny: [Progress("train", evaluator=tiny.evaluator, stream=stream)]).run()
+    text = stream.getvalue()
+    assert "8/8" in text
+    assert "epoch 2/2" in text
+    assert "train_loss" in text
+    assert "best mse" in text
+    stream = Terminal()
+    Tiny(tmp_path, epochs=3, resume=True, handlers=lambda tiny: [Progress("train", stream=stream)]).run()
+    assert "8/12" in stream.getvalue()
+    assert "12/12" in stream.getvalue()
+    assert "0/12" not in stream.getvalue()
+
+
+def test_a_log_file_gets_plain_lines(tmp_path):
+    stream = io.StringIO()
+    Tiny(tmp_path, epochs=2, handlers=lambda tiny: [Progress("train", stream=stream)]).run()
+    assert "\r" not in stream.getvalue()
+    lines = stream.getvalue().splitlines()
+    assert 1 <= len(lines) <= 4
+    assert lines[-1].startswith("train: 100% 8/8 [")
+
+
+@pytest.mark.parametrize(("stream", "bars"), [(Terminal(), 2), (io.StringIO(), 0)])
+def test_an_evaluator_has_a_bar_over_its_cases_but_no_line_in_a_log_for_a_short_one(tmp_path, stream, bars):
+    tiny = Tiny(tmp_path)
+    Progress("validate", metrics=["mse"], stream=stream).attach(tiny.evaluator)
+    for epoch in (1, 5):
+        tiny.evaluator.run(epoch)
+    assert stream.getvalue().count("0/7") == bars
+
+
+def test_the_bar_is_closed_when_the_run_fails(tmp_path):
+    progress = Progress("train", stream=io.StringIO())
+    with pytest.raises(ZeroDivisionError):
+        Tiny(tmp_path, handlers=lambda tiny: [progress, At(Events.ITERATION_STARTED, 3, lambda: 1 / 0)]).run()
+    assert progress._bar is None

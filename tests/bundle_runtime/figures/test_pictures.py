@@ -1,0 +1,262 @@
+"""Pictures are written at their epochs, and the training does not notice."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from PIL import Image
+from tiny_training import Tiny
+from torch import nn
+
+from bundle_runtime.figures.pictures import OverlayPictures, ReconstructionPictures
+from custom_components.errors import InputError
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.tumour_labels import TISSUES
+
+
+class Writer:
+    def __init__(self):
+        self.images = []
+
+    def add_image(self, tag, image, step, dataformats):
+        self.images.append((tag, image.shape[-1], step, dataformats))
+
+
+class FakeAutoencoder(nn.Module):
+    """Hides a random half of the voxels and fills them with zeros."""
+
+    def __init__(self, dims=3):
+        super().__init__()
+        self.encoder = nn.Identity()
+        self.encoder.spatial_dims = dims
+        self.masks, self.modes = [], []
+
+    def reconstruct(self, image):
+        mask = (torch.rand_like(image[:, :1]) > 0.5).float()
+        self.masks.append(mask)
+        self.modes.append(self.training)
+        return image * (1 - mask), mask
+
+
+def cases(dims=3, count=3):
+    return [{"image": torch.rand(1, *[8] * dims), "case": f"case/{i}"} for i in range(count)]
+
+
+def test_pictures_at_the_interval_and_at_the_end(tmp_path):
+    network, writer = FakeAutoencoder(), Writer()
+    pictures = ReconstructionPictures(network, cases(), tmp_path / "pictures", interval=2, writer=writer)
+    Tiny(tmp_path, epochs=3, handlers=lambda tiny: [pictures]).run()
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == [f"epoch_0000{epoch}_{i}_case_{i}.png" for epoch in (2, 3) for i in (0, 1)]
+    assert np.asarray(Image.open(tmp_path / "pictures" / names[0])).shape[0] > 100
+    assert [entry[1:] for entry in writer.images] == [(3, 2, "HWC")] * 2 + [(3, 3, "HWC")] * 2
+    assert network.modes == [False] * 4
+    assert network.training
+    assert torch.equal(network.masks[0], network.masks[2])
+
+
+def test_the_training_does_not_notice_the_pictures(tmp_path):
+    plain = Tiny(tmp_path / "plain").run().result()
+    loader = torch.utils.data.DataLoader(cases(), batch_size=2, shuffle=True)
+    pictures = ReconstructionPictures(FakeAutoencoder(), loader, tmp_path / "pictures", interval=3, count=1)
+    assert Tiny(tmp_path / "drawn", handlers=lambda tiny: [pictures]).run().result() == plain
+
+
+def test_the_random_state_is_put_back(tmp_path):
+    trainer = Tiny(tmp_path).trainer
+    loader = torch.utils.data.DataLoader(cases(), batch_size=2, shuffle=True)
+    state = torch.get_rng_state()
+    ReconstructionPictures(FakeAutoencoder(), loader, tmp_path / "pictures")._draw(trainer)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_items_crops_and_batches_are_accepted(tmp_path, dims):
+    trainer = Tiny(tmp_path).trainer
+    items = cases(dims)
+    batch = {"image": torch.stack([item["image"] for item in items]), "case": [item["case"] for item in items]}
+    for number, images in enumerate([items, [[item, item] for item in items], [batch]]):
+        folder = tmp_path / str(number)
+        ReconstructionPictures(FakeAutoencoder(dims), images, folder)._draw(trainer)
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "epoch_00000_0_case_0.png",
+            "epoch_00000_1_case_1.png",
+        ]
+
+
+def test_the_real_autoencoder_can_be_drawn(tmp_path):
+    network = MaskedAutoencoder(
+        in_channels=1,
+        img_size=(16, 16, 16),
+        patch_size=(8, 8, 8),
+        hidden_size=24,
+        mlp_dim=24,
+        num_layers=1,
+        num_heads=2,
+        decoder_size=24,
+        decoder_layers=1,
+        decoder_heads=2,
+        mask_ratio=0.5,
+    )
+    image = MetaTensor(torch.rand(1, 16, 16, 16), affine=torch.diag(torch.tensor([1.0, 1.0, 3.0, 1.0])))
+    pictures = ReconstructionPictures(network, [{"image": image}], tmp_path / "pictures")
+    pictures._draw(Tiny(tmp_path).trainer)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["epoch_00000_0_image.png"]
+
+
+def head(channels=4):
+    """Sequences of different brightness, a patch of which tells them apart."""
+    axis = torch.linspace(0, 1, 16)
+    volume = (axis[:, None, None] + axis[:, None] + axis).repeat(channels, 1, 1, 1)
+    return volume * torch.arange(1.0, channels + 1).view(-1, 1, 1, 1)
+
+
+def drawn_figures(monkeypatch):
+    """Figures instead of files: what the handler hands over to be saved."""
+    from bundle_runtime.figures import channel_figure
+
+    figures = []
+    monkeypatch.setattr(channel_figure, "save_figure", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def test_every_sequence_is_drawn_in_a_row_of_its_own(tmp_path, monkeypatch):
+    figures = drawn_figures(monkeypatch)
+    names = ["flair", "t1", "t1ce", "t2"]
+    image = head()
+    item = {"image": MetaTensor(image, affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))), "case": "p1"}
+    monkeypatch.setattr("bundle_runtime.figures.pictures._to_tensorboard", lambda *_: None)
+    trainer = Tiny(tmp_path).trainer
+    ReconstructionPictures(FakeAutoencoder(), [item], tmp_path, channel_names=names)._draw(trainer)
+    (figure,) = figures
+    rows = [figure.axes[start : start + 3] for start in range(0, 12, 3)]
+    assert [row[0].get_ylabel() for row in rows] == names
+    assert "p1, epoch 0 (axial, z = " in figure.get_suptitle()
+    for channel, row in zip(image.numpy(), rows, strict=True):
+        original, masked, filled = (axes.images[0].get_array() for axes in row)
+        assert np.abs(channel - original.max()).min() < 1e-6  # a plane of this channel
+        hidden = np.ma.getmaskarray(masked)
+        assert 0 < hidden.sum() < hidden.size
+        assert (filled[hidden] == 0).all()
+        np.testing.assert_array_equal(filled[~hidden], original[~hidden])
+        low, high = row[0].images[0].get_clim()
+        assert low < original.mean() < high <= channel.max()  # a window of its own
+    with pytest.raises(InputError, match=r"channel_names has 2 names; the images have 4 channels"):
+        ReconstructionPictures(FakeAutoencoder(), [item], tmp_path, channel_names=names[:2])._draw(trainer)
+
+
+def test_channels_without_names_are_numbered_and_colour_pictures_show_one(tmp_path, monkeypatch):
+    figures = drawn_figures(monkeypatch)
+    trainer = Tiny(tmp_path).trainer
+    ReconstructionPictures(FakeAutoencoder(), [{"image": head(2), "case": "a"}], tmp_path)._draw(trainer)
+    assert [axes.get_ylabel() for axes in figures[0].axes if axes.get_ylabel()] == ["channel 0", "channel 1"]
+    flat = [{"image": head(3)[..., 0], "case": "rgb"}]
+    ReconstructionPictures(FakeAutoencoder(2), flat, tmp_path / "flat")._draw(trainer)
+    assert len(figures) == 1  # the usual figure of one channel was written instead
+    assert [path.name for path in (tmp_path / "flat").iterdir()] == ["epoch_00000_0_rgb.png"]
+
+
+def test_the_autoencoder_of_four_sequences_can_be_drawn(tmp_path):
+    torch.manual_seed(0)
+    network = MaskedAutoencoder(
+        4, 16, 8, 24, 24, 1, 2, decoder_size=24, decoder_layers=1, decoder_heads=2, norm_pix_per_channel=True
+    )
+    pictures = ReconstructionPictures(network, [{"image": head(), "case": "a"}], tmp_path / "pictures")
+    pictures._draw(Tiny(tmp_path).trainer)
+    with Image.open(tmp_path / "pictures" / "epoch_00000_0_a.png") as png:
+        assert png.size[1] > png.size[0]  # four rows of three panels
+
+
+class TwoClasses(nn.Module):
+    def forward(self, image):
+        return torch.cat([0.5 - image, image - 0.5], dim=1)
+
+
+def validation_items():
+    affine = torch.diag(torch.tensor([1.0, 1.0, 2.5, 1.0]))
+    images = [torch.rand(1, 8, 9, 10) for _ in range(3)]
+    return [
+        {"image": MetaTensor(image, affine=affine), "label": (image > 0.4).long(), "case": f"c{i}"}
+        for i, image in enumerate(images)
+    ]
+
+
+def overlay_evaluator(handler, decollate=True):
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=torch.utils.data.DataLoader(validation_items(), batch_size=1),
+        network=TwoClasses(),
+        val_handlers=[handler],
+        decollate=decollate,
+    )
+
+
+def test_overlays_of_the_first_cases_at_the_interval(tmp_path):
+    writer = Writer()
+    engine = overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=2, interval=2, writer=writer))
+    for epoch in (1, 2, 3, 4):
+        engine.run(epoch)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"epoch_0000{epoch}_c{i}.png" for epoch in (2, 4) for i in (0, 1)]
+    assert [entry[0] for entry in writer.images][:2] == ["overlay/c0", "overlay/c1"]
+
+
+def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
+    from bundle_runtime.figures import pictures
+
+    drawn = []
+    monkeypatch.setattr(pictures, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1)).run()
+    (image, label, path, names), options = drawn[0]
+    assert (image.shape, label.shape, options["prediction"].shape) == ((8, 9, 10),) * 3
+    assert np.array_equal(label, image > 0.4)
+    assert np.array_equal(options["prediction"], image > 0.5)
+    assert options["spacing"] == [1.0, 1.0, 2.5]
+    assert (path.name, names) == ("epoch_00001_c0.png", ["background", "organ"])
+
+
+def test_the_sequence_shown_can_be_chosen_and_tissues_have_their_names(tmp_path, monkeypatch):
+    from bundle_runtime.figures import pictures
+
+    drawn = []
+    monkeypatch.setattr(pictures, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
+    item = {"image": head(), "label": torch.randint(0, 4, (1, 16, 16, 16)).byte(), "case": "a"}
+    handler = OverlayPictures(tmp_path, TISSUES, channel=2, pred_key="label")
+    handler._picture(1, item, {"label": item["label"]})
+    (image, label, path, names), _ = drawn[0]
+    assert np.array_equal(image, item["image"][2])
+    assert np.array_equal(label, item["label"][0])
+    assert (path.name, names) == ("epoch_00001_a.png", list(TISSUES))
+
+
+def test_overlays_can_be_switched_off_and_need_lists(tmp_path):
+    overlay_evaluator(OverlayPictures(tmp_path, ["a", "b"], interval=0)).run()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TypeError, match="decollate"):
+        overlay_evaluator(OverlayPictures(tmp_path, ["a", "b"]), decollate=False).run()
+
+
+def test_titles_say_what_is_shown_and_nothing_else(tmp_path, monkeypatch):
+    from bundle_runtime.figures import pictures
+
+    titles = []
+    for name in ("overlay_figure", "reconstruction_figure"):
+        monkeypatch.setattr(pictures, name, lambda *args, **options: titles.append(options["title"]))
+    monkeypatch.setattr(pictures, "_to_tensorboard", lambda *_: None)
+    evaluation = OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False)
+    overlay_evaluator(evaluation).run()
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1)).run(3)
+    network = FakeAutoencoder()
+    trainer = Tiny(tmp_path).trainer
+    ReconstructionPictures(network, cases(count=1), tmp_path)._draw(trainer)
+    network.norm_pix_loss = True
+    ReconstructionPictures(network, cases(count=1), tmp_path)._draw(trainer)
+    assert titles[:3] == ["c0", "c0, epoch 3", "case/0, epoch 0"]
+    assert titles[3].startswith("case/0, epoch 0\n")
+    assert "mean and spread are the original's" in titles[3]
+
+
+def test_pictures_of_an_evaluation_are_named_by_case_alone(tmp_path):
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False)).run()
+    assert [path.name for path in tmp_path.iterdir()] == ["c0.png"]

@@ -1,0 +1,196 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from monai.engines import SupervisedEvaluator
+from scored_images import FINDINGS, GRADES
+from sklearn.metrics import accuracy_score, roc_auc_score
+from torch import distributed as dist
+
+from bundle_runtime.scores.classification_handler import ScoreClassification
+from bundle_runtime.scores.collect import Predictions
+from bundle_runtime.scores.key_metric import MacroAUC
+from custom_components.errors import InputError
+
+NUMBER = 60
+
+
+def data(task, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    if task == "multi_class":
+        label = torch.randint(3, (NUMBER,), generator=generator)
+        truth = torch.nn.functional.one_hot(label, 3).float()
+    else:
+        label = truth = torch.bernoulli(torch.full((NUMBER, 3), 0.4), generator=generator)
+        label = label.masked_fill(torch.rand(NUMBER, 3, generator=generator) < 0.1, torch.nan)
+    return torch.randn(NUMBER, 3, generator=generator) + truth, label
+
+
+def items():
+    return [
+        {"image": f"/d/{i}.png", "file": f"/d/{i}.png", "case": f"c{i}", "patient_id": f"p{i // 2}"}
+        for i in range(NUMBER)
+    ]
+
+
+def evaluate(logits, label, handlers=(), metric=None, wrap=False, index=None):
+    """Run MONAI's evaluator with a network that knows the logits."""
+    order = torch.arange(NUMBER) if index is None else index
+
+    def prepare(batch, device=None, non_blocking=False, **kwargs):
+        return batch["image"], {"label": batch["label"]} if wrap else batch["label"]
+
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=[{"image": logits[part], "label": label[part], "index": part} for part in order.split(16)],
+        network=torch.nn.Identity(),
+        prepare_batch=prepare,
+        key_val_metric=metric,
+        val_handlers=list(handlers),
+        decollate=False,
+    )
+    evaluator.run()
+    return evaluator.state
+
+
+def macro_auc(logits, label):
+    return np.mean([roc_auc_score(y[~y.isnan()], x[~y.isnan()]) for x, y in zip(logits.T, label.T, strict=True)])
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_findings(tmp_path, capsys, wrap):
+    logits, label = data("multi_label")
+    handler = ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), header={"seed": 0})
+    state = evaluate(logits, label, [handler], {"val_macro_auc": MacroAUC()}, wrap)
+    expected = macro_auc(logits, label)
+    assert state.metrics["macro_auc"] == pytest.approx(expected)
+    assert state.metrics["val_macro_auc"] == pytest.approx(expected) == pytest.approx(state.best_metric)
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert content["macro"]["auc"]["mean"] == pytest.approx(expected)
+    assert (content["cases"], content["patients"], content["header"]) == (60, 30, {"seed": 0})
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"scores.json", "cases.csv", "roc.png", "calibration.png"}
+    assert "macro mean, 3 classes" in capsys.readouterr().out
+
+
+def test_classes(tmp_path):
+    logits, label = data("multi_class")
+    handler = ScoreClassification(GRADES, "multi_class", tmp_path, items())
+    metric = {"val_accuracy": MacroAUC("multi_class", "accuracy")}
+    state = evaluate(logits, label, [handler], metric)
+    expected = accuracy_score(label, logits.argmax(1))
+    assert state.metrics["accuracy"] == pytest.approx(expected) == pytest.approx(state.metrics["val_accuracy"])
+    assert (tmp_path / "confusion.png").exists()
+
+
+def test_thresholds_are_chosen_then_read(tmp_path, capsys):
+    logits, label = data("multi_label")
+    model, path = tmp_path / "model.pt", tmp_path / "thresholds.json"
+    model.write_bytes(b"weights")
+    common = {"items": items(), "pictures": False, "model_file": model}
+    first = ScoreClassification(
+        FINDINGS,
+        "multi_label",
+        tmp_path / "validation",
+        choose_thresholds=path,
+        rule="f1",
+        header={"section": "validation", "config": {"dataset_dir": "/home/me/data"}, "data_fingerprint": "abc"},
+        title="Validation list",
+        **common,
+    )
+    evaluate(logits, label, [first])
+    assert capsys.readouterr().out.startswith("Validation list: 60 images of 30 patients\n")
+    # The file travels with the weights: no local path, no config.
+    assert json.loads(path.read_text())["header"] == {"section": "validation", "data_fingerprint": "abc", "cases": 60}
+    assert "/home" in (tmp_path / "validation" / "scores.json").read_text()
+    second = ScoreClassification(FINDINGS, "multi_label", tmp_path / "test", thresholds=path, **common)
+    evaluate(*data("multi_label", 1), [second])
+    chosen = json.loads(path.read_text())["classes"]
+    for folder, said in (("validation", True), ("test", False)):
+        content = json.loads((tmp_path / folder / "scores.json").read_text())
+        for name in FINDINGS:
+            assert content["classes"][name]["threshold"]["value"] == chosen[name]["value"]
+        assert any("chosen on these same images" in note for note in content["notes"]) == said
+    assert not (tmp_path / "test" / "roc.png").exists()
+    model.write_bytes(b"others")
+    with pytest.raises(InputError, match="chosen for another model"):
+        evaluate(logits, label, [ScoreClassification(FINDINGS, "multi_label", tmp_path, thresholds=path, **common)])
+
+
+def test_images_that_come_twice_count_once_and_missing_ones_are_said(tmp_path):
+    # Regression, SelfMedMAE: a distributed evaluation filled up with repeated images and scored them again.
+    logits, label = data("multi_label")
+    index = torch.cat([torch.arange(50), torch.arange(7)])
+    handler = ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), pictures=False)
+    state = evaluate(logits, label, [handler], {"auc": MacroAUC()}, index=index)
+    assert state.metrics["macro_auc"] == pytest.approx(macro_auc(logits[:50], label[:50]))
+    assert state.metrics["auc"] == pytest.approx(state.metrics["macro_auc"])
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert content["cases"] == 50
+    assert "10 of 60 images of the list were not scored." in content["notes"]
+
+
+def test_logits_of_16_bits_are_said(tmp_path):
+    # Regression, SelfMedMAE: AUC of fp16 logits, in which many scores tie.
+    logits, label = data("multi_label")
+    evaluate(logits.half(), label, [ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), pictures=False)])
+    assert any("came as float16" in note for note in json.loads((tmp_path / "scores.json").read_text())["notes"])
+
+
+def test_close_logits_keep_their_order():
+    # All 60 are one number in float16.
+    logits, label = (5 + torch.arange(60) / 1e5)[:, None].repeat(1, 3), torch.zeros(60, 3)
+    label[30:] = 1
+    assert len(logits.half().unique()) == 1
+    assert evaluate(logits, label, metric={"auc": MacroAUC()}).metrics["auc"] == 1
+
+
+def test_key_metric_is_nan_where_nothing_can_be_scored():
+    logits, label = data("multi_label")
+    assert np.isnan(evaluate(logits, torch.zeros_like(label), metric={"auc": MacroAUC()}).metrics["auc"])
+    logits[3] = torch.nan
+    assert np.isnan(evaluate(logits, label, metric={"auc": MacroAUC()}).metrics["auc"])
+
+
+def test_key_metric_starts_anew_in_each_epoch():
+    logits, label = data("multi_label")
+    metric = MacroAUC()
+    assert evaluate(-logits, label, metric={"auc": metric}).metrics["auc"] < 0.5
+    assert evaluate(logits, label, metric={"auc": metric}).metrics["auc"] == pytest.approx(macro_auc(logits, label))
+
+
+def test_bad_settings(tmp_path):
+    with pytest.raises(InputError, match="thresholds are for the findings"):
+        ScoreClassification(GRADES, "multi_class", tmp_path, items(), choose_thresholds=tmp_path / "t.json")
+    with pytest.raises(InputError, match="both set"):
+        ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), thresholds="a", choose_thresholds="b")
+    with pytest.raises(InputError, match="rule of the thresholds"):
+        ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), rule="best")
+    with pytest.raises(InputError, match="must be one of macro_auc"):
+        MacroAUC("multi_label", "accuracy")
+    engine = SimpleNamespace(state=SimpleNamespace(output=[{}], batch=[{}]))
+    with pytest.raises(TypeError, match="set decollate to false"):
+        Predictions().add(engine)
+
+
+def work(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    logits, label = data("multi_label")
+    index = torch.arange(rank, NUMBER, 2)
+    index = torch.cat([index, index[:3]])  # filled up
+    handler = ScoreClassification(FINDINGS, "multi_label", f"{folder}/eval", items(), pictures=False)
+    state = evaluate(logits, label, [handler], {"auc": MacroAUC()}, index=index)
+    torch.save(dict(state.metrics), f"{folder}/metrics_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_score_all_images_once(tmp_path):
+    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    expected = macro_auc(*data("multi_label"))
+    for rank in (0, 1):
+        metrics = torch.load(tmp_path / f"metrics_{rank}.pt", weights_only=False)
+        assert metrics["auc"] == pytest.approx(expected) == pytest.approx(metrics["macro_auc"])
+    assert json.loads((tmp_path / "eval" / "scores.json").read_text())["cases"] == NUMBER

@@ -1,0 +1,198 @@
+"""The table of predictions and the attention pictures of an evaluator."""
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.engines import SupervisedEvaluator
+from torch import Tensor, nn
+
+from bundle_runtime.scores.prediction_table import AttentionPictures, PredictionTable
+from bundle_runtime.scores.thresholds import write_thresholds
+from custom_components.errors import InputError
+from custom_components.networks.classifier import ViTClassifier
+from custom_components.networks.token_classifier import TokenClassifier
+
+NAMES = ["mass", "nodule, small"]
+ITEMS = [{"file": f"/x/{number}.png", "case": f"case {number}", "patient_id": f"p{number // 2}"} for number in range(3)]
+LOGITS = torch.tensor([[-2.0, 0.1], [3.0, -0.2], [0.0, 0.0]])
+
+
+def chosen(*values: float) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"value": value, "rule": "youden", "reliable": True} for name, value in zip(NAMES, values, strict=True)
+    }
+
+
+class Lookup(nn.Module):
+    """Gives logits by the first pixel."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return LOGITS[image[:, 0, 0, 0].long()]
+
+
+def batches(order: tuple[int, ...] = (2, 0, 1)) -> list[dict[str, Tensor]]:
+    batch = []
+    for part in (order[:2], order[2:]):
+        index = torch.tensor(part)
+        batch.append({"image": index.float()[:, None, None, None].expand(-1, 1, 16, 16), "index": index})
+    return batch
+
+
+def evaluate(handlers: list[Any], network: nn.Module | None = None, data: Any = None) -> SupervisedEvaluator:
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=batches() if data is None else data,
+        network=Lookup() if network is None else network,
+        prepare_batch=lambda batch, *_, **__: (batch["image"], None),
+        val_handlers=handlers,
+        decollate=False,
+    )
+    evaluator.run()
+    return evaluator
+
+
+def read(folder: Path) -> tuple[list[str], list[dict[str, str]]]:
+    lines = (folder / "predictions.csv").read_text().splitlines()
+    comments = [line for line in lines if line.startswith("# ")]
+    assert lines[: len(comments)] == comments
+    return comments, list(csv.DictReader(lines[len(comments) :]))
+
+
+def test_findings_with_thresholds(tmp_path: Path) -> None:
+    thresholds, model = tmp_path / "thresholds.json", tmp_path / "model.pt"
+    model.write_bytes(b"weights")
+    write_thresholds(thresholds, chosen(0.1, 0.51), model)
+    header = {"model": str(model), "note": "two\nlines"}
+    evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path, thresholds, header)])
+    comments, rows = read(tmp_path)
+    assert f"# model: {model}" in comments
+    assert f"# sha256: {hashlib.sha256(b'weights').hexdigest()}" in comments
+    assert "# note: two lines" in comments
+    assert f"# thresholds: {thresholds}" in comments
+    assert "# values: mass 0.1, nodule, small 0.51" in comments
+    assert list(rows[0]) == ["file", "case", "patient_id", "warning", *NAMES, "mass (yes/no)", "nodule, small (yes/no)"]
+    assert [row["file"] for row in rows] == ["/x/0.png", "/x/1.png", "/x/2.png"]  # in the order of the items
+    assert rows[2]["patient_id"] == "p1"
+    found = np.array([[float(row[name]) for name in NAMES] for row in rows])
+    np.testing.assert_allclose(found, LOGITS.sigmoid().numpy(), atol=1e-6)
+    assert [row["mass (yes/no)"] for row in rows] == ["yes", "yes", "yes"]
+    assert [row["nodule, small (yes/no)"] for row in rows] == ["yes", "no", "no"]
+
+
+def test_warnings_stand_in_the_table_and_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = [{**item, "warning": text} for item, text in zip(ITEMS, ("", "its view is LL", ""), strict=True)]
+    evaluate([PredictionTable(NAMES, "multi_label", items, tmp_path)])
+    assert [row["warning"] for row in read(tmp_path)[1]] == ["", "its view is LL", ""]
+    assert capsys.readouterr().out.endswith("1 of them with a warning (column warning), the first: its view is LL\n")
+    evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path)])
+    assert "with a warning" not in capsys.readouterr().out
+
+
+def test_classes(tmp_path: Path) -> None:
+    evaluate([PredictionTable(NAMES, "multi_class", ITEMS, tmp_path)])
+    comments, rows = read(tmp_path)
+    assert [row["predicted"] for row in rows] == ["nodule, small", "mass", "mass"]
+    assert not any("threshold" in line for line in comments)
+    assert all(float(row[NAMES[0]]) + float(row[NAMES[1]]) == pytest.approx(1, abs=2e-6) for row in rows)
+
+
+def test_without_thresholds_one_half_is_taken_and_said(tmp_path: Path) -> None:
+    evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path)])
+    comments, rows = read(tmp_path)
+    assert "# thresholds: none given, 0.5 for every finding" in comments
+    assert [row["mass (yes/no)"] for row in rows] == ["no", "yes", "yes"]
+    evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path, tmp_path / "none.json")])
+    assert any("none.json does not exist, 0.5 for every finding" in line for line in read(tmp_path)[0])
+    assert "# values: mass 0.5, nodule, small 0.5" in read(tmp_path)[0]
+    entries = chosen(0.9, 0.5)
+    entries[NAMES[1]]["reliable"] = False
+    write_thresholds(tmp_path / "some.json", entries)
+    evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path, tmp_path / "some.json")])
+    assert "# not reliable on the validation list, so 0.5: nodule, small" in read(tmp_path)[0]
+
+
+def test_thresholds_of_other_findings_or_another_model(tmp_path: Path) -> None:
+    path, model = tmp_path / "thresholds.json", tmp_path / "model.pt"
+    path.write_text("{")
+    with pytest.raises(InputError, match="cannot be read as thresholds"):
+        PredictionTable(NAMES, "multi_label", ITEMS, tmp_path, path)
+    model.write_bytes(b"first")
+    write_thresholds(path, chosen(0.1, 0.2), model)
+    with pytest.raises(InputError, match="the run's findings are mass"):
+        PredictionTable(NAMES[:1], "multi_label", ITEMS, tmp_path, path)
+    model.write_bytes(b"second")
+    with pytest.raises(InputError, match="was chosen for another model"):
+        PredictionTable(NAMES, "multi_label", ITEMS, tmp_path, path, {"model": str(model)})
+
+
+def test_wrong_settings(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="task is 'segmentation'"):
+        PredictionTable(NAMES, "segmentation", ITEMS, tmp_path)
+    with pytest.raises(InputError, match="task is 'segmentation'"):
+        AttentionPictures(Lookup(), tmp_path, NAMES, ITEMS, task="segmentation")
+    with pytest.raises(InputError, match=r"gives \[2\] numbers an image and there are 3"):
+        evaluate([PredictionTable([*NAMES, "hernia"], "multi_label", ITEMS, tmp_path)])
+    assert not (tmp_path / "predictions.csv").exists()
+    without = [{"image": batch["image"]} for batch in batches()]
+    with pytest.raises(TypeError, match="no tensor 'index'"):
+        evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path)], data=without)
+
+
+def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
+    handler = PredictionTable(NAMES, "multi_label", ITEMS, tmp_path)
+    evaluate([handler])
+    evaluate([handler], data=batches((0, 1))[:1])
+    assert [row["case"] for row in read(tmp_path)[1]] == ["case 0", "case 1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "drawn"),
+    [(0, []), (2, ["0_case_0.png", "2_case_2.png"]), (9, ["0_case_0.png", "1_case_1.png", "2_case_2.png"])],
+)
+def test_attention_pictures_are_spread_over_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, drawn: list[str]
+) -> None:
+    import bundle_runtime.scores.prediction_table as module
+
+    given: list[Any] = []
+    original = module.attention_figure
+    monkeypatch.setattr(module, "attention_figure", lambda *arguments: (given.append(arguments), original(*arguments)))
+    torch.manual_seed(0)
+    network = ViTClassifier(1, 16, 8, 2, 24, 32, 2, 2)
+    pixels = {"mean": 0.5, "std": 0.25}
+    state = evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS, wanted, pixels=pixels)], network).state
+    assert sorted(path.name for path in tmp_path.iterdir()) == drawn
+    assert all(arguments[4:] == (pixels, None) for arguments in given)
+    if wanted == 9:
+        values = state.output["pred"].sigmoid()[0]
+        best = int(values.argmax())
+        assert given[-1][3][0].startswith(f"case 1\n{NAMES[best]} {values[best]:.2f}, ")
+
+
+def test_attention_pictures_show_the_patches_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bundle_runtime.scores.prediction_table as module
+
+    given: list[Any] = []
+    monkeypatch.setattr(module, "attention_figure", lambda *arguments: given.append(arguments))
+    torch.manual_seed(0)
+    network = TokenClassifier(1, 16, 8, 2, 24, 32, 2, 2, eval_tokens="kept", keep_ratio=0.5, select_block=1)
+    evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS)], network)
+    assert len(given) == 3
+    for arguments in given:
+        assert arguments[5].shape == (2, 2)
+        assert arguments[5].sum() == 2
+        assert "of a pass over all patches" in arguments[3][1]
+
+
+def test_what_is_not_set_is_not_in_the_header(tmp_path: Path) -> None:
+    evaluate(
+        [PredictionTable(NAMES, "multi_class", ITEMS, tmp_path, header={"eval_tokens": "all", "keep_ratio": None})]
+    )
+    comments, _ = read(tmp_path)
+    assert "# eval_tokens: all" in comments
+    assert not any("keep_ratio" in line for line in comments)

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from bundle_runtime.slides.opening import SlideFile, find_slides, open_slide, read_sections
+from custom_components.errors import InputError
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_slides_of_a_folder_and_their_ids(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "TCGA-A2-A0T2-01Z-00-DX1.29A5C4D5.svs", "b/case7.tif", "b/case7_mask.tif", ".x/h.tif", "notes.txt",
+        "out/old.tif",
+    )  # fmt: skip
+    found = find_slides(tmp_path, leave_out=[str(tmp_path / "out")])
+    assert [(entry.slide, entry.patient) for entry in found] == [
+        ("TCGA-A2-A0T2-01Z-00-DX1.29A5C4D5", "TCGA-A2-A0T2"),
+        ("case7", "case7"),
+    ]
+
+
+def test_patients_by_a_pattern_or_a_table(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "s", "P01_a.tif", "P01_b.tif")
+    assert {entry.patient for entry in find_slides(folder, r"^(P\d+)_")} == {"P01"}
+    named = find_slides(folder, r"^(?P<patient>P\d+)_(?P<slide>\w)")
+    assert [(entry.patient, entry.slide) for entry in named] == [("P01", "a"), ("P01", "b")]
+    table = tmp_path / "t.csv"
+    table.write_text("case,patient_id\nP01_a,x\nP01_b,y\n")
+    assert [entry.patient for entry in find_slides(folder, patients=table)] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "match"), [("(", "regular expression"), (r"(Q\d)", "finds no patient"), (r"P\d", "one group")]
+)
+def test_patterns_that_do_not_work(tmp_path: Path, pattern: str, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        find_slides(touch(tmp_path, "P1.tif"), pattern)
+
+
+def test_what_is_no_slide(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        find_slides(tmp_path / "none")
+    with pytest.raises(InputError, match="holds no slide"):
+        find_slides(tmp_path)
+    with pytest.raises(InputError, match="same slide id 'x'"):
+        find_slides(touch(tmp_path, "a/x.tif", "b/x.svs"))
+    with pytest.raises(InputError, match="reader is 'vips'"):
+        open_slide(tmp_path / "x.tif", "vips")
+
+
+def test_a_photograph_is_no_damaged_slide(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.JPG: is a plain picture \(\.JPG\) and no whole slide") as caught:
+        open_slide(touch(tmp_path, "x.JPG") / "x.JPG")
+    assert "copy" not in str(caught.value)
+
+
+def entries(*patients: str) -> list[SlideFile]:
+    return [SlideFile(Path(f"s{number}.tif"), f"s{number}", patient) for number, patient in enumerate(patients)]
+
+
+def test_sections(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("slide,section\ns0,training\ns1,test\n")
+    assert read_sections(table, entries("a", "b")) == {"s0": "training", "s1": "test"}
+
+
+@pytest.mark.parametrize(
+    ("text", "patients", "match"),
+    [
+        ("slide,section\ns0,training\ns0,test\n", "a", "slide s0 is in two lists, training and test"),
+        ("slide,section\ns0,training\ns1,test\n", "aa", "patient a is in two lists"),
+        ("slide,section\ns0,training\n", "ab", "no section for slide s1"),
+        ("slide,section\ns0,train\n", "a", "has the section 'train'"),
+        ("a,b\n1,2\n", "a", "columns slide and section"),
+    ],
+)
+def test_sections_that_are_wrong(tmp_path: Path, text: str, patients: str, match: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(text)
+    with pytest.raises(InputError, match=match):
+        read_sections(table, entries(*patients))

@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from slide_files import damage, pyramid, with_tissue
+
+from bundle_runtime.data.image_prepare import Recipe
+from bundle_runtime.slides.stream import SlideInputs, TileBatches, check_resolution, check_targets, tile_loader
+from custom_components.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, boxes in (("a", [(128, 128, 256, 256)]), ("b", []), ("c", [(0, 0, 128, 512)])):
+        pyramid(tmp_path / "in" / f"{name}.tif", with_tissue(512, boxes), mpp=4.0)
+    return tmp_path / "in"
+
+
+def inputs(folder: Path, **settings: object) -> SlideInputs:
+    values = {"tile_size": 32, "mpp": 4.0, **settings}
+    return SlideInputs(str(folder), str(folder.parent / "out"), **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_every_tile_comes_once_with_its_pixels(folder: Path, num_workers: int, capsys: pytest.CaptureFixture) -> None:
+    found = inputs(folder)
+    assert "b.tif: no tissue was found" in capsys.readouterr().out
+    seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    pictures = {0: with_tissue(512), 2: with_tissue(512, [(0, 0, 128, 512)])}
+    for batch in tile_loader(TileBatches(found, 10), num_workers):
+        number = batch["slide"]
+        seen[number] += batch["index"].tolist()
+        assert batch["problem"] == ""
+        assert batch["image"].dtype == torch.uint8
+        assert batch["random"].shape == (len(batch["image"]), 0)
+        for tile, pixels in zip(batch["index"].tolist(), batch["image"], strict=True):
+            if tile >= 0:
+                row, column = (int(value) for value in found.plans[number].grid.corner(tile))
+                expected = pictures[number][row : row + 32, column : column + 32]
+                assert np.array_equal(pixels.permute(1, 2, 0).numpy(), expected)
+    assert seen[0] == list(range(64))
+    assert seen[1] == [-1]
+    assert seen[2] == list(range(64))
+
+
+def test_tiles_are_prepared_as_for_the_training(folder: Path) -> None:
+    recipe = Recipe(16, channels=3, equalise="none", fit="crop")
+    dataset = TileBatches(inputs(folder), 4, recipe)
+    plain = TileBatches(inputs(folder), 4)[0]["image"]
+    expected = torch.from_numpy(np.stack([recipe.apply(tile.numpy()) for tile in plain]))
+    assert torch.equal(dataset[0]["image"], expected)
+    assert dataset[16]["index"].tolist() == [-1]  # slide b
+    assert dataset[16]["image"].shape == (1, 3, 16, 16)
+
+
+def test_a_slide_that_breaks_off_is_told_and_the_others_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundle_runtime.slides.grid.OVERVIEW", 128)  # from the coarse level, which is whole
+    damage(folder / "a.tif", 0, 2 * 8 + 3)
+    found = inputs(folder)
+    batches = list(tile_loader(TileBatches(found, 10)))
+    problems = {batch["slide"]: batch["problem"] for batch in batches if batch["problem"]}
+    assert list(problems) == [0]
+    assert "level 0 is damaged" in problems[0]
+    assert sum(len(batch["index"]) for batch in batches if batch["slide"] == 2) == 64
+
+
+def test_slides_that_cannot_be_used_are_set_aside(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    (folder / "broken.tif").write_bytes((folder / "a.tif").read_bytes()[:200])
+    pyramid(folder / "nameless.tif", with_tissue(512), mpp=None)
+    (folder / "c.geojson").write_text('{"type": "Point", "coordinates": [9999, 5]}')
+    found = inputs(folder, annotations=str(folder))
+    assert [plan.entry.slide for plan in found.plans] == ["a", "b"]
+    with pytest.raises(InputError, match=r"3 of 5 slides could not be used: .*broken\.tif.*c\.tif.*nameless\.tif"):
+        found.finish()
+    rows = json.loads((folder.parent / "out" / "failures.json").read_text())
+    assert [Path(row["file"]).name for row in rows] == ["broken.tif", "c.tif", "nameless.tif"]
+    assert "outside the slide" in rows[1]["problem"]
+    assert "assume_mpp" in rows[2]["problem"]
+    assert [plan.entry.slide for plan in inputs(folder, assume_mpp=4.0).plans] == ["a", "b", "c", "nameless"]
+
+
+def test_a_run_without_any_usable_slide_stops(tmp_path: Path) -> None:
+    pyramid(tmp_path / "in" / "a.tif", with_tissue(512), mpp=None)
+    with pytest.raises(InputError, match="1 of 1 slides"):
+        inputs(tmp_path / "in")
+
+
+def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would look at all slides and write the same files."""
+    monkeypatch.setattr("bundle_runtime.slides.stream.distributed", lambda: True)
+    with pytest.raises(InputError, match="by one process; start it without torchrun"):
+        SlideInputs(str(folder), str(folder / "out"), mpp=0.5)
+
+
+def test_settings(folder: Path) -> None:
+    with pytest.raises(InputError, match="batch_size"):
+        TileBatches(inputs(folder), 0)
+    with pytest.raises(InputError, match=r"annotations .*none does not exist"):
+        inputs(folder, annotations=str(folder / "none"))
+    assert check_targets(["b"], ["a", "b"]) == [1]
+    with pytest.raises(InputError, match="target 'TUM' is not a class of the network; choose from a, b"):
+        check_targets(["TUM"], ["a", "b"])
+    with pytest.raises(InputError, match="names no class"):
+        check_targets([], ["a"])
+
+
+@pytest.mark.parametrize("settings", [{"mpp": 0.52}, {"mpp": 0.48}, {"magnification": 20}])
+def test_tiles_of_the_resolution_of_the_training(
+    tmp_path: Path, settings: dict[str, float], capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "model.json").write_text('{"mpp": 0.5}')
+    assert check_resolution(tmp_path / "model.pt", **settings) == pytest.approx(0.5, abs=0.03)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({"mpp": 0.25}, r"of 0\.25; give --mpp 0\.5, or"),
+        ({"magnification": 10}, r"of 1; give --mpp 0\.5 and --magnification null, or"),
+    ],
+)
+def test_tiles_of_another_resolution_are_refused(tmp_path: Path, settings: dict[str, float], advice: str) -> None:
+    """A network for 20x gives probabilities for tiles at 40x as well, and nobody would notice."""
+    (tmp_path / "model.json").write_text('{"mpp": 0.5}')
+    with pytest.raises(InputError, match=rf"trained on tiles of 0\.5 micrometres a pixel .*{advice}"):
+        check_resolution(tmp_path / "model.pt", **settings)
+
+
+@pytest.mark.parametrize("sidecar", [None, "{}", '{"mpp": null}'])
+def test_an_unknown_resolution_is_said_to_be_unchecked(
+    tmp_path: Path, sidecar: str | None, capsys: pytest.CaptureFixture
+) -> None:
+    if sidecar is not None:
+        (tmp_path / "model.json").write_text(sidecar)
+    check_resolution(tmp_path / "model.pt", mpp=0.5)
+    assert capsys.readouterr().out.count("whether 0.5 micrometres a pixel is right cannot be checked") == 1

@@ -1,0 +1,308 @@
+"""The loss of SD-MAE: its formula, its centre, micro-batches, processes, checkpoints."""
+
+import csv
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from torch import Tensor
+
+from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
+from bundle_runtime.engine.checkpoint import Checkpoint
+from bundle_runtime.engine.collapse import METRICS, CollapseWatch
+from bundle_runtime.engine.distillation import LossParts, UpdateCentre
+from bundle_runtime.engine.guard import LossGuard
+from bundle_runtime.engine.optim import param_groups
+from bundle_runtime.engine.training_step import TrainingStep
+from bundle_runtime.engine.validation_step import ValidationStep
+from custom_components.errors import InputError
+from custom_components.losses import ReconstructionLoss
+from custom_components.losses.distillation import PARTS, SelfDistillationLoss
+from custom_components.networks.sd_mae import SDMAEOutput, SelfDistillationMAE
+
+K = 12
+
+
+def output(rows: int = 6, seed: int = 0, level: str = "image") -> SDMAEOutput:
+    draw = torch.Generator().manual_seed(seed)
+    shape = (rows, K) if level == "image" else (rows, 5, K)
+    pred, target = (torch.randn(rows, 4, 8, generator=draw) for _ in range(2))
+    student, teacher = (torch.rand(shape, generator=draw) * 2 - 1 for _ in range(2))
+    return SDMAEOutput(pred, target, torch.zeros(rows, 4, dtype=torch.int64), student.requires_grad_(), teacher)
+
+
+def network(seed: int = 0, **options: Any) -> SelfDistillationMAE:
+    torch.manual_seed(seed)
+    return SelfDistillationMAE(
+        3, 16, 4, 16, 32, 1, 2, spatial_dims=2, class_token=False, decoder_size=16, decoder_layers=1, decoder_heads=2,
+        mask_ratio=0.6, prototypes=K, projector_size=12, bottleneck=6, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("level", ["image", "patch"])
+@pytest.mark.parametrize("centre_on", ["logits", "probabilities"])
+def test_formula(level: str, centre_on: str) -> None:
+    """Fact sheet 2.3, written out sample by sample in float64."""
+    loss = SelfDistillationLoss(0.2, prototypes=K, centre_on=centre_on)
+    loss.centre.copy_(torch.linspace(-0.2, 0.2, K))
+    out = output(level=level)
+    terms, followed = [], []
+    for z_s, z_t in zip(out.student.double().reshape(-1, K), out.teacher.double().reshape(-1, K), strict=True):
+        p = ((z_t - loss.centre.double()) / 0.04).exp()
+        p = p / p.sum()
+        q = (z_s / 0.1).exp()
+        terms.append(-(p * (q / q.sum()).log()).sum())
+        followed.append(z_t if centre_on == "logits" else p)
+    expected = 0.2 * torch.stack(terms).mean() + 0.8 * (out.pred.double() - out.target.double()).square().mean()
+    centre = 0.9 * loss.centre.double() + 0.1 * torch.stack(followed).mean(dim=0)
+    torch.testing.assert_close(loss(out).double(), expected, rtol=1e-5, atol=1e-6)
+    loss.update_centre()
+    torch.testing.assert_close(loss.centre.double(), centre, rtol=1e-5, atol=1e-6)
+
+
+def test_p_of_zero_is_the_loss_of_a_masked_autoencoder() -> None:
+    out = output()
+    loss = SelfDistillationLoss(0.0, prototypes=K)
+    assert torch.equal(loss(out), ReconstructionLoss()(out))
+    bare = out._replace(student=None, teacher=None)
+    assert torch.equal(loss(bare), loss(out))
+    loss.update_centre()
+    assert not loss.centre.any()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 7), st.integers(1, 6), st.sampled_from(["logits", "probabilities"]))
+def test_micro_batches_give_the_loss_and_the_centre_of_the_batch(size: int, rows: int, centre_on: str) -> None:
+    whole, parts = (SelfDistillationLoss(prototypes=K, centre_on=centre_on) for _ in range(2))
+    out = output(rows)
+    expected, total = whole(out), 0.0
+    for start in range(0, rows, size):
+        chunk = SDMAEOutput(*(part[start : start + size] for part in out))
+        total = total + parts(chunk) * len(chunk.pred) / rows
+    for loss in (whole, parts):
+        loss.update_centre()
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(parts.centre, whole.centre)
+
+
+def test_centre_rests_in_evaluation_and_without_a_step() -> None:
+    """Fact sheet 2.11: the centre is unchanged in eval."""
+    loss, seen = SelfDistillationLoss(prototypes=K), []
+    loss.observers.append(seen.append)
+    with torch.no_grad():
+        loss(output())
+    loss.eval()
+    loss(output())
+    loss.update_centre()
+    assert not loss.centre.any()
+    assert seen == []
+    loss.train()
+    loss(output())
+    assert not loss.centre.any(), "it moves behind the optimiser's step only"
+    loss.update_centre()
+    assert loss.centre.any()
+    assert len(seen) == 1
+    moved = loss.centre.clone()
+    loss.update_centre()
+    assert torch.equal(loss.centre, moved)
+
+
+def test_validation_leaves_the_centre_alone() -> None:
+    loss, net = SelfDistillationLoss(prototypes=K), network()
+
+    class Engine:
+        network, non_blocking = net, False
+        state = type("State", (), {"device": torch.device("cpu"), "iteration": 1})
+        prepare_batch = staticmethod(lambda batch, *_: (batch["image"], None))
+
+    value = ValidationStep(loss)(Engine(), {"image": torch.rand(2, 3, 16, 16)})["loss"]
+    loss.update_centre()
+    assert value.isfinite()
+    assert not loss.centre.any()
+
+
+def test_teacher_gradients_only_on_request() -> None:
+    for teacher_grad in (False, True):
+        out = output()
+        out.teacher.requires_grad_()
+        SelfDistillationLoss(prototypes=K, teacher_grad=teacher_grad)(out).backward()
+        assert (out.teacher.grad is not None) is teacher_grad
+        assert out.student.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight": 1.2}, r"distillation_weight \(p\) is 1.2; it must be from 0"),
+        ({"weight": -0.1}, "distillation_weight"),
+        ({"weight": float("nan")}, "distillation_weight"),
+        ({"student_temperature": 0.0}, "student_temperature is 0.0"),
+        ({"teacher_temperature": -1}, "teacher_temperature"),
+        ({"centre_momentum": 1.0}, "centre_momentum is 1.0"),
+        ({"centre_on": "features"}, "centre_on is 'features'"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SelfDistillationLoss(**options)
+
+
+def test_a_network_that_does_not_suit_is_refused() -> None:
+    with pytest.raises(InputError, match="no projectors"):
+        SelfDistillationLoss(prototypes=K)(output()._replace(student=None, teacher=None))
+    with pytest.raises(InputError, match=f"prototypes of the loss is 5, that of the network {K}"):
+        SelfDistillationLoss(prototypes=5)(output())
+    with pytest.raises(InputError, match="true for the loss and false for the network"):
+        SelfDistillationLoss(prototypes=K, teacher_grad=True)(output())
+
+
+class Run:
+    """A few epochs of pre-training through the real trainer, step and handlers."""
+
+    def __init__(
+        self, folder: Path, resume: bool = False, stop_at: int = 0, micro_batch: int | None = None, weight: float = 0.2
+    ) -> None:
+        draw = torch.Generator().manual_seed(3)
+        items = [{"image": image} for image in torch.rand(10, 3, 16, 16, generator=draw)]
+        dataset = PreparedDataset(items, lambda item: item, seed=0, progress=False)
+        batches = loader(dataset, 4, EpochSampler(dataset, seed=0))
+        self.network, self.loss = network(distil=weight > 0), SelfDistillationLoss(weight, prototypes=K)
+        optimizer = torch.optim.AdamW(param_groups(self.network, 1e-3, 0.05))
+        step = TrainingStep(seed=0, micro_batch=micro_batch)
+        handlers = [
+            UpdateCentre(self.loss),
+            CollapseWatch(self.loss, iterations=2),
+            LossParts(self.loss),
+            LossGuard(folder / "history.csv", metrics=PARTS + METRICS),
+            Checkpoint(folder / "state.pt", self.network, optimizer, resume=resume, step=step),
+        ]
+        self.trainer = SupervisedTrainer(
+            device=torch.device("cpu"), max_epochs=3, train_data_loader=batches, network=self.network,
+            optimizer=optimizer, loss_function=self.loss, iteration_update=step, decollate=False,
+            prepare_batch=lambda batch, *_, **__: (batch["image"], None), train_handlers=handlers,
+        )  # fmt: skip
+        if stop_at:
+            checkpoint = handlers[-1]
+
+            def stop(engine: Any) -> None:
+                checkpoint.save(engine)
+                engine.terminate(skip_completed=True)
+
+            self.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=stop_at), stop)
+        self.folder = folder
+
+    def run(self) -> dict[str, Any]:
+        self.trainer.run()
+        weights = {name: tensor.tolist() for name, tensor in self.network.state_dict().items()}
+        return {"weights": weights, "centre": self.loss.centre.tolist(), "history": self._history()}
+
+    def _history(self) -> str:
+        path = self.folder / "history.csv"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize("stop_at", [4, 5])
+def test_s9_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, stop_at: int) -> None:
+    """Defect S9 of the released code: the centre is not saved. Bitwise, before and inside the watched iterations."""
+    whole = Run(tmp_path / "whole").run()
+    Run(tmp_path / "cut", stop_at=stop_at).run()
+    assert Run(tmp_path / "cut", resume=True).run() == whole
+    assert any(whole["centre"])
+
+
+def test_one_step_of_the_centre_per_update_whatever_the_micro_batch(tmp_path: Path) -> None:
+    """Masks are drawn chunk by chunk, so only the number of steps can be compared: the first moves by a tenth."""
+    steps = {None: 0, 2: 0}
+    for micro_batch in steps:
+        run = Run(tmp_path / str(micro_batch), micro_batch=micro_batch)
+        update = run.loss.update_centre
+
+        def counted(update: Callable[[], None] = update, key: int | None = micro_batch) -> None:
+            steps[key] += 1
+            update()
+
+        run.loss.update_centre = counted
+        run.run()
+    assert steps == {None: 9, 2: 9}
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_the_history_shows_both_parts_of_the_loss(tmp_path: Path, micro_batch: int | None) -> None:
+    """Their weighted sum is the loss, also where the last batch is smaller and where batches are cut up."""
+    run = Run(tmp_path, micro_batch=micro_batch)
+    run.run()
+    with (tmp_path / "history.csv").open() as stream:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+    assert len(rows) == 3
+    for row in rows:
+        assert 0.2 * row["distillation"] + 0.8 * row["reconstruction"] == pytest.approx(row["train_loss"], rel=1e-5)
+        assert min(row["distillation"], row["reconstruction"]) > 0
+    assert rows[0]["reconstruction"] != rows[1]["reconstruction"]
+
+
+def test_plain_mae_has_no_distillation_to_show(tmp_path: Path) -> None:
+    Run(tmp_path, weight=0.0).run()
+    with (tmp_path / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert "distillation" not in rows[0]
+    for row in rows:
+        assert float(row["reconstruction"]) == pytest.approx(float(row["train_loss"]), rel=1e-6)
+
+
+def test_s10_no_process_group_is_needed() -> None:
+    """Defect S10: the released centre needs an initialised process group even on one GPU."""
+    assert not dist.is_initialized()
+    loss = SelfDistillationLoss(prototypes=K)
+    loss(output())
+    loss.update_centre()
+    assert loss.centre.isfinite().all()
+
+
+def distributed_steps(rank: int, world: int, store: str, folder: str) -> None:
+    """Two updates by one of `world` processes, each with its share of eight images and their masks."""
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    net = network()
+    wrapped = torch.nn.parallel.DistributedDataParallel(net) if world > 1 else net
+    loss = SelfDistillationLoss(prototypes=K)
+    optimizer = torch.optim.SGD(param_groups(net, 0.1, 0.0), lr=0.1)
+    for step in range(2):
+        draw = torch.Generator().manual_seed(step)
+        image, noise = torch.rand(8, 3, 16, 16, generator=draw), torch.rand(8, 16, generator=draw)
+        value: Tensor = loss(wrapped(image[rank::world], noise[rank::world]))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        loss.update_centre()
+    state = {"centre": loss.centre.tolist(), "head": net.student_projector.prototypes.tolist()}
+    (Path(folder) / f"state_{world}_{rank}.json").write_text(json.dumps(state))
+    if world > 1:
+        dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_without_unused_parameters(tmp_path: Path) -> None:
+    """The released code sets DDP to refuse unused parameters, which a detached teacher's projector would be."""
+    distributed_steps(0, 1, "", str(tmp_path))
+    context = multiprocessing.get_context("spawn")
+    arguments = [(rank, 2, str(tmp_path / "store"), str(tmp_path)) for rank in range(2)]
+    pair = [context.Process(target=distributed_steps, args=values) for values in arguments]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join(120)
+        assert process.exitcode == 0
+    alone, *both = (json.loads((tmp_path / f"state_{name}.json").read_text()) for name in ("1_0", "2_0", "2_1"))
+    for state in both:
+        for name, values in alone.items():
+            torch.testing.assert_close(torch.tensor(state[name]), torch.tensor(values), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,136 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from bundle_runtime.data.image_dataset import ImageDataset
+from bundle_runtime.engine.compute_maps import compute_maps
+from bundle_runtime.figures.attention import class_attention_map
+from custom_components.attention_maps import AttentionMaps
+from custom_components.augment import Normalise, Pipeline, Region, Resize
+from custom_components.errors import InputError
+from custom_components.networks.ms_mae import MSMAE
+
+
+class Pixels:
+    """Stands in for an image cache: images that depend on their position only."""
+
+    def __init__(self, count: int, size: int = 40) -> None:
+        self.images = torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(0)).byte()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rows(self, indices: Any) -> torch.Tensor:
+        return self.images[torch.as_tensor(indices)]
+
+
+def items(count: int) -> list[dict[str, Any]]:
+    return [{"image": f"/data/{i}.png", "file": f"{i}.png", "case": str(i), "label": i % 2} for i in range(count)]
+
+
+def dataset(count: int = 7, draws: int = 0) -> ImageDataset:
+    return ImageDataset(items(count), Pixels(count), ["a", "b"], "multi_class", draws=draws)
+
+
+def network() -> MSMAE:
+    torch.manual_seed(0)
+    return MSMAE(3, 32, 8, hidden_size=32, mlp_dim=64, num_layers=2, num_heads=2, num_classes=2, decoder_size=32,
+                 decoder_layers=1, decoder_heads=2)  # fmt: skip
+
+
+PIPELINE = Pipeline([Resize(32), Normalise(0.5, 0.25)])
+
+
+def test_b1_a_refresh_gives_maps_that_differ_from_patch_to_patch() -> None:
+    """The released code returns a buffer of ones, so its masking is uniform throughout (fact sheet B1)."""
+    maps = compute_maps(network(), dataset(), PIPELINE, "cpu")
+    assert maps.shape == (7, 4, 4)
+    assert maps.flatten(1).std(dim=1).min() > 0.05
+    assert (maps[0] - maps[1]).abs().max() > 1e-4
+
+
+def test_the_maps_are_the_class_token_s_attention_on_the_whole_image() -> None:
+    """Oracle: the package's own attention maps, which compute all rows of all heads."""
+    net, data = network(), dataset()
+    expected = class_attention_map(net, PIPELINE(data.cache.rows(range(7))), head_fusion="minmax")
+    assert torch.allclose(compute_maps(net, data, PIPELINE, "cpu", batch_size=3), expected, atol=2e-3)
+
+
+def test_a_refresh_leaves_the_mode_of_the_network() -> None:
+    net = network().train()
+    compute_maps(net, dataset(), PIPELINE, "cpu")
+    assert net.training
+    assert net.encoder.training
+
+
+def test_maps_start_even_and_are_off_until_switched_on() -> None:
+    maps = AttentionMaps(items(5), (4, 4))
+    index, region = torch.tensor([3, 0]), Region.whole(2)
+    assert maps.batch(index, region) is None
+    maps.active = True
+    weights = maps.batch(index, region)
+    assert weights is not None
+    assert torch.allclose(weights, torch.ones(2, 16))
+
+
+def test_the_batch_s_index_picks_the_rows() -> None:
+    maps = AttentionMaps(items(5), (4, 4), active=True)
+    maps.values.copy_(torch.arange(5.0)[:, None, None].expand(5, 4, 4))
+    weights = maps.batch(torch.tensor([4, 1, 1]), Region.whole(3))
+    assert weights is not None
+    assert torch.allclose(weights.mean(1), torch.tensor([4.0, 1.0, 1.0]))
+
+
+def test_maps_of_another_training_list_are_refused() -> None:
+    saved = AttentionMaps(items(5), (4, 4)).state_dict()
+    others = [[*items(4), {"image": "/data/x.png", "file": "x.png"}], items(5)[::-1], items(6)]
+    for other in others:
+        with pytest.raises(InputError, match="another training list"):
+            AttentionMaps(other, (4, 4)).load_state_dict(saved)
+    with pytest.raises(InputError, match="4 x 4 patches"):
+        AttentionMaps(items(5), (8, 2)).load_state_dict(saved)
+    maps = AttentionMaps(items(5), (4, 4))
+    maps.load_state_dict({**saved, "values": torch.full((5, 4, 4), 0.25), "epoch": 3})
+    assert maps.values.eq(0.25).all()
+    assert maps.epoch == 3
+
+
+def test_maps_stay_valid_where_the_data_set_is_moved() -> None:
+    """The names of a prepared item are absolute paths; a job's scratch folder has another name each time."""
+    names = [f"{folder}/{number}.png" for folder in "ab" for number in (0, 1)]
+    here, there, other = (
+        [{"image": f"{folder}/{name}", "file": f"{folder}/{name}"} for name in names]
+        for folder in ("/scratch/1", "/scratch/22", "/scratch/1/c")
+    )
+    saved = AttentionMaps(here, (4, 4)).state_dict()
+    AttentionMaps(there, (4, 4)).load_state_dict(saved)
+    other[0]["file"] = other[0]["file"].replace("a/0", "a/2")
+    with pytest.raises(InputError, match="another training list"):
+        AttentionMaps(other, (4, 4)).load_state_dict(saved)
+
+
+def test_an_encoder_without_class_token_has_no_maps() -> None:
+    net = network()
+    net.encoder.class_token = False
+    with pytest.raises(InputError, match="class_token"):
+        compute_maps(net, dataset(), PIPELINE, "cpu")
+
+
+def _share(rank: int, world: int, folder: str, count: int) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    maps = compute_maps(network(), dataset(count), PIPELINE, "cpu", batch_size=2)
+    torch.save(maps, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [7, 2])
+def test_three_processes_gather_the_maps_of_one(count: int, tmp_path: Path) -> None:
+    mp.start_processes(_share, (3, str(tmp_path), count), nprocs=3, start_method="spawn")
+    alone = compute_maps(network(), dataset(count), PIPELINE, "cpu", batch_size=2)
+    for rank in range(3):
+        assert torch.allclose(torch.load(tmp_path / f"{rank}.pt"), alone, atol=1e-6)

@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeIntensityd, Orientationd, Spacingd
+
+from bundle_runtime.data.load_sequences import LoadSequencesd
+from bundle_runtime.data.saving import SaveLabelMapd
+from custom_components.transforms.labels import ConventionLabeld, RegionsToTissuesd
+from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
+from custom_components.tumour_labels import region_masks
+
+
+def preprocessing() -> Compose:
+    return Compose(
+        [
+            LoadImaged("image", reader="NibabelReader", ensure_channel_first=True),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Spacingd("image", pixdim=(1.5, 1.5, 1.5), mode="bilinear"),
+            CropForegroundd("image", source_key="image", allow_smaller=True, margin=3),
+        ]
+    )
+
+
+def logits_like(image: MetaTensor) -> torch.Tensor:
+    """Scores of three classes that the image's own grey values give away."""
+    centres = torch.tensor([10.0, 110.0, 210.0]).view(3, 1, 1, 1)
+    return -((image.as_tensor() - centres) ** 2) / 500
+
+
+def test_native_argmax_comes_back_to_the_files_own_grid(scan: tuple[Path, np.ndarray]) -> None:
+    path, label = scan
+    steps = preprocessing()
+    item = steps({"image": str(path)})
+    assert item["image"].shape[1:] != label.shape
+    result = NativeArgmaxd("pred", steps)({**item, "pred": logits_like(item["image"])})["pred"]
+    assert tuple(result.shape) == (1, *label.shape)
+    assert np.allclose(result.affine, nib.load(path).affine)
+    found = result.as_tensor()[0].numpy()
+    for value in (1, 2):
+        dice = 2 * ((found == value) & (label == value)).sum() / ((found == value).sum() + (label == value).sum())
+        assert dice > 0.85  # the interpolated rim of a block looks like the class between
+    assert found[0].max() == found[-1].max() == 0  # outside the crop: background
+
+
+def test_native_argmax_equals_inverting_all_classes_at_once(scan: tuple[Path, np.ndarray]) -> None:
+    path, _ = scan
+    steps = preprocessing()
+    item = steps({"image": str(path)})
+    data = {**item, "pred": logits_like(item["image"])}
+    result = NativeArgmaxd("pred", steps, probabilities_key="probabilities")(data)
+    probabilities = result["probabilities"].as_tensor()
+    assert probabilities.shape[0] == 3
+    inside = probabilities.sum(0) > 0.99
+    assert inside.float().mean() > 0.3
+    assert torch.equal(probabilities.argmax(0)[inside], result["pred"].as_tensor()[0].long()[inside])
+
+
+# --- regions --------------------------------------------------------------------------------------------------------
+
+REGIONS = ["background", "TC", "WT", "ET"]
+
+
+def region_logits(image: MetaTensor) -> torch.Tensor:
+    """WT is all that is brighter than the ground, TC and ET the brightest block."""
+    grey = image.as_tensor()[0]
+    return torch.stack([grey - 160, grey - 60, grey - 160]) / 10
+
+
+def test_regions_come_back_to_the_files_own_grid(scan: tuple[Path, np.ndarray]) -> None:
+    path, label = scan
+    steps = preprocessing()
+    item = steps({"image": str(path)})
+    transform = NativeRegionsd("pred", steps, REGIONS, probabilities_key="probabilities")
+    result = transform({**item, "pred": region_logits(item["image"])})
+    tissues, probabilities = result["pred"], result["probabilities"]
+    assert (tuple(tissues.shape), tissues.dtype) == ((1, *label.shape), torch.uint8)
+    assert tuple(probabilities.shape) == (3, *label.shape)
+    assert np.allclose(tissues.affine, nib.load(path).affine)
+    masks = region_masks(tissues.as_tensor(), REGIONS).numpy()
+    for mask, drawn in zip(masks, (label == 2, label > 0, label == 2), strict=True):
+        assert 2 * (mask & drawn).sum() / (mask.sum() + drawn.sum()) > 0.85
+    assert np.array_equal(masks[1], (probabilities.numpy() >= 0.5).any(axis=0))
+    # Outside the crop nothing was predicted: a logit of 0 there would have been taken for a tumour.
+    assert probabilities.max() > 0.9
+    assert not tissues[:, 0].any()
+    assert not tissues[:, -1].any()
+
+
+def test_without_resampling_the_decision_is_that_of_the_networks_grid(scan: tuple[Path, np.ndarray]) -> None:
+    path, _ = scan
+    turn = Compose(
+        [
+            LoadImaged("image", reader="NibabelReader", ensure_channel_first=True),
+            Orientationd("image", axcodes="LPS", labels=None),
+        ]
+    )
+    item = turn({"image": str(path)})
+    logits = torch.randn(3, *item["image"].shape[1:], generator=torch.Generator().manual_seed(0))
+    native = NativeRegionsd("pred", turn, REGIONS)({**item, "pred": logits})["pred"]
+    on_grid = RegionsToTissuesd("pred", REGIONS)({"pred": MetaTensor(logits, affine=item["image"].affine)})["pred"]
+    assert torch.equal(
+        Orientationd("pred", axcodes="LPS", labels=None)({"pred": native})["pred"].as_tensor(), on_grid.as_tensor()
+    )
+
+
+class Brightness(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.stack([region_logits(MetaTensor(sample)) for sample in image])
+
+
+def test_through_the_evaluator_with_sequences_by_name(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    """The whole way of an inference: sequences by name, collation, inversion, the convention's values, the file."""
+    path, label = scan
+    steps = Compose(
+        [
+            LoadSequencesd(["flair", "t2"]),
+            *preprocessing().transforms[1:],
+            NormalizeIntensityd("image", subtrahend=0.0, divisor=1.0),
+        ]
+    )
+    item = {"image": [str(path), str(path)], "sequences": ["t2", "flair"], "label_convention": "brats2018"}
+    named = {"case": "p1", "file": str(path), "patient_id": "p1", "unlabelled": []}
+    post = [NativeRegionsd("pred", steps, REGIONS), ConventionLabeld("pred"), SaveLabelMapd("pred", str(tmp_path))]
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset([{**item, **named}], steps), batch_size=1),
+        network=Brightness(),
+        postprocessing=Compose(post),
+    )
+    evaluator.run()
+    written = nib.load(tmp_path / "p1_seg.nii.gz")
+    values = np.asarray(written.dataobj)
+    assert np.array_equal(written.affine, nib.load(path).affine)
+    assert set(np.unique(values)) == {0, 2, 4}
+    for value, drawn in ((2, label == 1), (4, label == 2)):
+        assert 2 * ((values == value) & drawn).sum() / ((values == value).sum() + drawn.sum()) > 0.75

@@ -1,0 +1,185 @@
+from pathlib import Path
+from typing import Any
+
+import monai.data
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle_runtime.data.datalist import load, write
+from bundle_runtime.data.find import files_below, some, volumes
+from custom_components.errors import InputError
+from mae_tools.sources.split import (
+    deal,
+    existing_folder,
+    finish,
+    fitting,
+    read_table,
+    shuffled,
+    split_by_fold,
+    split_by_patient,
+)
+
+
+@given(st.integers(1, 40), st.integers(0, 5), st.floats(0, 0.45), st.floats(0, 0.45))
+def test_patients_never_cross_and_nothing_is_lost(patients: int, seed: int, val: float, test: float) -> None:
+    entries = [{"image": str(index), "patient_id": str(index % patients)} for index in range(2 * patients)]
+    parts = split_by_patient(entries, val, test, seed)
+    owners = [{item["patient_id"] for item in part} for part in parts.values()]
+    assert sum(len(part) for part in parts.values()) == len(entries)
+    assert sum(len(part) for part in owners) == patients
+    assert parts["training"]
+    if patients >= 3:
+        assert bool(parts["validation"]) == (val > 0)
+        assert bool(parts["test"]) == (test > 0)
+
+
+def test_the_order_is_fixed_for_ever() -> None:
+    assert shuffled(["a", "b", "c", "d", "e"], 0) == shuffled(["e", "d", "c", "b", "a", "a"], 0)
+    assert shuffled("abcdefgh", 0) == list("hfgdacbe")
+    assert shuffled("abcdefgh", 1) != shuffled("abcdefgh", 0)
+
+
+def test_ten_patients_with_the_usual_fractions() -> None:
+    entries = [{"patient_id": str(index)} for index in range(10)]
+    assert [len(part) for part in split_by_patient(entries, 0.2, 0.2, 0).values()] == [6, 2, 2]
+
+
+@pytest.mark.parametrize(("val", "test"), [(-0.1, 0.1), (0.5, 0.5)])
+def test_impossible_fractions(val: float, test: float) -> None:
+    with pytest.raises(InputError, match=f"val_fraction {val} and test_fraction {test} must"):
+        split_by_patient([], val, test, 0)
+
+
+@given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 5))
+def test_deal_is_monais_partition(count: int, folds: int, seed: int) -> None:
+    dealt = deal(count, folds, seed)
+    assert sorted(position for fold in dealt for position in fold) == list(range(count))
+    if folds <= count:
+        expected = monai.data.partition_dataset(range(count), num_partitions=folds, shuffle=True, seed=seed)
+        assert dealt == [sorted(fold) for fold in expected]
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 5), st.floats(0, 0.99), st.booleans(), st.data())
+def test_folds_keep_patients_together(
+    patients: int, folds: int, seed: int, val: float, parity: bool, data: st.DataObject
+) -> None:
+    entries = [{"image": str(index), "patient_id": str(index % patients)} for index in range(2 * patients)]
+    fold = data.draw(st.integers(0, min(folds, patients) - 1))
+    made = split_by_fold(entries, "heads", fold, folds, seed, val, parity)
+    owners = {part: {item["patient_id"] for item in made[part]} for part in ("training", "validation", "test")}
+    apart = owners["training"] | owners["validation"] | owners["test"]
+    assert len(apart) == patients
+    assert sum(len(made[part]) for part in owners) == len(entries) + (len(made["test"]) if parity else 0)
+    assert owners["training"] or folds == 1 or (parity and patients == 1)
+    if parity:
+        assert owners["validation"] == owners["test"]
+    else:
+        assert not owners["validation"] & owners["test"]
+    if patients >= 3 and folds > 2:
+        assert owners["test"]
+        assert bool(owners["validation"]) == (val > 0 or parity)
+
+
+def test_every_patient_is_tested_once() -> None:
+    entries = [{"patient_id": str(index)} for index in range(23)]
+    tested = [item["patient_id"] for fold in range(5) for item in split_by_fold(entries, "heads", fold)["test"]]
+    assert sorted(tested) == sorted(item["patient_id"] for item in entries)
+
+
+@pytest.mark.parametrize(
+    ("patients", "arguments", "sizes"),
+    [
+        (20, {}, [14, 2, 4]),
+        (9, {}, [6, 1, 2]),
+        (4, {}, [2, 1, 1]),
+        (3, {}, [1, 1, 1]),
+        (3, {"val_fraction": 0}, [2, 0, 1]),
+        (2, {}, [1, 1, 0]),
+        (2, {"parity": True}, [1, 1, 1]),
+        (2, {"val_fraction": 0}, [1, 0, 1]),
+        (1, {}, [1, 0, 0]),
+        (1, {"folds": 1}, [0, 0, 1]),
+        (7, {"folds": 1}, [0, 0, 7]),
+    ],
+)
+def test_few_patients(
+    patients: int, arguments: dict[str, Any], sizes: list[int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    entries = [{"image": str(index), "patient_id": str(index)} for index in range(patients)]
+    made = split_by_fold(entries, "heads", **arguments)
+    assert [len(made[part]) for part in ("training", "validation", "test")] == sizes
+    assert (f"Only {patients} patient(s)" in capsys.readouterr().out) == (patients < 10)
+    write(tmp_path / "datalist.json", made)
+    assert load(tmp_path / "datalist.json")["description"].startswith("heads: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"fold": 5}, r"fold is 5, expected 0 to 4 \(folds 5, 12 patients\)"),
+        ({"fold": -1}, "fold is -1, expected 0 to 4"),
+        ({"fold": "x"}, "fold is 'x', expected 0 to 4"),
+        ({"folds": 0}, "folds is 0, expected a whole number from 1 on"),
+        ({"folds": 2.5}, "folds is 2.5, expected a whole number from 1 on"),
+        ({"val_fraction": 1}, "val_fraction is 1, expected a number from 0 to below 1"),
+        ({"val_fraction": "x"}, "val_fraction is 'x', expected a number"),
+    ],
+)
+def test_folds_that_do_not_exist(arguments: dict[str, Any], sentence: str) -> None:
+    entries = [{"patient_id": str(index)} for index in range(12)]
+    with pytest.raises(InputError, match=sentence):
+        split_by_fold(entries, "heads", **arguments)
+
+
+def test_volumes_of_a_tree(tmp_path: Path) -> None:
+    for name in ("b.nii", "a.nii.gz", "._a.nii.gz", "c.png", "x/d.nii", "x/y/e.nii", ".z/f.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = {
+        levels: [file.relative_to(tmp_path).as_posix() for file in volumes(tmp_path, levels)] for levels in (0, 1, None)
+    }
+    assert found == {
+        0: ["a.nii.gz", "b.nii"],
+        1: ["a.nii.gz", "b.nii", "x/d.nii"],
+        None: ["a.nii.gz", "b.nii", "x/d.nii", "x/y/e.nii"],
+    }
+    with pytest.raises(InputError, match="nowhere: the folder cannot be read"):
+        volumes(tmp_path / "nowhere")
+
+
+def test_what_check_wrote_is_no_data(tmp_path: Path) -> None:
+    for name in ("a.png", "check/b.png", "check/check.html", "check/more/c.png", "d/check.json", "d/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(files_below(tmp_path)) == 6
+    (tmp_path / "check" / "check.json").touch()
+    assert files_below(tmp_path) == ["a.png", "d/check.json", "d/e.png"]
+    assert "b.png" in files_below(tmp_path / "check"), "the folder itself was asked for"
+
+
+def test_tables_and_patterns() -> None:
+    assert read_table(None, "key", "{}") == {}
+    assert read_table('{"a": 1}', "key", "{}") == {"a": 1} == read_table({"a": 1}, "key", "{}")
+    with pytest.raises(InputError, match=r'key is not valid JSON .*expected e\.g\. \{"a": 1\}'):
+        read_table("{", "key", '{"a": 1}')
+    with pytest.raises(InputError, match="key is 3, expected a table by case pattern"):
+        read_table("3", "key", "{}")
+    assert fitting("a*", ["ab", "b", "ac"], "key") == ["ab", "ac"]
+    with pytest.raises(InputError, match=r"key: the pattern 'z' fits none of the cases ab, b"):
+        fitting("z", ["ab", "b"], "key")
+
+
+def test_finish_says_when_dataset_dir_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"training": [{"image": "a"}], "validation": [], "test": []}
+    finish(content, tmp_path, None)
+    assert "--dataset_dir" not in capsys.readouterr().out
+    finish(content, tmp_path, tmp_path / "lists" / "one.json")
+    assert f"--dataset_dir {tmp_path}" in capsys.readouterr().out
+    assert (tmp_path / "datalist.json").read_bytes() == (tmp_path / "lists" / "one.json").read_bytes()
+
+
+def test_small_parts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        existing_folder(tmp_path / "nowhere")
+    assert some("abcd", 2) == "a, b and 2 more"

@@ -1,0 +1,85 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from custom_components.errors import InputError
+from mae_tools.demo import DEMOS, demo
+from mae_tools.demo_data import make_abdomen, make_histology
+
+
+def test_what_cannot_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no demo for bundle 'lung'"):
+        demo("lung", out=str(tmp_path))
+    with pytest.raises(InputError, match="without dataset_dir"):
+        demo(out=str(tmp_path), datalist="x.json")
+    with pytest.raises(InputError, match=r"holds no datalist\.json"):
+        demo(out=str(tmp_path), dataset_dir=str(tmp_path))
+    with pytest.raises(InputError, match="No stage has a setting 'spacin'"):
+        demo(out=str(tmp_path / "out"), spacin=[1, 1, 1])
+    assert not (tmp_path / "out").exists()  # nothing was drawn
+
+
+@pytest.mark.slow
+def test_every_stage_end_to_end(tmp_path: Path) -> None:
+    """`make demo` at the smallest size that still has every step; about two minutes."""
+    make_abdomen(tmp_path / "data", cases=5, shape=(48, 40, 36))
+    command = [sys.executable, "-m", "mae_tools", "demo", "--out", str(tmp_path / "out")]
+    command += ["--dataset_dir", str(tmp_path / "data"), "--max_epochs", "2", "--val_interval", "1"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+    assert "from scratch" in result.stdout
+    assert "from MAE" in result.stdout
+    assert (tmp_path / "out/comparison/comparison.json").exists()
+    assert list((tmp_path / "out/inference").glob("*_seg.nii.gz"))
+    assert str(tmp_path / "out/check/check.html") in result.stdout
+    assert ".png" not in result.stdout
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest set of H&E-like tiles."""
+    folder = tmp_path_factory.mktemp("tiles")
+    make_histology(folder, cases=64, nuclei_cases=16, nuclei_size=48, size=48)
+    return folder
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Names and command lines of the steps, which are not run."""
+    names: list[tuple[str, str]] = []
+    monkeypatch.setattr("mae_tools.demo._Runner._run", lambda self, *step: names.append((step[0], str(step[1]))))
+    monkeypatch.setattr("mae_tools.demo.compare", lambda *args, **settings: ("the table", {}))
+    return names
+
+
+BOTH = ["train{}_scratch", "train{}_mae", "evaluate{}_scratch", "evaluate{}_mae", "inference{}"]
+
+
+def test_a_bundle_for_classes_and_masks_does_both_with_drawn_data(
+    steps: list[tuple[str, str]], tiles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = DEMOS["histo_sdmae"]._replace(
+        draw=lambda folder: shutil.copytree(tiles, folder),
+        draw_slides=Path.mkdir,
+    )
+    monkeypatch.setitem(DEMOS, "histo_sdmae", small)
+    demo("histo_sdmae", out=str(tmp_path / "out"))
+    masks = [name.format("_segmentation") for name in BOTH]
+    classes = [name.format("") for name in BOTH]
+    assert [name for name, _ in steps] == ["check", "check_segmentation", "pretrain", *classes, *masks, "detect"]
+    commands = dict(steps)
+    assert "nuclei/datalist.json" in commands["train_segmentation_mae"]
+    assert "demo_segmentation.yaml" in commands["evaluate_segmentation_mae"]
+    assert "demo_detect.yaml" in commands["detect"]
+    assert str(tmp_path / "out/data/slides") in commands["detect"]
+
+
+def test_own_data_with_masks_is_segmented_and_not_classified(
+    steps: list[tuple[str, str]], tiles: Path, tmp_path: Path
+) -> None:
+    demo("histo_sdmae", out=str(tmp_path / "out"), dataset_dir=str(tiles / "nuclei"))
+    masks = [name.format("_segmentation") for name in BOTH]
+    assert [name for name, _ in steps] == ["check_segmentation", "pretrain", *masks]

@@ -1,0 +1,109 @@
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fire import docstrings
+
+from custom_components.errors import InputError
+from mae_tools.__main__ import COMMANDS, refuse_unknown_flags
+from mae_tools.demo_data import make_abdomen
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mae_tools", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    make_abdomen(folder, cases=3, shape=(48, 40, 36))
+    return folder
+
+
+def test_datalist_and_check(drawn: Path, tmp_path: Path) -> None:
+    names = "['background','liver','spleen','right kidney','left kidney','aorta']"
+    made = tmp_path / "list.json"
+    result = run("datalist", "folder", str(drawn), "--out", str(made), "--class_names", names)
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(made.read_text())["training"]) == 1
+    result = run("check", str(made), "--dataset_dir", str(drawn), "--out", str(tmp_path / "check"))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "check" / "check.html").exists()
+    # Fire prints whatever a command returns; these have already printed what a reader wants.
+    assert "{" not in result.stdout
+
+
+def test_an_error_is_one_sentence(tmp_path: Path) -> None:
+    result = run("check", str(tmp_path / "none.json"))
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ")
+    assert "none.json" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("word", ["true", "false"])
+def test_switches_given_as_words(tmp_path: Path, word: str) -> None:
+    """`--parity false` reaches a command as text and by position, and Python takes the text for true."""
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png", "b/3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    result = run("datalist", "class_folder", str(tmp_path), "--parity", word)
+    assert result.returncode == 0, result.stderr
+    assert ("parity" in json.loads((tmp_path / "datalist.json").read_text())) == (word == "true")
+
+
+def test_an_unknown_flag_is_refused_before_the_command_runs(drawn: Path, tmp_path: Path) -> None:
+    made = tmp_path / "l.json"
+    result = run("datalist", "folder", str(drawn), "--out", str(made), "--class_nams", "x")
+    assert result.returncode == 1
+    assert "Unknown flag --class_nams" in result.stderr
+    assert not made.exists()
+
+
+def test_flags_in_all_forms_that_fire_knows() -> None:
+    def command(path: str, seed: int = 0, parity: bool = False) -> None: ...
+
+    good = ["a", "--seed=1", "--path", "b", "--noparity", "-s", "-5", "--", "--trace"]
+    refuse_unknown_flags(command, good)
+    for wrong in ("--sed=1", "-x", "--no"):
+        with pytest.raises(InputError, match=rf"Unknown flag {wrong}; there are --path, --seed, --parity"):
+            refuse_unknown_flags(command, ["a", wrong])
+
+
+def test_help_of_a_command_runs_nothing(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "mae_tools", "demo", "--help"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 0
+    assert "--dataset_dir" in result.stdout + result.stderr
+    assert not list(tmp_path.iterdir())
+    shown = run("weights", "--help")
+    assert all(name in shown.stdout + shown.stderr for name in ("show", "convert", "verify"))
+
+
+def commands(found: Any = COMMANDS, name: str = "") -> Iterator[Any]:
+    if isinstance(found, dict):
+        for word, inner in found.items():
+            yield from commands(inner, f"{name} {word}".strip())
+    else:
+        yield pytest.param(found, id=name)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_help_does_not_break_off(command: Any) -> None:
+    """Fire takes a colon in the second line of a description for the start of the next flag."""
+    listed = docstrings.parse(inspect.getdoc(command) or "").args or []
+    assert {flag.name.lstrip("*") for flag in listed} <= set(inspect.signature(command).parameters)
+
+
+def test_help_lists_the_commands() -> None:
+    result = run("--help")
+    for command in ("datalist", "check", "weights", "package", "demo", "compare"):
+        assert command in result.stdout + result.stderr
