@@ -1,10 +1,11 @@
-"""Which process of a distributed run this is."""
+"""Which process of a distributed run this is, and what the processes tell each other and the user."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 Result = TypeVar("Result")
 
@@ -17,6 +18,25 @@ def distributed() -> bool:
 def is_main() -> bool:
     """Whether this process is the one that writes files and prints."""
     return not distributed() or dist.get_rank() == 0
+
+
+def say(message: str) -> None:
+    """Print one line from the main process without breaking a progress bar."""
+    if is_main():
+        tqdm.write(message)
+
+
+def gather_objects(item: Result) -> list[Result]:
+    """What each process hands in, in the order of the processes; in one process a list of one. Collective.
+
+    Args:
+        item: anything that can be pickled.
+    """
+    if not distributed():
+        return [item]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, item)
+    return parts
 
 
 def any_rank(flag: bool | torch.Tensor, device: torch.device | str | None) -> bool:

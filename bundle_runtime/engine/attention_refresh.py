@@ -15,13 +15,13 @@ from torch import nn
 
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Pipeline
-from custom_components.distributed import is_main
+from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
 
 from ..data.image_dataset import ImageDataset
 from ..files import write_atomically
 from ..weights.describe import unwrap
-from .common import keep, say
+from .common import keep
 from .compute_maps import compute_maps
 
 METRIC = "attention_map_std"

@@ -10,13 +10,13 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
-from custom_components.distributed import is_main
+from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
 
 from ..weights.describe import find_vit, unwrap
 from ..weights.io import read_sidecar, sidecar_path, write_file
 from ..weights.save import save_encoder, save_network
-from .common import epochs_done, is_nan, say, scalars
+from .common import epochs_done, is_nan, scalars
 
 
 class BestModel:

@@ -11,7 +11,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
-from custom_components.distributed import any_rank, distributed, is_main
+from custom_components.distributed import any_rank, distributed, is_main, say
 from custom_components.errors import InputError
 
 from ..weights.describe import unwrap
@@ -25,7 +25,7 @@ from .checkpoint_file import (
     temporary_path,
     write_checkpoint,
 )
-from .common import due, epochs_done, in_last_iteration, on_failure, once, say, stateful
+from .common import due, epochs_done, in_last_iteration, on_failure, once, stateful
 from .signals import LeaveToParent, StopSignals
 
 _STATE_OF_EVALUATOR = ("best_metric", "best_metric_epoch", "epoch")

@@ -10,10 +10,10 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor
 
-from custom_components.distributed import distributed
+from custom_components.distributed import distributed, say
 from custom_components.errors import InputError
 
-from .common import in_last_iteration, keep, say
+from .common import in_last_iteration, keep
 
 METRICS = ("teacher_information", "teacher_entropy", "teacher_prototypes", "teacher_centre", "teacher_constant")
 CONSTANT = 0.01  # nats; rounding alone gives less

@@ -7,17 +7,8 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.workflow import Workflow
-from tqdm import tqdm
-
-from custom_components.distributed import is_main
 
 Failure = Callable[[Workflow, BaseException], None]
-
-
-def say(message: str) -> None:
-    """Print one line from the main process without breaking a progress bar."""
-    if is_main():
-        tqdm.write(message)
 
 
 def epochs_done(engine: Workflow) -> int:

@@ -18,11 +18,11 @@ from torch import nn
 from torch.utils.data import Subset
 
 from custom_components.augment import Pipeline
-from custom_components.distributed import distributed, is_main
+from custom_components.distributed import distributed, is_main, say
 from custom_components.errors import InputError, find_input_error
 
 from ..data.image_dataset import ImageDataset, image_loader
-from ..engine.common import due, keep, say
+from ..engine.common import due, keep
 from ..files import write_atomically
 from ..weights.describe import unwrap
 from .features import METHODS, extract_features, probe_scores

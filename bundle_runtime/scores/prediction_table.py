@@ -14,13 +14,12 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
-from custom_components.distributed import distributed, is_main
+from custom_components.distributed import distributed, is_main, say
 from custom_components.errors import InputError
 from custom_components.networks.token_classifier import TokenClassifier
 
 from ..data.schema import TASKS, Item
 from ..data.subset import evenly
-from ..engine.common import say
 from ..figures.attention import attention_figure, attention_rollout, class_attention_map
 from ..files import write_atomically
 from ..probes.features import evaluating

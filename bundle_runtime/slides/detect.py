@@ -13,10 +13,10 @@ import torch
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
+from custom_components.distributed import say
 from custom_components.errors import InputError
 
 from ..data.schema import TASKS
-from ..engine.common import say
 from ..figures.detection import detection_figure
 from ..figures.panels import COLOURS
 from ..files import write_atomically

@@ -11,12 +11,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from custom_components.distributed import distributed
+from custom_components.distributed import distributed, say
 from custom_components.errors import InputError
 
 from ..check.check_report import Problem
 from ..data.image_prepare import Recipe
-from ..engine.common import say
 from ..files import write_atomically
 from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation

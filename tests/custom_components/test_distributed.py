@@ -1,3 +1,5 @@
+import contextlib
+import io
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from custom_components.distributed import any_rank, first_on_main, is_main
+from custom_components.distributed import any_rank, first_on_main, gather_objects, is_main, say
 from custom_components.masking import shared_rand
 
 
@@ -14,6 +16,7 @@ def test_one_process() -> None:
     assert first_on_main(lambda: 3) == 3
     assert any_rank(True, "cpu")
     assert not any_rank(False, "cpu")
+    assert gather_objects({"rank": 0}) == [{"rank": 0}]
 
 
 def _worker(rank: int, folder: str) -> None:
@@ -27,6 +30,11 @@ def _worker(rank: int, folder: str) -> None:
 
     assert first_on_main(work) == "by main"
     assert any_rank(rank == 1, "cpu")
+    assert gather_objects(f"of {rank}") == ["of 0", "of 1"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        say("once")
+    assert said.getvalue() == ("once\n" if rank == 0 else "")
     torch.manual_seed(0)
     torch.save(shared_rand(2, 5, torch.device("cpu")), f"{folder}/rand_{rank}.pt")
     dist.destroy_process_group()
