@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import STAND_IN
 
 from benchmarks.studies.driver import Driver
 from benchmarks.studies.plan import pretraining
@@ -19,6 +18,7 @@ from benchmarks.studies.study import Study
 from benchmarks.studies.workshop import StageFailed, Workshop
 
 ROOT = Path(__file__).parents[3]
+STAND_IN = [sys.executable, str(Path(__file__).with_name("stand_in.py"))]
 Make = Callable[..., Study]
 MakeWorkshop = Callable[[Study], Workshop]
 

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies.__main__ import main
+
+STUDIES = Path(__file__).parents[3] / "benchmarks" / "studies"
+
+
+def test_status_lists_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(STUDIES / "chest_xray.yaml"), "--smoke", "--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "missing scratch__0.5__seed0"
+    assert len(lines) == 3
+
+
+def test_a_wrong_study_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(tmp_path / "none.yaml")]) == 2
+    assert "cannot be read as a study" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_study_on_drawn_images_through_the_real_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [str(STUDIES / "chest_xray.yaml"), "--smoke", "--results", str(tmp_path / "results")]
+    assert main(["run", *options, "--work", str(tmp_path / "work")]) == 0
+    text = capsys.readouterr().out
+    assert "| scratch | 1 | 0." in text
+    assert "| MAE 0.75 | 1 | 0." in text
+    assert "| frozen probe, MAE 0.75 | 1 | 0." in text
+    assert main(["run", *options, "--work", str(tmp_path / "elsewhere")]) == 0  # nothing is left to do
+    assert not list((tmp_path / "elsewhere").rglob("done.json"))
+    assert main(["figure", *options, "--work", str(tmp_path / "work")]) == 0
+    made = capsys.readouterr().out.splitlines()[-3:]
+    assert [Path(path).name for path in made] == ["label_efficiency.png", "training_curves.png", "reconstructions.png"]
