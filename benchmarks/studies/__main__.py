@@ -9,7 +9,7 @@ from .figures import figures, reconstructions
 from .store import Store
 from .study import SIZES, Study, StudyError
 from .tables import table
-from .workshop import Workshop
+from .workshop import Workshop, refuse_unknown_settings
 
 HERE = Path(__file__).parent
 
@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(store: Store, args: argparse.Namespace) -> int:
+    refuse_unknown_settings(store.study)
     with _workshop(store.study, args) as workshop:
         failures = Driver(store.study, workshop, store).run()
     print(table(store, write=True))

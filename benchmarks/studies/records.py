@@ -13,8 +13,8 @@ from typing import Any
 import monai
 import torch
 
-from custom_components.metrics.classification_report import ClassificationReport
-from custom_components.metrics.report import SegmentationReport
+from bundle_runtime.scores.classification_report import ClassificationReport
+from bundle_runtime.scores.segmentation_report import SegmentationReport
 
 from .workshop import ROOT
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_components.metrics.resampling import Resamples, ranking_scores
+from bundle_runtime.scores.classification import macro
+from bundle_runtime.scores.resampling import Resamples, ranking_scores
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -103,7 +104,7 @@ def _scores(run: Mapping[str, Any], resamples: Resamples, report: Mapping[str, A
         for part in (whole, resamples)
     ]
     # A resample may hold no case of a rare finding: the others remain.
-    found = {"macro_auc": (float(np.mean(aucs[0])), np.nanmean(aucs[1], axis=0))}
+    found = {"macro_auc": (float(np.mean(aucs[0])), macro(np.array(aucs[1])))}
     if labels.ndim == 1:
         right = (probabilities.argmax(axis=1) == labels).astype(float)
         found["accuracy"] = (float(right.mean()), _weighted_mean(right, resamples))

@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 
 from .plan import PROBE, Stage
-from .study import Data, StudyError
+from .study import Data, Study, StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE_RUN = (sys.executable, "-m", "monai.bundle", "run")
+TOOLS = "mae_tools"  # the module that holds the commands `datalist` and `draw`
 DONE, SPENT, STATE = "done.json", "spent.json", "training_state.pt"
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
@@ -99,7 +100,7 @@ class Workshop:
             return
         if not self.data_command:
             raise StudyError(f"{self.datalist} does not exist, and the study says no command that makes it.")
-        self._run([sys.executable, "-m", tools_module(), *self.data_command], self.folder / "data.log")
+        self._run([sys.executable, "-m", TOOLS, *self.data_command], self.folder / "data.log")
 
     def path(self, stage: Stage) -> Path:
         """The folder of a stage."""
@@ -188,9 +189,27 @@ class Workshop:
             raise SystemExit(128 + self._stopped)
 
 
-def tools_module() -> str:
-    """The module that holds the `datalist` and `draw` commands."""
-    return "mae_tools" if (ROOT / "mae_tools").is_dir() else "custom_components"
+def refuse_unknown_settings(study: Study) -> None:
+    """Stop before anything runs where a setting of the study is none of its stages, hours before they would say so.
+
+    Raises:
+        StudyError: naming the setting and where it stands.
+    """
+    folder = ROOT / "bundles" / study.bundle / "configs"
+    stages = {path.stem: set(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in folder.glob("*.yaml")}
+    stages = {name: keys for name, keys in stages.items() if "stage" in keys}
+    places = [("settings", study.settings, set().union(*stages.values()))]
+    places += [(name, getattr(study, name), stages.get(name, set())) for name in ("pretrain", "train", "evaluate")]
+    places += [(f"shares, {share:g}", settings, stages["train"]) for share, settings in study.shares.items()]
+    for arm in study.arms.values():
+        trained = stages.get(PROBE, set()) if arm.probe else stages["train"]
+        places += [(f"arm {arm.name}, pretrain", arm.pretrain or {}, stages["pretrain"])]
+        places += [(f"arm {arm.name}", settings, trained) for settings in (arm.train, *arm.at.values())]
+    places += [("tune, grid", study.tune.get("grid", {}), stages["train"])]
+    for where, settings, known in places:
+        unknown = sorted(set(settings) - known)
+        if unknown:
+            raise StudyError(f"{study.name}, {where}: '{unknown[0]}' is no setting there; see {folder}.")
 
 
 def _write_json(path: Path, content: Any) -> None:

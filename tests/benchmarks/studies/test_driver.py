@@ -1,12 +1,13 @@
 """Nothing is done twice, and what was interrupted goes on."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from benchmarks.studies.store import Store
 from benchmarks.studies.study import Study
 from benchmarks.studies.workshop import StageFailed, Workshop
 
-ROOT = Path(__file__).parents[3]
 STAND_IN = [sys.executable, str(Path(__file__).with_name("stand_in.py"))]
 Make = Callable[..., Study]
 MakeWorkshop = Callable[[Study], Workshop]
@@ -95,20 +95,25 @@ def test_a_failure_is_told_and_the_others_run(make_study: Make, make_workshop: M
     assert list(store.runs(1.0)) == ["scratch"]
 
 
-def start(tmp_path: Path) -> subprocess.Popen[bytes]:
-    """The runner in a process of its own, on the study of `tmp_path`."""
-    script = f"""
-from pathlib import Path
-from benchmarks.studies.driver import Driver
-from benchmarks.studies.store import Store
-from benchmarks.studies.study import Study
-from benchmarks.studies.workshop import Workshop
-folder = Path({str(tmp_path)!r})
-study = Study.load(folder / "drawn.yaml")
-with Workshop(folder / "work", study.data, command={STAND_IN!r}) as workshop:
-    Driver(study, workshop, Store(study, folder / "results")).run()
-"""
-    return subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, start_new_session=True)
+def work(folder: Path) -> None:
+    """What a runner's process does; a process group of its own, as a shell gives it."""
+    os.setsid()
+    study = Study.load(folder / "drawn.yaml")
+    with Workshop(folder / "work", study.data, command=STAND_IN) as workshop:
+        Driver(study, workshop, Store(study, folder / "results")).run()
+
+
+def start(folder: Path) -> ForkProcess:
+    """The runner in a process of its own, on the study of `folder`."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=(folder,))
+    process.start()
+    return process
+
+
+def end(process: ForkProcess) -> int | None:
+    """Wait for a process; its exit code."""
+    process.join(timeout=60)
+    return process.exitcode
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -119,7 +124,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def slow_study(make_study: Make, make_workshop: MakeWorkshop) -> Study:
-    train = {"max_epochs": 40, "epoch_seconds": 0.1}
+    train = {"max_epochs": 25, "epoch_seconds": 0.1}
     arms = {"scratch": {"train": {"init": "scratch"}}}
     study = make_study(arms=arms, train=train, shares={1.0: {}}, seeds=[0])
     make_workshop(study)
@@ -137,13 +142,12 @@ def test_sigterm_reaches_the_running_stage_and_the_next_start_goes_on(
     study = slow_study(make_study, make_workshop)
     runner = start(tmp_path)
     wait_for(lambda: state(tmp_path) >= 2)
-    runner.send_signal(signal.SIGTERM)
-    assert runner.wait(timeout=60) == 128 + signal.SIGTERM
+    runner.terminate()
+    assert end(runner) == 128 + signal.SIGTERM
     stopped = state(tmp_path)
-    assert 2 <= stopped < 40
+    assert 2 <= stopped < 25
     spent = json.loads(next((tmp_path / "work").glob("train_*/spent.json")).read_text())
-    (tmp_path / "drawn.yaml").touch()
-    assert start(tmp_path).wait(timeout=60) == 0
+    assert end(start(tmp_path)) == 0
     told = [line.split(" ", 1)[1] for line in calls()]
     assert told == ["starts at 0", f"stops at {stopped}", f"starts at {stopped}", "ends", "evaluates"]
     run = Store(study, tmp_path / "results").run(study.arms["scratch"], 1.0, 0)
@@ -159,10 +163,10 @@ def test_a_runner_killed_alone_leaves_its_stage_to_end_before_the_next_start(
     runner = start(tmp_path)
     wait_for(lambda: state(tmp_path) >= 1)
     runner.kill()
-    runner.wait()
-    assert start(tmp_path).wait(timeout=60) == 0
+    end(runner)
+    assert end(start(tmp_path)) == 0
     told = [line.split(" ", 1)[1] for line in calls()]
-    assert told == ["starts at 0", "ends", "starts at 40", "ends", "evaluates"]  # nothing trained beside it
+    assert told == ["starts at 0", "ends", "starts at 25", "ends", "evaluates"]  # nothing trained beside it
 
 
 def test_everything_killed_at_once_goes_on_from_the_last_state(
@@ -171,9 +175,9 @@ def test_everything_killed_at_once_goes_on_from_the_last_state(
     slow_study(make_study, make_workshop)
     runner = start(tmp_path)
     wait_for(lambda: state(tmp_path) >= 2)
-    os.killpg(runner.pid, signal.SIGKILL)
-    runner.wait()
-    assert start(tmp_path).wait(timeout=60) == 0
+    os.killpg(int(runner.pid or 0), signal.SIGKILL)
+    end(runner)
+    assert end(start(tmp_path)) == 0
     told = [line.split(" ", 1)[1] for line in calls()]
     assert told[0] == "starts at 0"
     assert int(told[1].removeprefix("starts at ")) >= 2

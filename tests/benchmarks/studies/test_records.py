@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import records
-from custom_components.metrics.classification_report import Case, ClassificationReport
-from custom_components.metrics.report import SegmentationReport
-from custom_components.metrics.segmentation import Row
+from bundle_runtime.scores.classification_report import Case, ClassificationReport
+from bundle_runtime.scores.segmentation import Row
+from bundle_runtime.scores.segmentation_report import SegmentationReport
 
 
 def history(folder: Path, scores: Sequence[float | str], name: str = "val_macro_auc") -> dict[str, object]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.studies.study import Study, StudyError, lay_over
+from benchmarks.studies.workshop import refuse_unknown_settings
 
 FILES = sorted((Path(__file__).parents[3] / "benchmarks" / "studies").glob("*.yaml"))
 
@@ -50,7 +51,25 @@ def test_what_is_wrong_is_named(make_study: Callable[..., Study], change: dict[s
 def test_the_studies_of_this_folder_are_sound(path: Path, size: str | None) -> None:
     study = Study.load(path, size)
     assert study.runs()
-    assert (path.parents[2] / "bundles" / study.bundle).is_dir()
+    refuse_unknown_settings(study)
     assert study.arms[study.baseline].train.get("layer_decay") == 1.0  # a decayed scratch arm is handicapped
     tuned = [arm for arm in study.arms.values() if arm.tune]
     assert study.arms[study.baseline] in tuned, "the baseline gets as much tuning as the others"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": {"img_sise": 32}}, "settings: 'img_sise'"),
+        ({"pretrain": {"layer_decay": 1.0}}, "pretrain: 'layer_decay'"),
+        ({"shares": {1.0: {"epochs": 3}}}, "shares, 1: 'epochs'"),
+        ({"tune": {"grid": {"lr": [1.0]}}}, "tune, grid: 'lr'"),
+        ({"arms": {"scratch": {"train": {"inti": "scratch"}}}}, "arm scratch: 'inti'"),
+    ],
+)
+def test_a_setting_that_no_stage_has_is_named(
+    make_study: Callable[..., Study], change: dict[str, object], message: str
+) -> None:
+    refuse_unknown_settings(make_study())
+    with pytest.raises(StudyError, match=message):
+        refuse_unknown_settings(make_study(**change))
