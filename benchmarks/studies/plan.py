@@ -64,4 +64,5 @@ def evaluation(study: Study, arm: Arm, share: float, seed: int, tuned: Settings)
 
 
 def _stage(study: Study, name: str, settings: Settings, source: Stage | None = None) -> Stage:
-    return Stage(name, study.bundle, asdict(study.data), settings, source)
+    data = {key: value for key, value in asdict(study.data).items() if value}
+    return Stage(name, study.bundle, data, settings, source)

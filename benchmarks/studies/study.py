@@ -52,11 +52,13 @@ class Data:
         command: words after the name of the tools' module, such as `[datalist, btcv, "{folder}", --out, "{datalist}"]`;
             empty: the datalist is there.
         datalist: where it is, or is made.
+        before: what is run before, words after `python -m`: it makes what `command` reads.
     """
 
     folder: str
     command: tuple[str, ...] = ()
     datalist: str = "{work}/datalist.json"
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ def _parts(content: Settings, path: Path) -> Settings:
     parts["arms"] = {name: _arm(str(name), value or {}, path) for name, value in arms.items()}
     data = content.get("data") or {}
     _refuse_unknown(data, {entry.name for entry in fields(Data)}, f"{path}, data")
-    parts["data"] = Data(**{**data, "command": tuple(map(str, data.get("command", ())))})
+    words = {key: tuple(map(str, data.get(key, ()))) for key in ("command", "before")}
+    parts["data"] = Data(**{**data, **words})
     parts["shares"] = {float(share): value or {} for share, value in (content.get("shares") or {1.0: {}}).items()}
     parts["seeds"] = tuple(content.get("seeds", (0,)))
     parts["first"] = tuple(content.get("first", ()))

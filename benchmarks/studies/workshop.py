@@ -49,7 +49,7 @@ class Workshop:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data_folder = Path(data_folder or self._fill(data.folder)).resolve()
         self.datalist = Path(self._fill(data.datalist)).resolve()
-        self.data_command = [self._fill(word) for word in data.command]
+        self.before, self.data_command = ([self._fill(word) for word in words] for words in (data.before, data.command))
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped = 0
         self._lock = (self.folder / "lock").open("w")
@@ -100,7 +100,9 @@ class Workshop:
             return
         if not self.data_command:
             raise StudyError(f"{self.datalist} does not exist, and the study says no command that makes it.")
-        self._run([sys.executable, "-m", TOOLS, *self.data_command], self.folder / "data.log")
+        for words in (self.before, [TOOLS, *self.data_command]):
+            if words:
+                self._run([sys.executable, "-m", *words], self.folder / "data.log")
 
     def path(self, stage: Stage) -> Path:
         """The folder of a stage."""
