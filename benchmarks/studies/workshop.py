@@ -1,6 +1,7 @@
 """Runs stages as the commands a user would type, each once, and goes on with what was interrupted."""
 
 import fcntl
+import functools
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from .plan import PROBE, Stage
-from .study import Data, Study, StudyError
+from .study import Data, Settings, Study, StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE_RUN = (sys.executable, "-m", "monai.bundle", "run")
@@ -138,7 +139,7 @@ class Workshop:
         """The flags of a stage's command: files and folders; everything else stands in the overlay."""
         bundle = ROOT / "bundles" / stage.bundle
         config = bundle / "configs" / f"{stage.name}.yaml"
-        known = yaml.safe_load(config.read_text(encoding="utf-8"))
+        known = _config(config)
         folder = self.path(stage)
         values: dict[str, object] = {
             "config_file": [str(config), str(overlay)],
@@ -198,7 +199,7 @@ def refuse_unknown_settings(study: Study) -> None:
         StudyError: naming the setting and where it stands.
     """
     folder = ROOT / "bundles" / study.bundle / "configs"
-    stages = {path.stem: set(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in folder.glob("*.yaml")}
+    stages = {path.stem: set(_config(path)) for path in folder.glob("*.yaml")}
     stages = {name: keys for name, keys in stages.items() if "stage" in keys}
     places = [("settings", study.settings, set().union(*stages.values()))]
     places += [(name, getattr(study, name), stages.get(name, set())) for name in ("pretrain", "train", "evaluate")]
@@ -212,6 +213,11 @@ def refuse_unknown_settings(study: Study) -> None:
         unknown = sorted(set(settings) - known)
         if unknown:
             raise StudyError(f"{study.name}, {where}: '{unknown[0]}' is no setting there; see {folder}.")
+
+
+@functools.cache
+def _config(path: Path) -> Settings:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _write_json(path: Path, content: Any) -> None:
