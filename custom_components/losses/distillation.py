@@ -1,6 +1,9 @@
 """The loss of SD-MAE (arXiv 2203.16983): reconstruction, and a centred teacher's view distilled into a student."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -9,7 +12,9 @@ from torch import Tensor, nn
 
 from ..distributed import distributed
 from ..errors import InputError
-from ..networks.sd_mae import SDMAEOutput
+
+if TYPE_CHECKING:  # networks import losses
+    from ..networks.sd_mae import SDMAEOutput
 
 CENTRES = ("logits", "probabilities")
 PARTS = ("reconstruction", "distillation")
