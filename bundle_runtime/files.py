@@ -1,10 +1,16 @@
-"""Files that a reader never sees half of, and folders that do not outlive the process."""
+"""Files that a reader never sees half of, as JSON and CSV too; text tables; folders that do not outlive the process."""
 
 import atexit
+import csv
+import io
+import json
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> Path:
@@ -35,6 +41,62 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return target
+
+
+def json_ready(value: Any, text: Callable[[Any], str] = str) -> Any:
+    """A value as strict JSON holds it: what is not finite is None, tuples are lists, keys are texts.
+
+    Args:
+        value: Mappings, lists, tuples and what they hold.
+        text: Makes a text of whatever else is no number, truth value or None; texts pass through it too.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(entry, text) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(entry, text) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, int) else text(value)
+
+
+def write_json(
+    path: str | os.PathLike[str], value: Any, text: Callable[[Any], str] = str, ensure_ascii: bool = True
+) -> Path:
+    """Write what `json_ready` makes of `value`, indented, with `write_atomically`."""
+    content = json.dumps(json_ready(value, text), indent=2, ensure_ascii=ensure_ascii)
+    return write_atomically(path, content + "\n")
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]], header: bool = True) -> str:
+    """Rows as CSV text: None and NaN are empty cells, and of a mapping the columns are taken, empty where it has none.
+
+    Args:
+        columns: Their names.
+        rows: A sequence in the order of the columns, or a mapping by their names.
+        header: Begin with a line of the names.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    if header:
+        writer.writerow(columns)
+    for row in rows:
+        cells = [row.get(name) for name in columns] if isinstance(row, Mapping) else row
+        writer.writerow([None if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells])
+    return stream.getvalue()
+
+
+def write_csv(
+    path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]
+) -> Path:
+    """Write a table (see `csv_text`) with `write_atomically`."""
+    return write_atomically(path, csv_text(columns, rows))
+
+
+def aligned(lines: Sequence[Sequence[str]], rule: bool = True) -> str:
+    """Lines of cells as a plain-text table: columns of equal width, with `rule` a rule under the first line."""
+    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(max(map(len, lines)))]
+    texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines]
+    return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]] if rule else texts)
 
 
 def temporary_folder(parent: str | os.PathLike[str], prefix: str = ".temporary-") -> str:

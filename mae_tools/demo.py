@@ -1,7 +1,6 @@
 """`make demo`: every stage of a bundle through its real commands, at a size that a laptop manages."""
 
 import inspect
-import json
 import shlex
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import yaml
 
 from bundle_runtime.check.check import check
 from bundle_runtime.data.datalist import parse
-from bundle_runtime.files import write_atomically
+from bundle_runtime.files import write_json
 from custom_components.errors import InputError
 
 from .compare.command import compare
@@ -216,7 +215,7 @@ class _Runner:
             code = subprocess.run(command, stdout=stream, check=False).returncode  # progress bars go to the terminal
         seconds = round(time.monotonic() - start, 1)
         self.steps.append({"step": name, "command": command[1:], "seconds": seconds, "exit_code": code})
-        write_atomically(self.folder / "steps.json", json.dumps(self.steps, indent=2) + "\n")
+        write_json(self.folder / "steps.json", self.steps)
         if code:
             raise InputError(f"The step '{name}' failed with exit code {code}; its output is in {log}.")
         print(f"=== {name} took {seconds:.0f} s", flush=True)

@@ -16,7 +16,7 @@ from custom_components.tumour_labels import REGIONS, region_table
 
 from ..data import datalist as datalists
 from ..data.schema import Item, consistency_problems
-from ..files import write_atomically
+from ..files import aligned, write_atomically, write_json
 from .check_case import check_item, inspect_item
 from .check_html import render
 from .check_list import compare_headers, compare_looks, compare_sequences, unseen_classes
@@ -90,7 +90,7 @@ def check(
 
 def _write(folder: Path, result: dict[str, Any], reports: Sequence[CaseReport]) -> Path:
     """Write both files and say where; returns the page."""
-    write_atomically(folder / "check.json", json.dumps(result, indent=2) + "\n")
+    write_json(folder / "check.json", result)
     write_atomically(folder / "check.html", render(result, reports))
     print(f"Report: {folder / 'check.html'}")
     return folder / "check.html"
@@ -150,7 +150,7 @@ def _check_or_recall(items: Sequence[Item], expected: Expected, cache_dir: str |
         print_problems(errors)
         raise_errors(None, errors, "python -m mae_tools check shows them all")
         entries = [dataclasses.asdict(problem) for problem in warnings]
-        write_atomically(remembered, json.dumps(entries, indent=2) + "\n")
+        write_json(remembered, entries)
     if is_main():
         print_problems(warnings)
     return warnings
@@ -184,9 +184,7 @@ def print_table(reports: Sequence[CaseReport], problems: Sequence[Problem]) -> N
     rows: list[tuple[str, ...]] = [("section", "case", "shape", "spacing mm", "axes", "range", "labels", "verdict")]
     for report in reports:
         rows.append((report.section, report.case, *report.columns()))
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(aligned(rows, rule=False))
     for problem in problems:
         print(f"{problem.level}: {problem}")
 

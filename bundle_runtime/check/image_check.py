@@ -18,7 +18,7 @@ from ..data import datalist as datalists
 from ..data.image_dataset import label_array
 from ..data.schema import SECTIONS, Datalist, Item, as_list, consistency_problems
 from ..data.subset import evenly
-from ..files import write_atomically
+from ..files import aligned, write_atomically, write_json
 from .check_report import Problem, chosen_sections, print_problems, raise_errors
 from .image_check_html import render
 from .image_inspect import Seen, inspect_files, is_picture_file
@@ -88,7 +88,7 @@ def check_images(
     _print_tables(result)
     _print_capped(problems, "see check.json for them")
     folder = Path(out) if out is not None else path.parent / "check"
-    write_atomically(folder / "check.json", json.dumps(result, indent=2) + "\n")
+    write_json(folder / "check.json", result)
     tables = (_list_rows(result), _class_rows(result))
     pictures = [(file, seen[file], _classes(file, parts, names or (), task)) for file in (files[i] for i in shown)]
     write_atomically(folder / "check.html", render(result, tables, pictures))
@@ -171,7 +171,7 @@ def _check_or_recall(
             hint += "; --skip_unreadable true goes on without the files that cannot be read"
         raise_errors(None, errors, hint)
         entries = [dataclasses.asdict(problem) for problem in problems]
-        write_atomically(remembered, json.dumps(entries, indent=2) + "\n")
+        write_json(remembered, entries)
     if is_main():
         _print_capped(problems, f"see {remembered}")
     return problems
@@ -404,9 +404,8 @@ def _class_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _print_tables(result: Mapping[str, Any]) -> None:
     for rows in (_list_rows(result), _class_rows(result)):
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if rows:
+            print(aligned(rows, rule=False))
 
 
 def _print_capped(problems: Sequence[Problem], rest: str) -> None:

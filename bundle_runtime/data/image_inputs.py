@@ -1,6 +1,5 @@
 """New pictures for inference: found in a folder or a datalist, decoded once, and the failures reported at the end."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from custom_components.errors import InputError
 
 from ..check.check_report import Problem
 from ..check.image_inspect import Seen, inspect_files, is_picture_file
-from ..files import write_atomically
+from ..files import write_json
 from . import datalist as datalists
 from .folder import holds_report, image_folder
 from .image_file import PICTURE_SUFFIXES
@@ -87,7 +86,7 @@ class ImageInputs:
             return
         rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
         path = self.output_dir / "failures.json"
-        write_atomically(path, json.dumps(rows, indent=2) + "\n")
+        write_json(path, rows)
         listed = "; ".join(str(problem) for problem in self.problems[:5])
         more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
         raise InputError(

@@ -1,6 +1,5 @@
 """New images for inference: found in a folder or a datalist, screened, and the failures reported at the end."""
 
-import json
 import os
 import zlib
 from collections import Counter
@@ -17,7 +16,7 @@ from custom_components.tumour_labels import Convention, convention, predicted_ti
 
 from ..check.check import screen
 from ..check.check_report import Problem
-from ..files import write_atomically
+from ..files import write_json
 from . import datalist as datalists
 from .case_by_case import CaseByCase
 from .find import some, volumes
@@ -115,7 +114,7 @@ class Inputs(CaseByCase):
             return
         rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
         path = self.output_dir / "failures.json"
-        write_atomically(path, json.dumps(rows, indent=2) + "\n")
+        write_json(path, rows)
         listed = "; ".join(str(problem) for problem in self.problems)
         raise InputError(f"{failed} of {self.count} images could not be used: {listed}. Listed in {path}.")
 

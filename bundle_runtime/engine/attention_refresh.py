@@ -1,7 +1,5 @@
 """Look at the whole training set now and then: where does the class token attend?"""
 
-import csv
-import io
 import os
 import time
 from collections.abc import Mapping
@@ -19,7 +17,7 @@ from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
 
 from ..data.image_dataset import ImageDataset
-from ..files import write_atomically
+from ..files import write_csv
 from ..weights.describe import unwrap
 from .common import keep
 from .compute_maps import compute_maps
@@ -145,11 +143,7 @@ class RefreshAttention:
 
     def _write(self) -> None:
         if is_main() and self.history_path is not None:
-            text = io.StringIO()
-            writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-            write_atomically(self.history_path, text.getvalue())
+            write_csv(self.history_path, _COLUMNS, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The maps and what the refreshes cost."""

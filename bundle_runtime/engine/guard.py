@@ -1,9 +1,8 @@
 """Watch the loss: stop on NaN or infinity, average it over each epoch, write `history.csv`."""
 
 import csv
-import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from monai.engines.workflow import Workflow
 from custom_components.distributed import any_rank, distributed, is_main
 from custom_components.errors import InputError
 
-from ..files import write_atomically
+from ..files import csv_text, write_csv
 from .common import epochs_done, in_last_iteration, keep, loss_of, names_of, once, scalars
 
 _COLUMNS = ["epoch", "iteration", "learning_rate", "train_loss"]
@@ -58,18 +57,10 @@ class History:
             self._write_all()
         else:
             with self.path.open("a", newline="", encoding="utf-8") as stream:
-                stream.write(self._table([texts]))
-
-    def _table(self, rows: Iterable[Mapping[str, str]], header: bool = False) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
-        if header:
-            writer.writeheader()
-        writer.writerows({name: row.get(name, "") for name in self._columns} for row in rows)
-        return text.getvalue()
+                stream.write(csv_text(self._columns, [texts], header=False))
 
     def _write_all(self) -> None:
-        write_atomically(self.path, self._table(self._rows, header=True))
+        write_csv(self.path, self._columns, self._rows)
 
 
 class LossGuard:

@@ -1,7 +1,6 @@
 """What was run: config, seed, versions, machine, time and memory, as one JSON file beside the results."""
 
 import json
-import math
 import os
 import platform
 import subprocess
@@ -22,7 +21,7 @@ from custom_components import __version__
 from custom_components.distributed import distributed, is_main
 from custom_components.errors import find_input_error
 
-from ..files import write_atomically
+from ..files import write_json
 from .common import epochs_done, on_failure, scalars
 
 _PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "scipy", "safetensors")
@@ -139,7 +138,7 @@ class RunManifest:
 
     def _write(self) -> None:
         if is_main():
-            write_atomically(self.path, json.dumps(_to_json(self._content), indent=2, ensure_ascii=False) + "\n")
+            write_json(self.path, self._content, _without_home, ensure_ascii=False)
 
 
 def versions() -> dict[str, str]:
@@ -194,15 +193,7 @@ def _device_name(device: torch.device | None) -> str:
     return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def _to_json(value: Any) -> Any:
-    """Return `value` as strict JSON holds it: no NaN, no objects, the home folder as "~"."""
-    if isinstance(value, Mapping):
-        return {str(key): _to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_json(item) for item in value]
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+def _without_home(value: Any) -> str:
+    """A value as text, the home folder as "~"."""
     home = str(Path.home())
     return str(value).replace(home, "~") if len(home) > 1 else str(value)

@@ -1,6 +1,5 @@
 """The linear probe as a run of its own: features of two lists, several methods, a table with intervals by patient."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from custom_components.augment import Pipeline
 from custom_components.distributed import is_main
 
 from ..data.image_dataset import ImageDataset, image_loader
-from ..files import write_atomically
+from ..files import aligned, json_ready, write_json
 from ..scores.intervals import bootstrap_interval
 from ..scores.resampling import Resamples, ranking_scores
 from ..scores.text import counted_images
@@ -92,9 +91,9 @@ def run_linear_probe(
         "test_patients": len(set(groups)),
         "methods": results,
     }
-    content = _json_ready(content)
+    content = json_ready(content)
     if is_main():
-        path = write_atomically(Path(output_dir) / "probe.json", json.dumps(content, indent=2) + "\n")
+        path = write_json(Path(output_dir) / "probe.json", content)
         print(f"{_table(content)}\nwritten: {path}", flush=True)
     return content
 
@@ -145,29 +144,18 @@ def auc_intervals(
     return [drawn.interval(values, confidence) for values in (*aucs.T, mean)]
 
 
-def _json_ready(value: Any) -> Any:
-    """NaN as None, which JSON knows, and tuples as lists."""
-    if isinstance(value, Mapping):
-        return {key: _json_ready(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_ready(entry) for entry in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
 def _table(content: Mapping[str, Any]) -> str:
     methods = content["methods"]
     rows = [("", *methods)]
     names = list(dict.fromkeys(name for entry in methods.values() for name in entry["scores"]))
     for name in names:
         rows.append((name, *(_cell(entry, name) for entry in methods.values())))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     word = f"{content['settings']['section']} images"
     about = (
         f"ROC-AUC of frozen features ({content['settings']['pool']}), {content['train_images']} training images, "
         f"{counted_images(content['test_images'], content['test_patients'], word)}"
     )
-    return "\n".join([about, *lines])
+    return f"{about}\n{aligned(rows, rule=False)}"
 
 
 def _cell(entry: Mapping[str, Any], name: str) -> str:

@@ -1,7 +1,5 @@
 """What the frozen features are worth while the encoder is pre-trained: a probe every few epochs."""
 
-import csv
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -23,7 +21,7 @@ from custom_components.errors import InputError, find_input_error
 
 from ..data.image_dataset import ImageDataset, image_loader
 from ..engine.common import due, keep
-from ..files import write_atomically
+from ..files import write_csv
 from ..weights.describe import unwrap
 from .features import METHODS, extract_features, probe_scores
 
@@ -124,8 +122,7 @@ class OnlineProbe:
         self.rows.append({"epoch": engine.state.epoch, **scores})
         self._update_state()
         engine.state.metrics[METRIC] = scores["macro_auc"]
-        if is_main() and self.history_path is not None:
-            write_atomically(self.history_path, self._csv())
+        self._write()
         say(self._line(engine))
 
     def _shared(self, engine: Workflow) -> dict[str, float | None]:
@@ -170,17 +167,10 @@ class OnlineProbe:
         self.state.best_metric, self.state.best_metric_epoch = best.get("macro_auc", -1), best.get("epoch", -1)
         self.state.metrics = {METRIC: last["macro_auc"]} if last else {}
 
-    def _csv(self) -> str:
-        columns = ["epoch", "macro_auc", *(["accuracy"] if self.task == "multi_class" else []), *self.class_names]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows:
-            values = {name: row.get(name) for name in columns}
-            writer.writerow(
-                {name: "" if value is None or _is_nan(value) else repr(value) for name, value in values.items()}
-            )
-        return text.getvalue()
+    def _write(self) -> None:
+        if is_main() and self.history_path is not None:
+            accuracy = ["accuracy"] if self.task == "multi_class" else []
+            write_csv(self.history_path, ["epoch", "macro_auc", *accuracy, *self.class_names], self.rows)
 
     def _line(self, engine: Workflow) -> str:
         row = self.rows[-1]
@@ -199,8 +189,7 @@ class OnlineProbe:
         """Go on from these rows; `probe.csv` is brought back to them."""
         self.rows = [dict(row) for row in state["rows"]]
         self._update_state()
-        if is_main() and self.history_path is not None:
-            write_atomically(self.history_path, self._csv())
+        self._write()
 
 
 def _some(dataset: ImageDataset, most: int | None) -> Any:

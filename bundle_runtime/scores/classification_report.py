@@ -1,7 +1,6 @@
 """Scores of classified images with their intervals, and the two files that hold them."""
 
 import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,12 +11,11 @@ import numpy as np
 
 from custom_components.errors import InputError
 
-from ..files import write_atomically
+from ..files import write_csv, write_json
 from . import classification as scores
 from .classification_text import policy, table
 from .resampling import Resamples
 from .segmentation_report import FEW
-from .text import to_json
 from .thresholds import fixed_thresholds
 
 RESAMPLES = 1000
@@ -254,24 +252,22 @@ class ClassificationReport:
         """
         summary = self.summary()
         summary["notes"] += list(notes)
-        write_atomically(Path(folder) / "cases.csv", self._csv())
-        write_atomically(Path(folder) / "scores.json", to_json({"header": dict(header or {}), **summary}))
+        self._write_cases(Path(folder) / "cases.csv")
+        write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
         return table(summary)
 
-    def _csv(self) -> str:
+    def _write_cases(self, path: Path) -> None:
         names = self.class_names
         several = self.task == "multi_label"
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
         labels = [f"label {name}" for name in names] if several else ["label", "predicted"]
-        writer.writerow([*Case._fields, *(f"probability {name}" for name in names), *labels])
+        rows = []
         for case, probabilities, label in zip(self.cases, self.probabilities, self.labels, strict=True):
             if several:
                 shown = [UNKNOWN if math.isnan(value) else f"{value:g}" for value in label]
             else:
                 shown = [names[int(label)], names[int(probabilities.argmax())]]
-            writer.writerow([*case, *map(repr, probabilities.tolist()), *shown])  # repr: read back without loss
-        return text.getvalue()
+            rows.append([*case, *probabilities.tolist(), *shown])  # a float is written so that it is read without loss
+        write_csv(path, [*Case._fields, *(f"probability {name}" for name in names), *labels], rows)
 
     @classmethod
     def read(cls, folder: str | Path) -> "ClassificationReport":

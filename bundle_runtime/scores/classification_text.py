@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..files import aligned
 from .classification import BINS
-from .text import align, counted_images, show
+from .text import counted_images, show
 
 OVERALL_WORDS = {
     "accuracy": "accuracy",
@@ -68,12 +69,12 @@ def table(summary: Mapping[str, Any]) -> str:
         lines.append([name, *scored(entry), *counts, *more])
     counted = len(summary["classes"]) - (0 if summary["parity"] else len(summary["undefined"]))
     lines.append([f"macro mean, {counted} classes", *scored(summary["macro"])])
-    blocks = [counted_images(summary["cases"], summary["patients"]), align(lines)]
+    blocks = [counted_images(summary["cases"], summary["patients"]), aligned(lines)]
     if several and any(_doubtful(entry["threshold"]) for entry in summary["classes"].values()):
         blocks.append("* not reliable, see the notes")
     if not several:
         rows = [[OVERALL_WORDS[key], show(entry, 3)] for key, entry in summary["overall"].items()]
-        blocks += ["", align([["score", percent], *rows, ["ECE", number(summary["ece"])]])]
+        blocks += ["", aligned([["score", percent], *rows, ["ECE", number(summary["ece"])]])]
     return "\n".join([*blocks, summary["policy"], *summary["notes"]])
 
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine
 from torch import Tensor
 
-from custom_components.distributed import distributed
+from custom_components.distributed import gather_objects
 
 
 class Predictions:
@@ -58,10 +57,7 @@ class Predictions:
             index (N,), logits (N, K) float32, labels (N,) or (N, K); empty arrays where there is nothing.
         """
         parts = [tuple(part.cpu().numpy() for part in batch) for batch in self._parts]
-        if distributed():
-            every: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(every, parts)
-            parts = [batch for rank in every for batch in rank]
+        parts = [batch for rank in gather_objects(parts) for batch in rank]
         if not parts:
             return np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty(0)
         index, logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))

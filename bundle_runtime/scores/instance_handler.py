@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from custom_components.distributed import gather_objects, is_main
 from custom_components.errors import InputError
 
 from .instance_report import InstanceReport
@@ -97,12 +98,9 @@ def _plane(values: Tensor) -> np.ndarray:
 
 def _gather(report: InstanceReport) -> bool:
     """Bring the pictures of all processes into `report`, process by process; true in the process that writes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return True
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, report.cases)
+    parts = gather_objects(report.cases)
     report.cases = {}
     for cases in parts:
         for (patient, case), rows in cases.items():
             report.add(case, patient, rows)
-    return torch.distributed.get_rank() == 0
+    return is_main()

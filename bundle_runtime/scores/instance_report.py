@@ -1,7 +1,6 @@
 """Scores of many segmented pictures: per image and pooled, with intervals, and the two files that hold them."""
 
 import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,12 @@ import numpy as np
 
 from custom_components.errors import InputError
 
-from ..files import write_atomically
+from ..files import aligned, write_csv, write_json
 from .instances import Counts, scores, total
 from .intervals import bootstrap_interval
 from .resampling import Resamples
 from .segmentation_report import FEW
-from .text import align, counted_images, show, to_json
+from .text import counted_images, show
 
 TASK = "segmentation of pictures"
 PIXELS = {"dice": "Dice", "iou": "IoU"}
@@ -200,7 +199,7 @@ class InstanceReport:
             if "objects" in entry:
                 found = entry["objects"]
                 counted += f"; objects: {found['reference']:.0f} in the reference, {found['predicted']:.0f} predicted"
-            blocks.append(f"{align(lines)}\nimages: {counted}")
+            blocks.append(f"{aligned(lines)}\nimages: {counted}")
         if summary["released"]:
             released = summary["released"]
             blocks.append(
@@ -216,16 +215,15 @@ class InstanceReport:
             The summary.
         """
         summary = self.summary()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["case", "patient_id", "class", "outcome", *self.metrics, *FIELDS])
+        lines = []
         for (patient, case), rows in self.cases.items():
             for name, row in zip(self.class_names[1:], rows, strict=True):
                 values = scores(row)
-                shown = ["" if np.isnan(values[metric]) else float(values[metric]) for metric in self.metrics]
-                writer.writerow([case, patient, name, outcome(row), *shown, *asdict(row).values()])
-        write_atomically(Path(folder) / "cases.csv", text.getvalue())
-        write_atomically(Path(folder) / "scores.json", to_json({"header": dict(header or {}), **summary}))
+                shown = [float(values[metric]) for metric in self.metrics]
+                lines.append([case, patient, name, outcome(row), *shown, *asdict(row).values()])
+        columns = ["case", "patient_id", "class", "outcome", *self.metrics, *FIELDS]
+        write_csv(Path(folder) / "cases.csv", columns, lines)
+        write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
         return summary
 
     @classmethod

@@ -1,7 +1,5 @@
 """The objects of segmented pictures as tables for people: where each lies, how large it is, how many there are."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,10 @@ import torch
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
-from custom_components.distributed import distributed, is_main
+from custom_components.distributed import gather_objects, is_main
 from custom_components.errors import InputError
 
-from ..files import write_atomically
+from ..files import write_csv
 
 
 class ObjectTable:
@@ -94,11 +92,8 @@ class ObjectTable:
         return areas if self.area_of_pixel is None else [*areas, f"{pixels * self.area_of_pixel:.2f}"]
 
     def _write(self, engine: Workflow) -> None:
-        rows, counts = self.rows, self.counts
-        if distributed():
-            parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, (rows, counts))
-            rows, counts = ([row for part in parts for row in part[side]] for side in (0, 1))
+        parts = gather_objects((self.rows, self.counts))
+        rows, counts = ([row for part in parts for row in part[side]] for side in (0, 1))
         if not is_main():
             return
         units = ["px", *(["um2"] if self.area_of_pixel is not None else [])]
@@ -106,12 +101,5 @@ class ObjectTable:
         numbers = [f"{name}_count" for name in self.names[1:]] if self.objects else []
         sizes = [f"{name}_area_{unit}" for name in self.names[1:] for unit in units]
         if self.objects:
-            self._table("objects.csv", ["case", "object", "class", "row", "column", *areas], rows)
-        self._table("counts.csv", ["case", "patient_id", *numbers, *sizes], sorted(counts))
-
-    def _table(self, name: str, head: list[str], rows: list[list[Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
-        write_atomically(self.folder / name, text.getvalue())
+            write_csv(self.folder / "objects.csv", ["case", "object", "class", "row", "column", *areas], rows)
+        write_csv(self.folder / "counts.csv", ["case", "patient_id", *numbers, *sizes], sorted(counts))

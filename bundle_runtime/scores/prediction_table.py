@@ -1,7 +1,5 @@
 """Predictions of a classifier for people: one CSV row a picture; and pictures of what the network looked at."""
 
-import csv
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
-from custom_components.distributed import distributed, is_main, say
+from custom_components.distributed import gather_objects, is_main, say
 from custom_components.errors import InputError
 from custom_components.networks.token_classifier import TokenClassifier
 
 from ..data.schema import TASKS, Item
 from ..data.subset import evenly
 from ..figures.attention import attention_figure, attention_rollout, class_attention_map
-from ..files import write_atomically
+from ..files import csv_text, write_atomically
 from ..probes.features import evaluating
 from ..weights.describe import unwrap
 from ..weights.io import sha256_of
@@ -97,10 +94,7 @@ class PredictionTable:
         self._rows.update(zip(index.tolist(), values, strict=True))
 
     def _finish(self, engine: Workflow) -> None:
-        if distributed():
-            parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, self._rows)
-            self._rows = {index: row for part in parts for index, row in part.items()}
+        self._rows = {index: row for part in gather_objects(self._rows) for index, row in part.items()}
         if is_main():
             write_atomically(self.path, self._text())
             say(f"{len(self._rows)} predictions: {self.path}")
@@ -109,17 +103,13 @@ class PredictionTable:
                 say(f"{len(warned)} of them with a warning (column warning), the first: {warned[0]}")
 
     def _text(self) -> str:
-        text = io.StringIO()
-        for line in self._lines():
-            text.write("# " + " ".join(line.split()) + "\n")
-        writer = csv.writer(text, lineterminator="\n")
+        about = [f"# {' '.join(line.split())}\n" for line in self._lines()]
         last = ["predicted"] if self.task == "multi_class" else [f"{name} (yes/no)" for name in self.class_names]
-        writer.writerow([*_ABOUT, *self.class_names, *last])
+        rows = []
         for index, row in sorted(self._rows.items()):
-            item = self.items[index]
-            said = [item.get(key, "") for key in _ABOUT]
-            writer.writerow([*said, *(f"{value:.6f}" for value in row), *self._verdicts(row)])
-        return text.getvalue()
+            said = [self.items[index].get(key, "") for key in _ABOUT]
+            rows.append([*said, *(f"{value:.6f}" for value in row), *self._verdicts(row)])
+        return "".join(about) + csv_text([*_ABOUT, *self.class_names, *last], rows)
 
     def _verdicts(self, row: Sequence[float]) -> list[str]:
         if self.task == "multi_class":

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
+from custom_components.distributed import gather_objects, is_main
 from custom_components.errors import InputError
 from custom_components.tumour_labels import region_table
 
@@ -133,12 +134,9 @@ class ScoreSegmentation:
 
 def _gather(report: SegmentationReport) -> bool:
     """Bring the cases of all processes into `report`; true in the process that writes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return True
-    rank = torch.distributed.get_rank()
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, report.cases)
-    for cases in parts[:rank] + parts[rank + 1 :]:
+    parts = gather_objects(report.cases)
+    report.cases = {}
+    for cases in parts:
         for (patient, case), rows in cases.items():
             report.add(case, patient, list(rows.values()))
-    return rank == 0
+    return is_main()

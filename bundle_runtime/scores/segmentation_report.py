@@ -1,7 +1,6 @@
 """Scores of many cases: means with intervals, counts, and the two files that hold them."""
 
 import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,10 @@ import numpy as np
 from custom_components.errors import InputError
 from custom_components.tumour_labels import REGION_NAMES
 
-from ..files import write_atomically
+from ..files import aligned, write_csv, write_json
 from .intervals import bootstrap_interval
 from .segmentation import Row, check_penalty
-from .text import align, millilitres, show, to_json
+from .text import millilitres, show
 
 FEW = 10  # patients; below, bootstrap intervals are known to be too narrow
 METRICS = {"dice": "Dice", "hd95": "HD95"}
@@ -253,7 +252,7 @@ class SegmentationReport:
         listed = f"Chosen {self.structure}s (the config's headline list): {', '.join(self.organs or ())}."
         chosen = [listed] if self.organs else []
         head = f"{summary['cases']} cases of {summary['patients']} patients"
-        return "\n".join([head, align(lines), *chosen, summary["policy"], *summary["notes"]])
+        return "\n".join([head, aligned(lines), *chosen, summary["policy"], *summary["notes"]])
 
     def write(self, folder: str | Path, header: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write `cases.csv` (a line per case and organ) and `scores.json` (the summary), each atomically.
@@ -266,15 +265,13 @@ class SegmentationReport:
             The summary.
         """
         summary = self.summary()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for patient, case in sorted(self.cases):
-            for row in self.cases[patient, case].values():
-                values = ["" if isinstance(v, float) and math.isnan(v) else v for v in asdict(row).values()]
-                writer.writerow([case, patient, *values])
-        write_atomically(Path(folder) / "cases.csv", text.getvalue())
-        write_atomically(Path(folder) / "scores.json", to_json({"header": dict(header or {}), **summary}))
+        lines = [
+            [case, patient, *asdict(row).values()]
+            for patient, case in sorted(self.cases)
+            for row in self.cases[patient, case].values()
+        ]
+        write_csv(Path(folder) / "cases.csv", COLUMNS, lines)
+        write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
         return summary
 
     @classmethod

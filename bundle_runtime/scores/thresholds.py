@@ -10,9 +10,8 @@ import numpy as np
 
 from custom_components.errors import InputError
 
-from ..files import write_atomically
+from ..files import write_json
 from .resampling import Array, Ranking, Resamples
-from .text import to_json
 
 RULES = {
     "youden": "sensitivity + specificity - 1 is highest (Youden 1950)",
@@ -149,7 +148,7 @@ def write_thresholds(
         "class_names": list(thresholds),
         "classes": {name: dict(entry) for name, entry in thresholds.items()},
     }
-    write_atomically(path, to_json(content))
+    write_json(path, content)
     return content
 
 

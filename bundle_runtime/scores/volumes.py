@@ -1,7 +1,5 @@
 """Volumes of what was predicted, as a table for people: the result of an inference that a clinician reads."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,11 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from torch import Tensor
 
-from custom_components.distributed import distributed, is_main
+from custom_components.distributed import gather_objects, is_main
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES, region_table
 
-from ..files import write_atomically
+from ..files import write_csv
 
 
 class VolumeTable:
@@ -73,14 +71,7 @@ class VolumeTable:
         return [value * millilitres for value in (counts @ self.table.double()).tolist()]
 
     def _write(self, engine: Engine) -> None:
-        rows = self.rows
-        if distributed():
-            parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, rows)
-            rows = {key: values for part in parts for key, values in part.items()}
+        rows = {key: values for part in gather_objects(self.rows) for key, values in part.items()}
         if is_main():
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(["case", "patient_id", *(f"{name}_ml" for name in self.names)])
-            writer.writerows([*key, *(f"{value:.3f}" for value in rows[key])] for key in sorted(rows))
-            write_atomically(self.path, text.getvalue())
+            lines = [[*key, *(f"{value:.3f}" for value in rows[key])] for key in sorted(rows)]
+            write_csv(self.path, ["case", "patient_id", *(f"{name}_ml" for name in self.names)], lines)

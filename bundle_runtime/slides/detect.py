@@ -1,8 +1,5 @@
 """Detection on whole slides: collects a classifier's scores, and writes heat map, outlines, points and FROC."""
 
-import csv
-import io
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +16,7 @@ from custom_components.errors import InputError
 from ..data.schema import TASKS
 from ..figures.detection import detection_figure
 from ..figures.panels import COLOURS
-from ..files import write_atomically
+from ..files import write_atomically, write_csv, write_json
 from ..scores.prediction_table import probabilities
 from .annotations import Annotation
 from .froc import Hits, froc_figure, hits, report
@@ -195,7 +192,7 @@ class DetectionReport:
             rows.append((plan.entry.slide, "point", _rounded(point.column, 1), _rounded(point.row, 1), name,
                          _rounded(point.probability), "", "", point.region))  # fmt: skip
         write_features(folder / "detections.geojson", features)
-        write_atomically(folder / "detections.csv", _table(_POINT_COLUMNS, rows))
+        write_csv(folder / "detections.csv", _POINT_COLUMNS, rows)
 
     def _score(self, plan: Plan, annotation: Annotation | None, points: Sequence[Point]) -> dict[str, Any]:
         if annotation is None:
@@ -215,8 +212,7 @@ class DetectionReport:
 
     def _finish(self, engine: Workflow) -> None:
         seconds = time.monotonic() - self._began
-        rows = [tuple(row.get(key, "") for key in _SLIDE_COLUMNS) for row in self._rows]
-        write_atomically(self.folder / "slides.csv", _table(_SLIDE_COLUMNS, rows))
+        write_csv(self.folder / "slides.csv", _SLIDE_COLUMNS, self._rows)
         engine.state.metrics["tiles_per_second"] = self._tiles / max(seconds, 1e-9)
         say(
             f"{len(self._rows)} slide(s), {self._tiles} tiles in {seconds:.1f} s "
@@ -234,7 +230,7 @@ class DetectionReport:
             "definition": "mean sensitivity at 1/4, 1/2, 1, 2, 4 and 8 false positives a slide (Camelyon16)",
         }  # fmt: skip
         content = {"header": {**self.header, "settings": settings}, **found}
-        write_atomically(self.folder / "froc.json", json.dumps(content, indent=2) + "\n")
+        write_json(self.folder / "froc.json", content)
         if found["score"] is None:
             say("WARNING: the annotations hold no lesion of the target that counts; there is no FROC score.")
             return
@@ -264,11 +260,3 @@ def _logits(engine: Workflow, classes: int) -> torch.Tensor:
 
 def _rounded(value: float, digits: int = 6) -> float:
     return round(float(value), digits)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from monai.metrics.froc import compute_fp_tp_probs_nd, compute_froc_curve_data, compute_froc_score
 
 from ..figures.panels import COLOURS, save_figure
+from ..files import json_ready
 from ..scores.resampling import Resamples
 from ..scores.segmentation_report import FEW
 from .annotations import Lesions
@@ -90,20 +91,22 @@ def report(slides: Sequence[Hits], patients: Sequence[str], seed: int = 0, resam
             times = drawn.counts[drawn.member, column].astype(int)
             values.append(score([slide for slide, count in zip(slides, times, strict=True) for _ in range(count)]))
     low, high = drawn.interval(np.array(values, float))
-    return {
-        "score": _number(score(slides)),
-        "interval_95": [_number(low), _number(high)],
-        "sensitivity_at": {f"{rate:g}": _number(value) for rate, value in zip(RATES, at, strict=True)},
-        "slides": len(slides),
-        "patients": len(set(patients)),
-        "notes": _notes(len(set(patients))),
-        "lesions": sum(slide.lesions for slide in slides),
-        "excluded_lesions": sum(slide.excluded for slide in slides),
-        "curve": {
-            "false_positives_per_slide": [float(value) for value in rates],
-            "sensitivity": [_number(value) for value in sensitivity],
-        },
-    }
+    return json_ready(
+        {
+            "score": score(slides),
+            "interval_95": [low, high],
+            "sensitivity_at": {f"{rate:g}": float(value) for rate, value in zip(RATES, at, strict=True)},
+            "slides": len(slides),
+            "patients": len(set(patients)),
+            "notes": _notes(len(set(patients))),
+            "lesions": sum(slide.lesions for slide in slides),
+            "excluded_lesions": sum(slide.excluded for slide in slides),
+            "curve": {
+                "false_positives_per_slide": [float(value) for value in rates],
+                "sensitivity": [float(value) for value in sensitivity],
+            },
+        }
+    )
 
 
 def _notes(patients: int) -> list[str]:
@@ -114,10 +117,6 @@ def _notes(patients: int) -> list[str]:
         "The score counts only on slides of patients that the model has neither been trained nor selected on.",
         *([few] if patients < FEW else []),
     ]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def froc_figure(found: dict[str, Any], path: str | Path, title: str = "") -> Figure:

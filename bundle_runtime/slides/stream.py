@@ -1,6 +1,5 @@
 """Slides of a detection run: found, checked and laid out in tiles, then read in batches by worker processes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from custom_components.errors import InputError
 
 from ..check.check_report import Problem
 from ..data.image_prepare import Recipe
-from ..files import write_atomically
+from ..files import write_json
 from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation
 from .grid import Grid, tissue_grid
@@ -134,7 +133,7 @@ class SlideInputs:
             return
         rows = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
         path = self.output_dir / "failures.json"
-        write_atomically(path, json.dumps(rows, indent=2) + "\n")
+        write_json(path, rows)
         listed = "; ".join(f"{problem.file}: {problem.message}" for problem in self.problems[:5])
         more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
         raise InputError(

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from bundle_runtime.files import aligned
 from bundle_runtime.scores import classification as scores
 from bundle_runtime.scores.classification_report import RESAMPLES, ClassificationReport
 from bundle_runtime.scores.classification_text import OVERALL_WORDS
 from bundle_runtime.scores.resampling import Resamples
 from bundle_runtime.scores.segmentation_report import FEW
-from bundle_runtime.scores.text import align, counted_images, show
+from bundle_runtime.scores.text import counted_images, show
 from custom_components.errors import InputError
 
 WORDS = {"auc": "AUC", "average_precision": "AP", "sensitivity_90": "sens. at 90 %", "sensitivity_95": "sens. at 95 %"}
@@ -152,10 +153,12 @@ def _table(result: dict[str, Any]) -> str:
     percent = f"[{result['confidence']:.0%}]"
     for key in ("auc", "average_precision"):
         rows = [[name, *cells(entry[key])] for name, entry in result["classes"].items()]
-        blocks.append(align([[f"{WORDS[key]} {percent}", *names], *rows, ["macro mean", *cells(result["macro"][key])]]))
+        blocks.append(
+            aligned([[f"{WORDS[key]} {percent}", *names], *rows, ["macro mean", *cells(result["macro"][key])]])
+        )
     if "overall" in result:
         rows = [[OVERALL_WORDS[key], *cells(entry)] for key, entry in result["overall"].items()]
-        blocks.append(align([[f"score {percent}", *names], *rows]))
+        blocks.append(aligned([[f"score {percent}", *names], *rows]))
         test = result["mcnemar"]
         blocks.append(
             f"McNemar (exact): only {result['name_a']} right {test['only_a_right']}, only {result['name_b']} right"

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from bundle_runtime.files import write_atomically
+from bundle_runtime.files import aligned, write_atomically, write_json
 from bundle_runtime.scores.instance_report import TASK as PICTURES
 from bundle_runtime.scores.segmentation_report import METRICS, PERFECT, SegmentationReport, mean_over_organs
-from bundle_runtime.scores.text import align, show, to_json
+from bundle_runtime.scores.text import show
 from custom_components.errors import InputError
 
 from .classification import compare_classification
@@ -83,7 +83,7 @@ def compare(
 def _written(text: str, result: dict[str, Any], write: str | Path | None) -> tuple[str, dict[str, Any]]:
     if write is not None:
         write_atomically(Path(write) / "comparison.txt", text + "\n")
-        write_atomically(Path(write) / "comparison.json", to_json(result))
+        write_json(Path(write) / "comparison.json", result)
     return text, result
 
 
@@ -141,7 +141,7 @@ def _table(result: dict[str, Any], structure: str) -> str:
             a, b, difference = (entry[metric][name] for name in ("a", "b", "difference"))
             cells = [show(a, digits), show(b, digits), show(difference, digits, sign="+"), str(difference["n"])]
             lines.append([organ, *cells])
-        blocks.append(align(lines))
+        blocks.append(aligned(lines))
     missed = ", ".join(f"{result['missed'][side]} ({result[f'name_{side}']})" for side in ("a", "b"))
     missed = f"{structure.capitalize()}s missed: {missed}."
     return "\n".join([*blocks, missed, result["policy"], *result["notes"]])

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from bundle_runtime.files import aligned
 from bundle_runtime.scores.instance_report import InstanceReport
 from bundle_runtime.scores.instances import scores, total
 from bundle_runtime.scores.resampling import Resamples
 from bundle_runtime.scores.segmentation_report import FEW
-from bundle_runtime.scores.text import align, show
+from bundle_runtime.scores.text import show
 from custom_components.errors import InputError
 
 # Undefined exactly where reference and prediction are both empty, which is then as good as can be.
@@ -108,5 +109,5 @@ def _table(result: dict[str, Any], metrics: dict[str, str]) -> str:
                 pairs = str(entry["difference"].get("n", ""))
                 a, b = show(entry["a"], 3), show(entry["b"], 3)
                 lines.append([f"{title}, {words}", a, b, show(entry["difference"], 3, sign="+"), pairs])
-        blocks.append(align(lines))
+        blocks.append(aligned(lines))
     return "\n".join([*blocks, result["policy"], *result["notes"]])

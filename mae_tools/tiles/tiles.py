@@ -1,8 +1,5 @@
 """`python -m mae_tools tiles`: cut the tissue of whole slides into tiles with an index and a datalist."""
 
-import csv
-import io
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +8,7 @@ from typing import Any
 from bundle_runtime.data.datalist import write
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS
-from bundle_runtime.files import write_atomically
+from bundle_runtime.files import write_csv, write_json
 from bundle_runtime.slides.annotations import MARKED, REST, find_annotation
 from bundle_runtime.slides.geojson import read_shapes
 from bundle_runtime.slides.opening import SlideFile, find_slides, read_sections
@@ -129,7 +126,7 @@ def _cut(
     _write_index(folder / "index.csv", rows)
     (folder / "failures.json").unlink(missing_ok=True)
     if problems:
-        write_atomically(folder / "failures.json", json.dumps(problems, indent=2) + "\n")
+        write_json(folder / "failures.json", problems)
     seconds = time.monotonic() - began
     print(
         f"{len(rows)} tiles of {len({row['slide'] for row in rows})} slide(s) in {folder}; "
@@ -190,11 +187,7 @@ def _names_in(file: Path) -> set[str]:
 
 
 def _write_index(path: Path, rows: Sequence[Row]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows)
-    write_atomically(path, text.getvalue())
+    write_csv(path, COLUMNS, rows)
 
 
 def _datalist(

@@ -1,10 +1,26 @@
+import csv
+import io
+import json
+import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bundle_runtime.files import temporary_folder, write_atomically
+from bundle_runtime.files import (
+    aligned,
+    csv_text,
+    json_ready,
+    temporary_folder,
+    write_atomically,
+    write_csv,
+    write_json,
+)
 
 
 def test_writes_text_and_bytes_and_makes_folders(tmp_path):
@@ -49,3 +65,40 @@ def test_a_temporary_folder_ends_with_its_process(tmp_path, end):
 
 def test_temporary_folders_are_different(tmp_path):
     assert temporary_folder(tmp_path) != temporary_folder(tmp_path)
+
+
+def test_json_knows_no_nan_and_no_objects(tmp_path):
+    value = {"a": (1, True, None, 0.5), 3: [math.nan, -math.inf], "path": Path("/x/ü"), "device": torch.device("cpu")}
+    ready = json_ready(value)
+    assert ready == {"a": [1, True, None, 0.5], "3": [None, None], "path": "/x/ü", "device": "cpu"}
+    path = write_json(tmp_path / "a.json", value)
+    assert json.loads(path.read_text()) == ready
+    assert path.read_text().endswith('"path": "/x/\\u00fc",\n  "device": "cpu"\n}\n')
+    write_json(path, value, lambda text: str(text).upper(), ensure_ascii=False)
+    assert json.loads(path.read_text())["path"] == "/X/Ü"
+    assert "Ü" in path.read_text()
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.text("abc,\"' ü\n", max_size=5), finite, st.integers()), max_size=4))
+def test_what_a_csv_holds_is_read_back(rows):
+    text = csv_text(["name", "value, exact", "number"], rows)
+    read = [(name, float(value), int(number)) for name, value, number in list(csv.reader(io.StringIO(text)))[1:]]
+    assert read == rows
+    named = [dict(zip(["number", "name", "value, exact"], (c, a, b), strict=True)) for a, b, c in rows]
+    assert csv_text(["name", "value, exact", "number"], named) == text
+
+
+def test_what_is_not_there_is_an_empty_cell(tmp_path):
+    path = write_csv(tmp_path / "a.csv", ["a", "b", "c"], [[None, math.nan, 0.1], {"b": "", "c": 2, "d": 3}])
+    assert path.read_text() == "a,b,c\n,,0.1\n,,2\n"
+    assert csv_text(["a", "b"], [{"b": 1}], header=False) == ",1\n"
+
+
+def test_columns_of_a_text_table_are_aligned():
+    lines = [("class", "Dice", "n"), ("liver", "0.9", "12"), ("all", "0.85")]
+    assert aligned(lines) == "class  Dice  n\n" + "-" * 15 + "\nliver  0.9   12\nall    0.85"
+    assert aligned(lines, rule=False) == "class  Dice  n\nliver  0.9   12\nall    0.85"
