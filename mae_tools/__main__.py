@@ -1,25 +1,64 @@
 """`python -m mae_tools <command>`: everything around the bundles that is not a bundle run itself."""
 
 import functools
+import importlib
 import inspect
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import fire
 
-from bundle_runtime.check.check import check
 from custom_components.errors import InputError, install_excepthook
 
-from .compare.command import compare
-from .demo import demo
-from .demo_data import make_abdomen, make_heads, make_histology, make_lesions, make_radiographs
-from .demo_data.slide import make_slides
-from .package import package
-from .sources import SOURCES
-from .tiles.tiles import tiles
-from .weights.cli import WeightsCommands
+# Command -> the module and what in it: a function, or a table of them. Nothing is imported before it is asked for, and
+# the package of a bundle holds some of these modules only.
+COMMANDS = {
+    "datalist": "mae_tools.sources:SOURCES",
+    "check": "bundle_runtime.check.check:check",
+    "draw": "mae_tools.demo_data:PAINTERS",
+    "demo": "mae_tools.demo:demo",
+    "compare": "mae_tools.__main__:_compare",
+    "weights": "mae_tools.weights.cli:COMMANDS",
+    "package": "mae_tools.package:package",
+    "tiles": "mae_tools.tiles.tiles:tiles",
+}
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def available() -> list[str]:
+    """The commands whose modules are here."""
+    return [name for name, place in COMMANDS.items() if _file(place) is not None]
+
+
+def module_of(command: str) -> str:
+    """The module of a command, as it is imported."""
+    return COMMANDS[command].partition(":")[0]
+
+
+def _file(place: str) -> Path | None:
+    path = _ROOT.joinpath(*place.partition(":")[0].split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def resolve(command: str) -> Any:
+    """A command as Fire takes it: a function, or a table of functions.
+
+    Raises:
+        InputError: it is unknown, or not part of this package of a bundle.
+    """
+    if command not in COMMANDS:
+        raise InputError(f"There is no command '{command}'; there are {', '.join(available())}.")
+    if command not in available():
+        raise InputError(
+            f"The command '{command}' does not travel in the package of a bundle (here are {', '.join(available())}); "
+            "use the repository that the bundle comes from."
+        )
+    module, _, name = COMMANDS[command].partition(":")
+    found = _compare if name == _compare.__name__ else getattr(importlib.import_module(module), name)
+    return {word: _quiet(inner) for word, inner in found.items()} if isinstance(found, Mapping) else _quiet(found)
 
 
 def _compare(path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out: str | None = None) -> str:
@@ -32,16 +71,20 @@ def _compare(path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out
         name_b: what to call the second.
         out: folder for comparison.txt and comparison.json; None only prints.
     """
+    from .compare.command import compare
+
     return compare(path_a, path_b, name_a, name_b, write=out)[0]
 
 
 def _quiet(command: Any) -> Any:
-    """Fire prints what a command returns; these have already printed what a reader wants."""
+    """Fire prints whatever a command returns; a reader wants texts only, as commands print what they did."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         # Fire reads `--parity false` as text, which is true; and it gives most flags by position.
-        command(*map(_truth, args), **{key: _truth(value) for key, value in kwargs.items()})
+        result = command(*map(_truth, args), **{key: _truth(value) for key, value in kwargs.items()})
+        if isinstance(result, str):
+            print(result)
 
     return run
 
@@ -51,32 +94,13 @@ def _truth(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
-_WEIGHTS = WeightsCommands()
-COMMANDS: dict[str, Any] = {
-    "datalist": {name: _quiet(source) for name, source in SOURCES.items()},
-    "check": _quiet(check),
-    "draw": {
-        "abdomen": _quiet(make_abdomen),
-        "heads": _quiet(make_heads),
-        "histology": _quiet(make_histology),
-        "lesions": _quiet(make_lesions),
-        "radiographs": _quiet(make_radiographs),
-        "slide": _quiet(make_slides),
-    },
-    "demo": _quiet(demo),
-    "compare": _compare,
-    "weights": {"show": _WEIGHTS.show, "convert": _WEIGHTS.convert, "verify": _WEIGHTS.verify},
-    "package": _quiet(package),
-    "tiles": _quiet(tiles),
-}
-
-
 def main() -> None:
     """Entry point."""
     install_excepthook()
     given = sys.argv[1:]
-    command: Any = COMMANDS
-    words = 0
+    asked = given[0] if given and not given[0].startswith("-") else None
+    command: Any = {asked: resolve(asked)} if asked else {name: resolve(name) for name in available()}
+    table, words = command, 0
     while isinstance(command, dict) and words < len(given) and given[words] in command:
         command = command[given[words]]
         words += 1
@@ -84,7 +108,7 @@ def main() -> None:
         given = [*given[:words], "--", "--help"]  # otherwise a command that takes further settings gets it as one
     elif callable(command):
         refuse_unknown_flags(command, given[words:])
-    fire.Fire(COMMANDS, command=given, name="python -m mae_tools")
+    fire.Fire(table, command=given, name="python -m mae_tools")
 
 
 def refuse_unknown_flags(command: Any, arguments: Sequence[str]) -> None:

@@ -5,50 +5,18 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import yaml
 
 from bundle_runtime.check.check import check
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.files import write_json
 from custom_components.errors import InputError
 
+from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, stages
 from .compare.command import compare
-from .demo_data import make_abdomen, make_heads, make_histology, make_lesions, make_radiographs
-from .demo_data.slide import make_slides
+from .demo_data import PAINTERS
 from .sources import SOURCES
-
-
-class Demo(NamedTuple):
-    """What a bundle's demo needs to know.
-
-    Attributes:
-        draw: makes the synthetic data set in a folder.
-        source: reads the folder of a user who has no datalist yet.
-        least: fewest cases of a drawn set.
-        masks: in the drawn set, the datalist of its pictures with masks, for the bundle's segmentation stages.
-        draw_slides: makes whole slides in a folder, for the stage `detect`.
-    """
-
-    draw: Callable[..., object]
-    source: str
-    least: int = 3
-    masks: str | None = None
-    draw_slides: Callable[..., object] | None = None
-
-
-DEMOS = {
-    "btcv_unetr_mae": Demo(make_abdomen, "folder"),
-    "brats_unetr_mae": Demo(make_heads, "brats"),
-    "cxr14_mae": Demo(make_radiographs, "class_folder", least=9),
-    "histo_sdmae": Demo(make_histology, "class_folder", 64, "nuclei/datalist.json", make_slides),
-    "medcls_msmae": Demo(make_lesions, "class_folder", 64, "datalist_masks.json"),
-}
-SEGMENTATION = "_segmentation"  # ends the names of the stages of bundles that classify and segment
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def demo(
@@ -73,22 +41,18 @@ def demo(
         InputError: an unknown bundle or setting, or a step failed.
     """
     start = time.monotonic()
-    # In a packaged bundle this package lies inside the bundle itself.
-    root = ROOT if (ROOT / "configs").is_dir() else ROOT / "bundles" / bundle
-    configs = root / "configs"
-    if bundle not in DEMOS or not configs.is_dir():
-        raise InputError(f"There is no demo for bundle '{bundle}'; choose one of {', '.join(DEMOS)}.")
-    stages = [content for content in map(_load, configs.glob("*.yaml")) if "stage" in content]
-    unknown = sorted(set(settings) - {key for content in stages for key in content})
+    root = find_bundle(bundle)
+    configs, tools = root / "configs", read_tools(root)
+    unknown = sorted(set(settings) - {key for content in stages(root).values() for key in content})
     if unknown:
         raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {configs}/train.yaml.")
     folder = Path(out).resolve()
-    data = _data(bundle, folder, dataset_dir, datalist, settings)
+    data = _data(tools, folder, dataset_dir, datalist, settings)
     tasks = {"": data}
     if (configs / f"train{SEGMENTATION}.yaml").exists() and "task" not in parse(data.datalist):
         tasks = {SEGMENTATION: data}
-    elif dataset_dir is None and DEMOS[bundle].masks is not None:
-        masks = data.folder / str(DEMOS[bundle].masks)
+    elif dataset_dir is None and tools.masks is not None:
+        masks = data.folder / tools.masks
         tasks[SEGMENTATION] = _Data(masks.parent, masks)
 
     runner = _Runner(root, folder, settings)
@@ -96,8 +60,8 @@ def demo(
         runner.check(task, part)
     runner.stage("pretrain", "pretrain", data, model_dir=folder / "models")
     texts = [runner.train_and_compare(task, part) for task, part in tasks.items()]
-    if dataset_dir is None and DEMOS[bundle].draw_slides is not None:
-        runner.detect(data)
+    if dataset_dir is None and tools.slides is not None:
+        runner.detect(data, tools.slides)
 
     notice = "Synthetic data, drawn by a program: these numbers say that everything works, no more."
     print("\n" + "\n\n".join(texts) + "\n" + (f"{notice}\n" if dataset_dir is None else ""))
@@ -116,14 +80,16 @@ class _Data(NamedTuple):
     datalist: Path
 
 
-def _data(bundle: str, folder: Path, dataset_dir: str | None, datalist: str | None, settings: dict[str, Any]) -> _Data:
+def _data(tools: Tools, folder: Path, dataset_dir: str | None, datalist: str | None, settings: dict[str, Any]) -> _Data:
     """The data to run on, made where it is missing."""
     if dataset_dir is None:
         if datalist is not None:
             raise InputError("A datalist was given without dataset_dir; give the folder that its paths start from.")
         data_dir = folder / "data"
         if not (data_dir / "datalist.json").exists():
-            DEMOS[bundle].draw(data_dir)
+            if tools.draw is None:
+                raise InputError("The bundle's configs/tools.yaml names nothing to draw; give --dataset_dir.")
+            PAINTERS[tools.draw](data_dir)
         return _Data(data_dir, data_dir / "datalist.json")
     data_dir = Path(dataset_dir).resolve()
     given = Path(datalist).resolve() if datalist is not None else data_dir / "datalist.json"
@@ -132,16 +98,30 @@ def _data(bundle: str, folder: Path, dataset_dir: str | None, datalist: str | No
         if class_names is not None:
             settings.setdefault("class_names", class_names)
         return _Data(data_dir, given)
-    made = folder / "datalist.json"
-    source = DEMOS[bundle].source
-    named = {"class_names": settings["class_names"]} if "class_names" in settings else {}
-    if source == "folder" and not named:
+    return _Data(data_dir, _made(tools.source, data_dir, folder / "datalist.json", settings))
+
+
+def _made(source: str, data_dir: Path, path: Path, settings: dict[str, Any]) -> Path:
+    """Write a datalist from the files of a folder; its classes become settings.
+
+    Raises:
+        InputError: the files do not fit the layout, or nothing says what their labels mean.
+    """
+    takes_names = "class_names" in inspect.signature(SOURCES[source]).parameters
+    named = {"class_names": settings["class_names"]} if takes_names and "class_names" in settings else {}
+    try:
+        made = SOURCES[source](data_dir, out=path, **named)
+    except InputError as error:
+        raise InputError(f"{data_dir} holds no datalist.json, and `datalist {source}` fails: {error}") from error
+    if takes_names and "class_names" not in made:
+        path.unlink()
         raise InputError(
             f"{data_dir} holds no datalist.json; write one with `python -m mae_tools datalist`, or add "
             "ARGS=\"--class_names '[background,liver,...]'\" to have one made from the folder's files."
         )
-    SOURCES[source](data_dir, out=made, **(named if source == "folder" else {}))
-    return _Data(data_dir, made)
+    if "class_names" in made:
+        settings.setdefault("class_names", made["class_names"])
+    return path
 
 
 class _Runner:
@@ -154,7 +134,7 @@ class _Runner:
 
     def check(self, task: str, data: _Data) -> None:
         """Open every file before any training starts."""
-        train = _load(self.configs / f"train{task}.yaml")
+        train = load(self.configs / f"train{task}.yaml")
         values = {**train, **self._overlay(f"train{task}"), **self.settings}
         if "label_convention" in train:
             values["need_convention"] = True
@@ -182,18 +162,18 @@ class _Runner:
         scratch, mae = (self.folder / f"evaluate{task}_{arm}" for arm in arms)
         return compare(scratch, mae, "from scratch", "from MAE", write=self.folder / f"comparison{task}")[0]
 
-    def detect(self, data: _Data) -> None:
+    def detect(self, data: _Data, kind: str) -> None:
         """Look for the target on drawn slides with the classifier that was just trained."""
         slides = data.folder / "slides"
         if not slides.exists():
-            DEMOS[self.root.name].draw_slides(slides)  # type: ignore[misc]
+            PAINTERS[kind](slides)
         place = _Data(slides, data.datalist)
         self.stage("detect", "detect", place, model_dir=self.folder / "mae", annotations=slides)
 
     def stage(self, stage: str, name: str, data: _Data, **overrides: object) -> None:
         """Run one stage of the bundle, with the demo overlays, into its own folder."""
         base = self.configs / f"{stage}.yaml"
-        known = _load(base)
+        known = load(base)
         values: dict[str, object] = {"bundle_root": self.root, "dataset_dir": data.folder, "datalist": data.datalist}
         values |= {"output_dir": self.folder / name, "cache": self.folder / "cache", "overwrite": True}
         if known.get("cache") == "ram":
@@ -204,7 +184,7 @@ class _Runner:
         self._run(name, command + _flags({key: value for key, value in values.items() if key in known}))
 
     def _overlay(self, stage: str) -> dict[str, Any]:
-        return {key: value for path in overlays(self.configs, stage) for key, value in _load(path).items()}
+        return {key: value for path in overlays(self.configs, stage) for key, value in load(path).items()}
 
     def _run(self, name: str, command: list[str]) -> None:
         log = self.folder / "logs" / f"{name}.log"
@@ -219,21 +199,6 @@ class _Runner:
         if code:
             raise InputError(f"The step '{name}' failed with exit code {code}; its output is in {log}.")
         print(f"=== {name} took {seconds:.0f} s", flush=True)
-
-
-def overlays(configs: Path, stage: str, suffix: str = ".yaml") -> list[Path]:
-    """The demo's own files for a stage.
-
-    `demo`, and what the stage has beside it; a further group of stages, whose sizes differ, has one in its place.
-    """
-    if stage.endswith(SEGMENTATION):
-        return [configs / f"demo{SEGMENTATION}{suffix}"]
-    own = configs / f"demo_{stage}{suffix}"
-    return [configs / f"demo{suffix}", *([own] if own.exists() else [])]
-
-
-def _load(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _flags(values: dict[str, Any]) -> list[str]:

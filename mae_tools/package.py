@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -20,6 +21,10 @@ from bundle_runtime.weights.io import sha256_of, sidecar_path
 from custom_components.errors import InputError, find_input_error
 
 from . import zoo_check
+from .__main__ import available, module_of
+from .bundles import read_tools
+from .closure import ROOT, closure, named_in
+from .sources import SOURCES
 
 REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "docs/README.md", "LICENSE")
 WEIGHTS = (".pt", ".ts", ".onnx", ".safetensors")
@@ -36,9 +41,9 @@ def package(
     """Write `<out>/<name>_v<version>.zip`, which unpacks to `<name>/`, and `<zip>.sha256` beside it.
 
     Inside are the configs (the YAML as it is, and a JSON twin of each for tools that read only JSON), docs, licence,
-    what lies directly in `models/` of weights, their sidecars and thresholds (never a training state), this package,
-    and `SHA256SUMS` of every file. Weights are loaded once as each stage of the package would load them, without any
-    overlay.
+    what lies directly in `models/` of weights, their sidecars and thresholds (never a training state), the Python that
+    the configs need and the commands that `configs/tools.yaml` names, and `SHA256SUMS` of every file. Weights are
+    loaded once as each stage of the package would load them, without any overlay.
 
     Args:
         bundle: The bundle's folder; its name becomes that of the package.
@@ -123,10 +128,20 @@ def _contents(root: Path) -> dict[str, Path | bytes]:
             if twin in contents and _content(root / twin) != json.loads(made):
                 raise InputError(f"{root / twin} differs from {path.name}; remove it: the package makes it anew.")
             contents[twin] = made
-    top = Path(__file__).resolve().parents[1]
-    for floor in ("custom_components", "bundle_runtime", "mae_tools"):
-        contents |= {path.relative_to(top).as_posix(): path for path in (top / floor).rglob("*.py")}
-    return contents
+    return contents | {path.relative_to(ROOT).as_posix(): path for path in _python(root)}
+
+
+def _python(root: Path) -> list[Path]:
+    """The Python files that travel: what the configs need, and the commands and layouts that the bundle names."""
+    tools = read_tools(root)
+    unknown = sorted({*tools.commands} - {*available()}) + sorted({*tools.sources} - {*SOURCES})
+    if unknown:
+        raise InputError(f"{root}/configs/tools.yaml: there is no command or layout '{unknown[0]}' here.")
+    modules = {"mae_tools.__main__", *map(module_of, tools.commands)}
+    modules |= {inspect.getmodule(SOURCES[name]).__name__ for name in tools.sources}  # type: ignore[union-attr]
+    for path in (root / "configs").glob("*.yaml"):
+        modules |= named_in(path.read_text(encoding="utf-8"))
+    return closure(modules)
 
 
 def _models(root: Path) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from bundle_runtime.data.sequences import file_stem, group_by_case
 from custom_components.errors import InputError
 from custom_components.tumour_labels import Convention, convention
 
+from .registry import source
 from .split import existing_folder, finish, fitting, read_table, split_by_fold
 
 # The order in which a case's files are listed; any order would do, as sequences go by name.
@@ -21,6 +22,7 @@ _ORDER = ("flair", "t1", "t1ce", "t2")
 # BraTS 2023 and later: BraTS-GLI-00005-000 is the first scan of BraTS-GLI-00005, 001 the next.
 
 
+@source
 def brats(
     root: str | Path,
     out: str | Path | None = None,

@@ -11,6 +11,7 @@ from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
+from .registry import source
 from .split import existing_folder, finish, shuffled
 
 TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)
@@ -36,6 +37,7 @@ CLASS_NAMES = (
 _LAYOUTS = (("imagesTr", "labelsTr"), ("img", "label"), ("Training/img", "Training/label"))
 
 
+@source
 def btcv(
     root: str | Path, out: str | Path | None = None, validation: int = 4, seed: int = 0, parity: bool = False
 ) -> dict[str, Any]:

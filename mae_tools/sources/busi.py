@@ -13,6 +13,7 @@ from bundle_runtime.data.find import files_below, some
 from custom_components.errors import InputError
 
 from .pictures import own_patient
+from .registry import source
 from .segmented import write_masks_list
 from .split import existing_folder
 from .unpack import Unpacked
@@ -22,6 +23,7 @@ _MASK = re.compile(r"(.+\(\d+\))_mask(?:_\d+)?\.png")
 CLASSES = ("background", "lesion")
 
 
+@source
 def busi(
     root: str | Path,
     out: str | Path | None = None,

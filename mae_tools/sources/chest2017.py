@@ -11,6 +11,7 @@ from custom_components.errors import InputError
 from .crossing import resolve_crossing
 from .lists import common_keys, deal_lists, say_labels, section_name
 from .pictures import is_picture
+from .registry import source
 from .split import existing_folder, finish
 
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -18,6 +19,7 @@ CLASSES = ("NORMAL", "PNEUMONIA")
 _PATIENT = re.compile(r"(person\d+)_|((?:NORMAL\d+-)?IM-\d+)-")
 
 
+@source
 def chest2017(
     root: str | Path,
     out: str | Path | None = None,

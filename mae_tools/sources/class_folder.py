@@ -16,6 +16,7 @@ from custom_components.errors import InputError
 from .csv_table import name_list, nearest
 from .lists import common_keys, deal_lists, say_labels, section_name
 from .pictures import is_picture, own_patient, patients_in_names
+from .registry import source
 from .split import existing_folder, finish
 
 # What file managers leave behind.
@@ -25,6 +26,7 @@ _PARITY_TRAIN_FRACTION = 0.7
 _CROSSING = "rename them, or put all pictures into one folder a class so that the lists are made by patient"
 
 
+@source
 def class_folder(
     root: str | Path,
     out: str | Path | None = None,

@@ -16,6 +16,7 @@ from custom_components.errors import InputError
 from .csv_table import CsvTable, Row, nearest, plain
 from .lists import check_disjoint, classes_of, common_keys, say_labels, split_by_class, with_parity
 from .pictures import pictures_in
+from .registry import source
 from .split import existing_folder, finish
 
 # Positives in train_val and in test, of the release's own table and lists.
@@ -46,6 +47,7 @@ CXR14_FINDINGS = tuple(_POSITIVES)
 _SPELLINGS = {plain(name): name for name in CXR14_FINDINGS}
 
 
+@source
 def cxr14(
     root: str | Path,
     out: str | Path | None = None,

@@ -10,9 +10,11 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.sequences import file_stem
 from custom_components.errors import InputError
 
+from .registry import source
 from .split import existing_folder, finish, split_by_patient
 
 
+@source
 def decathlon(
     root: str | Path,
     out: str | Path | None = None,

@@ -15,6 +15,7 @@ from custom_components.errors import InputError
 from .csv_table import CsvTable, Row
 from .lists import common_keys, deal_lists, say_labels
 from .pictures import PictureFinder, pictures_in
+from .registry import source
 from .split import existing_folder, finish
 from .unpack import Unpacked
 
@@ -24,6 +25,7 @@ _LISTS = {"1": "training", "2": "validation", "3": "test"}
 _ZERO = 32768  # stored value of 0 HU
 
 
+@source
 def deeplesion(
     root: str | Path,
     out: str | Path | None = None,

@@ -10,11 +10,13 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.sequences import file_stem
 from custom_components.errors import InputError
 
+from .registry import source
 from .split import existing_folder, finish, fitting, read_table, split_by_patient
 
 _FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 
 
+@source
 def folder(
     root: str | Path,
     out: str | Path | None = None,

@@ -10,6 +10,7 @@ from custom_components.errors import InputError
 
 from .crossing import resolve_crossing
 from .csv_table import CsvTable
+from .registry import source
 from .segmented import write_masks_list
 from .split import existing_folder
 
@@ -18,6 +19,7 @@ _COUNTS = {"train": 85, "testA": 60, "testB": 20}
 CLASSES = ("background", "gland")
 
 
+@source
 def glas(
     root: str | Path,
     out: str | Path | None = None,

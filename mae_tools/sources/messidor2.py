@@ -10,12 +10,14 @@ from custom_components.errors import InputError
 from .csv_table import CsvTable, is_blank
 from .lists import common_keys, deal_lists, say_labels
 from .pictures import PictureFinder, own_patient, pictures_in
+from .registry import source
 from .split import existing_folder, finish
 
 # International Clinical Diabetic Retinopathy scale, 0 to 4.
 GRADES = ("none", "mild", "moderate", "severe", "proliferative")
 
 
+@source
 def messidor2(
     root: str | Path,
     csv: str | Path = "messidor_data.csv",

@@ -14,6 +14,7 @@ from bundle_runtime.data.find import files_below, some
 from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
+from .registry import source
 from .segmented import write_masks_list
 from .split import existing_folder
 from .unpack import Unpacked
@@ -22,6 +23,7 @@ _TCGA_PATIENT = "TCGA-XX-XXXX"
 CLASSES = ("background", "nucleus")
 
 
+@source
 def monuseg(
     root: str | Path,
     out: str | Path | None = None,

@@ -8,9 +8,11 @@ from custom_components.errors import InputError
 from custom_components.tumour_labels import CONVENTIONS
 
 from .decathlon import Task, read_task
+from .registry import source
 from .split import finish, split_by_fold
 
 
+@source
 def msd(
     root: str | Path,
     out: str | Path | None = None,

@@ -9,6 +9,7 @@ from custom_components.errors import InputError
 
 from .lists import common_keys, deal_lists, say_labels
 from .pictures import is_picture, own_patient
+from .registry import source
 from .split import existing_folder, finish
 
 # Tiles of each class in the training and in the test set, as published.
@@ -26,6 +27,7 @@ _COUNTS = {
 _SETS = ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K")
 
 
+@source
 def nct_crc(
     root: str | Path,
     out: str | Path | None = None,

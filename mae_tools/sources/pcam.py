@@ -17,6 +17,7 @@ from custom_components.errors import InputError
 from .crossing import resolve_crossing
 from .csv_table import CsvTable
 from .lists import common_keys, deal_lists, say_labels
+from .registry import source
 from .split import existing_folder, finish
 from .unpack import Unpacked
 
@@ -27,6 +28,7 @@ _BLOCK = 512  # tiles read at a time
 CLASSES = ("normal", "tumour")
 
 
+@source
 def pcam(
     root: str | Path,
     out: str | Path | None = None,

@@ -14,6 +14,7 @@ from custom_components.errors import InputError
 from .csv_table import CsvTable, Row, is_blank, name_list, nearest
 from .lists import common_keys, deal_lists, is_labelled, say_labels, section_name
 from .pictures import PictureFinder, own_patient, patients_in_names, pictures_in
+from .registry import source
 from .split import existing_folder, finish
 
 _VALUES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
@@ -21,6 +22,7 @@ _UNCERTAIN = {"unknown": None, "positive": 1, "negative": 0}
 _MINUS_ONE = {"-1", "-1.0"}
 
 
+@source
 def table(
     root: str | Path,
     csv: str | Path,

@@ -13,10 +13,12 @@ from .csv_table import name_list
 from .earlier_split import split_like
 from .lists import Lists, section_name
 from .pictures import is_picture, own_patient, patients_in_names
+from .registry import source
 from .segmented import write_masks_list
 from .split import existing_folder
 
 
+@source
 def tiles_masks(
     root: str | Path,
     out: str | Path | None = None,

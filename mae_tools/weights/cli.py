@@ -179,3 +179,7 @@ def _compare(file: str, encoder: dict[str, Tensor], described: dict[str, Any]) -
         raise InputError(
             f"{file}: {rows} positions in the tensors, {math.prod(grid)} in the sidecar; restore both files."
         )
+
+
+_WEIGHTS = WeightsCommands()
+COMMANDS = {"show": _WEIGHTS.show, "convert": _WEIGHTS.convert, "verify": _WEIGHTS.verify}

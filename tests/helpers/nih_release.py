@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mae_tools.sources import CXR14_FINDINGS
+from mae_tools.sources.cxr14 import CXR14_FINDINGS
 
 POSITIVES = {
     "train_val": (8280, 1707, 8659, 13782, 4034, 4708, 876, 2637, 2852, 1378, 1423, 1251, 2242, 141),

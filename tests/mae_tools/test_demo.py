@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from custom_components.errors import InputError
-from mae_tools.demo import DEMOS, demo
-from mae_tools.demo_data import make_abdomen, make_histology
+from mae_tools.demo import demo
+from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
 
 
 def test_what_cannot_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no demo for bundle 'lung'"):
+    with pytest.raises(InputError, match="no bundle 'lung'"):
         demo("lung", out=str(tmp_path))
     with pytest.raises(InputError, match="without dataset_dir"):
         demo(out=str(tmp_path), datalist="x.json")
@@ -61,11 +61,8 @@ BOTH = ["train{}_scratch", "train{}_mae", "evaluate{}_scratch", "evaluate{}_mae"
 def test_a_bundle_for_classes_and_masks_does_both_with_drawn_data(
     steps: list[tuple[str, str]], tiles: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    small = DEMOS["histo_sdmae"]._replace(
-        draw=lambda folder: shutil.copytree(tiles, folder),
-        draw_slides=Path.mkdir,
-    )
-    monkeypatch.setitem(DEMOS, "histo_sdmae", small)
+    monkeypatch.setitem(PAINTERS, "histology", lambda folder: shutil.copytree(tiles, folder))
+    monkeypatch.setitem(PAINTERS, "slide", Path.mkdir)
     demo("histo_sdmae", out=str(tmp_path / "out"))
     masks = [name.format("_segmentation") for name in BOTH]
     classes = [name.format("") for name in BOTH]

@@ -10,7 +10,7 @@ import pytest
 from fire import docstrings
 
 from custom_components.errors import InputError
-from mae_tools.__main__ import COMMANDS, refuse_unknown_flags
+from mae_tools.__main__ import COMMANDS, available, refuse_unknown_flags, resolve
 from mae_tools.demo_data import make_abdomen
 
 
@@ -88,7 +88,8 @@ def test_help_of_a_command_runs_nothing(tmp_path: Path) -> None:
     assert all(name in shown.stdout + shown.stderr for name in ("show", "convert", "verify"))
 
 
-def commands(found: Any = COMMANDS, name: str = "") -> Iterator[Any]:
+def commands(found: Any = None, name: str = "") -> Iterator[Any]:
+    found = {word: resolve(word) for word in COMMANDS} if found is None else found
     if isinstance(found, dict):
         for word, inner in found.items():
             yield from commands(inner, f"{name} {word}".strip())
@@ -101,6 +102,18 @@ def test_help_does_not_break_off(command: Any) -> None:
     """Fire takes a colon in the second line of a description for the start of the next flag."""
     listed = docstrings.parse(inspect.getdoc(command) or "").args or []
     assert {flag.name.lstrip("*") for flag in listed} <= set(inspect.signature(command).parameters)
+
+
+def test_every_command_is_here() -> None:
+    assert available() == list(COMMANDS)
+    with pytest.raises(InputError, match="no command 'chek'; there are datalist, check"):
+        resolve("chek")
+
+
+def test_a_command_that_did_not_travel_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mae_tools.__main__._ROOT", tmp_path)
+    with pytest.raises(InputError, match="'demo' does not travel in the package"):
+        resolve("demo")
 
 
 def test_help_lists_the_commands() -> None:

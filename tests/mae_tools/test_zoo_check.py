@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from custom_components.errors import InputError
-from mae_tools import zoo_check
+from mae_tools import zoo_check, zoo_inside
 from mae_tools.package import package
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "btcv_unetr_mae"
 
 
@@ -41,7 +41,7 @@ def edit_metadata(folder: Path, **changes: object) -> None:
 
 
 def test_what_is_no_package_cannot_be_verified(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has no mae_tools inside"):
+    with pytest.raises(InputError, match="has no SHA256SUMS inside"):
         zoo_check.verify(ROOT / "bundles" / NAME)
     (tmp_path / "x.zip").write_text("no zip")
     with pytest.raises(InputError, match="neither a folder nor a zip"):
@@ -53,42 +53,34 @@ def test_what_is_no_package_cannot_be_verified(tmp_path: Path) -> None:
         zoo_check.verify(tmp_path / "two.zip")
 
 
-def test_the_packages_own_copy_is_what_runs(tmp_path: Path) -> None:
-    """Where the package lacks the checks, Python finds those of a repository that is installed in place."""
-    (tmp_path / "mae_tools").mkdir()
-    (tmp_path / "mae_tools" / "__init__.py").touch()
-    with pytest.raises(InputError, match=r"the checks could not start \(exit code 1\)"):
-        zoo_check.verify(tmp_path)
-
-
-def test_another_copy_is_noticed(inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert zoo_check._run(tmp_path) == 1
-    assert "was imported instead of the package's own copy" in capsys.readouterr().err
-    assert not (tmp_path / "results.json").exists()
+def test_what_is_imported_from_elsewhere_is_noticed(inside: Path, tmp_path: Path) -> None:
+    """Where the package lacks a module, Python finds that of a repository that is installed in place."""
+    with pytest.raises(zoo_inside.Wrong, match=r"imported from outside the package: .*custom_components"):
+        zoo_inside._check_origin(tmp_path)
 
 
 def test_one_failure_hides_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(work: Path) -> str:
-        raise InputError("a sentence")
+        raise zoo_inside.Wrong("a sentence")
 
     def break_down(work: Path) -> str:
         raise ZeroDivisionError
 
     monkeypatch.chdir(ROOT)
     for setting in ("logging.disable", "warnings.simplefilter"):
-        monkeypatch.setattr(f"mae_tools.zoo_check.{setting}", lambda *_: None)
+        monkeypatch.setattr(f"mae_tools.zoo_inside.{setting}", lambda *_: None)
     checks = {"first": refuse, "second": break_down, "third": lambda work: "good"}
-    monkeypatch.setattr(zoo_check, "CHECKS", checks)
-    assert zoo_check._run(tmp_path) == 1
+    monkeypatch.setattr(zoo_inside, "CHECKS", checks)
+    assert zoo_inside._run(tmp_path) == 1
     found, failed = json.loads((tmp_path / "results.json").read_text())
     assert (found, failed) == ({"third": "good"}, {"first": "a sentence", "second": "ZeroDivisionError"})
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1] == "  passed  third: good"
     assert printed.err.count("Traceback") == 1  # a mistake of the program, not of the bundle
-    monkeypatch.setattr(zoo_check, "CHECKS", {"third": checks["third"]})
-    assert zoo_check._run(tmp_path) == 0
+    monkeypatch.setattr(zoo_inside, "CHECKS", {"third": checks["third"]})
+    assert zoo_inside._run(tmp_path) == 0
 
 
 # --- the quick checks, one by one -----------------------------------------------------------------------------------
@@ -96,40 +88,38 @@ def test_one_failure_hides_no_other(
 
 def test_sums(inside: Path, tmp_path: Path) -> None:
     count = len((inside / "SHA256SUMS").read_text().splitlines())
-    assert zoo_check._check_sums(tmp_path) == f"{count} files as packed"
+    assert zoo_inside._check_sums(tmp_path) == f"{count} files as packed"
     (inside / "LICENSE").write_text("another")
     (inside / "docs" / "README.md").unlink()
-    with pytest.raises(InputError, match=r"differ from SHA256SUMS or are missing: LICENSE, docs/README\.md$"):
-        zoo_check._check_sums(tmp_path)
+    with pytest.raises(zoo_inside.Wrong, match=r"differ from SHA256SUMS or are missing: LICENSE, docs/README\.md$"):
+        zoo_inside._check_sums(tmp_path)
 
 
 def test_files(inside: Path, tmp_path: Path) -> None:
-    assert "no models/model.pt" in zoo_check._check_files(tmp_path)
+    assert "no models/model.pt" in zoo_inside._check_files(tmp_path)
     (inside / "models").mkdir()
     (inside / "models" / "model.pt").touch()
-    assert zoo_check._check_files(tmp_path) == "necessary files are there"
+    assert zoo_inside._check_files(tmp_path) == "necessary files are there"
     (inside / "LICENSE").unlink()
     (inside / "configs" / "inference.json").unlink()
-    with pytest.raises(InputError, match=r"LICENSE, configs/inference\.json missing"):
-        zoo_check._check_files(tmp_path)
+    with pytest.raises(zoo_inside.Wrong, match=r"LICENSE, configs/inference\.json missing"):
+        zoo_inside._check_files(tmp_path)
 
 
 def test_metadata(inside: Path, tmp_path: Path) -> None:
-    assert zoo_check._check_metadata(tmp_path) == "follows the schema, version 0.1.0"
+    assert zoo_inside._check_metadata(tmp_path) == "follows the schema, version 0.1.0"
     edit_metadata(inside, version="0.2.0")
-    with pytest.raises(InputError, match=r"version 0\.2\.0 has no entry in the changelog"):
-        zoo_check._check_metadata(tmp_path)
+    with pytest.raises(zoo_inside.Wrong, match=r"version 0\.2\.0 has no entry in the changelog"):
+        zoo_inside._check_metadata(tmp_path)
     edit_metadata(inside, version="0.2")
     with pytest.raises(Exception, match="does not match"):
-        zoo_check._check_metadata(tmp_path)
+        zoo_inside._check_metadata(tmp_path)
 
 
-def test_properties_of_a_bundle_without_drawn_data_are_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mine").mkdir()
-    monkeypatch.chdir(tmp_path / "mine")
-    assert zoo_check._check_properties(tmp_path) == "not checked: there is no drawn data set for mine"
+def test_properties_of_a_bundle_without_drawn_data_are_left_out(inside: Path, tmp_path: Path) -> None:
+    (inside / "configs" / "tools.yaml").write_text("source: folder\n")
+    (tmp_path / "plan.json").write_text(json.dumps(zoo_check._plan(inside, tmp_path)))
+    assert zoo_inside._check_properties(tmp_path) == "not checked: configs/tools.yaml names no data to draw"
 
 
 # --- all of them, on packages ---------------------------------------------------------------------------------------
@@ -138,8 +128,8 @@ def test_properties_of_a_bundle_without_drawn_data_are_left_out(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_package_passes_all(archive: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert zoo_check.verify(archive).keys() == zoo_check.CHECKS.keys()
-    assert capfd.readouterr().out.count("passed") == len(zoo_check.CHECKS)
+    assert zoo_check.verify(archive).keys() == zoo_inside.CHECKS.keys()
+    assert capfd.readouterr().out.count("passed") == len(zoo_inside.CHECKS)
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from bundle_runtime.check.check import check, check_once, screen
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
 from custom_components.tumour_labels import convention
-from mae_tools.sources import folder
 from mae_tools.sources.btcv import CLASS_NAMES
+from mae_tools.sources.folder import folder
 
 
 def good(root: Path, *cases: str) -> list[dict]:

@@ -10,7 +10,8 @@ from bundle_runtime.data.datalist import items, load
 from bundle_runtime.data.heads import patient_of, usual_convention
 from custom_components.errors import InputError
 from custom_components.tumour_labels import convention
-from mae_tools.sources import SOURCES, brats
+from mae_tools.sources import SOURCES
+from mae_tools.sources.brats import brats
 
 FOUR = ("flair", "t1", "t1ce", "t2")
 YEARS = {

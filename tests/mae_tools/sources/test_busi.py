@@ -6,7 +6,8 @@ from picture_trees import by_image, sizes
 from PIL import Image
 
 from custom_components.errors import InputError
-from mae_tools.sources import busi, class_folder
+from mae_tools.sources.busi import busi
+from mae_tools.sources.class_folder import class_folder
 
 
 def release(root: Path) -> Path:

@@ -9,7 +9,7 @@ from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
 from bundle_runtime.data.datalist import items, parse
 from custom_components.errors import InputError
-from mae_tools.sources import class_folder
+from mae_tools.sources.class_folder import class_folder
 
 
 def tree(root: Path, prefix: str = "", **counts: int) -> Path:

@@ -6,7 +6,7 @@ from picture_trees import SECTIONS, by_image, sizes, touch
 
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
-from mae_tools.sources import CXR14_FINDINGS, cxr14
+from mae_tools.sources.cxr14 import CXR14_FINDINGS, cxr14
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
-from mae_tools.sources import decathlon
+from mae_tools.sources.decathlon import decathlon
 
 LABELS = {"0": "background", "2": "posterior", "1": "anterior"}
 

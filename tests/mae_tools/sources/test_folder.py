@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from custom_components.errors import InputError
-from mae_tools.sources import folder
+from mae_tools.sources.folder import folder
 
 NAMES = ["background", "liver", "spleen"]
 

@@ -7,7 +7,8 @@ import pytest
 
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
-from mae_tools.sources import SOURCES, msd
+from mae_tools.sources import SOURCES
+from mae_tools.sources.msd import msd
 
 LABELS = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
 MODALITY = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}

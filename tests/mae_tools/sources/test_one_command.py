@@ -4,7 +4,8 @@ from pathlib import Path
 
 from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
-from mae_tools.sources import class_folder, table
+from mae_tools.sources.class_folder import class_folder
+from mae_tools.sources.table import table
 
 
 def test_mhist(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
-from mae_tools.sources import CXR14_FINDINGS, table
+from mae_tools.sources.cxr14 import CXR14_FINDINGS
+from mae_tools.sources.table import table
 
 
 def make(root: Path, text: str, *files: str) -> Path:

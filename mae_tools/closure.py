@@ -1,0 +1,66 @@
+"""Which Python files a bundle needs: what its configs name and all that this imports, found without running it."""
+
+import ast
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = ("custom_components", "bundle_runtime", "mae_tools")
+_NAME = re.compile(rf"\b(?:{'|'.join(FLOORS)})(?:\.\w+)+")
+
+
+def named_in(text: str, root: Path = ROOT) -> set[str]:
+    """The modules that a config names: of `custom_components.losses.DenseLoss` that is `custom_components.losses`."""
+    return {module for name in _NAME.findall(text) if (module := _longest(name, root)) is not None}
+
+
+def closure(modules: Iterable[str], root: Path = ROOT) -> list[Path]:
+    """The files of modules and of all that they import, inside functions too, with the packages that hold them.
+
+    Args:
+        modules: dotted names below the three floors.
+        root: folder of the floors.
+
+    Returns:
+        Sorted paths below `root`.
+    """
+    waiting, seen = set(modules), set[str]()
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        waiting |= {*_imports(module, root), *_packages(module)} - seen
+    return sorted(_file(module, root) for module in seen)
+
+
+def _file(module: str, root: Path) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _longest(name: str, root: Path) -> str | None:
+    """The longest beginning of a dotted name that is a module; None where there is none."""
+    parts = name.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((module for module in names if _file(module, root).is_file()), None)
+
+
+def _packages(module: str) -> set[str]:
+    parts = module.split(".")
+    return {".".join(parts[:length]) for length in range(1, len(parts))}
+
+
+def _imports(module: str, root: Path) -> set[str]:
+    """What a module imports from the floors."""
+    path = _file(module, root)
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*start, *filter(None, [node.module])])
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    inside = (name for name in found if name.split(".")[0] in FLOORS)
+    return {longest for name in inside if (longest := _longest(name, root)) is not None}
