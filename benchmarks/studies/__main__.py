@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(store: Store, args: argparse.Namespace) -> int:
     refuse_unknown_settings(store.study)
     with _workshop(store.study, args) as workshop:
-        failures = Driver(store.study, workshop, store).run()
+        failures = Driver(store.study, workshop, store).run(first=args.first)
     print(table(store, write=True))
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("study", type=Path, help="the study's YAML file")
+        if name == "run":
+            command.add_argument("--first", action="store_true", help="only the arms that the study names first")
         size = command.add_mutually_exclusive_group()
         for section in SIZES:
             size.add_argument(

@@ -23,14 +23,17 @@ class Driver:
     def __init__(self, study: Study, workshop: Workshop, store: Store) -> None:
         self.study, self.workshop, self.store = study, workshop, store
 
-    def run(self) -> list[str]:
+    def run(self, first: bool = False) -> list[str]:
         """Run everything that is missing, in the order of `Study.runs`.
+
+        Args:
+            first: only the study's leading arms.
 
         Returns:
             What failed, in words; the rest was run all the same.
         """
         failures = []
-        runs = self.study.runs()
+        runs = [run for run in self.study.runs() if not first or run[0].name in self.study.leading]
         for number, (arm, share, seed) in enumerate(runs, 1):
             told = f"[{number}/{len(runs)}] {arm.name}, {share:g} of the labels, seed {seed}"
             if self.store.run(arm, share, seed) is not None:

@@ -144,12 +144,16 @@ class Study:
         """The label shares an arm runs at, the lowest first."""
         return sorted(share for share in self.shares if not arm.shares or share in arm.shares)
 
+    @property
+    def leading(self) -> tuple[str, ...]:
+        """The arms that run before the others; all, where the study names none."""
+        return self.first or tuple(self.arms)
+
     def runs(self) -> list[tuple[Arm, float, int]]:
         """Every (arm, share, seed), in the order in which they are worth most: see `first`."""
-        leading = self.first or tuple(self.arms)
         groups = [
-            [arm for name, arm in self.arms.items() if name in leading],
-            [arm for name, arm in self.arms.items() if name not in leading],
+            [arm for name, arm in self.arms.items() if name in self.leading],
+            [arm for name, arm in self.arms.items() if name not in self.leading],
         ]
         return [
             (arm, share, seed)

@@ -82,6 +82,14 @@ def test_a_changed_setting_repeats_what_depends_on_it_alone(
     assert list(store.stale()) == []
 
 
+def test_the_leading_arms_alone(make_study: Make, make_workshop: MakeWorkshop, tmp_path: Path) -> None:
+    study = make_study(first=["scratch"], shares={1.0: {}}, tune={}, seeds=[0])
+    store = Store(study, tmp_path / "results")
+    with make_workshop(study) as workshop:
+        assert Driver(study, workshop, store).run(first=True) == []
+    assert list(store.runs(1.0)) == ["scratch"]
+
+
 def test_a_failure_is_told_and_the_others_run(make_study: Make, make_workshop: MakeWorkshop, tmp_path: Path) -> None:
     arms = {"broken": {"train": {"init": "scratch", "fail": True}}, "scratch": {"train": {"init": "scratch"}}}
     study = make_study(arms=arms, seeds=[0], shares={1.0: {}})
