@@ -124,10 +124,10 @@ def _about(kind: str, names: Sequence[str], groups: Sequence[str], case_names: S
     return {"kind": kind, "names": list(names), "list": listed, "patients": [numbers[group] for group in groups]}
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+def _short(value: float, digits: int = 6) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _numbers(row: Sequence[float]) -> list[float | int | None]:
-    """Six digits: enough that probabilities do not tie; None for NaN, whole numbers short."""
-    return [None if math.isnan(v) else int(v) if v == int(v) else _short(v) for v in map(float, row)]
+    """Four digits, so that files stay small (an AUC changes by less than 0.001); None for NaN, whole numbers short."""
+    return [None if math.isnan(v) else int(v) if v == int(v) else _short(v, 4) for v in map(float, row)]

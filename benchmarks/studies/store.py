@@ -108,7 +108,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _lines(value: Any, depth: int = 0) -> str:
-    flat = json.dumps(value)
+    flat = json.dumps(value, separators=(",", ": "))
     entries = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     if len(flat) <= 118 - depth or not any(isinstance(entry, dict | list) for entry in entries):
         return flat

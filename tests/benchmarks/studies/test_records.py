@@ -44,7 +44,7 @@ def test_cases_of_a_classification_lose_their_names_and_keep_their_order(tmp_pat
     found = records.cases(tmp_path)
     assert found["patients"] == [0, 1, 1]
     assert found["labels"] == [[0, 1], [1, None], [0, 0]]
-    assert found["probabilities"] == [[0.5, 0.25], [0.123457, 1], [1e-9, 0.75]]
+    assert found["probabilities"] == [[0.5, 0.25], [0.1235, 1], [1e-9, 0.75]]
     assert (found["kind"], found["names"]) == ("multi_label", ["mass", "nodule"])
     assert not any(word in json.dumps(found) for word in ("png", "p1", "p2"))
 
