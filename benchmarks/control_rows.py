@@ -32,16 +32,16 @@ from bundle_runtime.data.datalist import parse
 from bundle_runtime.files import write_atomically
 from bundle_runtime.scores.intervals import bootstrap_interval
 
-RANDOM = {"mask_source": "uniform", "mask_warmup_epochs": 100_000}  # a warm-up without end: random 0.75, nothing thrown
+RANDOM = {"mask_strategy": "random", "mask_warmup_epochs": 100_000}  # an endless warm-up: random 0.75, nothing thrown
 ALL, DRAWN = {"train_tokens": "all"}, {"train_tokens": "sampled"}
 # Row -> settings of pre-training and of fine-tuning.
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "MAE": ({**RANDOM, "cls_loss_weight": 0.0}, ALL),
     "MAE + class loss": (RANDOM, ALL),
-    "attention, no class loss": ({"mask_source": "attention", "cls_loss_weight": 0.0}, ALL),
-    "attention in pre-training": ({"mask_source": "attention"}, ALL),
-    "attention in both": ({"mask_source": "attention"}, {**DRAWN, "mask_source": "attention"}),
-    "uniform in both": ({"mask_source": "uniform"}, {**DRAWN, "mask_source": "uniform"}),
+    "attention, no class loss": ({"mask_strategy": "attention", "cls_loss_weight": 0.0}, ALL),
+    "attention in pre-training": ({"mask_strategy": "attention"}, ALL),
+    "attention in both": ({"mask_strategy": "attention"}, {**DRAWN, "mask_source": "attention"}),
+    "uniform in both": ({"mask_strategy": "random"}, {**DRAWN, "mask_source": "uniform"}),
 }
 REFERENCE = "uniform in both"
 SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}

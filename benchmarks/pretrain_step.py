@@ -42,7 +42,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from custom_components.losses import ReconstructionLoss, patch_statistics
-from custom_components.masking import random_masking
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.patches import patchify
 
@@ -155,7 +154,7 @@ def loss_difference(setting: Setting) -> float:
     ours.load_state_dict(mae_state(peer.state_dict()))
     image = torch.rand(1, setting.channels, *setting.size)
     noise = torch.rand(1, ours.decoder_position_embeddings.shape[1])
-    visible, _ = random_masking(noise, setting.mask_ratio)
+    visible, _ = ours.split(image, noise)
     with mock.patch("torch.multinomial", return_value=visible):  # how MONAI draws its visible patches
         theirs = loss_of(peer, setting)(peer(image), image)
     return abs(loss_of(ours, setting)(ours(image, noise), image) / theirs - 1).item()

@@ -1,12 +1,92 @@
-"""Which patches are hidden: pure functions on patch indices, without a host-device synchronisation."""
+"""Which patches are hidden: pure functions on patch indices, without a host-device synchronisation.
+
+A strategy is one function, chosen by its name in a config (`mask_strategy`). `docs/how_it_works.md` adds a third.
+"""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
+
+# (noise (B, N), mask_ratio, grid) -> (B, N) all patch indices; the last `hidden_count(N, mask_ratio)` are hidden.
+# N = prod(grid), patches counted row-major. The noise is all a strategy has of chance, so equal noise hides equally.
+MaskStrategy = Callable[[Tensor, float, Sequence[int]], Tensor]
+STRATEGIES: dict[str, MaskStrategy] = {}
+
+BOX_PATCHES = 16  # of a box in `block`, on average: the least that a block of BEiT has (arXiv 2106.08254, algorithm 1)
+_LONGEST = 1 / 0.3  # of a box's sides to another, as in BEiT
+
+
+def mask_strategy(name: str) -> Callable[[MaskStrategy], MaskStrategy]:
+    """Decorator: configs choose the function by this name."""
+
+    def register(strategy: MaskStrategy) -> MaskStrategy:
+        STRATEGIES[name] = strategy
+        return strategy
+
+    return register
+
+
+def find_strategy(name: str) -> MaskStrategy:
+    """The strategy of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in STRATEGIES:
+        raise InputError(f"mask_strategy is {name!r}; choose one of {', '.join(sorted(STRATEGIES))}.")
+    return STRATEGIES[name]
+
+
+@mask_strategy("random")
+def random_order(noise: Tensor, mask_ratio: float, grid: Sequence[int]) -> Tensor:
+    """Every patch with the same chance, by itself (MAE, arXiv 2111.06377, section 3): (B, N) noise -> (B, N)."""
+    return noise.argsort(dim=1)
+
+
+@mask_strategy("block")
+def block_order(noise: Tensor, mask_ratio: float, grid: Sequence[int]) -> Tensor:
+    """Contiguous boxes, so that a patch cannot be guessed from its neighbours (as in BEiT, arXiv 2106.08254).
+
+    Boxes at random places and of random proportions grow together until they hold the wanted number of patches, which
+    sorting by the distance to the nearest box does in one go: the patches at one distance from a centre are a box's
+    surface. The last surface may be filled in part, from its middle. Centres lie up to one patch outside the image;
+    otherwise its corners would hardly ever be hidden.
+
+    Args:
+        noise: (B, N) independent uniform numbers on the device of the images.
+        mask_ratio: fraction of patches to hide; more of them are more boxes.
+        grid: patches along each axis.
+
+    Returns:
+        (B, N) patch indices, the farthest from all boxes first.
+    """
+    patches, axes = noise.shape[1], len(grid)
+    boxes = max(1, round(hidden_count(patches, mask_ratio) / BOX_PATCHES))
+    index = torch.arange(patches, device=noise.device)
+    columns = torch.arange(2 * axes * boxes, device=noise.device) % patches
+    # The digits behind the first ten bits: what sorts by the noise itself does not depend on where the boxes are.
+    draws = (noise[:, columns] * 1024).frac().unflatten(1, (2, axes, boxes, 1))  # B 2 A K 1
+    distances, stride = [], patches
+    for axis, side in enumerate(grid):
+        stride //= side
+        place = index // stride % side  # N
+        centre = draws[:, 0, axis] * (side + 2) - 1.5  # B K 1
+        stretch = ((draws[:, 1, axis] - 0.5) * math.log(_LONGEST)).exp()
+        distances.append((place - centre).abs() * stretch)  # B K N
+    apart = torch.stack(distances)
+    to_nearest = (apart.amax(dim=0) + 1e-4 * apart.sum(dim=0)).amin(dim=1)  # B N; the sum decides within a surface
+    return to_nearest.argsort(dim=1, descending=True, stable=True)
+
+
+def visible_and_hidden(order: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
+    """Cut what a strategy gives, (B, N) -> indices of the visible patches (B, V) and of the hidden ones (B, M)."""
+    visible = order.shape[1] - hidden_count(order.shape[1], mask_ratio)
+    return order[:, :visible], order[:, visible:]
 
 
 def hidden_count(num_patches: int, mask_ratio: float) -> int:
@@ -22,8 +102,12 @@ def hidden_count(num_patches: int, mask_ratio: float) -> int:
         raise InputError(f"mask_ratio is {mask_ratio}; it must lie between 0 and 1, both excluded.")
     if num_patches < 2:
         raise InputError(f"The image has {num_patches} patch; masking needs at least two: use a smaller patch_size.")
-    # The small addend keeps products such as 100 * 0.29 = 28.999... on the number that is meant.
-    return min(max(math.floor(num_patches * mask_ratio + 1e-6), 1), num_patches - 1)
+    return min(max(_whole(num_patches * mask_ratio), 1), num_patches - 1)
+
+
+def _whole(count: float) -> int:
+    """Round down; the small addend keeps products such as 100 * 0.29 = 28.999... on the number that is meant."""
+    return math.floor(count + 1e-6)
 
 
 def shared_rand(rows: int, columns: int, device: torch.device) -> Tensor:
@@ -37,21 +121,6 @@ def shared_rand(rows: int, columns: int, device: torch.device) -> Tensor:
         world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
         return torch.rand(rows * world, columns, device=device)[rank::world]
     return torch.rand(rows, columns, device=device)
-
-
-def random_masking(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
-    """Choose hidden patches uniformly at random, per sample (MAE, arXiv 2111.06377, section 3).
-
-    Args:
-        noise: (B, N) independent uniform numbers on the device of the images.
-        mask_ratio: fraction of patches to hide.
-
-    Returns:
-        Indices of the visible patches (B, V) and of the hidden ones (B, M), both in random order, V + M = N.
-    """
-    order = noise.argsort(dim=1)
-    visible = noise.shape[1] - hidden_count(noise.shape[1], mask_ratio)
-    return order[:, :visible], order[:, visible:]
 
 
 class PatchSplit(NamedTuple):
@@ -117,9 +186,8 @@ def split_counts(num_patches: int, mask_ratio: float, throw_ratio: float) -> tup
             f"mask_ratio is {mask_ratio} and throw_ratio is {throw_ratio}; the first must lie between 0 and 1, "
             "the second from 0 to below 1."
         )
-    # The small addend keeps products such as 100 * 0.29 = 28.999... on the number that is meant.
-    masked = math.floor(num_patches * mask_ratio + 1e-6)
-    thrown = math.floor(num_patches * (mask_ratio + throw_ratio) + 1e-6) - masked
+    masked = _whole(num_patches * mask_ratio)
+    thrown = _whole(num_patches * (mask_ratio + throw_ratio)) - masked
     visible = num_patches - masked - thrown
     if masked < 1 or visible < 1:
         raise InputError(

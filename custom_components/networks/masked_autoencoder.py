@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..losses.core import patch_statistics
-from ..masking import hidden_count, random_masking, shared_rand
+from ..masking import find_strategy, hidden_count, shared_rand, visible_and_hidden
 from .patches import gather_rows, patchify, unpatchify
 from .positions import FIXED_TABLES, position_table
 from .vit import Block, ViT, init_transformer
@@ -44,6 +44,7 @@ class MaskedAutoencoder(nn.Module):
         decoder_layers: decoder depth.
         decoder_heads: decoder heads.
         mask_ratio: fraction of patches hidden from the encoder.
+        mask_strategy: which ones, a name in `masking.STRATEGIES`: "random", or "block" for contiguous boxes.
         predict_ratio: fraction of the hidden patches that the decoder sees and the loss scores; below 1 each step is
             cheaper and, the choice being random, the loss stays unbiased.
         norm_pix_loss: predict each patch after removing its own mean and standard deviation.
@@ -75,6 +76,7 @@ class MaskedAutoencoder(nn.Module):
         decoder_layers: int = 8,
         decoder_heads: int = 12,
         mask_ratio: float = 0.75,
+        mask_strategy: str = "random",
         predict_ratio: float = 1.0,
         norm_pix_loss: bool = True,
         norm_pix_per_channel: bool = False,
@@ -93,6 +95,7 @@ class MaskedAutoencoder(nn.Module):
                 f"pos_embed_type of the autoencoder is {pos_embed_type!r}; choose one of {', '.join(FIXED_TABLES)}."
             )
         self.mask_ratio, self.predict_ratio, self.norm_pix_loss = mask_ratio, predict_ratio, norm_pix_loss
+        self._order = find_strategy(mask_strategy)
         self._norm_groups = in_channels if norm_pix_per_channel else 1
         self.encoder = ViT(
             in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
@@ -171,8 +174,10 @@ class MaskedAutoencoder(nn.Module):
         """Indices of the visible (B, V) and of the hidden, scored patches (B, M); the arguments are `forward`'s."""
         if noise is None:
             noise = shared_rand(image.shape[0], self.encoder.patch_embedding.position_embeddings.shape[1], image.device)
-        visible, hidden = random_masking(noise, self.mask_ratio)
+        visible, hidden = visible_and_hidden(self._order(noise, self.mask_ratio, self.grid), self.mask_ratio)
         if self.predict_ratio < 1.0:
+            # By their noise: the share has to be a random one, whatever order the strategy gives them.
+            hidden = hidden.gather(1, noise.gather(1, hidden).argsort(dim=1, stable=True))
             hidden = hidden[:, : max(1, round(hidden.shape[1] * self.predict_ratio))]
         return visible, hidden
 

@@ -10,6 +10,8 @@ from ..masking import shared_rand, split_counts, split_order, weighted_order
 from .masked_autoencoder import MaskedAutoencoder
 from .vit import init_transformer
 
+STRATEGIES = ("attention", "random")
+
 
 class MSMAEOutput(NamedTuple):
     """What an `MSMAE` returns for M masked patches of P = C * prod(patch_size) values.
@@ -41,6 +43,8 @@ class MSMAE(MaskedAutoencoder):
         patch_size: patch size in pixels.
         *args: further arguments of `MaskedAutoencoder`, in its order.
         num_classes: outputs of the class head on the normed class token; 0 leaves it out.
+        mask_strategy: "attention": the weights come from attention maps; "random": they are even. The warm-up and the
+            validation mask at random.
         mask_ratio: share of the patches that is masked under weights.
         throw_ratio: share of the patches that is thrown away under weights.
         warmup_mask_ratio: share that is masked without weights.
@@ -51,7 +55,7 @@ class MSMAE(MaskedAutoencoder):
         **kwargs: further keyword arguments of `MaskedAutoencoder`.
 
     Raises:
-        InputError: sizes do not divide, ratios leave no visible patch, or there is no class token.
+        InputError: sizes do not divide, ratios leave no visible patch, an unknown strategy, or there is no class token.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class MSMAE(MaskedAutoencoder):
         patch_size: Sequence[int] | int,
         *args: Any,
         num_classes: int = 0,
+        mask_strategy: str = "attention",
         mask_ratio: float = 0.45,
         throw_ratio: float = 0.30,
         warmup_mask_ratio: float = 0.75,
@@ -70,6 +75,8 @@ class MSMAE(MaskedAutoencoder):
         spatial_dims: int = 2,
         **kwargs: Any,
     ) -> None:
+        if mask_strategy not in STRATEGIES:
+            raise InputError(f"mask_strategy of MSMAE is {mask_strategy!r}; choose one of {', '.join(STRATEGIES)}.")
         if not kwargs.get("class_token", True):
             raise InputError("MSMAE needs the class token, whose attention decides the mask; set class_token: true.")
         if not 0.0 < warmup_mask_ratio < 1.0:

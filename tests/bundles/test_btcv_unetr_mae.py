@@ -39,6 +39,7 @@ def test_pretraining_writes_encoder_history_pictures_and_manifest(trained: Path)
     manifest = json.loads((trained / "pretrain" / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert manifest["config"]["mask_ratio"] == 0.5
+    assert manifest["config"]["mask_strategy"] == sidecar["mask_strategy"] == "random"
     assert list((trained / "pretrain" / "tensorboard").iterdir())
 
 
@@ -164,6 +165,7 @@ def test_an_earlier_run_is_replaced_only_when_asked(run_stage: Run, tmp_path: Pa
         ("train", {"learning_rate": "fast"}, "learning_rate is the text 'fast', expected a number."),
         ("train", {"validate#inferer#overlapp": 0.25}, "Unknown setting 'validate#inferer#overlapp' (did you mean"),
         ("pretrain", {"patch_size": 12}, "16 is no multiple of 12, 12 or 24 would be"),
+        ("pretrain", {"mask_strategy": "blocks"}, "mask_strategy is 'blocks'; choose one of block, random."),
         ("pretrain", {"dataset_dir": "/nowhere"}, "/nowhere/datalist.json: there is no such folder"),
     ],
 )

@@ -106,7 +106,7 @@ def test_parity_is_the_released_form() -> None:
 
 def test_pretraining_logs_what_the_teacher_says_and_keeps_the_centre(histo: Runner, tmp_path: Path) -> None:
     """The one run of the default suite: two updates an epoch, colour pictures, the centre in the checkpoint (S9)."""
-    histo.run("pretrain", tmp_path, max_epochs=2, stain_jitter=0.05, flip_prob=0.5)
+    histo.run("pretrain", tmp_path, max_epochs=2, stain_jitter=0.05, flip_prob=0.5, mask_strategy="block")
     history = rows(tmp_path / "pretrain" / "history.csv")
     assert len(history) == 2
     for row in history:
@@ -119,6 +119,7 @@ def test_pretraining_logs_what_the_teacher_says_and_keeps_the_centre(histo: Runn
     assert centre.abs().max() == pytest.approx(float(history[1]["teacher_centre"]))
     sidecar = json.loads((tmp_path / "pretrained_encoder.json").read_text())
     assert sidecar["normalisation"]["mean"] == [0.485, 0.456, 0.406]
+    assert sidecar["mask_strategy"] == "block"
     assert not any("projector" in name for name in load_file(tmp_path / "pretrained_encoder.safetensors"))
     picture = np.asarray(Image.open(sorted((tmp_path / "pretrain" / "pictures").glob("*.png"))[-1]).convert("RGB"))
     tissue = picture[picture.max(axis=2) - picture.min(axis=2) > 40]

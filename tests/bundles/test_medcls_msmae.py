@@ -73,7 +73,7 @@ def test_pretraining_masks_by_attention_that_differs_from_patch_to_patch(msmae: 
     assert float(refreshes[0]["map_std"]) > 0.01
     assert (tmp_path / "pretrain" / "pictures" / "attention_epoch_00002.png").exists()
     assert len(rows(tmp_path / "pretrain" / "history.csv")) == 2
-    assert json.loads((tmp_path / "pretrained_encoder.json").read_text())["mask_source"] == "attention"
+    assert json.loads((tmp_path / "pretrained_encoder.json").read_text())["mask_strategy"] == "attention"
     state = torch.load(tmp_path / "pretrain" / "training_state.pt", weights_only=True)
     assert state["stateful"]["attention_maps"]["maps"]["values"].std() > 0.01
 

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_components.losses import ReconstructionLoss
+from custom_components.masking import block_order
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.patches import patchify
 
@@ -28,7 +29,7 @@ def test_parameter_counts_of_the_paper(channels: int, size: int, count: int) -> 
 
 
 def test_loss_at_the_start_on_noise() -> None:
-    """Fact sheet, section 10: about 1.17 at initialisation for the BTCV decoder on standard-normal input."""
+    """About 1.17 for the decoder of the BTCV bundle on standard-normal input."""
     torch.manual_seed(0)
     network = MaskedAutoencoder(1, 48, 16, 768, 3072, 1, 12, decoder_layers=8, mask_ratio=0.125)
     with torch.no_grad():
@@ -121,6 +122,27 @@ def test_decoding_a_share_of_the_hidden_patches() -> None:
     assert torch.equal(part(image, noise).hidden, full(image, noise).hidden[:, :2])
     with pytest.raises(ValueError, match="predict_ratio"):
         tiny(predict_ratio=0.0)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_blocks_are_hidden_on_request(axes: int) -> None:
+    network = tiny(spatial_dims=axes, img_size=32, mask_strategy="block", predict_ratio=0.5)
+    image, noise = torch.randn(2, 2, *[32] * axes), torch.rand(2, 4**axes)
+    visible, hidden = network.split(image, noise)
+    whole = tiny(spatial_dims=axes, img_size=32, mask_strategy="block").split(image, noise)
+    assert torch.equal(whole[0], visible)
+    assert torch.equal(block_order(noise, 0.5, [4] * axes), torch.cat(whole, dim=1))
+    for sample in range(2):  # the share that is scored is a random one, not what the boxes reached first
+        first = noise[sample, hidden[sample]]
+        assert torch.equal(first, noise[sample, whole[1][sample]].sort().values[: len(first)])
+    ReconstructionLoss()(network(image, noise)).backward()
+    filled, mask = network.reconstruct(image, noise)
+    assert torch.equal(filled[:, :1][~mask.bool()], image[:, :1][~mask.bool()])
+
+
+def test_unknown_strategies_are_refused() -> None:
+    with pytest.raises(ValueError, match="mask_strategy is 'attention'; choose one of block, random"):
+        tiny(mask_strategy="attention")
 
 
 def test_works_under_bf16_autocast() -> None:

@@ -79,6 +79,8 @@ def test_pictures_use_the_masking_of_the_warm_up() -> None:
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(InputError, match="class token"):
         tiny(class_token=False)
+    with pytest.raises(InputError, match=r"^mask_strategy of MSMAE is 'block'; choose one of attention, random\.$"):
+        tiny(mask_strategy="block")
     with pytest.raises(InputError, match=r"4 patches.*visible"):
         tiny(img_size=8, mask_ratio=0.5, throw_ratio=0.5)
     with pytest.raises(InputError, match=r"^warmup_mask_ratio is 1\.0; it must lie between 0 and 1"):

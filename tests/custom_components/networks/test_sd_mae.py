@@ -186,9 +186,10 @@ def test_plain_loss_reads_the_output_as_well() -> None:
     torch.testing.assert_close(ReconstructionLoss()(output), expected)
 
 
-def test_compiles_without_a_break() -> None:
+@pytest.mark.parametrize("strategy", ["random", "block"])
+def test_compiles_without_a_break(strategy: str) -> None:
     """Both passes as one graph each; no C++ compiler is called."""
-    network = tiny()
+    network = tiny(mask_strategy=strategy)
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     image, noise = images(), torch.rand(4, 16)
     with torch.autocast("cpu", torch.bfloat16):
