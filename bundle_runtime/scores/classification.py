@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 from sklearn import metrics as oracle
+from torch import Tensor
 
 from custom_components.errors import InputError
 
 from ..data.schema import TASKS
-from .resampling import SPECIFICITIES, Array, Resamples, ranking_scores
+from .resampling import RANKED, SENSITIVITIES, Array, Resamples, ranking_scores
 
 BINS = 15
-SENSITIVITIES = {f"sensitivity_{value:.0%}".rstrip("%"): value for value in SPECIFICITIES}
-RANKED = ("auc", "average_precision", *SENSITIVITIES)  # per class
 OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")  # "multi_class" only
 
 
@@ -218,11 +217,13 @@ def confusion(probabilities: Array, labels: np.ndarray) -> np.ndarray:
     return oracle.confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(probabilities.shape[1]))
 
 
-def to_probabilities(logits: np.ndarray, task: str) -> Array:
-    """Float32 logits (N, K) as probabilities in double precision.
+def to_probabilities(logits: np.ndarray | Tensor, task: str) -> Array:
+    """Logits (N, K) as probabilities in double precision: in evaluation, where thresholds are chosen, and in inference.
 
     In float32, let alone fp16, large logits would all become 1 and tie; in float64 their order is kept up to about 25.
     """
+    if isinstance(logits, Tensor):
+        logits = logits.detach().float().cpu().numpy()
     wide = logits.astype(np.float64)
     if task == "multi_label":
         with np.errstate(over="ignore"):

@@ -1,6 +1,6 @@
-"""What an evaluation engine predicts for images, kept until the epoch ends, over all processes."""
+"""What an evaluation engine hands over, case by case or batch by batch, over all processes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,49 @@ from ignite.engine import Engine
 from torch import Tensor
 
 from custom_components.distributed import gather_objects
+from custom_components.errors import InputError
+
+
+def decollated(engine: Engine, who: object) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The cases of the engine's batch, each beside its output.
+
+    Raises:
+        TypeError: the engine does not give lists of dicts.
+    """
+    batch, output = engine.state.batch, engine.state.output
+    if not (isinstance(batch, list) and isinstance(output, list)):
+        raise TypeError(
+            f"{type(who).__name__} needs lists of dicts in state.batch and state.output: set decollate to true"
+        )
+    return zip(batch, output, strict=True)
+
+
+def tensor_of(engine: Engine, key: str, output_only: bool = False) -> Tensor:
+    """A tensor of the engine's output, or of its batch.
+
+    Raises:
+        TypeError: there is none.
+    """
+    for source in [engine.state.output] if output_only else [engine.state.output, engine.state.batch]:
+        if isinstance(source, Mapping) and isinstance(source.get(key), Tensor):
+            return source[key]
+    where = "output" if output_only else "output or batch"
+    raise TypeError(f"The evaluator's {where} has no tensor {key!r}; set decollate to false and let the data give it.")
+
+
+def logits_of(engine: Engine, classes: int, of: str = "an image") -> Tensor:
+    """The logits (B, K) of the engine's output.
+
+    Raises:
+        InputError: there are not as many a picture as there are classes.
+    """
+    logits = tensor_of(engine, "pred", output_only=True)
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        raise InputError(
+            f"The network gives {list(logits.shape[1:])} numbers {of} and there are {classes} class_names; give"
+            " those that it was trained with."
+        )
+    return logits
 
 
 class Predictions:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-SPECIFICITIES = (0.9, 0.95)
+SENSITIVITIES = {"sensitivity_90": 0.9, "sensitivity_95": 0.95}  # the specificity at which each is taken
+RANKED = ("auc", "average_precision", *SENSITIVITIES)
 BLOCK = 128  # resamples at a time: bounds the memory
 
 Array = NDArray[np.float64]
@@ -132,12 +133,11 @@ def ranking_scores(scores: Array, labels: Array, resamples: Resamples) -> dict[s
         "auc" (ties count half), "average_precision" and "sensitivity_<90, 95>" (the highest at a specificity of at
         least 90 or 95 %): (R,) each, NaN in a resample without positives or without negatives.
     """
-    names = ["auc", "average_precision", *(f"sensitivity_{value:.0%}".rstrip("%") for value in SPECIFICITIES)]
     if not np.isfinite(labels).any():
-        return {name: np.full(resamples.counts.shape[1], np.nan) for name in names}
+        return {name: np.full(resamples.counts.shape[1], np.nan) for name in RANKED}
     ranking = Ranking.of(scores, labels)
     parts = [_curve_scores(*ranking.curve(block)) for block in resamples.blocks()]
-    return dict(zip(names, np.concatenate(parts, axis=1), strict=True))
+    return dict(zip(RANKED, np.concatenate(parts, axis=1), strict=True))
 
 
 def _curve_scores(found: Array, false: Array) -> Array:
@@ -152,7 +152,7 @@ def _curve_scores(found: Array, false: Array) -> Array:
         # A millionth: (1 - 0.9) * 10 is less than 1 in floating point.
         reached = [
             np.where(false <= ((1 - value) + 1e-6) * negatives, found, 0.0).max(axis=0) / positives
-            for value in SPECIFICITIES
+            for value in SENSITIVITIES.values()
         ]
     scores = np.stack([area, average, *reached])
     scores[:, (positives == 0) | (negatives == 0)] = np.nan

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
@@ -17,7 +16,8 @@ from ..data.schema import TASKS
 from ..figures.detection import detection_figure
 from ..figures.panels import COLOURS
 from ..files import write_atomically, write_csv, write_json
-from ..scores.prediction_table import probabilities
+from ..scores.classification import to_probabilities
+from ..scores.collect import logits_of
 from .annotations import Annotation
 from .froc import Hits, froc_figure, hits, report
 from .geojson import point_feature, polygon_feature, write_features
@@ -134,8 +134,8 @@ class DetectionReport:
             return
         heat = self._maps.setdefault(number, HeatMap(plan.grid, len(self.columns), plan.mpp))
         if tiles[0] >= 0:
-            values = probabilities(_logits(engine, len(self.class_names)), self.task)
-            heat.put(tiles, values[:, self.columns].numpy(), values.argmax(dim=1).numpy())
+            values = to_probabilities(logits_of(engine, len(self.class_names), "a tile"), self.task)
+            heat.put(tiles, values[:, self.columns], values.argmax(axis=1))
             self._tiles += len(tiles)
         self._left[number] -= len(tiles)
         if self._left[number] == 0:
@@ -245,17 +245,6 @@ class DetectionReport:
 
     def _colour(self, target: int) -> list[int]:
         return [round(255 * part) for part in COLOURS[self.columns[target] % len(COLOURS)][:3]]
-
-
-def _logits(engine: Workflow, classes: int) -> torch.Tensor:
-    output: Any = engine.state.output
-    logits = output["pred"]
-    if logits.ndim != 2 or logits.shape[1] != classes:
-        raise InputError(
-            f"The network gives {list(logits.shape[1:])} numbers a tile and there are {classes} class_names; give "
-            "those that it was trained with."
-        )
-    return logits
 
 
 def _rounded(value: float, digits: int = 6) -> float:

@@ -11,11 +11,10 @@ import torch
 from monai.engines import SupervisedEvaluator
 from torch import Tensor, nn
 
-from bundle_runtime.scores.prediction_table import AttentionPictures, PredictionTable
-from bundle_runtime.scores.thresholds import write_thresholds
+from bundle_runtime.scores.classification import at_threshold, to_probabilities
+from bundle_runtime.scores.prediction_table import PredictionTable
+from bundle_runtime.scores.thresholds import read_thresholds, write_thresholds
 from custom_components.errors import InputError
-from custom_components.networks.classifier import ViTClassifier
-from custom_components.networks.token_classifier import TokenClassifier
 
 NAMES = ["mass", "nodule, small"]
 ITEMS = [{"file": f"/x/{number}.png", "case": f"case {number}", "patient_id": f"p{number // 2}"} for number in range(3)]
@@ -133,8 +132,6 @@ def test_thresholds_of_other_findings_or_another_model(tmp_path: Path) -> None:
 def test_wrong_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="task is 'segmentation'"):
         PredictionTable(NAMES, "segmentation", ITEMS, tmp_path)
-    with pytest.raises(InputError, match="task is 'segmentation'"):
-        AttentionPictures(Lookup(), tmp_path, NAMES, ITEMS, task="segmentation")
     with pytest.raises(InputError, match=r"gives \[2\] numbers an image and there are 3"):
         evaluate([PredictionTable([*NAMES, "hernia"], "multi_label", ITEMS, tmp_path)])
     assert not (tmp_path / "predictions.csv").exists()
@@ -150,45 +147,6 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     assert [row["case"] for row in read(tmp_path)[1]] == ["case 0", "case 1"]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "drawn"),
-    [(0, []), (2, ["0_case_0.png", "2_case_2.png"]), (9, ["0_case_0.png", "1_case_1.png", "2_case_2.png"])],
-)
-def test_attention_pictures_are_spread_over_the_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, drawn: list[str]
-) -> None:
-    import bundle_runtime.scores.prediction_table as module
-
-    given: list[Any] = []
-    original = module.attention_figure
-    monkeypatch.setattr(module, "attention_figure", lambda *arguments: (given.append(arguments), original(*arguments)))
-    torch.manual_seed(0)
-    network = ViTClassifier(1, 16, 8, 2, 24, 32, 2, 2)
-    pixels = {"mean": 0.5, "std": 0.25}
-    state = evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS, wanted, pixels=pixels)], network).state
-    assert sorted(path.name for path in tmp_path.iterdir()) == drawn
-    assert all(arguments[4:] == (pixels, None) for arguments in given)
-    if wanted == 9:
-        values = state.output["pred"].sigmoid()[0]
-        best = int(values.argmax())
-        assert given[-1][3][0].startswith(f"case 1\n{NAMES[best]} {values[best]:.2f}, ")
-
-
-def test_attention_pictures_show_the_patches_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import bundle_runtime.scores.prediction_table as module
-
-    given: list[Any] = []
-    monkeypatch.setattr(module, "attention_figure", lambda *arguments: given.append(arguments))
-    torch.manual_seed(0)
-    network = TokenClassifier(1, 16, 8, 2, 24, 32, 2, 2, eval_tokens="kept", keep_ratio=0.5, select_block=1)
-    evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS)], network)
-    assert len(given) == 3
-    for arguments in given:
-        assert arguments[5].shape == (2, 2)
-        assert arguments[5].sum() == 2
-        assert "of a pass over all patches" in arguments[3][1]
-
-
 def test_what_is_not_set_is_not_in_the_header(tmp_path: Path) -> None:
     evaluate(
         [PredictionTable(NAMES, "multi_class", ITEMS, tmp_path, header={"eval_tokens": "all", "keep_ratio": None})]
@@ -196,3 +154,27 @@ def test_what_is_not_set_is_not_in_the_header(tmp_path: Path) -> None:
     comments, _ = read(tmp_path)
     assert "# eval_tokens: all" in comments
     assert not any("keep_ratio" in line for line in comments)
+
+
+def test_a_probability_that_equals_its_threshold_means_yes_in_evaluation_and_inference(tmp_path: Path) -> None:
+    # Regression: thresholds were chosen on float64 probabilities and applied to float32 ones, which half the time lie
+    # below.
+    names = [f"finding {number}" for number in range(60)]
+    logits = torch.randn(1, 60, generator=torch.Generator().manual_seed(0)) * 4
+    exact = to_probabilities(logits.numpy(), "multi_label")[0]
+    assert 10 < sum(float(value) < limit for value, limit in zip(logits.sigmoid()[0], exact, strict=True)) < 50
+    batch = {"image": torch.zeros(1, 1, 16, 16), "index": torch.tensor([0])}
+    network = nn.Module()
+    network.forward = lambda image: logits  # type: ignore[method-assign]
+    for said, limits in (("yes", exact), ("no", np.nextafter(exact, 1))):
+        pairs = zip(names, limits.tolist(), strict=True)
+        values = {name: {"value": value, "rule": "youden", "reliable": True} for name, value in pairs}
+        write_thresholds(tmp_path / "thresholds.json", values)
+        evaluate(
+            [PredictionTable(names, "multi_label", ITEMS, tmp_path, tmp_path / "thresholds.json")], network, [batch]
+        )
+        entries = read_thresholds(tmp_path / "thresholds.json", names)
+        for name, value in zip(names, exact, strict=True):
+            found = at_threshold(np.array([value]), np.array([1.0]), entries[name]["value"])["sensitivity"]
+            assert found == (said == "yes")
+        assert {read(tmp_path)[1][0][f"{name} (yes/no)"] for name in names} == {said}

@@ -1,0 +1,78 @@
+"""Attention pictures of an evaluator."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.engines import SupervisedEvaluator
+from torch import nn
+
+from bundle_runtime.figures.attention_pictures import AttentionPictures
+from custom_components.errors import InputError
+from custom_components.networks.classifier import ViTClassifier
+from custom_components.networks.token_classifier import TokenClassifier
+
+NAMES = ["mass", "nodule, small"]
+ITEMS = [{"file": f"/x/{number}.png", "case": f"case {number}", "patient_id": f"p{number // 2}"} for number in range(3)]
+
+
+def evaluate(handlers: list[Any], network: nn.Module) -> SupervisedEvaluator:
+    batches = []
+    for part in ((2, 0), (1,)):
+        index = torch.tensor(part)
+        batches.append({"image": index.float()[:, None, None, None].expand(-1, 1, 16, 16), "index": index})
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=batches,
+        network=network,
+        prepare_batch=lambda batch, *_, **__: (batch["image"], None),
+        val_handlers=handlers,
+        decollate=False,
+    )
+    evaluator.run()
+    return evaluator
+
+
+@pytest.mark.parametrize(
+    ("wanted", "drawn"),
+    [(0, []), (2, ["0_case_0.png", "2_case_2.png"]), (9, ["0_case_0.png", "1_case_1.png", "2_case_2.png"])],
+)
+def test_attention_pictures_are_spread_over_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, drawn: list[str]
+) -> None:
+    import bundle_runtime.figures.attention_pictures as module
+
+    given: list[Any] = []
+    original = module.attention_figure
+    monkeypatch.setattr(module, "attention_figure", lambda *arguments: (given.append(arguments), original(*arguments)))
+    torch.manual_seed(0)
+    network = ViTClassifier(1, 16, 8, 2, 24, 32, 2, 2)
+    pixels = {"mean": 0.5, "std": 0.25}
+    state = evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS, wanted, pixels=pixels)], network).state
+    assert sorted(path.name for path in tmp_path.iterdir()) == drawn
+    assert all(arguments[4:] == (pixels, None) for arguments in given)
+    if wanted == 9:
+        values = state.output["pred"].sigmoid()[0]
+        best = int(values.argmax())
+        assert given[-1][3][0].startswith(f"case 1\n{NAMES[best]} {values[best]:.2f}, ")
+
+
+def test_attention_pictures_show_the_patches_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bundle_runtime.figures.attention_pictures as module
+
+    given: list[Any] = []
+    monkeypatch.setattr(module, "attention_figure", lambda *arguments: given.append(arguments))
+    torch.manual_seed(0)
+    network = TokenClassifier(1, 16, 8, 2, 24, 32, 2, 2, eval_tokens="kept", keep_ratio=0.5, select_block=1)
+    evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS)], network)
+    assert len(given) == 3
+    for arguments in given:
+        assert arguments[5].shape == (2, 2)
+        assert arguments[5].sum() == 2
+        assert "of a pass over all patches" in arguments[3][1]
+
+
+def test_an_unknown_task(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="task is 'segmentation'"):
+        AttentionPictures(nn.Identity(), tmp_path, NAMES, ITEMS, task="segmentation")
