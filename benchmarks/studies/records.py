@@ -62,11 +62,11 @@ def cases(folder: Path) -> dict[str, Any]:
     task = json.loads((folder / "scores.json").read_text()).get("task", "segmentation")
     if task == "segmentation":
         report = SegmentationReport.read(folder)
-        names = [f"{patient}/{case}" for patient, case in sorted(report.cases)]
+        names = [f"{patient}/{case}" for patient, case in report.keys]
         # What is rightly absent is perfect: otherwise an arm would gain nothing by leaving it out.
         tables = {"dice": report.matrix("dice", absent=1.0), "hd95": report.matrix("hd95", absent=0.0)}
         entries: dict[str, Any] = {name: [_numbers(row) for row in table] for name, table in tables.items()}
-        return _about("segmentation", report.class_names[1:], report.groups(), names) | entries
+        return _about("segmentation", report.class_names[1:], report.groups, names) | entries
     found = ClassificationReport.read(folder)
     order = sorted(range(len(found.cases)), key=lambda index: found.cases[index])
     names = [f"{found.cases[index].patient_id}/{found.cases[index].case}" for index in order]

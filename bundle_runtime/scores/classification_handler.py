@@ -4,26 +4,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from custom_components.distributed import is_main
 from custom_components.errors import InputError
 
 from ..figures.classification import calibration_figure, confusion_figure, roc_figure
 from .classification import check_task, reliability, to_probabilities
 from .classification_report import Case, ClassificationReport
 from .collect import Predictions
+from .handler import ScoreHandler
 from .thresholds import RULES, choose_thresholds, read_thresholds, write_thresholds
 
 
-class ScoreClassification:
+class ScoreClassification(ScoreHandler[ClassificationReport]):
     """Scores logits against labels, writes `scores.json`, `cases.csv` and pictures, and prints the table.
 
     For an evaluator with `decollate: false`: `engine.state.output` holds "pred" (B, K) logits and "label" ((B, K) 1, 0
     or NaN for unknown; or (B,) class indices), `engine.state.batch` holds "index" (B,), positions in `items`. When the
     epoch ends `engine.state.metrics` holds macro_auc and mean_ap, with "multi_class" also accuracy, balanced_accuracy,
-    macro_f1 and kappa. Put it before handlers that log metrics. In a distributed run every process sees the images of
-    all, each once; the first one writes.
+    macro_f1 and kappa. Put it before handlers that log metrics. In a distributed run each image counts once.
 
     Args:
         class_names: the K findings or classes.
@@ -72,9 +71,10 @@ class ScoreClassification:
             raise InputError("thresholds and choose_thresholds are both set; expected one: read them or choose them.")
         if rule not in RULES:
             raise InputError(f"rule of the thresholds is {rule!r}; it must be one of {', '.join(RULES)}.")
-        self.output_dir, self.items, self.header, self.pictures = Path(output_dir), items, header, pictures
+        super().__init__(output_dir, header)
+        self.items, self.pictures, self.title = items, pictures, title
         self.model_file, self.rule, self.min_positives = model_file, rule, min_positives
-        self.threshold_file, self.title = choose_thresholds, title
+        self.threshold_file = choose_thresholds
         self.settings: dict[str, Any] = {
             "class_names": list(class_names),
             "task": task,
@@ -87,37 +87,31 @@ class ScoreClassification:
         self._threshold_source = thresholds
         self._predictions = Predictions()
 
-    def attach(self, engine: Engine) -> None:
-        """Register with `engine`."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._predictions.add)
-        # Not COMPLETED: TensorBoard and the log read `state.metrics` when the epoch ends, the manifest later.
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
-
     def _start(self, engine: Engine) -> None:
         self._predictions.clear()
         if self._threshold_source:  # a file of another model shows before the first forward pass
             names = self.settings["class_names"]
             self.thresholds = read_thresholds(self._threshold_source, names, self.model_file)
 
-    def _finish(self, engine: Engine) -> None:
+    def _take(self, engine: Engine) -> None:
+        self._predictions.add(engine)
+
+    def _gather(self) -> ClassificationReport:
         index, logits, labels = self._predictions.gather()
         cases = [_case(self.items[position], int(position)) for position in index]
         probabilities = to_probabilities(logits, self.settings["task"])
-        report = ClassificationReport(
+        return ClassificationReport(
             cases=cases, probabilities=probabilities, labels=labels, thresholds=self.thresholds, **self.settings
         )
-        engine.state.metrics.update(report.metrics())
-        if is_main():
-            self._write(report)
 
-    def _write(self, report: ClassificationReport) -> None:
+    def _write(self) -> None:
+        report = self.report
         notes, written = self._choose(report), ["scores.json", "cases.csv"]
         if narrow := self._predictions.narrow:
             notes.append(f"Logits came as {narrow}, in which many tie: AUC and AP are coarse; set amp to off.")
         if missing := len(self.items) - len(report.cases):
             notes.append(f"{missing} of {len(self.items)} images of the list were not scored.")
-        text = report.write(self.output_dir, self.header, notes)
+        text = report.table(report.write(self.output_dir, self.header, notes))
         if self.pictures:
             written += self._draw(report)
         title = f"{self.title}: " if self.title else ""

@@ -1,25 +1,22 @@
-"""Scores of classified images with their intervals, and the two files that hold them."""
+"""Scores of classified images with their intervals."""
 
-import csv
-import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from custom_components.errors import InputError
 
-from ..files import write_csv, write_json
 from . import classification as scores
 from .classification_text import policy, table
+from .report import Key, Report
 from .resampling import Resamples
-from .segmentation_report import FEW
+from .text import FEW
 from .thresholds import fixed_thresholds
 
 RESAMPLES = 1000
-UNKNOWN = ""
 
 
 class Case(NamedTuple):
@@ -30,7 +27,7 @@ class Case(NamedTuple):
     file: str
 
 
-class ClassificationReport:
+class ClassificationReport(Report):
     """Probabilities and labels of many images, and everything that is said about them.
 
     Args:
@@ -50,6 +47,11 @@ class ClassificationReport:
         InputError: no image, arrays that do not fit the names, a probability that is not finite, or an image twice.
     """
 
+    SETTINGS = ("task", "class_names", "parity", "ordered", "confidence", "seed")
+    ABOUT = ("task", "policy", *SETTINGS[1:], "resamples", "ece_bins")
+    CASE = "image"
+    resamples, ece_bins = RESAMPLES, scores.BINS
+
     def __init__(
         self,
         class_names: Sequence[str],
@@ -63,17 +65,17 @@ class ClassificationReport:
         seed: int = 0,
         thresholds: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        self.class_names, self.task = list(class_names), scores.check_task(task)
-        self.cases = list(cases)
+        super().__init__(class_names, confidence, seed)
+        self.task, self.cases = scores.check_task(task), list(cases)
         self.probabilities = np.asarray(probabilities, np.float64)
         self.labels = np.asarray(labels, np.float64 if task == "multi_label" else np.int64)
-        self.parity, self.ordered, self.confidence, self.seed = parity, ordered, confidence, seed
+        self.parity, self.ordered = parity, ordered
         self.thresholds = thresholds or fixed_thresholds(self.class_names)
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
-        if not self.cases:
-            raise InputError("no image was scored; expected at least one. Check that the list is not empty.")
+    def check(self) -> None:
+        """Raise `InputError` where arrays do not fit, a probability is not finite, or an image is missing or twice."""
+        super().check()
         shape = (len(self.cases), len(self.class_names))
         expected = shape if self.task == "multi_label" else shape[:1]
         if self.probabilities.shape != shape or self.labels.shape != expected:
@@ -87,23 +89,21 @@ class ClassificationReport:
                 f"{self.cases[wrong[0]].file}: the network's output is not finite, as for {len(wrong) - 1} other"
                 " image(s); expected numbers. Check the weights, and that amp is bf16 or off."
             )
-        seen: set[tuple[str, str]] = set()
-        for case in self.cases:
-            if (key := (case.patient_id, case.case)) in seen:
-                raise InputError(
-                    f"case '{case.case}' of patient '{case.patient_id}' is there twice; expected each image once."
-                )
-            seen.add(key)
+        twice = [key for key, number in Counter(self.keys).items() if number > 1]
+        if twice:
+            raise InputError(
+                f"case '{twice[0][1]}' of patient '{twice[0][0]}' is there twice; expected each image once."
+            )
 
     @property
-    def groups(self) -> list[str]:
-        """Resampling group of each image: its patient, else itself."""
-        return [f"patient {c.patient_id}" if c.patient_id else f"case {c.case}" for c in self.cases]
+    def keys(self) -> list[Key]:
+        """Patient and name of each image, in the order of the arrays."""
+        return [(case.patient_id, case.case) for case in self.cases]
 
     @property
     def policy(self) -> str:
         """How images were scored, in words."""
-        drawn = "images" if len(set(self.groups)) == len(self.cases) else "patients"
+        drawn = "images" if self.patients == len(self.cases) else "patients"
         return policy(self.task, self.parity, self.ordered, RESAMPLES, drawn)
 
     @property
@@ -154,7 +154,7 @@ class ClassificationReport:
         result = {"macro_auc": float(means["auc"]), "mean_ap": float(means["average_precision"])}
         return result | {name: float(point[name]) for name in scores.OVERALL if name in point}
 
-    def summary(self) -> dict[str, Any]:
+    def scores(self) -> dict[str, Any]:
         """All scores with intervals and counts.
 
         Returns:
@@ -162,7 +162,7 @@ class ClassificationReport:
             findings also "threshold" (value, where it comes from, sensitivity, specificity, f1), for classes precision,
             recall and f1. "macro": the means over the classes that have a score. For classes "overall" (estimates of
             `OVERALL`), "ece" of the most probable class and "confusion_matrix" (true classes down). "undefined":
-            classes without AUC and why. "policy", "notes" and what else is needed to read the numbers.
+            classes without AUC and why. "notes".
         """
         resamples = Resamples.draw(self.groups, RESAMPLES, self.seed)
         point = scores.point_scores(self.probabilities, self.labels, self.ordered)
@@ -180,19 +180,8 @@ class ClassificationReport:
         }
         means, drawn_means = self.macros(point), self.macros(spread)
         result: dict[str, Any] = {
-            "task": self.task,
-            "policy": self.policy,
-            "class_names": self.class_names,
-            "parity": self.parity,
-            "ordered": self.ordered,
-            "confidence": self.confidence,
-            "seed": self.seed,
-            "resamples": RESAMPLES,
-            "ece_bins": scores.BINS,
-            "cases": len(self.cases),
-            "patients": resamples.patients,
             "undefined": self.undefined,
-            "notes": self._notes(resamples.patients),
+            "notes": self._notes(),
             "classes": classes,
             "macro": {key: estimate(means[key], drawn_means[key]) for key in scores.RANKED},
         }
@@ -228,72 +217,45 @@ class ClassificationReport:
             "confusion_matrix": scores.confusion(self.probabilities, self.labels).tolist(),
         }
 
-    def _notes(self, patients: int) -> list[str]:
+    def _notes(self) -> list[str]:
         fate = "counted as AUC 0 (parity)" if self.parity else "left out of the macro means"
         notes = [f"{name}: {reason}; {fate}." for name, reason in self.undefined.items()]
         if self.task == "multi_label":
             notes += [f"Threshold of {name}: {t['reason']}." for name, t in self.thresholds.items() if t.get("reason")]
-        if patients == 1:
-            notes.append("Only one patient: no interval can be given.")
-        elif patients < FEW:
-            notes.append(f"Only {patients} patients: bootstrap intervals are too narrow with fewer than {FEW}.")
-        return notes + self.scarce
+        return notes + self.caution() + self.scarce
 
-    def write(self, folder: str | Path, header: Mapping[str, Any] | None = None, notes: Sequence[str] = ()) -> str:
-        """Write `cases.csv` (a line per image) and `scores.json` (the summary), each atomically.
-
-        Args:
-            folder: made if missing.
-            header: config, seed, versions, data fingerprint: whatever tells where the numbers come from.
-            notes: further remarks for the reader.
-
-        Returns:
-            The table as text.
-        """
-        summary = self.summary()
-        summary["notes"] += list(notes)
-        self._write_cases(Path(folder) / "cases.csv")
-        write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
+    def table(self, summary: Mapping[str, Any]) -> str:
+        """Plain-text table of a summary."""
         return table(summary)
 
-    def _write_cases(self, path: Path) -> None:
-        names = self.class_names
-        several = self.task == "multi_label"
-        labels = [f"label {name}" for name in names] if several else ["label", "predicted"]
-        rows = []
+    def _lines(self) -> tuple[list[str], Iterable[Sequence[Any]]]:
+        names, several = self.class_names, self.task == "multi_label"
+        lines = []
         for case, probabilities, label in zip(self.cases, self.probabilities, self.labels, strict=True):
             if several:
-                shown = [UNKNOWN if math.isnan(value) else f"{value:g}" for value in label]
+                shown = ["" if math.isnan(value) else f"{value:g}" for value in label]
             else:
                 shown = [names[int(label)], names[int(probabilities.argmax())]]
-            rows.append([*case, *probabilities.tolist(), *shown])  # a float is written so that it is read without loss
-        write_csv(path, [*Case._fields, *(f"probability {name}" for name in names), *labels], rows)
+            lines.append([*case, *probabilities.tolist(), *shown])  # a float is written so that nothing of it is lost
+        labels = [f"label {name}" for name in names] if several else ["label", "predicted"]
+        return [*Case._fields, *(f"probability {name}" for name in names), *labels], lines
 
     @classmethod
-    def read(cls, folder: str | Path) -> "ClassificationReport":
-        """Read back what `write` wrote.
-
-        Raises:
-            InputError: a file is missing or is not what `write` writes.
-        """
-        path = Path(folder) / "scores.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            keys = ("class_names", "task", "parity", "ordered", "confidence", "seed")
-            settings = {name: content[name] for name in keys}
-            names = settings["class_names"]
-            path = Path(folder) / "cases.csv"
-            cases, probabilities, labels = [], [], []
-            with path.open(newline="", encoding="utf-8") as stream:
-                for line in csv.DictReader(stream):
-                    cases.append(Case(*(line[field] for field in Case._fields)))
-                    probabilities.append([float(line[f"probability {name}"]) for name in names])
-                    if settings["task"] == "multi_label":
-                        labels.append([float(line[f"label {name}"] or "nan") for name in names])
-                    else:
-                        labels.append(names.index(line["label"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} cannot be read as scores ({error}); expected a folder that `evaluate` wrote."
-            ) from error
+    def _parse(cls, saved: Mapping[str, Any], lines: Iterable[Mapping[str, str]]) -> Self:
+        settings = cls._settings(saved)
+        names, several = settings["class_names"], settings["task"] == "multi_label"
+        cases, probabilities, labels = [], [], []
+        for line in lines:
+            cases.append(Case(*(line[field] for field in Case._fields)))
+            probabilities.append([float(line[f"probability {name}"]) for name in names])
+            known = [float(line[f"label {name}"] or "nan") for name in names] if several else names.index(line["label"])
+            labels.append(known)
         return cls(cases=cases, probabilities=np.array(probabilities), labels=np.array(labels), **settings)
+
+    def only(self, keys: Iterable[Key]) -> Self:
+        """A report of these images."""
+        place = {key: row for row, key in enumerate(self.keys)}
+        rows = [place[key] for key in keys]
+        cases = [self.cases[row] for row in rows]
+        settings = {name: getattr(self, name) for name in self.SETTINGS}
+        return type(self)(cases=cases, probabilities=self.probabilities[rows], labels=self.labels[rows], **settings)

@@ -1,22 +1,16 @@
-"""Scores of many segmented pictures: per image and pooled, with intervals, and the two files that hold them."""
+"""Scores of many segmented pictures: per image and pooled, with intervals."""
 
-import csv
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from custom_components.errors import InputError
-
-from ..files import aligned, write_csv, write_json
+from ..files import aligned
 from .instances import Counts, scores, total
-from .intervals import bootstrap_interval
+from .report import CaseReport, mean, outcome
 from .resampling import Resamples
-from .segmentation_report import FEW
 from .text import counted_images, show
 
 TASK = "segmentation of pictures"
@@ -34,36 +28,39 @@ OUTCOMES = ("found", "missed", "hallucinated", "absent")
 RESAMPLES = 1000
 
 
-class InstanceReport:
+class InstanceReport(CaseReport[Counts]):
     """Collects the counts of pictures and summarises them.
 
     Args:
         class_names: names by class index; index 0 is the background.
-        objects: score objects as well, not only pixels.
+        score_objects: score objects as well, not only pixels.
         split: how predicted objects were parted, in words; stands in the policy.
         confidence: of the bootstrap intervals; pictures of one patient are resampled together.
         seed: of the bootstrap.
-        parity_batch: also give the released code's scores (fact B13): IoU pooled over batches of so many pictures in
-            the order of the list, then averaged with the batches' sizes; 0 does not.
+        parity_batch: also give the scores of SD-MAE's released code: IoU pooled over batches of so many pictures in the
+            order of the list, then averaged with the batches' sizes; 0 does not.
     """
+
+    SETTINGS = ("class_names", "score_objects", "split", "parity_batch", "confidence", "seed")
+    ABOUT = ("task", "policy", *SETTINGS)
+    task = TASK
 
     def __init__(
         self,
         class_names: Sequence[str],
-        objects: bool = True,
+        score_objects: bool = True,
         split: str = "",
         confidence: float = 0.95,
         seed: int = 0,
         parity_batch: int = 0,
     ) -> None:
-        self.class_names, self.objects, self.split = list(class_names), objects, split
-        self.confidence, self.seed, self.parity_batch = confidence, seed, int(parity_batch)
-        self.cases: dict[tuple[str, str], list[Counts]] = {}  # (patient, case) -> counts a class, in the list's order
+        super().__init__(class_names, confidence, seed)
+        self.score_objects, self.split, self.parity_batch = score_objects, split, int(parity_batch)
 
     @property
-    def metrics(self) -> dict[str, str]:
+    def titles(self) -> dict[str, str]:
         """Names of the scores by key."""
-        return {**PIXELS, **(OBJECTS if self.objects else {})}
+        return {**PIXELS, **(OBJECTS if self.score_objects else {})}
 
     @property
     def policy(self) -> str:
@@ -73,49 +70,25 @@ class InstanceReport:
             " class that reference and prediction both lack in an image is not scored there; where one of them lacks it"
             " its scores are 0."
         )
-        if not self.objects:
+        if not self.score_objects:
             return pixels
         return (
             f"{pixels} Objects match where their IoU is above 0.5. AJI as Kumar et al. 2017, PQ = SQ x RQ as Kirillov"
             f" et al. 2019; RQ is the F1 of objects. Predicted objects: {self.split}."
         )
 
-    def add(self, case: str, patient_id: str, rows: Sequence[Counts]) -> None:
-        """Take in the counts of one picture, one a class but the background.
-
-        Raises:
-            InputError: the picture was added before.
-        """
-        key = (str(patient_id), str(case))
-        if key in self.cases:
-            raise InputError(
-                f"case '{case}' of patient '{patient_id}' was scored twice; expected each case once."
-                " Give every item of the datalist its own file name or patient_id."
-            )
-        self.cases[key] = list(rows)
-
-    def groups(self) -> list[str]:
-        """Resampling group of each picture: its patient, else itself."""
-        return [f"patient {patient}" if patient else f"case {case}" for patient, case in self.cases]
-
     def sums(self, column: int) -> dict[str, np.ndarray]:
         """Counts of one class as (cases,) arrays by field name."""
-        rows = [asdict(rows[column]) for rows in self.cases.values()]
+        rows = [asdict(row) for row in self.rows(column)]
         return {name: np.array([row[name] for row in rows], float) for name in FIELDS}
 
     def matrix(self, metric: str, column: int) -> np.ndarray:
         """A score of one class in each picture, (cases,), NaN where undefined."""
         return scores(self.sums(column))[metric]
 
-    def per_image(self, values: np.ndarray) -> dict[str, float | int]:
-        """Mean of (cases,) values with its interval, and the number of cases that hold one."""
-        mean = float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
-        low, high = bootstrap_interval(values, self.confidence, self.seed, self.groups())
-        return {"mean": mean, "low": low, "high": high, "n": int(np.isfinite(values).sum())}
-
     def resampled(self, column: int) -> dict[str, np.ndarray]:
         """Pooled scores of one class in every bootstrap resample of the patients, (resamples,) by metric."""
-        draws = Resamples.draw(self.groups(), RESAMPLES, self.seed)
+        draws = Resamples.draw(self.groups, RESAMPLES, self.seed)
         sums = {}
         for name, values in self.sums(column).items():
             by_patient = np.bincount(draws.member, values, minlength=draws.patients)
@@ -124,19 +97,37 @@ class InstanceReport:
 
     def pooled(self, column: int) -> dict[str, dict[str, float]]:
         """Pooled scores of one class with percentile intervals, by metric."""
-        values = scores(total([rows[column] for rows in self.cases.values()]))
-        draws, spread = Resamples.draw(self.groups(), 1, self.seed), self.resampled(column)
+        return self.pooled_estimates(scores(total(self.rows(column))), self.resampled(column))
+
+    def pooled_estimates(
+        self, values: Mapping[str, np.ndarray], spread: Mapping[str, np.ndarray]
+    ) -> dict[str, dict[str, float]]:
+        """Pooled scores, or differences of them, with their percentile intervals.
+
+        Args:
+            values: by metric, of the pictures themselves.
+            spread: by metric, of the resamples.
+        """
+        draws = Resamples.draw(self.groups, 1, self.seed)
         result = {}
-        for metric in self.metrics:
+        for metric in self.titles:
             low, high = draws.interval(spread[metric], self.confidence)
             result[metric] = {"mean": float(values[metric]), "low": low, "high": high}
+        return result
+
+    def metrics(self) -> dict[str, float]:
+        """The means over images of the first class, such as `iou`, and its pooled scores, such as `pooled_iou`."""
+        pooled, result = scores(total(self.rows(0))), {}
+        for metric in self.titles:
+            result[metric] = mean(self.matrix(metric, 0))
+            result[f"pooled_{metric}"] = float(pooled[metric])
         return result
 
     def released(self) -> dict[str, float | int] | None:
         """The released code's IoU and F1 of the first class (see `parity_batch`); None without it."""
         if not self.parity_batch:
             return None
-        rows = [rows[0] for rows in self.cases.values()]
+        rows = self.rows(0)
         batches = [rows[start : start + self.parity_batch] for start in range(0, len(rows), self.parity_batch)]
         iou = np.array([_smoothed_iou(total(batch)) for batch in batches])
         sizes = [len(batch) for batch in batches]
@@ -147,52 +138,29 @@ class InstanceReport:
             "batch": self.parity_batch,
         }
 
-    def summary(self) -> dict[str, Any]:
-        """Per class the means over images, the pooled scores, and how often it was found, missed, hallucinated, absent.
-
-        Raises:
-            InputError: no picture was added.
-        """
-        if not self.cases:
-            raise InputError("no case was scored; expected at least one. Check that the list is not empty.")
+    def scores(self) -> dict[str, Any]:
+        """Per class the means over images, the pooled scores, and how often it was found, missed, invented, absent."""
         classes: dict[str, Any] = {}
         for column, name in enumerate(self.class_names[1:]):
-            rows = [rows[column] for rows in self.cases.values()]
-            outcomes = [outcome(row) for row in rows]
+            rows = self.rows(column)
+            outcomes = [outcome(row.predicted, row.reference) for row in rows]
             classes[name] = {
-                "per_image": {metric: self.per_image(self.matrix(metric, column)) for metric in self.metrics},
+                "per_image": {metric: self.estimate(self.matrix(metric, column)) for metric in self.titles},
                 "pooled": self.pooled(column),
                 **{word: outcomes.count(word) for word in OUTCOMES},
             }
-            if self.objects:
+            if self.score_objects:
                 summed = total(rows)
                 classes[name]["objects"] = {"reference": summed.tp + summed.fn, "predicted": summed.tp + summed.fp}
-        patients = len(set(self.groups()))
-        few = f"Only {patients} patients: bootstrap intervals are too narrow with fewer than {FEW}."
-        return {
-            "task": TASK,
-            "policy": self.policy,
-            "class_names": self.class_names,
-            "score_objects": self.objects,
-            "split": self.split,
-            "parity_batch": self.parity_batch,
-            "confidence": self.confidence,
-            "seed": self.seed,
-            "cases": len(self.cases),
-            "patients": patients,
-            "notes": [few] * (patients < FEW),
-            "classes": classes,
-            "released": self.released(),
-        }
+        return {"notes": self.caution(), "classes": classes, "released": self.released()}
 
-    def table(self, summary: Mapping[str, Any] | None = None) -> str:
-        """Plain-text table of the summary, computed anew unless given."""
-        summary = summary or self.summary()
+    def table(self, summary: Mapping[str, Any]) -> str:
+        """Plain-text table of a summary."""
         blocks = [counted_images(summary["cases"], summary["patients"])]
         percent = f"[{self.confidence:.0%}]"
         for name, entry in summary["classes"].items():
             lines = [[name, f"per image {percent}", f"pooled {percent}", "images"]]
-            for metric, title in self.metrics.items():
+            for metric, title in self.titles.items():
                 each, pooled = entry["per_image"][metric], entry["pooled"][metric]
                 lines.append([title, show(each, 3), show(pooled, 3), str(each["n"])])
             counted = ", ".join(f"{word} {entry[word]}" for word in OUTCOMES)
@@ -208,56 +176,18 @@ class InstanceReport:
             )
         return "\n\n".join(blocks) + "\n" + "\n".join([summary["policy"], *summary["notes"]])
 
-    def write(self, folder: str | Path, header: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Write `cases.csv` (a line per picture and class) and `scores.json` (the summary), each atomically.
-
-        Returns:
-            The summary.
-        """
-        summary = self.summary()
+    def _lines(self) -> tuple[list[str], Iterable[Sequence[Any]]]:
         lines = []
         for (patient, case), rows in self.cases.items():
             for name, row in zip(self.class_names[1:], rows, strict=True):
                 values = scores(row)
-                shown = [float(values[metric]) for metric in self.metrics]
-                lines.append([case, patient, name, outcome(row), *shown, *asdict(row).values()])
-        columns = ["case", "patient_id", "class", "outcome", *self.metrics, *FIELDS]
-        write_csv(Path(folder) / "cases.csv", columns, lines)
-        write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
-        return summary
+                shown = [outcome(row.predicted, row.reference), *(float(values[metric]) for metric in self.titles)]
+                lines.append([case, patient, name, *shown, *asdict(row).values()])
+        return ["case", "patient_id", "class", "outcome", *self.titles, *FIELDS], lines
 
-    @classmethod
-    def read(cls, folder: str | Path) -> "InstanceReport":
-        """Read back what `write` wrote.
-
-        Raises:
-            InputError: a file is missing or is not what `write` writes.
-        """
-        path = Path(folder) / "scores.json"
-        try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
-            settings = {name: saved[name] for name in ("class_names", "split", "confidence", "seed", "parity_batch")}
-            report = cls(objects=saved["score_objects"], **settings)
-            path = Path(folder) / "cases.csv"
-            rows: dict[tuple[str, str], list[Counts]] = {}
-            with path.open(newline="", encoding="utf-8") as stream:
-                for line in csv.DictReader(stream):
-                    counts = Counts(*(float(line[name]) for name in FIELDS))
-                    rows.setdefault((line["case"], line["patient_id"]), []).append(counts)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} cannot be read as scores ({error}); expected a folder that an evaluation wrote."
-            ) from error
-        for (case, patient), counts_of_case in rows.items():
-            report.add(case, patient, counts_of_case)
-        return report
-
-
-def outcome(row: Counts) -> str:
-    """What happened to a class in one picture."""
-    if row.reference:
-        return "found" if row.predicted else "missed"
-    return "hallucinated" if row.predicted else "absent"
+    @staticmethod
+    def _row(line: Mapping[str, str]) -> Counts:
+        return Counts(*(json.loads(line[name]) for name in FIELDS))  # whole numbers stay whole
 
 
 def _smoothed_iou(counts: Counts, smooth: float = 1e-5) -> float:

@@ -47,7 +47,7 @@ def bootstrap_interval(
     def statistic(index: np.ndarray, axis: int = -1) -> np.ndarray:
         index = np.moveaxis(index, axis, -1)
         total, number = sums[index].sum(axis=-2), counts[index].sum(axis=-2)  # ... K
-        return np.nanmean(total / number, axis=-1)  # a resample may hold no case of an organ: the others remain
+        return np.nanmean(total / number, axis=-1)  # a resample may hold no case of a class: the others remain
 
     options: dict[str, Any] = {"confidence_level": confidence, "vectorized": True, "axis": -1}
     sample = (np.arange(len(sums)),)

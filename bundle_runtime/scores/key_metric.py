@@ -15,7 +15,7 @@ from .collect import Predictions
 SCORES = ("macro_auc", "accuracy", "balanced_accuracy", "macro_f1", "kappa")
 
 
-class MacroAUC(Metric):
+class ClassificationScore(Metric):
     """Macro ROC AUC, or for class indices another score, for `key_val_metric` of an evaluator with `decollate: false`.
 
     Takes "pred" (B, K) and "label" from the engine's output and "index" from its batch. Unknown (NaN) labels and

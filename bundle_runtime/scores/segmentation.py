@@ -17,15 +17,17 @@ from scipy import ndimage
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES, region_masks
 
+from .report import outcome
+
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Row:
-    """Scores of one organ in one case; undefined values are NaN.
+    """Scores of one class in one case; undefined values are NaN.
 
     Attributes:
-        organ: Class name.
+        structure: Name of the class.
         dice: Dice coefficient, 0 to 1.
         hd95: 95th percentile Hausdorff distance in mm (voxels under parity scoring).
         outcome: "found"; "missed": labelled, not predicted; "hallucinated": predicted, not labelled; "absent": neither;
@@ -34,7 +36,7 @@ class Row:
         volume_ml_prediction: Predicted volume in ml (NaN in 2D).
     """
 
-    organ: str
+    structure: str
     dice: float
     hd95: float
     outcome: str
@@ -67,7 +69,7 @@ def score_case(
     parity: bool = False,
     regions: bool = False,
 ) -> list[Row]:
-    """Score one case, organ by organ (every class but index 0) or, with `regions`, region by region.
+    """Score one case, class by class (every one but index 0) or, with `regions`, region by region.
 
     Args:
         prediction: (X, Y[, Z]) class indices; with `regions` tissue codes, or one mask a region (R, X, Y[, Z]).
@@ -75,13 +77,12 @@ def score_case(
         spacing: Voxel size in mm, one number per axis.
         class_names: Names by class index; index 0 is the background.
         unlabelled: Classes that the body has but that nobody drew in this case.
-        miss_penalty: HD95 of a missed or hallucinated organ: "diagonal" (of the image), a distance in mm, or "drop".
+        miss_penalty: HD95 of a missed or hallucinated class: "diagonal" (of the image), a distance in mm, or "drop".
         parity: Score as the papers did: HD95 in voxels, undefined where a side is empty; Dice undefined without label.
-        regions: The classes are regions of a brain tumour (`regions.REGIONS`), which overlap; each is then a structure
-            by itself.
+        regions: The classes are regions of a brain tumour (`tumour_labels.REGIONS`), which overlap: one by one.
 
     Returns:
-        One row per organ, in the order of `class_names`.
+        One row per class, in the order of `class_names`.
 
     Raises:
         InputError: Shapes differ, a value is no class index, `spacing` does not fit, or a name is not in `class_names`.
@@ -94,7 +95,7 @@ def score_case(
             raise InputError(
                 f"unlabelled names '{name}'; expected one of {list(class_names[1:])}. Correct it in the datalist."
             )
-    structures = (_regions if regions else _organs)(prediction, label, class_names)
+    structures = (_regions if regions else _classes)(prediction, label, class_names)
     millilitres = math.prod(spacing) / 1000 if label.ndim == 3 else NAN
     unit = [1.0] * label.ndim if parity else [float(s) for s in spacing]  # MONAI wants floats, all of one type
     # The two scorings differ in what counts where one side is empty: these three values.
@@ -102,17 +103,17 @@ def score_case(
     if parity:
         missed, hallucinated = (0.0, NAN), (NAN, NAN)
     rows = []
-    for organ, (pair, index) in zip(class_names[1:], structures, strict=True):
-        outcome = "unlabelled" if organ in unlabelled else pair.outcome(index)
-        scores = {"missed": missed, "hallucinated": hallucinated}.get(outcome, (NAN, NAN))
-        if outcome == "found":
+    for name, (pair, index) in zip(class_names[1:], structures, strict=True):
+        what = "unlabelled" if name in unlabelled else outcome(*pair.counts(index))
+        scores = {"missed": missed, "hallucinated": hallucinated}.get(what, (NAN, NAN))
+        if what == "found":
             scores = pair.dice_and_hd95(index, unit)
         volumes = [count * millilitres for count in pair.counts(index)]
-        rows.append(Row(organ, *scores, outcome, NAN if outcome == "unlabelled" else volumes[1], volumes[0]))
+        rows.append(Row(name, *scores, what, NAN if what == "unlabelled" else volumes[1], volumes[0]))
     return rows
 
 
-def _organs(prediction: np.ndarray, label: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple["Pair", int]]:
+def _classes(prediction: np.ndarray, label: np.ndarray, class_names: Sequence[str]) -> Iterator[tuple["Pair", int]]:
     """For each class but the background, the maps and its index in them."""
     pair = Pair(*(_class_map(*item, len(class_names)) for item in (("prediction", prediction), ("label", label))))
     return ((pair, index) for index in range(1, len(class_names)))
@@ -149,13 +150,6 @@ class Pair:
         """Voxels of a class in prediction and label."""
         in_prediction, in_label = (int(c[index]) if index < len(c) else 0 for c in self._counts)
         return in_prediction, in_label
-
-    def outcome(self, index: int) -> str:
-        """What happened to a class: "found", "missed", "hallucinated" or "absent"."""
-        in_prediction, in_label = self.counts(index)
-        if in_label:
-            return "found" if in_prediction else "missed"
-        return "hallucinated" if in_prediction else "absent"
 
     def dice_and_hd95(self, index: int, spacing: list[float]) -> tuple[float, float]:
         """Dice and HD95, in the unit of `spacing`, of a class that both sides hold."""

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+FEW = 10  # patients; below, bootstrap intervals are known to be too narrow
+
 
 def show(estimate: Mapping[str, float], digits: int, sign: str = "") -> str:
     """An estimate as "mean [low, high]"."""
@@ -17,6 +19,14 @@ def counted_images(images: int, patients: int, word: str = "images") -> str:
     if images == patients:
         return f"{images} {word}, each counted as a patient of its own"
     return f"{images} {word} of {patients} patients"
+
+
+def few_patients(patients: int) -> list[str]:
+    """A warning of intervals that rest on few patients, empty where there are enough."""
+    if patients == 1:
+        return ["Only one patient: no interval can be given."]
+    few = f"Only {patients} patients: bootstrap intervals are too narrow with fewer than {FEW}."
+    return [few] * (patients < FEW)
 
 
 def millilitres(value: float) -> str:

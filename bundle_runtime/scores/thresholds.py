@@ -1,6 +1,5 @@
 """A threshold per finding, chosen on validation cases, and the file that carries it to evaluation and inference."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from custom_components.errors import InputError
 
 from ..files import write_json
+from ..weights.io import sha256_of
 from .resampling import Array, Ranking, Resamples
 
 RULES = {
@@ -108,19 +108,6 @@ def _best(ranking: Ranking, resamples: Resamples, rule: str) -> Array:
     return np.concatenate(parts)
 
 
-def model_fingerprint(path: str | Path) -> str:
-    """The sha256 of a model file.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: the model file cannot be read ({error.strerror or error}).") from error
-
-
 def write_thresholds(
     path: str | Path,
     thresholds: Mapping[str, Mapping[str, Any]],
@@ -144,7 +131,7 @@ def write_thresholds(
         "policy": f"Per finding, where {'; '.join(RULES[rule] for rule in sorted(rules))}; {FALLBACK} where that is"
         " not reliable. A probability of at least the value means yes.",
         "model_file": None if model_file is None else Path(model_file).name,
-        "model_sha256": None if model_file is None else model_fingerprint(model_file),
+        "model_sha256": None if model_file is None else sha256_of(model_file),
         "class_names": list(thresholds),
         "classes": {name: dict(entry) for name, entry in thresholds.items()},
     }
@@ -186,7 +173,7 @@ def read_thresholds(
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise InputError(f"{path}: the threshold of {name} is {value}; it must be from 0 to 1.")
-    if model_file is not None and owner is not None and model_fingerprint(model_file) != owner:
+    if model_file is not None and owner is not None and sha256_of(model_file) != owner:
         raise InputError(
             f"{path} was chosen for another model ({content.get('model_file')}, sha256 {str(owner)[:12]}...) than"
             f" {model_file}; choose thresholds anew on the validation list."

@@ -16,10 +16,11 @@ from monai.metrics.froc import compute_fp_tp_probs_nd, compute_froc_curve_data, 
 from ..figures.panels import COLOURS, save_figure
 from ..files import json_ready
 from ..scores.resampling import Resamples
-from ..scores.segmentation_report import FEW
+from ..scores.text import few_patients
 from .annotations import Lesions
 from .heatmap import Point
 
+_UNSEEN = "The score counts only on slides of patients that the model has neither been trained nor selected on."
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false positives a slide at which the sensitivity is averaged
 
 
@@ -98,7 +99,7 @@ def report(slides: Sequence[Hits], patients: Sequence[str], seed: int = 0, resam
             "sensitivity_at": {f"{rate:g}": float(value) for rate, value in zip(RATES, at, strict=True)},
             "slides": len(slides),
             "patients": len(set(patients)),
-            "notes": _notes(len(set(patients))),
+            "notes": [_UNSEEN, *few_patients(len(set(patients)))],
             "lesions": sum(slide.lesions for slide in slides),
             "excluded_lesions": sum(slide.excluded for slide in slides),
             "curve": {
@@ -107,16 +108,6 @@ def report(slides: Sequence[Hits], patients: Sequence[str], seed: int = 0, resam
             },
         }
     )
-
-
-def _notes(patients: int) -> list[str]:
-    few = f"Only {patients} patients: bootstrap intervals are too narrow with fewer than {FEW}."
-    if patients == 1:
-        few = "Only one patient: no interval can be given."
-    return [
-        "The score counts only on slides of patients that the model has neither been trained nor selected on.",
-        *([few] if patients < FEW else []),
-    ]
 
 
 def froc_figure(found: dict[str, Any], path: str | Path, title: str = "") -> Figure:

@@ -37,9 +37,16 @@ def write_file(path: str | Path, data: str | bytes) -> Path:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the SHA-256 of a file as hexadecimal text.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
 def sidecar_path(path: str | Path) -> Path:

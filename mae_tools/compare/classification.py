@@ -1,110 +1,64 @@
-"""Two classifications of the same images side by side, with paired differences."""
+"""Two classifications of the same images: differences in the same resamples of patients."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
-from bundle_runtime.files import aligned
 from bundle_runtime.scores import classification as scores
 from bundle_runtime.scores.classification_report import RESAMPLES, ClassificationReport
 from bundle_runtime.scores.classification_text import OVERALL_WORDS
 from bundle_runtime.scores.resampling import Resamples
-from bundle_runtime.scores.segmentation_report import FEW
-from bundle_runtime.scores.text import counted_images, show
+from bundle_runtime.scores.text import counted_images
 from custom_components.errors import InputError
 
-WORDS = {"auc": "AUC", "average_precision": "AP", "sensitivity_90": "sens. at 90 %", "sensitivity_95": "sens. at 95 %"}
-SETTINGS = ("task", "class_names", "parity", "ordered", "confidence")
+from .table import side_by_side
+
+REPORT = ClassificationReport
+SAME = ("task", "class_names", "parity", "ordered", "confidence")
+WORDS = {"auc": "AUC", "average_precision": "AP"}
 
 
-def compare_classification(
-    path_a: str | Path, path_b: str | Path, name_a: str, name_b: str
-) -> tuple[str, dict[str, Any]]:
-    """Compare two score folders class by class over the images that both hold; differences are b minus a.
-
-    Both sides are scored in the same resamples of patients, so that the spread between patients cancels.
-
-    Args:
-        path_a: folder written by `ClassificationReport.write`.
-        path_b: another one, of the same task and classes.
-        name_a: what to call the first.
-        name_b: what to call the second.
+def differences(a: ClassificationReport, b: ClassificationReport) -> dict[str, Any]:
+    """Both sides are scored in the same resamples of patients, so that the spread between patients cancels.
 
     Returns:
-        The table as text, and a dict: "classes" (per class) and "macro" hold per ranked score the estimates "a", "b"
-        and "difference" (mean, low, high); with class indices "overall" as well, and "mcnemar": the images that only
-        one side has right and the exact p-value.
+        "classes" (per class) and "macro" hold per ranked score the estimates "a", "b" and "difference" (mean, low,
+        high), b minus a; with class indices "overall" as well, and "mcnemar": the images that only one side has right
+        and the exact p-value; "patients", "undefined" and notes.
 
     Raises:
-        InputError: a folder cannot be read, settings or labels differ, or no image is in both.
+        InputError: labels differ.
     """
-    a, b = ClassificationReport.read(path_a), ClassificationReport.read(path_b)
-    for what in SETTINGS:
-        if getattr(a, what) != getattr(b, what):
-            raise InputError(
-                f"{path_a} and {path_b} differ in {what} ({getattr(a, what)} / {getattr(b, what)}); expected the same."
-                " Evaluate both with the same settings."
-            )
-    a, b, notes = _common(a, b, path_a, path_b)
+    same = (a.labels == b.labels) | (np.isnan(a.labels) & np.isnan(b.labels))
+    wrong = np.flatnonzero(~same.reshape(len(same), -1).all(axis=1))
+    if len(wrong):
+        raise InputError(
+            f"different labels for {len(wrong)} image(s), first '{a.cases[wrong[0]].case}'; expected two"
+            " evaluations of one list with one set of labels."
+        )
     resamples = Resamples.draw(a.groups, RESAMPLES, a.seed)
     sides = [_all_scores(report, resamples) for report in (a, b)]
     result: dict[str, Any] = {
-        "name_a": name_a,
-        "name_b": name_b,
         "task": a.task,
-        "policy": a.policy,
-        "confidence": a.confidence,
-        "cases": len(a.cases),
-        "patients": resamples.patients,
+        "patients": a.patients,
         "undefined": a.undefined,
         "classes": {
             name: {key: _paired(sides, key, resamples, a.confidence, column) for key in scores.RANKED}
             for column, name in enumerate(a.class_names)
         },
         "macro": {key: _paired(sides, f"macro {key}", resamples, a.confidence) for key in scores.RANKED},
+        "notes": [],
     }
     if a.task == "multi_class":
         result["overall"] = {key: _paired(sides, key, resamples, a.confidence) for key in scores.OVERALL}
         result["mcnemar"] = _mcnemar(a, b)
-        if resamples.patients < len(a.cases):
-            notes.append("McNemar's test takes the images of one patient for independent; the intervals do not.")
-    if 1 < resamples.patients < FEW:
-        notes.append(f"Only {resamples.patients} patients: intervals are too narrow with fewer than {FEW}.")
-    notes += a.scarce
-    result["notes"] = [*notes, *(f"{name}: {reason}; not compared." for name, reason in a.undefined.items())]
-    return _table(result), result
-
-
-def _common(
-    a: ClassificationReport, b: ClassificationReport, path_a: str | Path, path_b: str | Path
-) -> tuple[ClassificationReport, ClassificationReport, list[str]]:
-    """Both reports reduced to the images that both hold, in one order, and a note for each side that loses some."""
-    keys = [{(case.patient_id, case.case): row for row, case in enumerate(report.cases)} for report in (a, b)]
-    both = sorted(keys[0].keys() & keys[1].keys())
-    if not both:
-        raise InputError(f"{path_a} and {path_b} share no image; expected two evaluations of one list.")
-    notes, kept = [], []
-    for report, rows, path in ((a, keys[0], path_a), (b, keys[1], path_b)):
-        if extra := len(rows) - len(both):
-            notes.append(f"Left out, as only {path} holds them: {extra} image(s).")
-        order = [rows[key] for key in both]
-        settings = {name: getattr(report, name) for name in (*SETTINGS, "seed")}
-        cases = [report.cases[row] for row in order]
-        kept.append(
-            ClassificationReport(
-                cases=cases, probabilities=report.probabilities[order], labels=report.labels[order], **settings
-            )
-        )
-    same = (kept[0].labels == kept[1].labels) | (np.isnan(kept[0].labels) & np.isnan(kept[1].labels))
-    wrong = np.flatnonzero(~same.reshape(len(both), -1).all(axis=1))
-    if len(wrong):
-        raise InputError(
-            f"{path_a} and {path_b} have different labels for {len(wrong)} image(s), first '{both[wrong[0]][1]}';"
-            " expected two evaluations of one list with one set of labels."
-        )
-    return kept[0], kept[1], notes
+        if a.patients < len(a.cases):
+            independent = "McNemar's test takes the images of one patient for independent; the intervals do not."
+            result["notes"].append(independent)
+    absent = [f"{name}: {reason}; not compared." for name, reason in a.undefined.items()]
+    result["notes"] += [*a.caution(), *a.scarce, *absent]
+    return result
 
 
 def _all_scores(report: ClassificationReport, resamples: Resamples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -139,29 +93,20 @@ def _mcnemar(a: ClassificationReport, b: ClassificationReport) -> dict[str, floa
     return {"only_a_right": only_a, "only_b_right": only_b, "p_value": p_value}
 
 
-def _table(result: dict[str, Any]) -> str:
+def blocks(result: dict[str, Any]) -> list[str]:
     """AUC and AP of each class, the macro means, and what class indices have beside them."""
-    names = [result["name_a"], result["name_b"], "difference"]
-    blocks = [
-        f"{counted_images(result['cases'], result['patients'])}, in both; difference = {result['name_b']} -"
-        f" {result['name_a']}, paired within patients"
-    ]
-
-    def cells(entry: dict[str, Any]) -> list[str]:
-        return [show(entry["a"], 3), show(entry["b"], 3), show(entry["difference"], 3, sign="+")]
-
-    percent = f"[{result['confidence']:.0%}]"
-    for key in ("auc", "average_precision"):
-        rows = [[name, *cells(entry[key])] for name, entry in result["classes"].items()]
-        blocks.append(
-            aligned([[f"{WORDS[key]} {percent}", *names], *rows, ["macro mean", *cells(result["macro"][key])]])
-        )
+    names, percent = (result["name_a"], result["name_b"]), f"[{result['confidence']:.0%}]"
+    counted = counted_images(result["cases"], result["patients"])
+    texts = [f"{counted}, in both; difference = {names[1]} - {names[0]}, paired within patients"]
+    for key, word in WORDS.items():
+        entries = {name: entry[key] for name, entry in result["classes"].items()}
+        texts.append(side_by_side(f"{word} {percent}", names, {**entries, "macro mean": result["macro"][key]}))
     if "overall" in result:
-        rows = [[OVERALL_WORDS[key], *cells(entry)] for key, entry in result["overall"].items()]
-        blocks.append(aligned([[f"score {percent}", *names], *rows]))
+        entries = {OVERALL_WORDS[key]: entry for key, entry in result["overall"].items()}
+        texts.append(side_by_side(f"score {percent}", names, entries))
         test = result["mcnemar"]
-        blocks.append(
-            f"McNemar (exact): only {result['name_a']} right {test['only_a_right']}, only {result['name_b']} right"
+        texts.append(
+            f"McNemar (exact): only {names[0]} right {test['only_a_right']}, only {names[1]} right"
             f" {test['only_b_right']}, p = {test['p_value']:.3g}"
         )
-    return "\n".join([*blocks, result["policy"], *result["notes"]])
+    return texts

@@ -12,7 +12,7 @@ from torch import distributed as dist
 
 from bundle_runtime.scores.classification_handler import ScoreClassification
 from bundle_runtime.scores.collect import Predictions
-from bundle_runtime.scores.key_metric import MacroAUC
+from bundle_runtime.scores.key_metric import ClassificationScore
 from custom_components.errors import InputError
 
 NUMBER = 60
@@ -64,7 +64,7 @@ def macro_auc(logits, label):
 def test_findings(tmp_path, capsys, wrap):
     logits, label = data("multi_label")
     handler = ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), header={"seed": 0})
-    state = evaluate(logits, label, [handler], {"val_macro_auc": MacroAUC()}, wrap)
+    state = evaluate(logits, label, [handler], {"val_macro_auc": ClassificationScore()}, wrap)
     expected = macro_auc(logits, label)
     assert state.metrics["macro_auc"] == pytest.approx(expected)
     assert state.metrics["val_macro_auc"] == pytest.approx(expected) == pytest.approx(state.best_metric)
@@ -79,7 +79,7 @@ def test_findings(tmp_path, capsys, wrap):
 def test_classes(tmp_path):
     logits, label = data("multi_class")
     handler = ScoreClassification(GRADES, "multi_class", tmp_path, items())
-    metric = {"val_accuracy": MacroAUC("multi_class", "accuracy")}
+    metric = {"val_accuracy": ClassificationScore("multi_class", "accuracy")}
     state = evaluate(logits, label, [handler], metric)
     expected = accuracy_score(label, logits.argmax(1))
     assert state.metrics["accuracy"] == pytest.approx(expected) == pytest.approx(state.metrics["val_accuracy"])
@@ -125,7 +125,7 @@ def test_images_that_come_twice_count_once_and_missing_ones_are_said(tmp_path):
     logits, label = data("multi_label")
     index = torch.cat([torch.arange(50), torch.arange(7)])
     handler = ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), pictures=False)
-    state = evaluate(logits, label, [handler], {"auc": MacroAUC()}, index=index)
+    state = evaluate(logits, label, [handler], {"auc": ClassificationScore()}, index=index)
     assert state.metrics["macro_auc"] == pytest.approx(macro_auc(logits[:50], label[:50]))
     assert state.metrics["auc"] == pytest.approx(state.metrics["macro_auc"])
     content = json.loads((tmp_path / "scores.json").read_text())
@@ -145,19 +145,19 @@ def test_close_logits_keep_their_order():
     logits, label = (5 + torch.arange(60) / 1e5)[:, None].repeat(1, 3), torch.zeros(60, 3)
     label[30:] = 1
     assert len(logits.half().unique()) == 1
-    assert evaluate(logits, label, metric={"auc": MacroAUC()}).metrics["auc"] == 1
+    assert evaluate(logits, label, metric={"auc": ClassificationScore()}).metrics["auc"] == 1
 
 
 def test_key_metric_is_nan_where_nothing_can_be_scored():
     logits, label = data("multi_label")
-    assert np.isnan(evaluate(logits, torch.zeros_like(label), metric={"auc": MacroAUC()}).metrics["auc"])
+    assert np.isnan(evaluate(logits, torch.zeros_like(label), metric={"auc": ClassificationScore()}).metrics["auc"])
     logits[3] = torch.nan
-    assert np.isnan(evaluate(logits, label, metric={"auc": MacroAUC()}).metrics["auc"])
+    assert np.isnan(evaluate(logits, label, metric={"auc": ClassificationScore()}).metrics["auc"])
 
 
 def test_key_metric_starts_anew_in_each_epoch():
     logits, label = data("multi_label")
-    metric = MacroAUC()
+    metric = ClassificationScore()
     assert evaluate(-logits, label, metric={"auc": metric}).metrics["auc"] < 0.5
     assert evaluate(logits, label, metric={"auc": metric}).metrics["auc"] == pytest.approx(macro_auc(logits, label))
 
@@ -170,7 +170,7 @@ def test_bad_settings(tmp_path):
     with pytest.raises(InputError, match="rule of the thresholds"):
         ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), rule="best")
     with pytest.raises(InputError, match="must be one of macro_auc"):
-        MacroAUC("multi_label", "accuracy")
+        ClassificationScore("multi_label", "accuracy")
     engine = SimpleNamespace(state=SimpleNamespace(output=[{}], batch=[{}]))
     with pytest.raises(TypeError, match="set decollate to false"):
         Predictions().add(engine)
@@ -182,7 +182,7 @@ def work(rank, folder):
     index = torch.arange(rank, NUMBER, 2)
     index = torch.cat([index, index[:3]])  # filled up
     handler = ScoreClassification(FINDINGS, "multi_label", f"{folder}/eval", items(), pictures=False)
-    state = evaluate(logits, label, [handler], {"auc": MacroAUC()}, index=index)
+    state = evaluate(logits, label, [handler], {"auc": ClassificationScore()}, index=index)
     torch.save(dict(state.metrics), f"{folder}/metrics_{rank}.pt")
     dist.destroy_process_group()
 

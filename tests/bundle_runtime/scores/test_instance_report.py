@@ -20,7 +20,7 @@ def picture(seed: int, size: int = 20) -> Counts:
 
 
 def filled(number: int = 6, **settings: object) -> InstanceReport:
-    report = InstanceReport(NAMES, objects=False, **settings)
+    report = InstanceReport(NAMES, score_objects=False, **settings)
     for seed in range(number):
         report.add(f"case{seed}", f"p{seed // 2}", [picture(seed, size=10 * (seed + 1))])
     return report
@@ -53,7 +53,7 @@ def test_pooled_interval_is_the_spread_over_resampled_patients() -> None:
 
 
 def test_images_without_objects_are_left_out_and_counted() -> None:
-    report = InstanceReport(NAMES, objects=False)
+    report = InstanceReport(NAMES, score_objects=False)
     for number, counts in enumerate([Counts(4, 5, 6), Counts(), Counts(0, 0, 9), Counts(0, 9, 0)]):
         report.add(f"c{number}", "", [counts])
     entry = report.summary()["classes"]["nucleus"]
@@ -64,7 +64,7 @@ def test_images_without_objects_are_left_out_and_counted() -> None:
 
 
 def test_the_released_form_pools_batches_in_the_order_of_the_list() -> None:
-    """Regression test of B13: its IoU and F1 depend on the batch size; only parity shows them."""
+    """Regression, SD-MAE: IoU and F1 of its released code depend on the batch size; only parity shows them."""
     assert filled().summary()["released"] is None
     by_batch = {size: filled(parity_batch=size).summary()["released"] for size in (2, 4)}
     assert by_batch[2]["iou"] != pytest.approx(by_batch[4]["iou"], abs=1e-6)
@@ -84,7 +84,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     summary = report.write(tmp_path, {"seed": 1})
     again = InstanceReport.read(tmp_path)
     assert again.cases == report.cases
-    assert again.table() == report.table(summary)
+    assert again.table(again.summary()) == report.table(summary)
     saved = json.loads((tmp_path / "scores.json").read_text())
     assert saved["task"] == "segmentation of pictures"
     assert saved["header"] == {"seed": 1}
@@ -99,8 +99,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_the_table_names_every_score() -> None:
     report = InstanceReport(NAMES, split="connected components")
     report.add("c", "p", [Counts(5, 6, 7, 1, 0, 0, 0.9, 5, 6)])
-    text = report.table()
-    for word in ("Dice", "IoU", "AJI", "PQ", "SQ", "object F1", "pooled", "connected components", "Only 1 patients"):
+    text = report.table(report.summary())
+    for word in ("Dice", "IoU", "AJI", "PQ", "SQ", "object F1", "pooled", "connected components", "Only one patient"):
         assert word in text
 
 

@@ -54,13 +54,13 @@ def test_each_region_is_a_structure_of_its_own_as_in_monai() -> None:
     prediction, label = tumour(shift=2), tumour()
     rows = score_case(prediction, label, SPACING, PARITY, regions=True)
     dice, hd95 = monai_scores(prediction, label, PARITY)
-    assert [row.organ for row in rows] == PARITY[1:]
+    assert [row.structure for row in rows] == PARITY[1:]
     assert [row.dice for row in rows] == pytest.approx(dice)
     assert [row.hd95 for row in rows] == pytest.approx(hd95)
     voxel = math.prod(SPACING) / 1000
     # WT holds all of the tumour, oedema or not; ET is the 3^3 block inside TC.
     expected = {"WT": 10**3, "TC": 5**3, "ET": 3**3, "NCR/NET": 5**3 - 3**3}
-    assert {row.organ: row.volume_ml_label for row in rows} == pytest.approx(
+    assert {row.structure: row.volume_ml_label for row in rows} == pytest.approx(
         {name: count * voxel for name, count in expected.items()}
     )
 
@@ -92,7 +92,7 @@ def test_masks_are_scored_as_they_are(masks: np.ndarray, label: np.ndarray) -> N
 
 def test_missed_absent_and_undrawn_regions() -> None:
     no_et = tumour(enhancing=False)
-    missed = {row.organ: row for row in score_case(no_et, tumour(), SPACING, REGIONS, regions=True)}
+    missed = {row.structure: row for row in score_case(no_et, tumour(), SPACING, REGIONS, regions=True)}
     assert (missed["ET"].outcome, missed["ET"].dice) == ("missed", 0.0)
     assert missed["ET"].hd95 == pytest.approx(math.dist((0, 0, 0), np.multiply((24, 20, 16), SPACING)))
     assert (missed["TC"].outcome, missed["TC"].dice) == ("found", 1.0)
@@ -153,7 +153,7 @@ def case(name: str, prediction: np.ndarray, label: np.ndarray, **extra: object) 
 def test_handler_scores_tissue_maps_and_masks(tmp_path, capsys) -> None:
     mask = torch.tensor([False, False, False, True])
     cases = [case("a", tumour(1), tumour()), case("b", tumour(), tumour(enhancing=False), unlabelled=mask)]
-    metrics = run(ScoreSegmentation(REGIONS, tmp_path, regions=True, organs=["ET"]), cases)
+    metrics = run(ScoreSegmentation(REGIONS, tmp_path, regions=True, chosen=["ET"]), cases)
     direct = score_case(tumour(1), tumour(), SPACING, REGIONS, regions=True)
     assert metrics["mean_dice"] == pytest.approx((np.mean([row.dice for row in direct]) + 1.0) / 2)
     assert metrics["mean_dice_1"] == pytest.approx(direct[2].dice)

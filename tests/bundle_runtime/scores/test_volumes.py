@@ -50,7 +50,7 @@ def test_report_holds_mean_volumes_and_their_differences(tmp_path: Path) -> None
     assert organs["right kidney"]["volume_ml"] == pytest.approx(
         {"label": 0.32, "prediction": 0.32, "difference": 0.0, "n": 2}
     )
-    lines = report.table().splitlines()
+    lines = report.table(report.summary()).splitlines()
     assert "ml label  ml predicted  scored" in lines[1]
     assert next(line for line in lines if line.startswith("liver")).split()[-6:-4] == ["0.72", "0.64"]
     report.write(tmp_path)
@@ -61,7 +61,7 @@ def test_large_and_undrawn_volumes_in_the_table() -> None:
     report = SegmentationReport(ORGANS)
     rows = score_case(blocks(6, 6), blocks(6, 6), (20.0, 20.0, 20.0), ORGANS, ["right kidney"])
     report.add("case", "p", rows)
-    liver, kidney = (line.split() for line in report.table().splitlines()[3:5])
+    liver, kidney = (line.split() for line in report.table(report.summary()).splitlines()[3:5])
     assert liver[-6:-4] == ["1728.0", "1728.0"]
     assert kidney[-6:-4] == ["-", "-"]
 
@@ -70,7 +70,7 @@ def test_flat_images_have_no_volume(tmp_path: Path) -> None:
     report = SegmentationReport(ORGANS)
     flat = blocks(5, 4)[:, :, 0]
     report.add("case", "p", score_case(flat, flat, (1.0, 1.0), ORGANS))
-    assert "ml" not in report.table().splitlines()[1]
+    assert "ml" not in report.table(report.summary()).splitlines()[1]
     report.write(tmp_path)
     assert json.loads((tmp_path / "scores.json").read_text())["organs"]["liver"]["volume_ml"]["label"] is None
 
@@ -149,7 +149,7 @@ def test_volumes_agree_with_those_of_the_evaluation(tmp_path: Path) -> None:
     rows = score_case(codes, codes, (0.9, 1.1, 3.0), ORGANS)
     (line,) = read(tmp_path)
     for row in rows:
-        assert float(line[f"{row.organ}_ml"]) == pytest.approx(row.volume_ml_prediction, abs=5e-4)
+        assert float(line[f"{row.structure}_ml"]) == pytest.approx(row.volume_ml_prediction, abs=5e-4)
         assert not math.isnan(row.volume_ml_prediction)
 
 

@@ -1,0 +1,109 @@
+"""Ignite handlers that score what an evaluation engine predicts, and write the report."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ignite.engine import Engine, Events
+
+from custom_components.distributed import gather_objects, is_main
+from custom_components.errors import InputError
+
+from .collect import decollated
+from .report import CaseReport, Report
+
+R = TypeVar("R", bound=Report)
+C = TypeVar("C", bound=CaseReport)
+
+
+class ScoreHandler(ABC, Generic[R]):
+    """Fills a report during an evaluation; at its end writes `scores.json` and `cases.csv` and prints the table.
+
+    When the epoch ends `engine.state.metrics` holds what `report.metrics()` gives, of all processes and in each of
+    them; the first one writes. Put it before handlers that log metrics.
+
+    Args:
+        output_dir: folder of the files.
+        header: config, seed, versions, data fingerprint; written at the top of `scores.json`.
+    """
+
+    report: R
+
+    def __init__(self, output_dir: str | Path, header: Mapping[str, Any] | None = None) -> None:
+        self.output_dir, self.header = Path(output_dir), header
+
+    def attach(self, engine: Engine) -> None:
+        """Register with `engine`."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._take)
+        # Not COMPLETED: MLflow, TensorBoard and the log read `state.metrics` when the epoch ends, the manifest later.
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    @abstractmethod
+    def _start(self, engine: Engine) -> None:
+        """Forget the last evaluation."""
+
+    @abstractmethod
+    def _take(self, engine: Engine) -> None:
+        """Take in what the engine just predicted."""
+
+    @abstractmethod
+    def _gather(self) -> R:
+        """The report of all processes. Collective."""
+
+    def _finish(self, engine: Engine) -> None:
+        self.report = self._gather()
+        self.report.check()
+        engine.state.metrics.update(self.report.metrics())
+        if is_main():
+            self._write()
+
+    def _write(self) -> None:
+        summary = self.report.write(self.output_dir, self.header)
+        print(f"{self.report.table(summary)}\nwritten: {self.output_dir / 'scores.json'}, cases.csv", flush=True)
+
+
+class CaseHandler(ScoreHandler[C]):
+    """Scores case by case: the engine hands over lists of dicts (MONAI's `decollate`).
+
+    Args:
+        make_report: gives an empty report.
+        output_dir: folder of the files.
+        header: written at the top of `scores.json`.
+    """
+
+    def __init__(
+        self, make_report: Callable[[], C], output_dir: str | Path, header: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(output_dir, header)
+        # A mistake in the settings shows before the first forward pass.
+        self.make_report, self.report = make_report, make_report()
+
+    @abstractmethod
+    def _rows(self, found: Mapping[str, Any], item: Mapping[str, Any]) -> list[Any]:
+        """The rows of a case, from what is known of it and from the engine's output."""
+
+    def _found(self, source: Mapping[str, Any], item: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is known of a case, from its entry of the batch and of the output."""
+        return source
+
+    def _start(self, engine: Engine) -> None:
+        self.report = self.make_report()
+
+    def _take(self, engine: Engine) -> None:
+        for source, item in decollated(engine, self):
+            found = self._found(source, item)
+            case = str(found.get("case") or f"case_{len(self.report.cases)}")
+            try:
+                rows = self._rows(found, item)
+            except InputError as error:
+                raise InputError(f"{case}: {error}") from error
+            self.report.add(case, str(found.get("patient_id") or ""), rows)
+
+    def _gather(self) -> C:
+        report = self.make_report()
+        for cases in gather_objects(self.report.cases):
+            for (patient, case), rows in cases.items():
+                report.add(case, patient, rows)
+        return report

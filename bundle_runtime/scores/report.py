@@ -1,0 +1,232 @@
+"""What every report of scores has: patients, who are resampled, and two files that hold it."""
+
+import csv
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+
+from custom_components.errors import InputError
+
+from ..files import write_csv, write_json
+from .intervals import bootstrap_interval
+from .text import few_patients
+
+Key = tuple[str, str]  # patient, case; no patient stands for "a patient of its own"
+Row = TypeVar("Row")
+
+
+class Report(ABC):
+    """Scores of many cases and all that is said about them.
+
+    Attributes:
+        ABOUT: attributes that the summary begins with; those of `SETTINGS` are arguments of the constructor.
+        CASE: what a case is called.
+
+    Args:
+        class_names: names of the classes.
+        confidence: of the bootstrap intervals; cases of one patient are resampled together.
+        seed: of the bootstrap.
+    """
+
+    ABOUT: ClassVar[tuple[str, ...]]
+    SETTINGS: ClassVar[tuple[str, ...]]
+    CASE: ClassVar[str] = "case"
+
+    def __init__(self, class_names: Sequence[str], confidence: float, seed: int) -> None:
+        self.class_names, self.confidence, self.seed = list(class_names), confidence, seed
+
+    @property
+    @abstractmethod
+    def keys(self) -> list[Key]:
+        """Patient and name of each case, in the order of all arrays and of `cases.csv`."""
+
+    @property
+    @abstractmethod
+    def policy(self) -> str:
+        """How cases were scored, in words; stands in every file and table."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """The few numbers for logs, without intervals."""
+
+    @abstractmethod
+    def scores(self) -> dict[str, Any]:
+        """What the summary holds behind the settings and counts: all scores, and "notes"."""
+
+    @abstractmethod
+    def table(self, summary: Mapping[str, Any]) -> str:
+        """Plain-text table of a summary."""
+
+    @abstractmethod
+    def only(self, keys: Iterable[Key]) -> Self:
+        """A report of these cases."""
+
+    @abstractmethod
+    def _lines(self) -> tuple[list[str], Iterable[Sequence[Any]]]:
+        """Head and lines of `cases.csv`."""
+
+    @classmethod
+    @abstractmethod
+    def _parse(cls, saved: Mapping[str, Any], lines: Iterable[Mapping[str, str]]) -> Self:
+        """A report from the content of the two files."""
+
+    @property
+    def groups(self) -> list[str]:
+        """Resampling group of each case: its patient, else itself."""
+        return [f"patient {patient}" if patient else f"case {case}" for patient, case in self.keys]
+
+    @property
+    def patients(self) -> int:
+        """How many groups there are."""
+        return len(set(self.groups))
+
+    def caution(self) -> list[str]:
+        """A warning where the intervals rest on few patients, empty otherwise."""
+        return few_patients(self.patients)
+
+    def check(self) -> None:
+        """Raise `InputError` where there is nothing to report."""
+        if not self.keys:
+            raise InputError(f"no {self.CASE} was scored; expected at least one. Check that the list is not empty.")
+
+    def summary(self) -> dict[str, Any]:
+        """All scores with intervals and counts, the policy, notes, and what else is needed to read the numbers.
+
+        Raises:
+            InputError: there is no case.
+        """
+        self.check()
+        about = {name: getattr(self, name) for name in self.ABOUT}
+        return {**about, "cases": len(self.keys), "patients": self.patients, **self.scores()}
+
+    def write(
+        self, folder: str | Path, header: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Write `cases.csv` (a line a case, or a case and class) and `scores.json` (the summary), each atomically.
+
+        Args:
+            folder: made if missing.
+            header: config, seed, versions, data fingerprint: whatever tells where the numbers come from.
+            notes: further remarks for the reader.
+
+        Returns:
+            The summary.
+        """
+        summary = self.summary()
+        summary["notes"] += list(notes)
+        write_csv(Path(folder) / "cases.csv", *self._lines())
+        write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
+        return summary
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Read back what `write` wrote.
+
+        Raises:
+            InputError: a file is missing or is not what `write` writes.
+        """
+        saved = read_scores(folder)
+        try:
+            with (Path(folder) / "cases.csv").open(newline="", encoding="utf-8") as stream:
+                return cls._parse(saved, csv.DictReader(stream))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(Path(folder), error) from error
+
+    @classmethod
+    def _settings(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: saved[name] for name in cls.SETTINGS if name in saved}
+
+
+def read_scores(folder: str | Path) -> dict[str, Any]:
+    """The content of `scores.json`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = Path(folder) / "scores.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read as scores ({error!r}); expected a folder that `evaluate` wrote.")
+
+
+class CaseReport(Report, Generic[Row]):
+    """A report that is filled case by case, with a row for each class but the first, the background."""
+
+    def __init__(self, class_names: Sequence[str], confidence: float, seed: int) -> None:
+        super().__init__(class_names, confidence, seed)
+        self.cases: dict[Key, list[Row]] = {}
+
+    @property
+    def keys(self) -> list[Key]:
+        """Patient and name of each case, in the order in which they came."""
+        return list(self.cases)
+
+    def add(self, case: str, patient_id: str, rows: Sequence[Row]) -> None:
+        """Take in the rows of one case, one a class.
+
+        Raises:
+            InputError: the case was added before.
+        """
+        key = (str(patient_id), str(case))
+        if key in self.cases:
+            raise InputError(
+                f"case '{case}' of patient '{patient_id}' was scored twice; expected each case once."
+                " Give every item of the datalist its own file name or patient_id."
+            )
+        self.cases[key] = list(rows)
+
+    def rows(self, column: int) -> list[Row]:
+        """The rows of one class (0 is the first behind the background), one a case."""
+        return [self.cases[key][column] for key in self.keys]
+
+    def only(self, keys: Iterable[Key]) -> Self:
+        """A report of these cases."""
+        kept = type(self)(**{name: getattr(self, name) for name in self.SETTINGS})
+        kept.cases = {key: self.cases[key] for key in keys}
+        return kept
+
+    def estimate(self, values: np.ndarray) -> dict[str, float | int]:
+        """Mean with its interval of (cases,) values, or of the column means of (cases, classes) values.
+
+        Returns:
+            mean, low, high and n, the number of cases that hold a value.
+        """
+        low, high = bootstrap_interval(values, self.confidence, self.seed, self.groups)
+        defined = np.isfinite(values.reshape(len(values), -1)).any(axis=1)
+        return {"mean": mean(values), "low": low, "high": high, "n": int(defined.sum())}
+
+    @classmethod
+    def _parse(cls, saved: Mapping[str, Any], lines: Iterable[Mapping[str, str]]) -> Self:
+        report = cls(**cls._settings(saved))
+        for line in lines:
+            report.cases.setdefault((line["patient_id"], line["case"]), []).append(cls._row(line))
+        return report
+
+    @staticmethod
+    @abstractmethod
+    def _row(line: Mapping[str, str]) -> Row:
+        """A line of `cases.csv` as a row."""
+
+
+def outcome(in_prediction: float, in_label: float) -> str:
+    """What happened to a class of which prediction and label hold so much."""
+    if in_label:
+        return "found" if in_prediction else "missed"
+    return "hallucinated" if in_prediction else "absent"
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the means of the columns of (N,) or (N, K) values that hold one; NaN = not scored."""
+    columns = values.reshape(len(values), -1)
+    kept = columns[:, np.isfinite(columns).any(axis=0)]
+    return float(np.mean(np.nanmean(kept, axis=0))) if kept.size else math.nan

@@ -1,0 +1,57 @@
+"""Cases of several processes in one report; segmentation stands for all families that are scored case by case."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from ignite.engine import Engine, Events
+from torch import distributed as dist
+
+from bundle_runtime.scores.instance_handler import ScoreInstances
+from custom_components.errors import InputError
+
+NAMES = ["background", "lesion"]
+
+
+def run(folder: Path, shifts: dict[str, int]) -> dict[str, float]:
+    label = torch.zeros(1, 10, 20, dtype=torch.uint8)
+    label[:, 2:6, 2:6] = 1
+
+    def step(engine: Engine, case: str) -> list[dict]:
+        engine.state.batch = [{"case": case, "patient_id": case, "label": label}]
+        return [{"pred": label.roll(shifts[case], dims=2)}]
+
+    engine = Engine(step)
+    seen: dict[str, float] = {}
+    ScoreInstances(NAMES, folder, objects=False, header={"seed": 0}).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.update(engine.state.metrics))
+    engine.run(list(shifts))
+    return seen
+
+
+def work(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    metrics = run(Path(folder) / "two", {"c": 2} if rank else {"a": 0, "b": 1})
+    torch.save(metrics, f"{folder}/metrics_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
+    alone = run(tmp_path / "one", {"a": 0, "b": 1, "c": 2})
+    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    for rank in (0, 1):
+        assert torch.load(tmp_path / f"metrics_{rank}.pt", weights_only=False) == alone
+    for name in ("scores.json", "cases.csv"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert json.loads((tmp_path / "two" / "scores.json").read_text())["cases"] == 3
+
+
+def test_an_empty_list_is_said_in_every_process(tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: [])
+    ScoreInstances(NAMES, tmp_path).attach(engine)
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", []))
+    with pytest.raises(InputError, match="no case was scored"):
+        engine.run([0])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,55 @@
+"""Two segmentations of the same volumes."""
+
+import json
+
+import numpy as np
+import pytest
+from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SPACING, filled_report, make_row
+
+from bundle_runtime.scores.segmentation import score_case
+from bundle_runtime.scores.segmentation_report import SegmentationReport
+from custom_components.errors import InputError
+from mae_tools.compare.command import compare
+
+
+def test_comparison_pairs_the_cases(tmp_path):
+    base = np.random.default_rng(2).uniform(0.3, 0.8, size=(8, 3))
+    filled_report(base.tolist()).write(tmp_path / "a")
+    filled_report((base + 0.05).tolist()).write(tmp_path / "b")
+    text, result = compare(tmp_path / "a", tmp_path / "b", "from scratch", "MAE", write=tmp_path / "out")
+    liver = result["organs"]["liver"]["dice"]
+    assert liver["difference"]["mean"] == pytest.approx(0.05)
+    assert liver["difference"]["high"] - liver["difference"]["low"] < 1e-9 < liver["a"]["high"] - liver["a"]["low"]
+    assert result["all"]["hd95"]["difference"]["mean"] == pytest.approx(-0.5)
+    for word in ("from scratch", "MAE", "liver", "+0.050", "8 cases"):
+        assert word in text
+    assert (tmp_path / "out" / "comparison.txt").read_text() == text + "\n"
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["cases"] == 8
+
+
+def test_being_right_about_an_absent_organ_gains_against_inventing_it(tmp_path):
+    for name, prediction in (("a", LABEL), ("b", ONLY_LIVER)):
+        report = SegmentationReport(NAMES)
+        report.add("case", "", score_case(prediction, ONLY_LIVER, SPACING, NAMES))
+        report.write(tmp_path / name)
+    organs = compare(tmp_path / "a", tmp_path / "b", "a", "b")[1]["organs"]
+    assert organs["spleen"]["dice"]["difference"]["mean"] == 1.0
+    assert organs["spleen"]["hd95"]["difference"]["mean"] < -10
+    assert organs["kidney"]["dice"]["difference"]["n"] == 0
+
+
+def test_comparison_refuses_what_cannot_be_compared(tmp_path):
+    filled_report([[0.9, 0.8, 0.7]]).write(tmp_path / "a")
+    filled_report([[0.9, 0.8, 0.7]], parity=True).write(tmp_path / "parity")
+    with pytest.raises(InputError, match="differ in policy"):
+        compare(tmp_path / "a", tmp_path / "parity", "a", "b")
+    with pytest.raises(InputError, match=r"nowhere.*scores\.json"):
+        compare(tmp_path / "nowhere", tmp_path / "a", "a", "b")
+    other = SegmentationReport(NAMES)
+    other.add("other", "q", [make_row(organ, 0.5) for organ in NAMES[1:]])
+    other.write(tmp_path / "other")
+    with pytest.raises(InputError, match="share no case"):
+        compare(tmp_path / "a", tmp_path / "other", "a", "b")
+    (tmp_path / "a" / "scores.json").write_text('{"class_names": [')
+    with pytest.raises(InputError, match=r"scores\.json cannot be read"):
+        compare(tmp_path / "a", tmp_path / "other", "a", "b")
