@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from bundle_runtime.data.datalist import items, parse
 from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.engine.collapse import TeacherStatistics
 from bundle_runtime.engine.optim import WarmupCosine, param_groups
 from bundle_runtime.files import write_atomically
@@ -94,7 +95,7 @@ def load(args: argparse.Namespace) -> Images:
         listed = items(args.datalist, section, args.datalist.parent)
         chosen = np.linspace(0, len(listed) - 1, min(most, len(listed))).round().astype(int)
         with tempfile.TemporaryDirectory() as folder:
-            cache = ImageCache([listed[row] for row in chosen], folder, size, 3, equalise="none", fit="crop")
+            cache = ImageCache([listed[row] for row in chosen], folder, Recipe(size, 3, equalise="none", fit="crop"))
             found += [cache.rows(range(len(cache))), np.array([item["label"] for item in cache.items], np.int64)]
     return Images(*found, parse(args.datalist)["class_names"])
 

@@ -38,6 +38,7 @@ from pretrain_step import QUICK, SETTINGS, make_step
 from bundle_runtime.data.dataset import EpochSampler
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_dataset import ImageDataset, image_loader
+from bundle_runtime.data.image_prepare import Recipe
 from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop
 from mae_tools.demo_data.radiographs import radiograph
 
@@ -122,7 +123,7 @@ def own_memory(count: int, folder: Path) -> int:
     before = anonymous()
     items = [{"image": str(folder / f"{number:06d}.png")} for number in range(count)]
     listed = anonymous()  # the list of paths is what any program would hold
-    cache = ImageCache(items, folder / "cache", size=16, equalise="none", progress=False)
+    cache = ImageCache(items, folder / "cache", Recipe(16, equalise="none"), progress=False)
     dataset = ImageDataset(items, cache, draws=augmentation(16).draws)
     for batch in image_loader(dataset, 256, EpochSampler(dataset)):
         batch["image"].float().mean()
@@ -139,7 +140,7 @@ def memory(count: int, folder: Path, args: argparse.Namespace) -> dict[str, Any]
         Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(place / f"{number:06d}.png")
     start = time.perf_counter()
     items = [{"image": str(place / f"{number:06d}.png")} for number in range(count)]
-    ImageCache(items, place / "cache", size=16, equalise="none", num_workers=args.workers, progress=False)
+    ImageCache(items, place / "cache", Recipe(16, equalise="none"), num_workers=args.workers, progress=False)
     build = count / (time.perf_counter() - start)
     size = memory_alone(__file__, str(place), "--count", str(count))
     return {"measurement": "memory", "images": count, "bytes": size, "small_images_built_per_second": build}
@@ -201,7 +202,7 @@ def main() -> None:
         items = write_images(folder, args)
         start = time.perf_counter()
         size = 256 * args.crop // 224
-        cache = ImageCache(items, folder / "cache", size=size, num_workers=args.workers, progress=False)
+        cache = ImageCache(items, folder / "cache", Recipe(size), num_workers=args.workers, progress=False)
         rate = args.count / (time.perf_counter() - start)
         rows: list[dict[str, Any]] = [{"measurement": "build", "images_per_second": rate}]
         rows += [read(cache, items, workers, args) for workers in args.num_workers]

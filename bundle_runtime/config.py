@@ -1,4 +1,4 @@
-"""First step of every bundle run: refuse mistyped keys, report errors as one sentence, seed the weights.
+"""First step of every bundle run: refuse mistyped keys and types, report errors as one sentence, seed the weights.
 
 MONAI adds an unknown top-level key to the config without a word, so `--max_epoch 3` would train for the default number
 of epochs. The base file of a stage names every key there is; overlays and the command line may only override those.
@@ -10,42 +10,46 @@ import logging
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.config_item import ConfigComponent
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import ensure_tuple
 
 from custom_components.errors import InputError, install_excepthook
 
-from .config_types import default_of, read_value, refuse_unknown_paths
-
 # Added by MONAI itself: the metadata, and what `--tracking mlflow` brings along.
 _TRACKING: dict[str, Any] = DEFAULT_MLFLOW_SETTINGS
 _MONAI_KEYS = {"_meta_", "workflow_type", *_TRACKING["configs"]}
-_settings: dict[str, Any] = {}
+_PLUMBING = ("imports", "initialize", "run", "finalize", "train", "validate")
 _FULL_WIDTH = 384  # from a ViT-S on; those of the demos are narrower
+_REFERENCES = ("$", "@", "%")
+_SEPARATOR = "::"
+_settings: dict[str, Any] = {}
+_parsers: list[ConfigParser] = []  # that of the run, once it has begun
 
 
-def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> None:
+def begin(seed: int = 0) -> None:
     """Prepare a run; called by `initialize` in every config.
 
     Args:
         seed: seeds PyTorch, so that weights drawn at random are the same on every start and on every process.
-        choices: per setting its value, followed by the values that it may have.
 
     Raises:
-        InputError: a key is not one of the stage's, or a setting has a value or a type that it may not have.
+        InputError: a key is not one of the stage's, or a setting has another type than in the stage's own config.
     """
     install_excepthook()
     _hush()
     workflow, files, overrides = _running_workflow()
     if workflow is not None:
         read_settings(workflow.parser, files)
+        _parsers[:] = [workflow.parser]
         config = workflow.parser.get()
         _settings.clear()
-        _settings.update({key: value for key, value in config.items() if not _is_plumbing(key, value)})
+        _settings.update({key: value for key, value in config.items() if not _is_plumbing(key)})
         if files:
             refuse_unknown_keys(config, files)
             for part in ("train", "validate"):
@@ -55,9 +59,6 @@ def begin(seed: int = 0, choices: Mapping[str, Sequence[Any]] | None = None) -> 
                     raise InputError(f"Unknown setting '{part}#{unknown[0]}': {files[0]} has no such entry.")
             nested = [key for key in overrides if ("#" in key or "::" in key) and not key.startswith("+")]
             refuse_unknown_paths(nested, ConfigParser.load_config_files(files), files[0])
-    for key, (value, *allowed) in (choices or {}).items():
-        if value not in allowed:
-            raise InputError(f"{key} is {value!r}; it must be one of {', '.join(map(str, allowed))}.")
     if files and not torch.cuda.is_available():
         _say_without_gpu(_settings, files)
     torch.manual_seed(seed)
@@ -98,9 +99,9 @@ def read_settings(parser: ConfigParser, files: Sequence[str]) -> None:
     changes: dict[str, Any] = {}
     for key, default in content.items():
         value = parser.get(key)
-        if _is_plumbing(key, default) or isinstance(value, dict):
+        if _is_plumbing(key) or isinstance(value, dict):
             continue
-        if isinstance(value, str) and value != default and not value.startswith(("$", "@", "%")):
+        if isinstance(value, str) and value != default and not value.startswith(_REFERENCES):
             default = default_of(key, content)
         read = read_value(key, value, default)
         if read is not value:
@@ -125,7 +126,7 @@ def refuse_unknown_keys(keys: Iterable[str], files: Sequence[str]) -> None:
     Raises:
         InputError: some key is neither.
     """
-    known = set(_load_first(files)) | _MONAI_KEYS
+    known = {*_load_first(files), *_MONAI_KEYS, *_PLUMBING}
     shared = {key for file in files[1:] for key in ConfigParser.load_config_file(file)} & _keys_of_all_stages(files[0])
     unknown = sorted(set(keys) - known - shared)
     if unknown:
@@ -151,8 +152,19 @@ def settings() -> dict[str, Any]:
     return dict(_settings)
 
 
-def _is_plumbing(key: str, value: Any) -> bool:
-    return key.startswith("_") or key in ("imports", "initialize", "run", "finalize", "train", "validate")
+def resolve(key: str) -> Any:
+    """What an entry of this run's config (`train::trainer`) stands for; made now where nothing has asked for it yet.
+
+    Raises:
+        RuntimeError: no run has begun.
+    """
+    if not _parsers:
+        raise RuntimeError(f"No run has begun, so there is no config to take '{key}' from; see `begin`.")
+    return _parsers[0].get_parsed_content(key)
+
+
+def _is_plumbing(key: str) -> bool:
+    return key.startswith("_") or key in _PLUMBING
 
 
 def _hush() -> None:
@@ -190,3 +202,108 @@ def _running_workflow() -> tuple[ConfigWorkflow | None, list[str], list[str]]:
             return workflow, files, [str(key) for key in frame.f_locals.get("_args") or ()]
         frame = frame.f_back
     return workflow, [], []
+
+
+# Values of overlays and the command line that have another type than the stage's own config gives them.
+
+
+def read_value(key: str, value: Any, default: Any) -> Any:
+    """A setting's value in the type that its default has; text that says a number, a switch or null is turned into it.
+
+    Args:
+        key: the setting's name, for the message.
+        value: what an overlay or the command line gave it.
+        default: what the stage's own config gives it; a default that is null, text or a reference says no type.
+
+    Raises:
+        InputError: a text stands where a number, a switch or a list is expected, or one of these for another.
+    """
+    if isinstance(value, str) and value.startswith(_REFERENCES):
+        return value
+    # "none" is itself a word that some settings may have, `equalise` for one.
+    null_words = ("null",) if isinstance(default, str) else ("null", "none")
+    if isinstance(value, str) and value.lower() in null_words:
+        return None
+    if value is None or isinstance(default, str) or default is None:
+        return value
+    words = {"true": True, "false": False}
+    if isinstance(default, bool):
+        read = words.get(value.lower(), value) if isinstance(value, str) else value
+        return _expect(isinstance(read, bool), key, value, read, "true or false")
+    if isinstance(default, int | float):
+        read = _number(value)
+        fits = isinstance(read, int | float | Sequence) and not isinstance(read, bool | str)  # one a axis is a list
+        return _expect(fits, key, value, read, "a number")
+    if isinstance(default, list):
+        fits = isinstance(value, Sequence) and not isinstance(value, str)
+        words_too = any(isinstance(entry, str) for entry in default)
+        hint = "; quote its words: \"['one','two words']\"" if words_too else f" such as {default}" if default else ""
+        return _expect(fits, key, value, value, f"a list{hint}")
+    return value
+
+
+def _expect(fits: bool, key: str, given: Any, read: Any, what: str) -> Any:
+    if not fits:
+        said = f"the text {given!r}" if isinstance(given, str) else repr(given)
+        raise InputError(f"{key} is {said}, expected {what}.")
+    return read
+
+
+def _number(value: Any) -> Any:
+    """YAML takes `1e-4` for a text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def default_of(key: str, content: Mapping[str, Any]) -> Any:
+    """What a stage's own config says under a key, its expression evaluated; the text of one that cannot be."""
+    default = content[key]
+    if not (isinstance(default, str) and default.startswith(("$", "@"))):
+        return default
+    try:
+        return ConfigParser(dict(content)).get_parsed_content(key)
+    except Exception:  # whatever an expression may raise without the overrides that it counts on
+        return default
+
+
+def refuse_unknown_paths(paths: Iterable[str], config: Mapping[str, Any], file: str) -> None:
+    """Refuse overrides inside a section (`validate#inferer#overlap`) of what is not there.
+
+    Args:
+        paths: keys of overrides, `#` or `::` between their parts.
+        config: the merged config without these overrides.
+        file: its name, for the message.
+
+    Raises:
+        InputError: the config has no such entry, and the object that it would be given to knows no such argument.
+    """
+    for path in (path.replace("#", _SEPARATOR) for path in paths):
+        parent: Any = config
+        parts = path.split(_SEPARATOR)
+        for depth, part in enumerate(parts):
+            known = _entries(parent)
+            if part not in known and not (depth == len(parts) - 1 and part in _arguments(parent)):
+                near = difflib.get_close_matches(part, [*known, *_arguments(parent)], n=1)
+                hint = f" (did you mean '{near[0]}'?)" if near else ""
+                raise InputError(f"Unknown setting '{'#'.join(parts)}'{hint}: {file} has no entry '{part}' there.")
+            parent = known.get(part)
+
+
+def _entries(parent: Any) -> dict[str, Any]:
+    if isinstance(parent, list):
+        return {str(index): entry for index, entry in enumerate(parent)}
+    return dict(parent) if isinstance(parent, Mapping) else {}
+
+
+def _arguments(parent: Any) -> list[str]:
+    """Names of the arguments that a section's `_target_` takes beyond those written down."""
+    if not ConfigComponent.is_instantiable(parent):
+        return []
+    try:
+        target: Any = ConfigComponent(parent).resolve_module_name()
+        target = locate(target) if isinstance(target, str) else target
+        return ["_disabled_", "_requires_", *inspect.signature(target).parameters]
+    except (TypeError, ValueError, ImportError):
+        return []

@@ -245,7 +245,7 @@ class EpochSampler(DistributedSampler):
 
 def loader(
     dataset: Dataset,
-    batch_volumes: int,
+    batch_size: int,
     sampler: Sampler | None = None,
     num_workers: int = 0,
     drop_last: bool = False,
@@ -257,7 +257,7 @@ def loader(
 
     Args:
         dataset: usually a `PreparedDataset`, which needs no seeding of workers.
-        batch_volumes: items per batch and process; with k crops per item the batch holds k times as many samples.
+        batch_size: items per batch and process; with k crops per item the batch holds k times as many samples.
         sampler: an `EpochSampler` for training; None keeps the order.
         num_workers: worker processes; 0 loads in the main one.
         drop_last: leave out an incomplete last batch.
@@ -267,7 +267,7 @@ def loader(
     """
     result = DataLoader(
         dataset,
-        batch_size=batch_volumes,
+        batch_size=batch_size,
         sampler=sampler,
         num_workers=num_workers,
         drop_last=drop_last,
@@ -276,22 +276,25 @@ def loader(
         persistent_workers=num_workers > 0,
     )
     if len(result) == 0:
-        raise InputError(
-            f"A batch takes {batch_volumes} volumes and the list gives fewer; add items or lower batch_size."
-        )
+        raise InputError(f"A batch takes {batch_size} items and the list gives fewer; add items or lower batch_size.")
     return result
 
 
-def volumes_per_step(batch_size: int, crops_per_volume: int, world_size: int = 1) -> int:
-    """Volumes that one process loads per update, so that all processes together give `batch_size` crops.
+def items_per_process(batch_size: int, crops_per_item: int = 1) -> int:
+    """Items that one process loads per update, so that all processes together give `batch_size` samples.
+
+    Args:
+        batch_size: samples per update.
+        crops_per_item: samples that an item gives each time.
 
     Raises:
         InputError: the batch cannot be dealt out evenly.
     """
-    volumes, rest = divmod(batch_size, crops_per_volume * world_size)
-    if rest or not volumes:
+    world = _rank_and_world()[1]
+    items, rest = divmod(batch_size, crops_per_item * world)
+    if rest or not items:
+        crops = f"crops_per_volume ({crops_per_item}) times " if crops_per_item > 1 else ""
         raise InputError(
-            f"batch_size is {batch_size}; it must be a multiple of crops_per_volume ({crops_per_volume}) times the "
-            f"number of processes ({world_size})."
+            f"batch_size is {batch_size}; it must be a multiple of {crops}the number of processes ({world})."
         )
-    return volumes
+    return items

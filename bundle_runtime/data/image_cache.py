@@ -57,14 +57,7 @@ class ImageCache:
         items: each with `image`, the path of one picture file; as `datalist.items` gives them.
         folder: made if it does not exist. It holds the settings, the blocks (see `image_blocks`) and, where files
             cannot be used, `rejects.json`.
-        size: side of the prepared picture in pixels.
-        channels: 1 or 3.
-        equalise: "hist", "clahe" or "none"; this and the next settings are those of `Recipe`.
-        order: "equalise_first" or "resize_first".
-        fit: "pad", "squash" or "crop".
-        interpolation: nearest, area, bilinear, bicubic or lanczos.
-        clip_limit: of "clahe".
-        stain: "none" or "macenko".
+        recipe: how a picture is prepared.
         skip_unreadable: go on without the files that cannot be used.
         num_workers: processes that decode; 0 decodes in this one.
         progress: show a progress bar meanwhile.
@@ -76,26 +69,19 @@ class ImageCache:
 
     Raises:
         InputError: unusable files (all of them, in one sentence) without `skip_unreadable`, or no usable file at all;
-            a folder made with other settings, not writable, or on a disk without enough space; a setting that is wrong.
+            a folder made with other settings, not writable, or on a disk without enough space.
     """
 
     def __init__(
         self,
         items: Sequence[Item],
         folder: str | os.PathLike[str],
-        size: int = 256,
-        channels: int = 1,
-        equalise: str = "hist",
-        order: str = "equalise_first",
-        fit: str = "pad",
-        interpolation: str = "bilinear",
-        clip_limit: float = 0.01,
+        recipe: Recipe,
         skip_unreadable: bool = False,
         num_workers: int = 0,
         progress: bool = True,
-        stain: str = "none",
     ) -> None:
-        self.recipe = Recipe(size, channels, equalise, order, fit, interpolation, clip_limit, stain)
+        self.recipe = recipe
         self.folder = Path(os.path.abspath(folder))
         self._maps: dict[int, np.ndarray] = {}
         files = [_file(item) for item in items]

@@ -19,7 +19,7 @@ from .schema import as_list
 from .stain_normalisation import STAINS, normalise_stain
 
 
-class LoadTiled(Transform):
+class LoadPictured(Transform):
     """Read a picture and its mask, each once, into small integer tensors that a cache can hold.
 
     The item's "image" becomes uint8 (channels, H, W), read as everywhere (`data.image_file`: CMYK, alpha, 16 bits), its

@@ -7,22 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-from torch import nn
+from torch import Tensor, nn
 
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Pipeline
-from custom_components.distributed import is_main, say
+from custom_components.distributed import distributed, is_main, say
 from custom_components.errors import InputError
+from custom_components.masking import attention_weights
+from custom_components.networks.vit import ViT
 
-from ..data.image_dataset import ImageDataset
+from ..data.image_dataset import ImageDataset, image_loader
 from ..files import write_csv
-from ..weights.describe import unwrap
+from ..probes.features import evaluating
+from ..weights.describe import find_vit, unwrap
 from .common import keep
-from .compute_maps import compute_maps
+from .training_step import AMP_DTYPES
 
 METRIC = "attention_map_std"
+SOURCES = ("attention", "uniform")
 _COLUMNS = ("before_epoch", "seconds", "share_of_epoch", "map_std")
 
 
@@ -43,7 +48,8 @@ class RefreshAttention:
         network: with a ViT at `.vit` or `.encoder`; the wrapper of a distributed run is looked through.
         dataset: the training images, in the order of the maps.
         pipeline: what brings a whole image to the network's size, without random numbers.
-        interval: epochs between refreshes; 0 never refreshes: the maps stay even, and masking uniform.
+        interval: epochs between refreshes; 0 never refreshes.
+        source: what decides on the patches: "attention", or "uniform": nothing is refreshed, the maps stay even.
         first: epochs before the maps are used, during which `maps.active` is False.
         amp: as in training.
         batch_size: images at a time.
@@ -51,7 +57,7 @@ class RefreshAttention:
         history_path: CSV file with a row a refresh; None writes none.
 
     Raises:
-        InputError: a negative number of epochs.
+        InputError: a negative number of epochs, or another source.
     """
 
     def __init__(
@@ -62,17 +68,20 @@ class RefreshAttention:
         pipeline: Pipeline,
         interval: int,
         first: int = 0,
+        source: str = "attention",
         amp: str | bool = "off",
         batch_size: int = 64,
         num_workers: int = 0,
         history_path: str | os.PathLike[str] | None = None,
     ) -> None:
+        if source not in SOURCES:
+            raise InputError(f"mask_source is {source!r}; choose one of {', '.join(SOURCES)}.")
         if interval < 0 or first < 0:
             raise InputError(
                 f"refresh_interval is {interval} and mask_warmup_epochs is {first}; both must be 0 epochs or more."
             )
         self.maps, self.network, self.dataset, self.pipeline = maps, network, dataset, pipeline
-        self.interval, self.first = int(interval), int(first)
+        self.interval, self.first = int(interval) if source == "attention" else 0, int(first)
         self.amp, self.batch_size, self.num_workers = amp, batch_size, num_workers
         self.history_path = None if history_path is None else Path(history_path)
         self.rows: list[dict[str, Any]] = []
@@ -158,3 +167,56 @@ class RefreshAttention:
         self.maps.load_state_dict(state["maps"])
         self.rows = [dict(row) for row in state["rows"]]
         self._write()
+
+
+@torch.no_grad()
+def compute_maps(
+    network: nn.Module,
+    dataset: ImageDataset,
+    pipeline: Pipeline,
+    device: torch.device | str,
+    amp: str | bool = "off",
+    batch_size: int = 64,
+    num_workers: int = 0,
+) -> Tensor:
+    """Attention of the class token in the last block for all images: whole images, all patches, evaluation mode.
+
+    MSMAE (arXiv 2305.05871); see `attention_weights` for the sum over heads. In a distributed run every process takes a
+    share of the images and all get all maps. Collective then.
+
+    Args:
+        network: a `ViT` with a class token, or a network that holds one at `.vit` or `.encoder`.
+        dataset: the images.
+        pipeline: what brings a whole image to the network's size; it draws no random numbers.
+        device: where the network lies.
+        amp: as in training.
+        batch_size: images at a time.
+        num_workers: loader processes.
+
+    Returns:
+        (N, gh, gw) float32 on the device.
+
+    Raises:
+        InputError: the encoder has no class token.
+    """
+    vit = find_vit(network)
+    if not isinstance(vit, ViT) or not vit.class_token:
+        raise InputError("Attention maps come from the class token, and the encoder has none; set class_token: true.")
+    rank, world = (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
+    share = list(range(len(dataset)))[rank::world]
+    share += share[-1:] * (-(-len(dataset) // world) - len(share)) if share else [0]  # as many in each process
+    device, dtype = torch.device(device), AMP_DTYPES[str(amp or "off")]
+    loader = image_loader(dataset, batch_size, sampler=share, num_workers=num_workers)  # type: ignore[arg-type]
+    parts = []
+    with evaluating(vit):
+        for batch in loader:
+            images = pipeline(batch["image"].to(device, non_blocking=True), batch["random"][:, :0])
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                attention = vit(images, attention_block=len(vit.blocks) - 1).class_attention
+            parts.append(attention_weights(attention[:, :, 1:]))
+    maps = torch.cat(parts)
+    if world > 1:
+        gathered = [torch.empty_like(maps) for _ in range(world)]
+        dist.all_gather(gathered, maps.contiguous())
+        maps = torch.stack(gathered, dim=1).flatten(0, 1)  # image i was the (i // world)-th of process i % world
+    return maps[: len(dataset)].unflatten(1, vit.grid)

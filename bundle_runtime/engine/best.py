@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +28,20 @@ class BestModel:
 
     Args:
         network: The network that is validated.
-        path_pt: For the state dict, e.g. `models/model.pt`.
-        path_safetensors: For the same weights as safetensors; None takes `path_pt` with that suffix.
+        path_pt: For the state dict, e.g. `models/model.pt`; the same weights go to a `.safetensors` beside it.
         sidecar: What the JSON file beside the weights should say; epoch and metric are added. With `finished: false` in
             it, `MarkFinished` tells at the end of the training.
-        save: Called as `save(network)` in place of writing those files.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        path_pt: str | os.PathLike[str] | None = None,
-        path_safetensors: str | os.PathLike[str] | None = None,
+        path_pt: str | os.PathLike[str],
         sidecar: Mapping[str, Any] | None = None,
-        save: Callable[[nn.Module], Any] | None = None,
     ) -> None:
-        if path_pt is None and save is None:
-            raise InputError("BestModel needs 'path_pt' (where to write the best weights) or 'save'.")
         self.network = network
-        self.path_pt = None if path_pt is None else Path(path_pt)
-        self.path_safetensors = None if path_safetensors is None else Path(path_safetensors)
+        self.path_pt = Path(path_pt)
         self.sidecar = dict(sidecar or {})
-        self.save = save
         self._before: tuple[Any, int] = (-1, -1)
 
     def attach(self, engine: Workflow) -> None:
@@ -73,13 +65,9 @@ class BestModel:
             self._write(engine)
 
     def _write(self, engine: Workflow) -> None:
-        if self.save is not None:
-            self.save(unwrap(self.network))
-        if self.path_pt is not None:
-            best = scalars({"value": engine.state.best_metric}).get("value")
-            content = {"epoch": engine.state.epoch, "validation": {engine.state.key_metric_name: best}}
-            safetensors = self.path_safetensors or self.path_pt.with_suffix(".safetensors")
-            save_network(self.path_pt, safetensors, self.network, {**self.sidecar, **content})
+        best = scalars({"value": engine.state.best_metric}).get("value")
+        content = {"epoch": engine.state.epoch, "validation": {engine.state.key_metric_name: best}}
+        save_network(self.path_pt, self.path_pt.with_suffix(".safetensors"), self.network, {**self.sidecar, **content})
 
 
 class MarkFinished:

@@ -37,9 +37,9 @@ _AGREE_EVERY = 10
 class Checkpoint:
     """Saves everything a training needs to go on and, with `resume`, goes on from it; attach to the trainer.
 
-    What is stored: network (without the DDP or compile wrapper), optimizer, every `stateful` object, iteration, epoch
-    length, the evaluator's best metric and its epoch, `settings`. No random state: in this package every draw depends
-    on (seed, epoch or iteration, item). Only the main process writes; every process loads.
+    What is stored: network (without the DDP or compile wrapper), optimizer, what handlers give to `keep`, iteration,
+    epoch length, the evaluator's best metric and its epoch, `settings`. No random state: in this package every draw
+    depends on (seed, epoch or iteration, item). Only the main process writes; every process loads.
 
     It is saved after every `interval` epochs and at the end, behind validation and the history row whatever the order
     of the list; and on SIGTERM or Ctrl-C, after the running iteration (where that ends an epoch, or during validation:
@@ -47,8 +47,8 @@ class Checkpoint:
     signal, and `exit_if_interrupted` gives the process the exit code that belongs to it. A second signal acts at once.
     SIGKILL loses what came after the last save, never the save.
 
-    A mid-epoch save needs a sampler that can start inside an epoch (`resume_at`); without one the run stops at the
-    epoch's end.
+    A mid-epoch save needs a data loader whose sampler can start inside an epoch (`resume_at(epoch, n_items)`, epoch
+    counted from 1 as `set_epoch` gets it); without one the run stops at the epoch's end.
 
     Args:
         path: The checkpoint file, e.g. `models/checkpoint.pt`; replaced atomically at each save.
@@ -59,11 +59,6 @@ class Checkpoint:
         interval: Epochs between saves.
         step: The trainer's `iteration_update` if it has a state (the loss scaler of fp16).
         evaluator: The evaluator whose best metric is kept.
-        sampler: Has `resume_at(epoch, n_items)`, epoch counted from 1 as `set_epoch` gets it; None takes the data
-            loader's.
-        batch_volumes: Items that the sampler yields per iteration in one process; None takes the loader's batch size.
-        stateful: Further objects with `state_dict` and `load_state_dict`, by name; handlers of this package that have a
-            state enter by themselves.
         settings: Values that must not change across an interruption, by config key (seed, batch_size, ...).
     """
 
@@ -76,9 +71,6 @@ class Checkpoint:
         interval: int = 1,
         step: Any = None,
         evaluator: Any = None,
-        sampler: Any = None,
-        batch_volumes: int | None = None,
-        stateful: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
@@ -87,11 +79,8 @@ class Checkpoint:
         self.resume = resume
         self.interval = max(int(interval), 1)
         self.evaluator = evaluator
-        self.sampler = sampler
-        self.batch_volumes = batch_volumes
-        self.stateful: dict[str, Any] = dict(stateful or {})
-        if hasattr(step, "state_dict"):
-            self.stateful["step"] = step
+        self.step = step
+        self.sampler: Any = None  # found in the data loader when the run starts
         self.settings = plain(dict(settings or {}), "settings")
         self._saved_iteration = -1
         self._signals = StopSignals()
@@ -123,14 +112,8 @@ class Checkpoint:
 
     def _find_sampler(self, engine: Workflow) -> None:
         loader = getattr(engine, "data_loader", None)
-        if self.sampler is None and hasattr(getattr(loader, "sampler", None), "resume_at"):
+        if hasattr(getattr(loader, "sampler", None), "resume_at"):
             self.sampler = loader.sampler  # type: ignore[union-attr]
-        if self.batch_volumes is None:
-            self.batch_volumes = getattr(loader, "batch_size", None)
-        if self.sampler is not None and self.batch_volumes is None:
-            raise InputError(
-                "Checkpoint needs 'batch_volumes' (items per iteration): the data loader has no batch_size."
-            )
         length = len(loader) if hasattr(loader, "__len__") else None  # type: ignore[arg-type]
         if length is not None and length != engine.state.epoch_length:
             warnings.warn(
@@ -158,20 +141,18 @@ class Checkpoint:
             say(f"{self.path} has {done} of {total} epochs: nothing left to train.")
             return
         if inside:
-            self._sampler_for_mid_epoch().resume_at(done + 1, inside * self.batch_volumes)
+            if self.sampler is None:
+                raise InputError(
+                    f"The checkpoint {self.path} was written inside an epoch, but this run's sampler cannot start "
+                    "there; use the sampler of the run that wrote it (EpochSampler), or start again with --resume "
+                    "false."
+                )
+            self.sampler.resume_at(done + 1, inside * engine.data_loader.batch_size)  # type: ignore[union-attr]
         where = f"epoch {done + 1} of {total}" + (f", after {inside} of its iterations" if inside else "")
         say(f"Going on from {self.path}: {where} (iteration {engine.state.iteration}).")
 
     def _all_stateful(self, engine: Workflow) -> dict[str, Any]:
-        return {**stateful(engine), **self.stateful}
-
-    def _sampler_for_mid_epoch(self) -> Any:
-        if self.sampler is None:
-            raise InputError(
-                f"The checkpoint {self.path} was written inside an epoch, but this run's sampler cannot start there; "
-                "use the sampler of the run that wrote it (EpochSampler), or start again with --resume false."
-            )
-        return self.sampler
+        return stateful(engine) | ({"step": self.step} if hasattr(self.step, "state_dict") else {})
 
     def _refuse_another_run(self, engine: Workflow, saved: dict[str, Any]) -> None:
         found = network_difference(saved["network"], unwrap(self.network))
@@ -238,7 +219,7 @@ class Checkpoint:
         Raises:
             InputError: The disk is full, the loss or a weight is not finite; the previous checkpoint is untouched.
         """
-        # `LossGuard.state_dict` refuses here if a loss that it has not yet looked at is NaN.
+        # `FiniteLoss.state_dict` refuses here if a loss that it has not yet looked at is NaN.
         states = {name: plain(item.state_dict(), name) for name, item in self._all_stateful(engine).items()}
         network = plain(unwrap(self.network).state_dict(), "network")
         self._refuse_broken_weights(engine, network)

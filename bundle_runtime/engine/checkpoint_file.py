@@ -13,7 +13,7 @@ from torch import nn
 
 from custom_components.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -131,7 +131,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"The file {path} is not a training checkpoint (it has no 'format' entry); {advice}.")
     if content["format"] != FORMAT:
         raise InputError(
-            f"The checkpoint {path} has format {content['format']}, this version reads {FORMAT}; {advice}."
+            f"The checkpoint {path} has format {content['format']}, this version reads {FORMAT}: finish that training "
+            "with the version that wrote it, or start it again with --overwrite true in place of --resume true."
         )
     return content
 

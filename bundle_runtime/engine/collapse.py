@@ -76,7 +76,7 @@ class CollapseWatch:
     In `engine.state.metrics`, from the last iteration of each epoch on: `teacher_information` (mutual information of
     image and prototype within a batch, nats), `teacher_entropy` (mean over images, nats), `teacher_prototypes`
     (prototypes that are the highest of some image of the batch), `teacher_centre` (largest absolute value of the
-    centre) and `teacher_constant` (1 where the information is under 0.01 nats, else 0). Give `METRICS` to `LossGuard`
+    centre) and `teacher_constant` (1 where the information is under 0.01 nats, else 0). Give `METRICS` to `History`
     to have them in the history. There are two ways to be constant: all images get the same one prototype, or all get
     the same spread over many (small differences then still decide which is the highest, so the number of prototypes
     does not tell). The first epoch with a constant teacher prints a warning and is named in the manifest; it may come

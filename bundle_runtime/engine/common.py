@@ -71,7 +71,7 @@ def loss_of(output: Any) -> torch.Tensor:
         raise TypeError(
             f"engine.state.output must hold 'loss' (a dict, or a list of dicts), found {type(item).__name__}"
         )
-    return torch.as_tensor(item["loss"]).detach()
+    return torch.as_tensor(item["loss"]).detach().as_subclass(torch.Tensor)
 
 
 def names_of(batch: Any) -> list[str]:

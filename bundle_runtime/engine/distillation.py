@@ -41,7 +41,7 @@ class LossParts:
     """Tells the two parts of a `SelfDistillationLoss` apart: their means over each epoch.
 
     In `engine.state.metrics` from the last iteration of each epoch on, under the names of `PARTS`; give those to
-    `LossGuard` to have them in the history. With a weight of 0 there is no distillation to name. As `LossGuard` does
+    `History` to have them in the history. With a weight of 0 there is no distillation to name. As `History` does
     with the loss, the means of the iterations are summed on the device, read once an epoch, and averaged over the
     processes; the sums are part of the checkpoint. So p * distillation + (1 - p) * reconstruction is `train_loss`.
 

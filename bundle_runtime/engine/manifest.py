@@ -6,7 +6,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +20,7 @@ from custom_components import __version__
 from custom_components.distributed import distributed, is_main
 from custom_components.errors import find_input_error
 
+from ..config import resolve, settings
 from ..files import write_json
 from .common import epochs_done, on_failure, scalars
 
@@ -35,28 +35,24 @@ class RunManifest:
     `status` is "running", then "finished", "interrupted" (a signal; the run can be resumed) or "failed" with the error.
     What the file said of earlier runs at the same path, such as the interrupted part of a resumed training, moves to
     `earlier_runs`; one that still said "running" was killed. Host and user names are left out: the home folder is "~".
-    Put it first in the list of handlers.
+    It tells the settings and the seed of the running config. Put it first in the list of handlers.
 
     Args:
-        path: The JSON file.
-        config: The configuration that ran.
-        seed: The run's seed.
+        output_dir: Folder of `manifest.json`.
         data_fingerprint: Identifies the data, e.g. a checksum of the datalist.
-        extra: Further entries.
         evaluator: The validation engine of a training: its metrics and best epoch are noted at the end.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
-        config: Mapping[str, Any] | None = None,
-        seed: int | None = None,
+        output_dir: str | os.PathLike[str],
         data_fingerprint: str | None = None,
-        extra: Mapping[str, Any] | None = None,
         evaluator: Any = None,
     ) -> None:
-        self.path = Path(path)
-        self.given = {"config": config, "seed": seed, "data_fingerprint": data_fingerprint, **(extra or {})}
+        self.path = Path(output_dir) / "manifest.json"
+        config = settings()
+        seed = resolve("seed") if "seed" in config else None
+        self.given = {"config": config, "seed": seed, "data_fingerprint": data_fingerprint}
         self.evaluator = evaluator
         self._content: dict[str, Any] = {}
         self._began = 0.0

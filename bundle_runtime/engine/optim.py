@@ -108,23 +108,6 @@ def param_groups(
     return [groups[key] for key in sorted(groups)]
 
 
-def describe(groups: Sequence[Group]) -> str:
-    """Text table of the groups: name, tensors, parameters, learning rate, weight decay, and totals with and without."""
-    lines = [f"{'group':<20} {'tensors':>7} {'parameters':>12} {'peak lr':>10} {'decay':>7}"]
-    for group in groups:
-        count = sum(parameter.numel() for parameter in group["params"])
-        lines.append(
-            f"{group['name']:<20} {len(group['params']):>7} {count:>12,} {group['lr']:>10.3e} "
-            f"{group['weight_decay']:>7g}"
-        )
-    for title, decays in (("with weight decay", True), ("without", False)):
-        chosen = [
-            parameter for group in groups if (group["weight_decay"] > 0) is decays for parameter in group["params"]
-        ]
-        lines.append(f"{title:<20} {len(chosen):>7} {sum(parameter.numel() for parameter in chosen):>12,}")
-    return "\n".join(lines)
-
-
 class WarmupCosine:
     """Linear warm-up, then half a cosine or a power of what is left, per iteration; each group follows its own peak.
 

@@ -35,7 +35,7 @@ class Progress:
 
     For a trainer the bar runs over all iterations of the run, beginning at the resumed one, and shows epoch, learning
     rate and `metrics` of the last epoch. For an evaluator it runs over its batches. It never waits for
-    the device: the loss is the epoch mean that `LossGuard` has already fetched. Where stderr is no terminal, a plain
+    the device: the loss is the epoch mean that `History` has already fetched. Where stderr is no terminal, a plain
     line every 30 s.
 
     Args:

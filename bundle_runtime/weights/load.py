@@ -14,6 +14,8 @@ from .describe import architecture, as_text, find_vit, unwrap
 from .io import read_sidecar, read_state_dict, sidecar_path
 from .report import Report, first_names
 
+ENCODER_NORMS = ("new", "loaded")
+
 
 def load_encoder(
     network: nn.Module,
@@ -84,7 +86,7 @@ def init_network(
     source_grid: Sequence[int] | None = None,
     inflate: bool = False,
     normalisation: Mapping[str, Any] | None = None,
-    new_norm: bool = False,
+    encoder_norm: str = "loaded",
 ) -> nn.Module:
     """Give a network its starting weights, as the configuration key `init` says.
 
@@ -97,15 +99,17 @@ def init_network(
         source_grid: See `load_encoder`.
         inflate: See `load_encoder`.
         normalisation: How this run prepares images; a difference from what the file's sidecar says is printed.
-        new_norm: Let the encoder's final norm start afresh (gain 1, offset 0) in place of its pre-trained values, as
-            MAE's fine-tuning does; every other tensor is loaded.
+        encoder_norm: "new" lets the encoder's final norm start afresh (gain 1, offset 0) in place of its pre-trained
+            values, as MAE's fine-tuning does; every other tensor is loaded. "loaded" keeps them.
 
     Returns:
         `network`.
 
     Raises:
-        InputError: If the file is missing or does not fit.
+        InputError: If the file is missing or does not fit, or `encoder_norm` is another word.
     """
+    if encoder_norm not in ENCODER_NORMS:
+        raise InputError(f"encoder_norm is {encoder_norm!r}; choose one of {', '.join(ENCODER_NORMS)}.")
     if init == "scratch":
         print("weights: init is scratch: the network starts from its random initialisation", flush=True)
         return network
@@ -119,7 +123,7 @@ def init_network(
         raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")
     path = pretrained_encoder if init == "mae" and pretrained_encoder is not None else init
     load_encoder(network, path, strict_encoder, report_path, source_grid, inflate)
-    if new_norm:
+    if encoder_norm == "new":
         find_vit(network).norm.reset_parameters()  # type: ignore[union-attr, operator]
         print("weights: the encoder's final norm starts afresh; its pre-trained values are not used", flush=True)
     for difference in _differences(path, {"normalisation": normalisation}, partly=True):

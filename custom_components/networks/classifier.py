@@ -17,7 +17,7 @@ class ViTClassifier(nn.Module):
     after a norm of its own (MAE, arXiv 2111.06377, appendix A). MAE takes the mean before the encoder's norm and throws
     that norm away; here it stays, so that every tensor of a pre-trained encoder has its place and is trained. With
     `norm_after_pool` it has MAE's place: the mean of the tokens before it, then this norm and no other. Whether it
-    starts from the pre-trained values or afresh is for `weights.init_network` (`new_norm`).
+    starts from the pre-trained values or afresh is for `weights.init_network` (`encoder_norm`).
 
     Args:
         in_channels: image channels.

@@ -8,7 +8,15 @@ import pytest
 import yaml
 from monai.bundle import create_workflow
 
-from bundle_runtime.config import _hush, refuse_unknown_keys, settings
+from bundle_runtime.config import (
+    _hush,
+    default_of,
+    read_value,
+    refuse_unknown_keys,
+    refuse_unknown_paths,
+    resolve,
+    settings,
+)
 from custom_components.errors import InputError
 
 
@@ -55,6 +63,14 @@ def test_known_overrides_and_seed(stage: str, capsys: pytest.CaptureFixture[str]
     workflow.run()
     assert "epochs 3" in capsys.readouterr().out
     assert settings() == {"stage": "train", "bundle_root": ".", "seed": 7, "max_epochs": 3}
+
+
+def test_entries_of_the_running_config_are_made_when_asked_for(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_workflow(config_file=stage, max_epochs="$2 * @seed")
+    assert resolve("max_epochs") == 14
+    monkeypatch.setattr("bundle_runtime.config._parsers", [])
+    with pytest.raises(RuntimeError, match="No run has begun, so there is no config to take 'seed' from"):
+        resolve("seed")
 
 
 def test_overlay_may_serve_several_stages_but_not_invent_keys(stage: str, tmp_path: Path) -> None:
@@ -135,3 +151,84 @@ def test_the_froc_of_monai_is_quiet_about_scikit_image() -> None:
         warnings.simplefilter("error")
         _hush()
         assert compute_isolated_tumor_cells(mask, 100.0) == [1]
+
+
+@pytest.mark.parametrize(
+    ("value", "default", "read"),
+    [
+        ("false", True, False),
+        ("null", 4, None),
+        ("None", 4, None),
+        ("null", "hist", None),
+        ("none", "hist", "none"),  # a word of its own in `equalise`
+        ("1e-4", 1.5e-4, 1e-4),
+        (3, 1.5, 3),
+        ([16, 16, 8], 16, [16, 16, 8]),
+        ("$2 * @seed", 4, "$2 * @seed"),
+        ((1, 2), [0], (1, 2)),
+        ("scratch", "mae", "scratch"),
+        (5, None, 5),
+        (False, "ram", False),
+    ],
+)
+def test_values_take_the_type_of_the_default(value: object, default: object, read: object) -> None:
+    found = read_value("key", value, default)
+    assert found == read
+    assert type(found) is type(read)
+
+
+@pytest.mark.parametrize(
+    ("value", "default", "sentence"),
+    [
+        ("fast", 1e-3, "key is the text 'fast', expected a number"),
+        (True, 3, "key is True, expected a number"),
+        ("yes", False, "key is the text 'yes', expected true or false"),
+        (1, False, "key is 1, expected true or false"),
+        ("[liver,right kidney]", ["liver"], "expected a list; quote its words"),
+        (96, [64, 64, 64], r"key is 96, expected a list such as \[64, 64, 64\]"),
+    ],
+)
+def test_another_type_is_one_sentence(value: object, default: object, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_value("key", value, default)
+
+
+def test_defaults_that_are_expressions() -> None:
+    content = {
+        "init": "mae",
+        "rate": "$1.0 if @init == 'mae' else 2.0",
+        "same": "@rate",
+        "broken": "$1 / 0",
+        "plain": 3,
+    }
+    found = [default_of(key, content) for key in ("rate", "same", "broken", "plain")]
+    assert found == [1.0, 1.0, "$1 / 0", 3]
+
+
+CONFIG = {
+    "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1.0},
+    "inferer": {"_target_": "SlidingWindowInferer", "overlap": 0.5},
+    "steps": {"transforms": [{"keys": "image"}]},
+    "network": "@local_network",
+}
+
+
+@pytest.mark.parametrize(
+    "path", ["inferer#overlap", "inferer::mode", "optimizer#amsgrad", "steps#transforms#0#keys", "inferer#_disabled_"]
+)
+def test_entries_and_arguments_that_exist(path: str) -> None:
+    refuse_unknown_paths([path], CONFIG, "train.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("inferer#overlapp", r" \(did you mean 'overlap'\?\)"),
+        ("optimizr#lr", r" \(did you mean 'optimizer'\?\)"),
+        ("steps::transforms::1::keys", ""),
+        ("network#depth", ""),
+    ],
+)
+def test_what_is_not_there_is_named(path: str, hint: str) -> None:
+    with pytest.raises(InputError, match=f"Unknown setting '{path.replace('::', '#')}'{hint}: train.yaml"):
+        refuse_unknown_paths([path], CONFIG, "train.yaml")

@@ -58,7 +58,7 @@ def test_evaluation_scores_regions_with_volumes(trained: Path, brats: Runner) ->
 
 
 def test_parity_reports_the_non_enhancing_core_under_its_own_name(trained: Path, brats: Runner) -> None:
-    # SelfMedMAE's code calls MSD's label 2 "ET" (fact sheet B3).
+    # SelfMedMAE's code calls MSD's label 2 "ET".
     brats.run(
         "evaluate", trained, parity=True, class_names=["background", "TC", "WT", "ET"], output_dir=trained / "parity"
     )

@@ -133,7 +133,7 @@ def test_a_compiled_network_trains_and_is_saved_under_its_own_names(
 
 
 def test_missing_encoder_stops_before_training(run_stage: Run, tmp_path: Path) -> None:
-    """SelfMedMAE trains from scratch without a word when the given file does not exist (fact B19)."""
+    """SelfMedMAE trains from scratch without a word when the given file does not exist."""
     result = run_stage("train", tmp_path, expect=1, max_epochs=1)
     assert "pretrained_encoder.safetensors" in result.stderr
     assert "Traceback" not in result.stderr
@@ -141,8 +141,8 @@ def test_missing_encoder_stops_before_training(run_stage: Run, tmp_path: Path) -
 
 
 def test_a_value_that_is_no_choice_is_refused(run_stage: Run, tmp_path: Path) -> None:
-    result = run_stage("inference", tmp_path, expect=1, intensity_mode="percent")
-    assert "intensity_mode is 'percent'; it must be one of window, percentile" in result.stderr
+    result = run_stage("pretrain", tmp_path, expect=1, intensity_mode="percent")
+    assert "intensity_mode is 'percent'; choose one of window, percentile" in result.stderr
 
 
 def test_an_earlier_run_is_replaced_only_when_asked(run_stage: Run, tmp_path: Path) -> None:

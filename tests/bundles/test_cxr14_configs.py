@@ -137,9 +137,9 @@ def test_both_tables_of_the_evaluation_say_which_list_they_are_of(section: str) 
 
 def test_the_sidecar_of_weights_names_no_folder() -> None:
     config = parser("train.yaml", init="/home/me/encoder.safetensors")
-    sidecar = config.get("validate::handlers::1::sidecar")
+    sidecar = config.get("validate::handlers::0::sidecar")
     assert sidecar["init"] == "$os.path.basename(@init)"
-    assert config.get_parsed_content("validate::handlers::1::sidecar::init") == "encoder.safetensors"
+    assert config.get_parsed_content("validate::handlers::0::sidecar::init") == "encoder.safetensors"
 
 
 def test_attention_pictures_name_probabilities_of_the_task() -> None:

@@ -52,7 +52,7 @@ def test_pretraining_needs_no_labels(cxr: Runner, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
-    # The reference code left the position table out (fact sheet B4).
+    # The reference code left the position table out.
     report = json.loads((trained / "train" / "weights_report.json").read_text())
     assert report["encoder_loaded"] == report["encoder_total"]
     assert rows(trained / "train" / "history.csv")[1]["val_macro_auc"]

@@ -43,7 +43,7 @@ def config(stage: str, **settings: object) -> ConfigParser:
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("settings", [{}, NATIVE_PCAM])
 def test_networks_of_all_stages_are_the_papers(stage: str, settings: dict[str, int]) -> None:
-    """ViT-S without a class token: 196 patches of 16 at 224 pixels, or 144 of 8 at 96 (fact sheet 2.1)."""
+    """ViT-S without a class token: 196 patches of 16 at 224 pixels, or 144 of 8 at 96 (the released configs)."""
     with torch.device("meta"):
         network = config(stage, **settings).get_parsed_content("network_def")
     vit = network.encoder if stage == "pretrain" else network.vit
@@ -60,7 +60,7 @@ def test_a_model_of_tiles_that_say_their_resolution_says_it(tmp_path: Path, mpp:
     content = {"training": [], **({} if mpp is None else {"mpp": mpp})}
     (tmp_path / "datalist.json").write_text(json.dumps(content))
     training = config("train", bundle_root=str(CONFIGS.parent), dataset_dir=str(tmp_path))
-    assert training.get_parsed_content("validate::handlers::1::sidecar::mpp") == mpp
+    assert training.get_parsed_content("validate::handlers::0::sidecar::mpp") == mpp
 
 
 def test_slides_are_not_opened_for_a_network_of_another_resolution(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.multiprocessing as mp
 
 from bundle_runtime.data.image_dataset import ImageDataset
-from bundle_runtime.engine.compute_maps import compute_maps
+from bundle_runtime.engine.attention_refresh import compute_maps
 from bundle_runtime.figures.attention import class_attention_map
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Normalise, Pipeline, Region, Resize

@@ -15,7 +15,8 @@ from torch import nn
 from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
 from bundle_runtime.engine.best import BestModel
 from bundle_runtime.engine.checkpoint import Checkpoint
-from bundle_runtime.engine.guard import LossGuard
+from bundle_runtime.engine.finite import FiniteLoss
+from bundle_runtime.engine.history import History
 from bundle_runtime.engine.manifest import RunManifest
 from bundle_runtime.engine.optim import WarmupCosine
 from bundle_runtime.engine.signals import exit_if_interrupted
@@ -74,16 +75,9 @@ class Tiny:
             metric_cmp_fn=lambda current, best: current < best,
         )
         self.step = TrainingStep(seed=1)
-        self.guard = LossGuard(folder / "history.csv", interval=3, evaluator=self.evaluator)
-        self.checkpoint = Checkpoint(
-            folder / "checkpoint.pt",
-            self.network,
-            self.optimizer,
-            resume=resume,
-            step=self.step,
-            evaluator=self.evaluator,
-            **checkpoint,
-        )
+        self.finite = FiniteLoss(interval=3)
+        self.history = History(folder / "history.csv", self.optimizer, self.evaluator)
+        self.resume, self.checkpoint_settings = resume, checkpoint
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
             max_epochs=epochs,
@@ -93,15 +87,28 @@ class Tiny:
             loss_function=nn.MSELoss(),
             iteration_update=self.step,
             decollate=False,
-            train_handlers=[
-                RunManifest(folder / "manifest.json", seed=1, evaluator=self.evaluator),
-                self.checkpoint,  # before the others on purpose: the order must not matter
-                self.guard,
-                WarmupCosine(self.optimizer, 2, EPOCH_LENGTH * 3),
-                Validation(validate_every, self.evaluator),
-                *handlers(self),
-            ],
+            train_handlers=[*self.usual(validate_every), *handlers(self)],
         )
+
+    def usual(self, validate_every: int) -> list[Any]:
+        """The handlers of every training."""
+        self.checkpoint = Checkpoint(
+            self.folder / "checkpoint.pt",
+            self.network,
+            self.optimizer,
+            resume=self.resume,
+            step=self.step,
+            evaluator=self.evaluator,
+            **self.checkpoint_settings,
+        )
+        return [
+            RunManifest(self.folder, evaluator=self.evaluator),
+            self.checkpoint,  # before the others on purpose: the order must not matter
+            self.finite,
+            self.history,
+            WarmupCosine(self.optimizer, 2, EPOCH_LENGTH * 3),
+            Validation(validate_every, self.evaluator),
+        ]
 
     def run(self) -> "Tiny":
         self.trainer.run()

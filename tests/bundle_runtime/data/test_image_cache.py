@@ -1,5 +1,6 @@
 """The picture cache: built once, shared, resumed after a kill, refused when it does not fit."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -55,8 +56,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+RECIPE = {field.name for field in dataclasses.fields(Recipe)}
+
+
 def build(items: list[Item], folder: Path, **arguments: Any) -> ImageCache:
-    return ImageCache(items, folder, **{"size": 16, "progress": False, **arguments})
+    settings = {"size": 16} | {name: arguments.pop(name) for name in list(arguments) if name in RECIPE}
+    return ImageCache(items, folder, Recipe(**settings), **{"progress": False, **arguments})
 
 
 def expected(items: list[Item], recipe: Recipe) -> np.ndarray:
@@ -247,11 +252,12 @@ import sys
 from pathlib import Path
 from bundle_runtime.data import image_cache
 from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_prepare import Recipe
 if __name__ == "__main__":
     image_cache._BLOCK_ROWS = 5
     files = sorted(Path(sys.argv[1]).glob("*.png"))
     workers = int(sys.argv[3])
-    ImageCache([{"image": str(file)} for file in files], sys.argv[2], 64, equalise="clahe", num_workers=workers)
+    ImageCache([{"image": str(file)} for file in files], sys.argv[2], Recipe(64, equalise="clahe"), num_workers=workers)
 """
 
 
@@ -375,10 +381,11 @@ import sys
 import torch.multiprocessing as mp
 from pathlib import Path
 from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_prepare import Recipe
 if __name__ == "__main__":
     mp.set_start_method("spawn")
     files = sorted(Path(sys.argv[1]).glob("*.png"))
-    cache = ImageCache([{"image": str(file)} for file in files], sys.argv[2], 16, num_workers=1, progress=False)
+    cache = ImageCache([{"image": str(file)} for file in files], sys.argv[2], Recipe(16), num_workers=1, progress=False)
     print(cache.rows(range(len(cache))).sum().item())
 """
 

@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 import numpy as np
 from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_prepare import Recipe
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 files = [f"{sys.argv[1]}/{k:06d}.png" for k in range(int(sys.argv[3]))]
-cache = ImageCache([{"image": file} for file in files], sys.argv[2], 8, equalise="none", progress=False)
+cache = ImageCache([{"image": file} for file in files], sys.argv[2], Recipe(8, equalise="none"), progress=False)
 rng = np.random.default_rng(0)
 cache.rows(rng.integers(0, len(cache), 1000))
 before = anonymous()

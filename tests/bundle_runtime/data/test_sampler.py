@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DistributedSampler
 
-from bundle_runtime.data.dataset import EpochSampler, loader
+from bundle_runtime.data.dataset import EpochSampler, items_per_process, loader
 from custom_components.errors import InputError
 
 
@@ -85,15 +85,20 @@ def test_ranks_share_an_epoch(size: int, world: int, drop_last: bool) -> None:
 def test_an_empty_list_gets_a_sentence() -> None:
     with pytest.raises(InputError, match="has 0 items for 1 processes; add items"):
         EpochSampler([])  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="A batch takes 4 volumes and the list gives fewer"):
+    with pytest.raises(InputError, match="A batch takes 4 items and the list gives fewer"):
         loader(torch.utils.data.TensorDataset(torch.zeros(3)), 4, drop_last=True)
 
 
-def test_volumes_per_step() -> None:
-    from bundle_runtime.data.dataset import volumes_per_step
+def test_items_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def items(batch: int, crops: int, world: int) -> int:
+        monkeypatch.setattr("bundle_runtime.data.dataset._rank_and_world", lambda: (0, world))
+        return items_per_process(batch, crops)
 
-    assert volumes_per_step(24, 4) == 6
-    assert volumes_per_step(24, 4, 2) == 3
+    assert items(24, 4, 1) == 6
+    assert items(24, 4, 2) == 3
+    assert items(24, 1, 2) == 12
     for batch, crops, world in ((24, 4, 4), (10, 4, 1), (2, 4, 1)):
-        with pytest.raises(InputError, match="batch_size is"):
-            volumes_per_step(batch, crops, world)
+        with pytest.raises(InputError, match=r"a multiple of crops_per_volume \(4\) times the number of processes"):
+            items(batch, crops, world)
+    with pytest.raises(InputError, match=r"batch_size is 5; it must be a multiple of the number of processes \(2\)"):
+        items(5, 1, 2)

@@ -22,6 +22,10 @@ def test_refreshes_fall_before_the_epochs_of_the_paper() -> None:
     assert [epoch for epoch in range(50) if refresh.due(epoch)] == [0, 20, 40]
     with pytest.raises(InputError, match="refresh_interval"):
         RefreshAttention(*[None] * 4, interval=-1)  # type: ignore[list-item]
+    uniform = RefreshAttention(*[None] * 4, interval=20, source="uniform")  # type: ignore[list-item]
+    assert not any(uniform.due(epoch) for epoch in range(50))
+    with pytest.raises(InputError, match="mask_source is 'even'; choose one of attention, uniform"):
+        RefreshAttention(*[None] * 4, interval=20, source="even")  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(("epochs", "interval", "warned"), [(2, 2, True), (3, 2, False), (2, 0, False)])

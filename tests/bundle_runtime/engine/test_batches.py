@@ -7,12 +7,24 @@ from bundle_runtime.engine.batches import (
     FlipSlidingWindowInferer,
     ImageBatch,
     MappedPictureBatch,
+    MaskedPictureBatch,
     PictureBatch,
     SegmentationBatch,
+    WholeImageInferer,
 )
 from custom_components.attention_maps import AttentionMaps
-from custom_components.augment import Mix, Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop
+from custom_components.augment import (
+    Mix,
+    Normalise,
+    PhotometricDistortion,
+    Pipeline,
+    RandAugment,
+    RandomFlip,
+    RandomResizedCrop,
+)
 from custom_components.errors import InputError
+
+NORMALISE = Normalise([0.5, 0.5, 0.5], [0.25, 0.25, 0.25])
 
 
 def test_what_the_trainer_hands_on() -> None:
@@ -35,6 +47,8 @@ def test_no_flips_is_monais_inferer_and_flips_are_undone() -> None:
     average = FlipSlidingWindowInferer(flip_axes=[0], **options)
     assert torch.allclose(average(volume, network), average(volume.flip(2), network).flip(2), atol=1e-5)
     assert not torch.allclose(average(volume, network), plain, atol=1e-3)
+    with pytest.raises(InputError, match="blend is 'gauss'; choose one of gaussian, constant"):
+        FlipSlidingWindowInferer(roi_size=(8, 8, 8), mode="gauss")
 
 
 def test_pictures_are_changed_on_the_device_by_their_own_numbers() -> None:
@@ -84,3 +98,52 @@ def test_maps_refuse_an_augmentation_that_turns_images() -> None:
     maps = AttentionMaps([{"image": "a.png"}], (4, 4))
     with pytest.raises(InputError, match="RandAugment"):
         MappedPictureBatch(Pipeline([RandAugment()]), maps)
+
+
+def test_pictures_are_normalised_and_masks_come_along() -> None:
+    images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)
+    label = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    batch = MaskedPictureBatch(Pipeline([NORMALISE]))
+    image, target = batch({"image": images, "label": label}, "cpu")
+    torch.testing.assert_close(image, (images / 255 - 0.5) / 0.25)
+    assert target is label
+    _, target = batch({"image": images, "label": label, "border": label + 1}, "cpu")
+    assert sorted(target) == ["border", "label"]
+    assert batch({"image": images}, "cpu")[1] is None
+
+
+def test_random_numbers_of_the_data_set_are_used() -> None:
+    images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)
+    batch = MaskedPictureBatch(Pipeline([PhotometricDistortion(prob=1.0)]))
+    random = torch.rand(2, 8)
+    one, other = (batch({"image": images, "random": numbers}, "cpu")[0] for numbers in (random, random.flip(0)))
+    assert not torch.equal(one, other)
+    with pytest.raises(InputError, match="takes 8 random numbers"):
+        batch({"image": images}, "cpu")
+
+
+def test_whole_pictures_are_squashed_and_brought_back() -> None:
+    seen = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(x.shape))
+        return x[:, :2]
+
+    ramp = torch.linspace(0, 1, 60).repeat(1, 3, 40, 1)  # B C H W
+    logits = WholeImageInferer(32)(ramp, network)
+    assert seen == [(1, 3, 32, 32)]
+    assert logits.shape == (1, 2, 40, 60)
+    torch.testing.assert_close(logits[0, 0, 20, 5:55], ramp[0, 0, 20, 5:55], atol=0.02, rtol=0)
+
+
+def test_the_overlap_of_the_configs_is_the_papers_stride() -> None:
+    """341 pixels for a window of 512 (SD-MAE's segmentation configs)."""
+    starts = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        starts.extend(x[:, 0, 0, 0].tolist())
+        return x
+
+    columns = torch.arange(1000.0).repeat(1, 1, 512, 1)
+    SlidingWindowInferer([512, 512], sw_batch_size=4, overlap=0.333)(columns, network)
+    assert starts == [0, 341, 488]

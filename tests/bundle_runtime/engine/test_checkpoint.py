@@ -20,6 +20,7 @@ from torch import nn
 from bundle_runtime.engine import checkpoint_file
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.checkpoint_file import plain, write_checkpoint
+from bundle_runtime.engine.common import keep
 from custom_components.errors import InputError
 
 EPOCHS = 3
@@ -251,6 +252,14 @@ def refusal(**changes) -> str:
     return str(caught.value)
 
 
+class Keep:
+    def __init__(self, name: str, item: nn.Module) -> None:
+        self.name, self.item = name, item
+
+    def attach(self, engine):
+        keep(engine, self.name, self.item)
+
+
 def test_resume_with_another_run_names_the_first_difference(tmp_path):
     Tiny(tmp_path, epochs=1, settings={"seed": 1, "batch_size": 2}).run()
     text = refusal(folder=tmp_path, width=5)
@@ -263,7 +272,7 @@ def test_resume_with_another_run_names_the_first_difference(tmp_path):
     Tiny(tmp_path / "other", epochs=1, settings={"data_fingerprint": "0123456789" * 6}).run()
     text = refusal(folder=tmp_path / "other", settings={"data_fingerprint": "abcdefghij" * 6})
     assert "this run: the training list is another one (fingerprint 01234567..., here abcdefgh...). Restore" in text
-    text = refusal(folder=tmp_path, handlers=lambda tiny: [], stateful={"ema": nn.Linear(1, 1)})
+    text = refusal(folder=tmp_path, handlers=lambda tiny: [Keep("ema", nn.Linear(1, 1))])
     assert "it holds no state of 'ema'" in text
 
 
@@ -316,8 +325,10 @@ def test_damaged_or_dangerous_checkpoints_are_refused(tmp_path, monkeypatch):
     assert not Path("executed").exists()
     torch.save({"state_dict": {}}, path)
     assert "is not a training checkpoint" in refusal(folder=tmp_path)
-    torch.save({"format": 99}, path)
-    assert "has format 99, this version reads 1" in refusal(folder=tmp_path)
+    torch.save({"format": 1}, path)  # that of version 0.1
+    assert "has format 1, this version reads 2: finish that training with the version that wrote it" in refusal(
+        folder=tmp_path
+    )
 
 
 def test_a_full_disk_is_one_sentence_and_the_old_checkpoint_stays(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ class Trainer:
         self.engine.state.device = torch.device("cpu")
         self.watch = CollapseWatch(self.loss, **watch)
         if folder is not None:
-            RunManifest(folder / "manifest.json").attach(self.engine)
+            RunManifest(folder).attach(self.engine)
         self.watch.attach(self.engine)
         self.engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: self.seen.append(dict(e.state.metrics)))
         self.batches, self.epochs = batches, epochs

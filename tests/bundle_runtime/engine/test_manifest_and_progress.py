@@ -25,8 +25,10 @@ def read(folder: Path) -> dict:
     return json.loads((folder / "manifest.json").read_text())
 
 
-def test_the_manifest_is_there_from_the_start_and_completed_at_the_end(tmp_path):
+def test_the_manifest_is_there_from_the_start_and_completed_at_the_end(tmp_path, monkeypatch):
     seen = []
+    monkeypatch.setattr(manifest, "settings", lambda: {"seed": "$0 + 1"})
+    monkeypatch.setattr(manifest, "resolve", {"seed": 1}.get)
     Tiny(tmp_path, handlers=lambda tiny: [At(Events.ITERATION_STARTED, 1, lambda: seen.append(read(tmp_path)))]).run()
     begun, done = seen[0], read(tmp_path)
     assert begun["status"] == "running"
@@ -83,20 +85,17 @@ def test_earlier_runs_are_kept_and_an_unfinished_one_was_killed(tmp_path):
 def test_no_user_or_host_name_and_no_invalid_json(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "home", classmethod(lambda cls: Path("/home/jane")))
     monkeypatch.setattr(sys, "argv", ["/home/jane/run.py", "--x"])
-    handler = RunManifest(
-        tmp_path / "m.json",
-        config={"output_dir": "/home/jane/out", "lr": float("nan"), "device": torch.device("cpu"), "size": (96, 96)},
-        data_fingerprint="abc",
-        extra={"note": 1},
-    )
+    config = {"output_dir": "/home/jane/out", "lr": float("nan"), "device": torch.device("cpu"), "size": (96, 96)}
+    monkeypatch.setattr(manifest, "settings", lambda: config)
+    handler = RunManifest(tmp_path / "run", data_fingerprint="abc")
     tiny = Tiny(tmp_path, epochs=1)
     handler.attach(tiny.trainer)
     tiny.run()
-    text = (tmp_path / "m.json").read_text()
+    text = (tmp_path / "run" / "manifest.json").read_text()
     content = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
     assert content["command"] == ["~/run.py", "--x"]
     assert content["config"] == {"output_dir": "~/out", "lr": None, "device": "cpu", "size": [96, 96]}
-    assert (content["data_fingerprint"], content["note"]) == ("abc", 1)
+    assert content["data_fingerprint"] == "abc"
     assert "jane" not in text
     assert platform.node() not in text
     assert getpass.getuser() not in content["platform"]
@@ -104,9 +103,9 @@ def test_no_user_or_host_name_and_no_invalid_json(tmp_path, monkeypatch):
 
 def test_an_evaluation_has_its_own_metrics_in_the_manifest(tmp_path):
     tiny = Tiny(tmp_path)
-    RunManifest(tmp_path / "evaluation.json").attach(tiny.evaluator)
+    RunManifest(tmp_path / "evaluation").attach(tiny.evaluator)
     tiny.evaluator.run()
-    content = json.loads((tmp_path / "evaluation.json").read_text())
+    content = json.loads((tmp_path / "evaluation" / "manifest.json").read_text())
     assert content["status"] == "finished"
     assert content["metrics"].keys() == {"mse"}
     assert content["best"]["metric"] == "mse"

@@ -121,11 +121,16 @@ def test_s18_the_final_norm_is_loaded_or_starts_afresh(pretrained, capsys, new_n
     mae, path = pretrained
     torch.nn.init.normal_(mae.encoder.norm.weight)
     save_encoder(path, mae, {})
-    vit = init_network(unetr(), "mae", path, new_norm=new_norm).vit
+    vit = init_network(unetr(), "mae", path, encoder_norm="new" if new_norm else "loaded").vit
     expected = torch.ones(12) if new_norm else mae.encoder.norm.weight
     assert torch.equal(vit.norm.weight, expected)
     assert torch.equal(vit.blocks[3].norm2.weight, mae.encoder.blocks[3].norm2.weight)
     assert ("starts afresh" in capsys.readouterr().out) is new_norm
+
+
+def test_another_word_for_the_final_norm_is_refused(pretrained):
+    with pytest.raises(InputError, match="encoder_norm is 'fresh'; choose one of new, loaded"):
+        init_network(unetr(), "scratch", pretrained[1], encoder_norm="fresh")
 
 
 def test_missing_pretrained_encoder_never_means_scratch(tmp_path):

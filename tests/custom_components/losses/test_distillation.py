@@ -20,10 +20,10 @@ from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.collapse import METRICS, CollapseWatch
 from bundle_runtime.engine.distillation import LossParts, UpdateCentre
-from bundle_runtime.engine.guard import LossGuard
+from bundle_runtime.engine.history import History
 from bundle_runtime.engine.optim import param_groups
 from bundle_runtime.engine.training_step import TrainingStep
-from bundle_runtime.engine.validation_step import ValidationStep
+from bundle_runtime.engine.validation import ValidationStep
 from custom_components.errors import InputError
 from custom_components.losses import ReconstructionLoss
 from custom_components.losses.distillation import PARTS, SelfDistillationLoss
@@ -182,7 +182,7 @@ class Run:
             UpdateCentre(self.loss),
             CollapseWatch(self.loss, iterations=2),
             LossParts(self.loss),
-            LossGuard(folder / "history.csv", metrics=PARTS + METRICS),
+            History(folder / "history.csv", optimizer, metrics=PARTS + METRICS),
             Checkpoint(folder / "state.pt", self.network, optimizer, resume=resume, step=step),
         ]
         self.trainer = SupervisedTrainer(

@@ -11,7 +11,7 @@ from monai.transforms import Compose
 from PIL import Image
 
 from bundle_runtime.data.dataset import PreparedDataset, split_transform
-from bundle_runtime.data.load_picture import LoadTiled
+from bundle_runtime.data.load_picture import LoadPictured
 from bundle_runtime.data.stain_normalisation import normalise_stain
 from custom_components.errors import InputError
 from custom_components.transforms.tiles import RandomNumbersd, RandScaledCropd, rescale
@@ -33,7 +33,7 @@ def item(tmp_path: Path) -> dict[str, object]:
 
 
 def test_picture_classes_and_objects(item: dict[str, object]) -> None:
-    result = LoadTiled(NAMES, instances=True)(item)
+    result = LoadPictured(NAMES, instances=True)(item)
     assert (result["image"].dtype, tuple(result["image"].shape)) == (torch.uint8, (3, 12, 20))
     assert torch.equal(result["image"].permute(1, 2, 0), torch.from_numpy(np.array(Image.open(item["image"]))))
     assert (result["label"].dtype, result["label"].sum().item()) == (torch.uint8, 60)
@@ -48,18 +48,18 @@ def test_stains_are_brought_to_the_reference_as_in_pre_training(tmp_path: Path) 
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(objects).save(tmp_path / "a_mask.png")
     item = {"image": str(tmp_path / "a.png"), "label": str(tmp_path / "a_mask.png"), "mask_kind": "instance"}
-    result = LoadTiled(NAMES, stain="macenko")(item)
+    result = LoadPictured(NAMES, stain="macenko")(item)
     wanted = normalise_stain(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
     np.testing.assert_array_equal(result["image"].numpy(), wanted)
     assert np.abs(wanted.astype(int) - np.moveaxis(pixels, -1, 0)).mean() > 1
     with pytest.raises(InputError, match="stain is 'vahadane'"):
-        LoadTiled(NAMES, stain="vahadane")
+        LoadPictured(NAMES, stain="vahadane")
     with pytest.raises(InputError, match="three channels"):
-        LoadTiled(NAMES, channels=1, stain="macenko")
+        LoadPictured(NAMES, channels=1, stain="macenko")
 
 
 def test_touching_objects_get_a_border_that_is_background(item: dict[str, object]) -> None:
-    plain, result = LoadTiled(NAMES)(item), LoadTiled(NAMES, border=3)(item)
+    plain, result = LoadPictured(NAMES)(item), LoadPictured(NAMES, border=3)(item)
     border = result["border"][0].bool()
     columns = border.nonzero()[:, 1].unique().tolist()
     assert columns == [7, 8]
@@ -70,7 +70,7 @@ def test_touching_objects_get_a_border_that_is_background(item: dict[str, object
 def test_a_mask_of_another_size_is_refused_by_name(item: dict[str, object], tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 12), np.uint8)).save(tmp_path / "turned.png")
     with pytest.raises(InputError, match=r"turned\.png: is 12 x 20 pixels and its picture .*a\.png 20 x 12"):
-        LoadTiled(NAMES)({**item, "label": str(tmp_path / "turned.png")})
+        LoadPictured(NAMES)({**item, "label": str(tmp_path / "turned.png")})
 
 
 def test_cmyk_16_bit_and_alpha_are_read_alike(item: dict[str, object], tmp_path: Path) -> None:
@@ -79,24 +79,24 @@ def test_cmyk_16_bit_and_alpha_are_read_alike(item: dict[str, object], tmp_path:
     rgb.convert("RGBA").save(tmp_path / "alpha.png")
     Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 256).save(tmp_path / "deep.png")
     for name in ("cmyk.tif", "alpha.png", "deep.png"):
-        image = LoadTiled(NAMES)({**item, "image": str(tmp_path / name)})["image"]
+        image = LoadPictured(NAMES)({**item, "image": str(tmp_path / name)})["image"]
         assert tuple(image.shape) == (3, 12, 20)
-    assert LoadTiled(NAMES, channels=1)(item)["image"].shape[0] == 1
+    assert LoadPictured(NAMES, channels=1)(item)["image"].shape[0] == 1
 
 
 def test_squashing_keeps_class_numbers(item: dict[str, object]) -> None:
-    result = LoadTiled(NAMES, instances=True, size=24)(item)
+    result = LoadPictured(NAMES, instances=True, size=24)(item)
     assert all(tuple(result[key].shape[1:]) == (24, 24) for key in ("image", "label", "instances"))
     assert result["instances"].unique().tolist() == [0, 300, 700]
 
 
 def test_items_that_are_no_picture_with_a_mask(item: dict[str, object]) -> None:
     with pytest.raises(InputError, match="its label is 1; segmentation needs the path of a mask"):
-        LoadTiled(NAMES)({**item, "label": 1})
+        LoadPictured(NAMES)({**item, "label": 1})
     with pytest.raises(InputError, match="one of 2 files"):
-        LoadTiled(NAMES)({**item, "image": [item["image"]] * 2})
+        LoadPictured(NAMES)({**item, "image": [item["image"]] * 2})
     with pytest.raises(InputError, match="border is -1"):
-        LoadTiled(NAMES, border=-1)
+        LoadPictured(NAMES, border=-1)
 
 
 @given(
@@ -160,7 +160,7 @@ def test_rescaling_keeps_constants_and_types() -> None:
 
 
 def test_reading_is_cached_and_cutting_depends_on_seed_epoch_and_item_alone(item: dict[str, object]) -> None:
-    steps = [LoadTiled(NAMES), RandScaledCropd(["image", "label"], 8), RandomNumbersd(5)]
+    steps = [LoadPictured(NAMES), RandScaledCropd(["image", "label"], 8), RandomNumbersd(5)]
     fixed, random = split_transform(Compose(steps))
     assert [len(part.transforms) for part in (fixed, random)] == [1, 2]
     ram, none = (PreparedDataset([item], Compose(steps), cache, seed=3, progress=False) for cache in ("ram", "none"))

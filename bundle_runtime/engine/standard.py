@@ -1,0 +1,130 @@
+"""The handlers that every training has, as one."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import Evaluator
+from monai.engines.workflow import Workflow
+from monai.handlers import TensorBoardStatsHandler
+from torch import nn
+
+from custom_components.distributed import is_main
+from custom_components.errors import InputError
+
+from ..config import resolve
+from .checkpoint import Checkpoint
+from .early_stop import EarlyStop
+from .finite import FiniteLoss
+from .history import History
+from .manifest import RunManifest
+from .optim import WarmupCosine
+from .progress import Progress
+from .run import STATE
+from .validation import Validation
+
+_SAME_ON_RESUME = ("seed", "batch_size", "max_epochs")
+
+
+class StandardHandlers:
+    """Everything around a training that is the same in every bundle; attach to the trainer.
+
+    - `manifest.json`: what was run (`RunManifest`)
+    - learning rates: warm-up, then a cosine or a power (`WarmupCosine`)
+    - validation every `val_interval` epochs and after the last one (`Validation`)
+    - stop on a loss that is NaN or infinite (`FiniteLoss`)
+    - `history.csv`: a row per epoch (`History`)
+    - `training_state.pt`, and `resume` from it (`Checkpoint`)
+    - early stopping (`EarlyStop`)
+    - progress bars, and TensorBoard of losses and metrics per epoch
+
+    What a bundle adds stands beside it in the config's list of handlers, in front of it if it has to act before the
+    validation of an epoch. Bars and TensorBoard come last, so they show what the others measured. An overlay adds a
+    handler with `+train::handlers: [{_target_: ...}]`.
+
+    Args:
+        name: What stands before the bar, e.g. "pretrain".
+        network: The network that is trained.
+        optimizer: Its optimizer; the learning rates of its groups are the peaks.
+        step: The trainer's `iteration_update`.
+        evaluator: The engine that validates; it gets a bar and TensorBoard too.
+        output_dir: Folder of all files.
+        warmup_epochs: Epochs until the peak of the learning rate.
+        val_interval: Epochs between validations and between checkpoints.
+        resume: Go on from the checkpoint in `output_dir`.
+        early_stop: Epochs without a better key metric until the training stops; 0 never stops.
+        early_stop_by: "loss" (the evaluator's key metric, whatever it is) or "probe".
+        probe: An `OnlineProbe`, run after validation; None where there is none.
+        data_fingerprint: Identifies the training list, for the manifest.
+        same_on_resume: Settings that a resumed run must share with the interrupted one, besides seed, batch_size,
+            max_epochs and the training list.
+        min_lr_ratio: Learning rate at the end, as a fraction of the peak.
+        power: Of the schedule, see `WarmupCosine`.
+        metrics: Entries of `engine.state.metrics` for the history, besides the loss.
+
+    Raises:
+        InputError: `early_stop_by` is neither, or is "probe" without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        step: Any,
+        evaluator: Evaluator,
+        output_dir: str | os.PathLike[str],
+        warmup_epochs: float = 0,
+        val_interval: int = 1,
+        resume: bool = False,
+        early_stop: int | None = 0,
+        early_stop_by: str = "loss",
+        probe: Any = None,
+        data_fingerprint: str | None = None,
+        same_on_resume: Sequence[str] = (),
+        min_lr_ratio: float = 0.0,
+        power: float | None = None,
+        metrics: Sequence[str] = (),
+    ) -> None:
+        self.name, self.folder = name, Path(output_dir)
+        self.optimizer, self.evaluator, self.probe = optimizer, evaluator, probe
+        self.schedule: dict[str, Any] = {"warmup_epochs": warmup_epochs, "min_lr_ratio": min_lr_ratio, "power": power}
+        judges = {"loss": evaluator} | ({} if probe is None else {"probe": probe})
+        if early_stop_by not in judges:
+            raise InputError(f"early_stop_by is {early_stop_by!r}; it must be one of {', '.join(judges)}.")
+        self.early_stop = EarlyStop(judges[early_stop_by], early_stop)
+        self.manifest = RunManifest(output_dir, data_fingerprint, evaluator)
+        self.validation = Validation(val_interval, evaluator)
+        self.history = History(self.folder / "history.csv", optimizer, evaluator, metrics)
+        settings = {key: resolve(key) for key in (*_SAME_ON_RESUME, *same_on_resume)}
+        settings |= {"data_fingerprint": data_fingerprint} if data_fingerprint else {}
+        self.checkpoint = Checkpoint(
+            self.folder / STATE, network, optimizer, resume, val_interval, step, evaluator, settings
+        )
+        self._complete = False
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer."""
+        epochs, length = engine.state.max_epochs, engine.state.epoch_length
+        schedule = WarmupCosine.from_epochs(self.optimizer, max_epochs=epochs, epoch_length=length, **self.schedule)
+        probe = [] if self.probe is None else [self.probe]
+        first = (self.manifest, schedule, self.validation, *probe, FiniteLoss(), self.history, self.checkpoint)
+        for handler in first:
+            handler.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._attach_last)
+
+    def _attach_last(self, engine: Workflow) -> None:
+        if self._complete:
+            return
+        self._complete = True
+        self.early_stop.attach(engine)
+        Progress(self.name, evaluator=self.evaluator).attach(engine)
+        Progress("validate").attach(self.evaluator)
+        if is_main():
+            for source in (engine, self.evaluator):
+                # Not the loss of every iteration: the host would wait for the device.
+                log = TensorBoardStatsHandler(log_dir=str(self.folder / "tensorboard"), iteration_log=False)
+                log.attach(source)
