@@ -5,8 +5,6 @@
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from sklearn import metrics as oracle
@@ -230,14 +228,3 @@ def to_probabilities(logits: np.ndarray | Tensor, task: str) -> Array:
             return 1 / (1 + np.exp(-wide))
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def estimate(value: Any, resampled: Array, resamples: Resamples, confidence: float) -> dict[str, float]:
-    """A score with its interval: mean (the score of the sample itself), low and high."""
-    low, high = resamples.interval(resampled, confidence) if np.isfinite(value) else (float("nan"), float("nan"))
-    return {"mean": float(value), "low": low, "high": high}
-
-
-def rows_by_class(scores: Mapping[str, Array], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """{score: (K,)} turned into {class: {score: value}}."""
-    return {name: {key: float(values[index]) for key, values in scores.items()} for index, name in enumerate(names)}

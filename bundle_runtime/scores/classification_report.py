@@ -11,12 +11,10 @@ from custom_components.errors import InputError
 
 from . import classification as scores
 from .classification_text import policy, table
-from .report import Key, Report
-from .resampling import Resamples
+from .report import RESAMPLES, Key, Report
+from .resampling import Pair, Resamples
 from .text import FEW
 from .thresholds import fixed_thresholds
-
-RESAMPLES = 1000
 
 
 class Case(NamedTuple):
@@ -147,6 +145,18 @@ class ClassificationReport(Report):
         """Means over classes of each ranked score; parity concerns the AUC alone."""
         return {key: scores.macro(values[key], self.zero if key == "auc" else None) for key in scores.RANKED}
 
+    def resampled(self, draws: Resamples) -> tuple[list[dict[str, Pair]], dict[str, Pair], dict[str, Pair]]:
+        """All scores of the images and of their resamples: the ranked ones by class, their means, the overall ones."""
+        point = scores.point_scores(self.probabilities, self.labels, self.ordered)
+        drawn = scores.resampled_scores(self.probabilities, self.labels, draws, self.ordered)
+        means, drawn_means = self.macros(point), self.macros(drawn)
+        classes = [
+            {key: (point[key][column], drawn[key][column]) for key in scores.RANKED}
+            for column in range(len(self.class_names))
+        ]
+        overall = {key: (point[key], drawn[key]) for key in scores.OVERALL if key in point}
+        return classes, {key: (means[key], drawn_means[key]) for key in scores.RANKED}, overall
+
     def metrics(self) -> dict[str, float]:
         """The few numbers for logs, without intervals."""
         point = scores.point_scores(self.probabilities, self.labels, self.ordered)
@@ -164,29 +174,24 @@ class ClassificationReport(Report):
             `OVERALL`), "ece" of the most probable class and "confusion_matrix" (true classes down). "undefined":
             classes without AUC and why. "notes".
         """
-        resamples = Resamples.draw(self.groups, RESAMPLES, self.seed)
-        point = scores.point_scores(self.probabilities, self.labels, self.ordered)
-        spread = scores.resampled_scores(self.probabilities, self.labels, resamples, self.ordered)
+        draws = self.draws()
+        by_class, means, overall = self.resampled(draws)
 
-        def estimate(value: Any, values: np.ndarray) -> dict[str, float]:
-            return scores.estimate(value, values, resamples, self.confidence)
+        def estimates(pairs: Mapping[str, Pair]) -> dict[str, dict[str, float]]:
+            return {key: draws.estimate(pair, self.confidence) for key, pair in pairs.items()}
 
         classes = {
-            name: {
-                **self._counts(column),
-                **{key: estimate(point[key][column], spread[key][column]) for key in scores.RANKED},
-            }
+            name: {**self._counts(column), **estimates(by_class[column])}
             for column, name in enumerate(self.class_names)
         }
-        means, drawn_means = self.macros(point), self.macros(spread)
-        result: dict[str, Any] = {
+        result = {
             "undefined": self.undefined,
             "notes": self._notes(),
             "classes": classes,
-            "macro": {key: estimate(means[key], drawn_means[key]) for key in scores.RANKED},
+            "macro": estimates(means),
         }
         if self.task == "multi_class":
-            result |= self._overall({key: estimate(point[key], spread[key]) for key in scores.OVERALL}, classes)
+            result |= self._overall(estimates(overall), classes)
         return result
 
     def _counts(self, column: int) -> dict[str, Any]:
@@ -207,9 +212,9 @@ class ClassificationReport(Report):
 
     def _overall(self, overall: dict[str, Any], classes: dict[str, Any]) -> dict[str, Any]:
         """What only class indices have; adds to the entries of `classes`."""
-        by_class = scores.rows_by_class(scores.class_precision(self.probabilities, self.labels), self.class_names)
-        for name, entry in by_class.items():
-            classes[name].update(entry)
+        for key, values in scores.class_precision(self.probabilities, self.labels).items():
+            for name, value in zip(self.class_names, values.tolist(), strict=True):
+                classes[name][key] = value
         right = self.probabilities.argmax(axis=1) == self.labels
         return {
             "overall": overall,

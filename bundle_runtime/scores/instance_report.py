@@ -10,7 +10,7 @@ import numpy as np
 from ..files import aligned
 from .instances import Counts, scores, total
 from .report import CaseReport, mean, outcome
-from .resampling import Resamples
+from .resampling import Pair
 from .text import counted_images, show
 
 TASK = "segmentation of pictures"
@@ -25,7 +25,6 @@ OBJECTS = {
 }
 FIELDS = [field.name for field in fields(Counts)]
 OUTCOMES = ("found", "missed", "hallucinated", "absent")
-RESAMPLES = 1000
 
 
 class InstanceReport(CaseReport[Counts]):
@@ -82,44 +81,25 @@ class InstanceReport(CaseReport[Counts]):
         rows = [asdict(row) for row in self.rows(column)]
         return {name: np.array([row[name] for row in rows], float) for name in FIELDS}
 
-    def matrix(self, metric: str, column: int) -> np.ndarray:
-        """A score of one class in each picture, (cases,), NaN where undefined."""
-        return scores(self.sums(column))[metric]
+    def per_image(self, column: int) -> dict[str, np.ndarray]:
+        """Scores of one class in each picture by metric, (cases,), NaN where undefined."""
+        values = scores(self.sums(column))
+        return {metric: values[metric] for metric in self.titles}
 
-    def resampled(self, column: int) -> dict[str, np.ndarray]:
-        """Pooled scores of one class in every bootstrap resample of the patients, (resamples,) by metric."""
-        draws = Resamples.draw(self.groups, RESAMPLES, self.seed)
-        sums = {}
+    def pooled(self, column: int) -> dict[str, Pair]:
+        """Pooled scores of one class by metric: () of all pictures, (R,) in every resample of the patients."""
+        draws, sums = self.draws(), {}
         for name, values in self.sums(column).items():
             by_patient = np.bincount(draws.member, values, minlength=draws.patients)
             sums[name] = by_patient @ draws.counts.astype(np.float64)
-        return scores(sums)
-
-    def pooled(self, column: int) -> dict[str, dict[str, float]]:
-        """Pooled scores of one class with percentile intervals, by metric."""
-        return self.pooled_estimates(scores(total(self.rows(column))), self.resampled(column))
-
-    def pooled_estimates(
-        self, values: Mapping[str, np.ndarray], spread: Mapping[str, np.ndarray]
-    ) -> dict[str, dict[str, float]]:
-        """Pooled scores, or differences of them, with their percentile intervals.
-
-        Args:
-            values: by metric, of the pictures themselves.
-            spread: by metric, of the resamples.
-        """
-        draws = Resamples.draw(self.groups, 1, self.seed)
-        result = {}
-        for metric in self.titles:
-            low, high = draws.interval(spread[metric], self.confidence)
-            result[metric] = {"mean": float(values[metric]), "low": low, "high": high}
-        return result
+        point, drawn = scores(total(self.rows(column))), scores(sums)
+        return {metric: (point[metric], drawn[metric]) for metric in self.titles}
 
     def metrics(self) -> dict[str, float]:
         """The means over images of the first class, such as `iou`, and its pooled scores, such as `pooled_iou`."""
-        pooled, result = scores(total(self.rows(0))), {}
+        each, pooled, result = self.per_image(0), scores(total(self.rows(0))), {}
         for metric in self.titles:
-            result[metric] = mean(self.matrix(metric, 0))
+            result[metric] = mean(each[metric])
             result[f"pooled_{metric}"] = float(pooled[metric])
         return result
 
@@ -140,13 +120,13 @@ class InstanceReport(CaseReport[Counts]):
 
     def scores(self) -> dict[str, Any]:
         """Per class the means over images, the pooled scores, and how often it was found, missed, invented, absent."""
-        classes: dict[str, Any] = {}
+        classes, draws = {}, self.draws()
         for column, name in enumerate(self.class_names[1:]):
-            rows = self.rows(column)
+            rows, pooled = self.rows(column), self.pooled(column)
             outcomes = [outcome(row.predicted, row.reference) for row in rows]
             classes[name] = {
-                "per_image": {metric: self.estimate(self.matrix(metric, column)) for metric in self.titles},
-                "pooled": self.pooled(column),
+                "per_image": {metric: self.estimate(values) for metric, values in self.per_image(column).items()},
+                "pooled": {metric: draws.estimate(pair, self.confidence) for metric, pair in pooled.items()},
                 **{word: outcomes.count(word) for word in OUTCOMES},
             }
             if self.score_objects:

@@ -14,8 +14,10 @@ from custom_components.errors import InputError
 
 from ..files import write_csv, write_json
 from .intervals import bootstrap_interval
+from .resampling import Resamples
 from .text import few_patients
 
+RESAMPLES = 1000  # of scores that are no means over cases
 Key = tuple[str, str]  # patient, case; no patient stands for "a patient of its own"
 Row = TypeVar("Row")
 
@@ -84,6 +86,10 @@ class Report(ABC):
     def patients(self) -> int:
         """How many groups there are."""
         return len(set(self.groups))
+
+    def draws(self) -> Resamples:
+        """Bootstrap resamples of the patients."""
+        return Resamples.draw(self.groups, RESAMPLES, self.seed)
 
     def caution(self) -> list[str]:
         """A warning where the intervals rest on few patients, empty otherwise."""

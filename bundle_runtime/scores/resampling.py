@@ -16,6 +16,7 @@ RANKED = ("auc", "average_precision", *SENSITIVITIES)
 BLOCK = 128  # resamples at a time: bounds the memory
 
 Array = NDArray[np.float64]
+Pair = tuple[Array, Array]  # a score, and the same in every resample
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ class Resamples:
         tail = 50 * (1 - confidence)
         low, high = np.percentile(values, [tail, 100 - tail])
         return float(low), float(high)
+
+    def estimate(self, pair: Pair, confidence: float = 0.95) -> dict[str, float]:
+        """A score with its percentile interval: mean (of the sample itself), low and high; all NaN where it is."""
+        value, drawn = pair
+        low, high = self.interval(drawn, confidence) if np.isfinite(value) else (float("nan"), float("nan"))
+        return {"mean": float(value), "low": low, "high": high}
 
 
 @dataclass(frozen=True)

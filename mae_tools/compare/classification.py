@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from bundle_runtime.scores import classification as scores
-from bundle_runtime.scores.classification_report import RESAMPLES, ClassificationReport
+from bundle_runtime.scores.classification_report import ClassificationReport
 from bundle_runtime.scores.classification_text import OVERALL_WORDS
-from bundle_runtime.scores.resampling import Resamples
+from bundle_runtime.scores.resampling import Pair
 from bundle_runtime.scores.text import counted_images
 from custom_components.errors import InputError
 
-from .table import side_by_side
+from .table import paired, side_by_side
 
 REPORT = ClassificationReport
 SAME = ("task", "class_names", "parity", "ordered", "confidence")
@@ -37,52 +36,28 @@ def differences(a: ClassificationReport, b: ClassificationReport) -> dict[str, A
             f"different labels for {len(wrong)} image(s), first '{a.cases[wrong[0]].case}'; expected two"
             " evaluations of one list with one set of labels."
         )
-    resamples = Resamples.draw(a.groups, RESAMPLES, a.seed)
-    sides = [_all_scores(report, resamples) for report in (a, b)]
+    draws = a.draws()
+    (classes_a, means_a, overall_a), (classes_b, means_b, overall_b) = (side.resampled(draws) for side in (a, b))
+
+    def compared(one: dict[str, Pair], other: dict[str, Pair]) -> dict[str, Any]:
+        return {key: paired(one[key], other[key], draws, a.confidence) for key in one}
+
     result: dict[str, Any] = {
         "task": a.task,
         "patients": a.patients,
         "undefined": a.undefined,
-        "classes": {
-            name: {key: _paired(sides, key, resamples, a.confidence, column) for key in scores.RANKED}
-            for column, name in enumerate(a.class_names)
-        },
-        "macro": {key: _paired(sides, f"macro {key}", resamples, a.confidence) for key in scores.RANKED},
+        "classes": dict(zip(a.class_names, map(compared, classes_a, classes_b), strict=True)),
+        "macro": compared(means_a, means_b),
         "notes": [],
     }
     if a.task == "multi_class":
-        result["overall"] = {key: _paired(sides, key, resamples, a.confidence) for key in scores.OVERALL}
-        result["mcnemar"] = _mcnemar(a, b)
+        result |= {"overall": compared(overall_a, overall_b), "mcnemar": _mcnemar(a, b)}
         if a.patients < len(a.cases):
             independent = "McNemar's test takes the images of one patient for independent; the intervals do not."
             result["notes"].append(independent)
     absent = [f"{name}: {reason}; not compared." for name, reason in a.undefined.items()]
     result["notes"] += [*a.caution(), *a.scarce, *absent]
     return result
-
-
-def _all_scores(report: ClassificationReport, resamples: Resamples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each score of the sample and of the resamples, by name; "macro <score>" for the means over classes."""
-    point = scores.point_scores(report.probabilities, report.labels, report.ordered)
-    drawn = scores.resampled_scores(report.probabilities, report.labels, resamples, report.ordered)
-    means, drawn_means = report.macros(point), report.macros(drawn)
-    pairs = {key: (point[key], drawn[key]) for key in point}
-    return pairs | {f"macro {key}": (means[key], drawn_means[key]) for key in means}
-
-
-def _paired(
-    sides: list[dict[str, tuple[np.ndarray, np.ndarray]]],
-    key: str,
-    resamples: Resamples,
-    confidence: float,
-    column: int | None = None,
-) -> dict[str, dict[str, float]]:
-    """Estimates of both sides and of their difference; `column` is a class, None for a score without classes."""
-    (point_a, drawn_a), (point_b, drawn_b) = (
-        tuple(values if column is None else values[column] for values in side[key]) for side in sides
-    )
-    pairs = {"a": (point_a, drawn_a), "b": (point_b, drawn_b), "difference": (point_b - point_a, drawn_b - drawn_a)}
-    return {name: scores.estimate(point, drawn, resamples, confidence) for name, (point, drawn) in pairs.items()}
 
 
 def _mcnemar(a: ClassificationReport, b: ClassificationReport) -> dict[str, float | int]:

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 
 from bundle_runtime.scores.instance_report import OBJECTS, PIXELS, InstanceReport
-from bundle_runtime.scores.instances import scores, total
 
-from .table import side_by_side
+from .table import paired, side_by_side
 
 REPORT = InstanceReport
 SAME = ("class_names", "policy", "seed")
@@ -26,11 +25,11 @@ def differences(a: InstanceReport, b: InstanceReport) -> dict[str, Any]:
     """
     classes: dict[str, Any] = {}
     for column, name in enumerate(a.class_names[1:]):
-        pooled = _pooled(a, b, column)
+        (each_a, pooled_a), (each_b, pooled_b) = ((side.per_image(column), side.pooled(column)) for side in (a, b))
         classes[name] = {
             metric: {
-                "per_image": _per_image(a, b, metric, column),
-                "pooled": {side: estimates[metric] for side, estimates in pooled.items()},
+                "per_image": _per_image(a, each_a[metric], each_b[metric]),
+                "pooled": paired(pooled_a[metric], pooled_b[metric], a.draws(), a.confidence),
             }
             for metric in COMPARED
             if metric in a.titles
@@ -38,23 +37,10 @@ def differences(a: InstanceReport, b: InstanceReport) -> dict[str, Any]:
     return {"classes": classes, "notes": a.caution()}
 
 
-def _per_image(a: InstanceReport, b: InstanceReport, metric: str, column: int) -> dict[str, Any]:
-    of_a, of_b = a.matrix(metric, column), b.matrix(metric, column)
+def _per_image(report: InstanceReport, of_a: np.ndarray, of_b: np.ndarray) -> dict[str, Any]:
     neither = np.isnan(of_a) & np.isnan(of_b)
     difference = np.where(neither, np.nan, np.nan_to_num(of_b, nan=1.0) - np.nan_to_num(of_a, nan=1.0))
-    return {"a": a.estimate(of_a), "b": a.estimate(of_b), "difference": a.estimate(difference)}
-
-
-def _pooled(a: InstanceReport, b: InstanceReport, column: int) -> dict[str, Any]:
-    """Both sides are resampled alike: same groups, same seed."""
-    points = [scores(total(report.rows(column))) for report in (a, b)]
-    spreads = [report.resampled(column) for report in (a, b)]
-    difference = ({metric: two[metric] - one[metric] for metric in one} for one, two in (points, spreads))
-    return {
-        "a": a.pooled_estimates(points[0], spreads[0]),
-        "b": a.pooled_estimates(points[1], spreads[1]),
-        "difference": a.pooled_estimates(*difference),
-    }
+    return {name: report.estimate(values) for name, values in (("a", of_a), ("b", of_b), ("difference", difference))}
 
 
 def blocks(result: dict[str, Any]) -> list[str]:

@@ -48,7 +48,7 @@ def test_pooled_interval_is_the_spread_over_resampled_patients() -> None:
         rows = [rows[0] for patient in drawn for (name, _), rows in cases if name == f"p{patient}"]
         values.append(float(scores(sum(rows[1:], rows[0]))["dice"]))
     low, high = np.percentile(values, [2.5, 97.5])
-    entry = report.pooled(0)["dice"]
+    entry = report.summary()["classes"]["nucleus"]["pooled"]["dice"]
     assert (entry["low"], entry["high"]) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
 
 
