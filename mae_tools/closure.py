@@ -29,7 +29,7 @@ def closure(modules: Iterable[str], root: Path = ROOT) -> list[Path]:
     while waiting:
         module = waiting.pop()
         seen.add(module)
-        waiting |= {*_imports(module, root), *_packages(module)} - seen
+        waiting |= {*imports_of(module, root), *_packages(module)} - seen
     return sorted(_file(module, root) for module in seen)
 
 
@@ -50,7 +50,7 @@ def _packages(module: str) -> set[str]:
     return {".".join(parts[:length]) for length in range(1, len(parts))}
 
 
-def _imports(module: str, root: Path) -> set[str]:
+def imports_of(module: str, root: Path = ROOT) -> set[str]:
     """What a module imports from the floors."""
     path = _file(module, root)
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]

@@ -128,10 +128,10 @@ def _contents(root: Path) -> dict[str, Path | bytes]:
             if twin in contents and _content(root / twin) != json.loads(made):
                 raise InputError(f"{root / twin} differs from {path.name}; remove it: the package makes it anew.")
             contents[twin] = made
-    return contents | {path.relative_to(ROOT).as_posix(): path for path in _python(root)}
+    return contents | {path.relative_to(ROOT).as_posix(): path for path in python_files(root)}
 
 
-def _python(root: Path) -> list[Path]:
+def python_files(root: Path) -> list[Path]:
     """The Python files that travel: what the configs need, and the commands and layouts that the bundle names."""
     tools = read_tools(root)
     unknown = sorted({*tools.commands} - {*available()}) + sorted({*tools.sources} - {*SOURCES})

@@ -12,7 +12,6 @@ from ignite.engine import Events
 from monai.data import MetaTensor
 from monai.engines.workflow import Workflow
 from nibabel.orientations import apply_orientation, io_orientation
-from PIL import Image
 from torch import nn
 
 from custom_components.distributed import is_main
@@ -20,9 +19,8 @@ from custom_components.errors import InputError
 
 from ..engine.common import epochs_done
 from ..weights.describe import unwrap
-from .channel_figure import channel_figure
-from .panels import overlay_figure, reconstruction_figure
-from .picture_figure import picture_figure
+from .overlays import outline_figure, overlay_figure
+from .reconstruction import reconstruction_figure
 
 
 class ReconstructionPictures:
@@ -40,7 +38,6 @@ class ReconstructionPictures:
         interval: Epochs between pictures; the last epoch is always drawn. 0 draws none.
         count: Number of images.
         seed: Of the mask.
-        writer: A TensorBoard `SummaryWriter` to which the pictures are added.
         channel_names: What the rows are called; None numbers them, and shows flat images by their first channel alone.
         pixels: For pictures (C, H, W) with C = 1 or 3: `mean` and `std` by which they were normalised. They are then
             drawn upright, in colour where they have it; other flat images count as slices (C, X, Y).
@@ -54,7 +51,6 @@ class ReconstructionPictures:
         interval: int = 10,
         count: int = 2,
         seed: int = 0,
-        writer: Any = None,
         channel_names: Sequence[str] | None = None,
         pixels: Mapping[str, Any] | None = None,
     ) -> None:
@@ -66,7 +62,6 @@ class ReconstructionPictures:
         self.interval = int(interval)
         self.count = count
         self.seed = seed
-        self.writer = writer
         self._chosen: list[tuple[str, torch.Tensor, Sequence[float] | None]] | None = None
         self._drawn_at = -1
 
@@ -127,20 +122,22 @@ class ReconstructionPictures:
         title = f"{case.split('_', 1)[1]}, epoch {epoch}"
         if getattr(unwrap(self.network), "norm_pix_loss", False):
             title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
-        names = self._rows(*arrays[0].shape)
-        if self.pixels is not None and len(arrays[0]) in (1, 3) and arrays[0].ndim == 3:
-            picture_figure(arrays[0], arrays[1][0], arrays[2], path, title=title, **self.pixels)
-        elif len(names) > 1:
-            channel_figure(arrays[0], arrays[1][0], arrays[2], path, names, title=title, spacing=spacing)
-        else:
-            first = [array[0] for array in arrays]
-            reconstruction_figure(first[0], first[1], first[2], path, title=title, spacing=spacing)
-        _to_tensorboard(self.writer, f"reconstruction/{case}", path, epoch)
+        picture = arrays[0].ndim == 3 and len(arrays[0]) in (1, 3)
+        reconstruction_figure(
+            arrays[0],
+            arrays[1][0],
+            arrays[2],
+            path,
+            title=title,
+            spacing=spacing,
+            channel_names=self._rows(*arrays[0].shape),
+            pixels=self.pixels if picture else None,
+        )
 
     def _rows(self, channels: int, *size: int) -> list[str]:
         """Names of the channels that are drawn."""
         if self.channel_names is None:
-            return [f"channel {channel}" for channel in range(channels if len(size) == 3 else 1)]
+            return [f"channel {channel}" for channel in range(channels)] if len(size) == 3 and channels > 1 else [""]
         if len(self.channel_names) != channels:
             raise InputError(f"channel_names has {len(self.channel_names)} names; the images have {channels} channels.")
         return self.channel_names
@@ -162,7 +159,6 @@ class OverlayPictures:
         image_key: Of the image in the batch item.
         pred_key: Of the prediction in the output item.
         label_key: Of the label in the output item, else in the batch item.
-        writer: A TensorBoard `SummaryWriter` to which the pictures are added.
         channel: Channel of the image that is shown, such as one of several MRI sequences.
     """
 
@@ -175,7 +171,6 @@ class OverlayPictures:
         image_key: str = "image",
         pred_key: str = "pred",
         label_key: str = "label",
-        writer: Any = None,
         channel: int = 0,
         epochs: bool = True,
     ) -> None:
@@ -184,7 +179,7 @@ class OverlayPictures:
         self.cases = cases
         self.interval = int(interval)
         self.image_key, self.pred_key, self.label_key = image_key, pred_key, label_key
-        self.writer, self.channel = writer, channel
+        self.channel = channel
         self._seen = 0
 
     def attach(self, engine: Workflow) -> None:
@@ -228,13 +223,25 @@ class OverlayPictures:
             spacing=spacing,
             title=f"{case}, epoch {epoch}" if self.epochs else case,
         )
-        _to_tensorboard(self.writer, f"overlay/{case}", path, epoch)
 
 
-def _to_tensorboard(writer: Any, tag: str, path: Path, epoch: int) -> None:
-    if writer is not None:
-        with Image.open(path) as png:
-            writer.add_image(tag, np.array(png.convert("RGB")), epoch, dataformats="HWC")
+class OutlinePictures(OverlayPictures):
+    """Draws the outlines of reference and prediction beside the first pictures of a validation, evaluation, inference.
+
+    Arguments and file names are those of `OverlayPictures`. The image is uint8 (C, H, W) in the batch item, the label
+    (absent in inference) and the prediction are class indices (1, H, W); "instances" of the batch item and
+    "pred_instances" of the output item part objects that touch.
+    """
+
+    def _picture(self, epoch: int, item: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        case = str(item.get("case") or self._seen)
+        path = self.folder / _file_name(epoch if self.epochs else None, case)
+        maps = {}
+        if self.label_key in item:
+            maps["reference"] = (_plane(item[self.label_key]), _plane(item.get("instances")))
+        maps["prediction"] = (_plane(result[self.pred_key]), _plane(result.get(f"{self.pred_key}_instances")))
+        title = f"{case}, epoch {epoch}" if self.epochs else case
+        outline_figure(np.asarray(item[self.image_key].cpu()), maps, path, self.class_names, title)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -261,3 +268,8 @@ def _spacing(image: Any) -> list[float] | None:
 def _file_name(epoch: int | None, case: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", case)
     return f"{name}.png" if epoch is None else f"epoch_{epoch:05d}_{name}.png"
+
+
+def _plane(values: torch.Tensor | None) -> Any:
+    """(1, H, W) as an array of whole numbers (H, W); None stays."""
+    return None if values is None else torch.as_tensor(values)[0].cpu().numpy().astype(np.int64)

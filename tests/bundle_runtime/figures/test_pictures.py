@@ -15,14 +15,6 @@ from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.tumour_labels import TISSUES
 
 
-class Writer:
-    def __init__(self):
-        self.images = []
-
-    def add_image(self, tag, image, step, dataformats):
-        self.images.append((tag, image.shape[-1], step, dataformats))
-
-
 class FakeAutoencoder(nn.Module):
     """Hides a random half of the voxels and fills them with zeros."""
 
@@ -44,13 +36,12 @@ def cases(dims=3, count=3):
 
 
 def test_pictures_at_the_interval_and_at_the_end(tmp_path):
-    network, writer = FakeAutoencoder(), Writer()
-    pictures = ReconstructionPictures(network, cases(), tmp_path / "pictures", interval=2, writer=writer)
+    network = FakeAutoencoder()
+    pictures = ReconstructionPictures(network, cases(), tmp_path / "pictures", interval=2)
     Tiny(tmp_path, epochs=3, handlers=lambda tiny: [pictures]).run()
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert names == [f"epoch_0000{epoch}_{i}_case_{i}.png" for epoch in (2, 3) for i in (0, 1)]
     assert np.asarray(Image.open(tmp_path / "pictures" / names[0])).shape[0] > 100
-    assert [entry[1:] for entry in writer.images] == [(3, 2, "HWC")] * 2 + [(3, 3, "HWC")] * 2
     assert network.modes == [False] * 4
     assert network.training
     assert torch.equal(network.masks[0], network.masks[2])
@@ -114,10 +105,10 @@ def head(channels=4):
 
 def drawn_figures(monkeypatch):
     """Figures instead of files: what the handler hands over to be saved."""
-    from bundle_runtime.figures import channel_figure
+    from bundle_runtime.figures import reconstruction
 
     figures = []
-    monkeypatch.setattr(channel_figure, "save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(reconstruction, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
 
@@ -126,7 +117,6 @@ def test_every_sequence_is_drawn_in_a_row_of_its_own(tmp_path, monkeypatch):
     names = ["flair", "t1", "t1ce", "t2"]
     image = head()
     item = {"image": MetaTensor(image, affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))), "case": "p1"}
-    monkeypatch.setattr("bundle_runtime.figures.pictures._to_tensorboard", lambda *_: None)
     trainer = Tiny(tmp_path).trainer
     ReconstructionPictures(FakeAutoencoder(), [item], tmp_path, channel_names=names)._draw(trainer)
     (figure,) = figures
@@ -153,8 +143,8 @@ def test_channels_without_names_are_numbered_and_colour_pictures_show_one(tmp_pa
     assert [axes.get_ylabel() for axes in figures[0].axes if axes.get_ylabel()] == ["channel 0", "channel 1"]
     flat = [{"image": head(3)[..., 0], "case": "rgb"}]
     ReconstructionPictures(FakeAutoencoder(2), flat, tmp_path / "flat")._draw(trainer)
-    assert len(figures) == 1  # the usual figure of one channel was written instead
-    assert [path.name for path in (tmp_path / "flat").iterdir()] == ["epoch_00000_0_rgb.png"]
+    assert len(figures[1].axes) == 3
+    assert not any(axes.get_ylabel() for axes in figures[1].axes)
 
 
 def test_the_autoencoder_of_four_sequences_can_be_drawn(tmp_path):
@@ -193,13 +183,11 @@ def overlay_evaluator(handler, decollate=True):
 
 
 def test_overlays_of_the_first_cases_at_the_interval(tmp_path):
-    writer = Writer()
-    engine = overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=2, interval=2, writer=writer))
+    engine = overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=2, interval=2))
     for epoch in (1, 2, 3, 4):
         engine.run(epoch)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"epoch_0000{epoch}_c{i}.png" for epoch in (2, 4) for i in (0, 1)]
-    assert [entry[0] for entry in writer.images][:2] == ["overlay/c0", "overlay/c1"]
 
 
 def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
@@ -243,7 +231,6 @@ def test_titles_say_what_is_shown_and_nothing_else(tmp_path, monkeypatch):
     titles = []
     for name in ("overlay_figure", "reconstruction_figure"):
         monkeypatch.setattr(pictures, name, lambda *args, **options: titles.append(options["title"]))
-    monkeypatch.setattr(pictures, "_to_tensorboard", lambda *_: None)
     evaluation = OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False)
     overlay_evaluator(evaluation).run()
     overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1)).run(3)

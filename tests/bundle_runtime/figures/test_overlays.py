@@ -1,0 +1,146 @@
+"""Outlines on pictures."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from PIL import Image
+
+from bundle_runtime.figures import panels as figures
+from bundle_runtime.figures.overlays import _outlined, outline_figure, overlay_figure
+
+
+def test_panels_for_the_image_and_each_map(tmp_path: Path) -> None:
+    image = np.full((3, 40, 60), 200, np.uint8)
+    classes = np.zeros((40, 60), int)
+    classes[5:20, 5:20] = 1
+    figure = outline_figure(image, {"prediction": (classes, None)}, tmp_path / "a.png", ["background", "nucleus"], "a")
+    assert [axes.get_title() for axes in figure.axes] == ["image", "prediction"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["nucleus"]
+    assert Image.open(tmp_path / "a.png").size[0] > 1500
+
+
+def test_grey_pictures_and_maps_without_objects(tmp_path: Path) -> None:
+    image, classes = np.zeros((1, 9, 9), np.uint8), np.zeros((9, 9), int)
+    figure = outline_figure(image, {"reference": (classes, classes)}, tmp_path / "a.png", ["background", "x"])
+    assert not figure.legends
+
+
+def test_a_line_parts_objects_that_touch() -> None:
+    picture = np.full((10, 20, 3), 128, np.uint8)
+    classes = np.ones((10, 20), int)
+    objects = np.repeat([[1] * 10 + [2] * 10], 10, axis=0)
+    one, two = (_outlined(picture, classes, numbers, 2) for numbers in (classes, objects))
+    assert one.shape == two.shape == (20, 40, 3)
+    assert (one[10, 19] == one[10, 5]).all()
+    assert (two[10, 19] != two[10, 5]).any()
+
+
+def test_a_map_of_another_size_is_refused(tmp_path: Path) -> None:
+    maps = {"prediction": (np.zeros((4, 4), int), None)}
+    with pytest.raises(ValueError, match="prediction has shape"):
+        outline_figure(np.zeros((3, 4, 5), np.uint8), maps, tmp_path / "a.png", ["background", "x"])
+
+
+NAMES = ["background", "liver", "spleen"]
+SPACING = (1.0, 2.0, 4.0)
+RNG = np.random.default_rng(0)
+IMAGE = RNG.normal(size=(24, 20, 16))
+LABEL = np.zeros(IMAGE.shape, dtype=np.int16)
+LABEL[16:22, 8:14, 4:9] = 1  # high x: the patient's right
+LABEL[3:7, 6:10, 10:14] = 2
+
+
+def read_png(path):
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    picture = imread(path)
+    assert picture.shape[0] > 200
+    assert picture.shape[1] > 300
+    return picture
+
+
+def panels(figure):
+    """First image of each panel as (array, extent)."""
+    return [(axes.images[0].get_array(), axes.images[0].get_extent()) for axes in figure.axes]
+
+
+def marks(axes):
+    """Text by position: left, right, top, bottom."""
+    places = {text.get_position(): text.get_text() for text in axes.texts}
+    return "".join(places[place] for place in ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02)))
+
+
+def test_overlay_keeps_proportions(tmp_path):
+    figure = overlay_figure(IMAGE, LABEL, tmp_path / "a.png", NAMES, spacing=SPACING)
+    read_png(tmp_path / "a.png")
+    sizes = [(abs(right - left), abs(bottom - top)) for _, (left, right, bottom, top) in panels(figure)]
+    assert sizes == [(24, 40), (24, 64), (40, 64)]  # mm: axial x y, coronal x z, sagittal y z
+    figure.draw_without_rendering()
+    for axes, (width, height) in zip(figure.axes, sizes, strict=True):
+        box = axes.get_window_extent()
+        assert box.width / box.height == pytest.approx(width / height, rel=0.02)
+
+
+def test_overlay_is_drawn_as_radiologists_look_at_it(tmp_path):
+    image = np.zeros(IMAGE.shape)
+    image[20, 15, 12] = 1.0  # right, front, head
+    label = np.zeros(IMAGE.shape, dtype=int)
+    label[20, 15, 12] = 1
+    figure = overlay_figure(image, label, tmp_path / "a.png", NAMES)
+    assert [marks(axes) for axes in figure.axes] == ["RLAP", "RLSI", "APSI"]
+    for array, _ in panels(figure):
+        row, column = np.argwhere(np.asarray(array) == 1.0)[0]
+        assert row < array.shape[0] / 2  # front or head: in the upper half
+        assert column < array.shape[1] / 2  # right or front: in the left half
+
+
+def test_overlay_names_present_classes_in_stable_colours(tmp_path):
+    both = overlay_figure(IMAGE, LABEL, tmp_path / "both.png", NAMES)
+    only = np.where(LABEL == 2, 2, 0)
+    alone = overlay_figure(IMAGE, only, tmp_path / "alone.png", NAMES, prediction=np.zeros_like(LABEL))
+    colours = [
+        {
+            text.get_text(): patch.get_facecolor()
+            for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+        }
+        for legend in (both.legends[0], alone.legends[0])
+    ]
+    assert list(colours[1]) == ["spleen"]
+    assert "liver" in colours[0]
+    assert len(both.axes) == 3
+    assert len(alone.axes) == 6
+    assert colours[1]["spleen"] == figures.COLOURS[1]
+    assert not np.array_equal(read_png(tmp_path / "both.png"), read_png(tmp_path / "alone.png"))
+
+
+def test_overlay_follows_the_prediction_where_the_label_is_empty_and_copes_with_neither(tmp_path):
+    empty = np.zeros_like(LABEL)
+    figure = overlay_figure(IMAGE, empty, tmp_path / "a.png", NAMES, prediction=LABEL)
+    assert figure.axes[0].get_title().endswith("z = 4")
+    assert not overlay_figure(IMAGE, empty, tmp_path / "b.png", NAMES).legends
+    overlay_figure(IMAGE[:, :, 5], LABEL[:, :, 5], tmp_path / "c.png", NAMES, spacing=SPACING)
+    read_png(tmp_path / "c.png")
+
+
+def test_shapes_must_agree(tmp_path):
+    with pytest.raises(ValueError, match=r"'label': \(24, 20, 15\)"):
+        overlay_figure(IMAGE, LABEL[:, :, 1:], tmp_path / "a.png", NAMES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_liver_of_a_real_ct_is_on_the_side_marked_right(tmp_path, real_data):
+    image, label = (
+        nib.as_closest_canonical(nib.load(real_data / "abdomen_ct" / f"ts_example_ct_{part}.nii.gz"))
+        for part in ("image", "label")
+    )
+    classes = np.asarray(label.dataobj).astype(int)
+    names = ["background", *(f"organ {i}" for i in range(1, 14))]
+    spacing = image.header.get_zooms()
+    figure = overlay_figure(image.get_fdata(), classes, tmp_path / "ct.png", names, spacing=spacing)
+    axial = figure.axes[0]
+    assert marks(axial)[0] == "R"
+    tint = np.asarray(axial.images[1].get_array())
+    liver = np.isclose(tint[..., :3], figures.COLOURS[5][:3]).all(axis=-1) & (tint[..., 3] > 0)
+    assert np.argwhere(liver)[:, 1].mean() < liver.shape[1] / 2
