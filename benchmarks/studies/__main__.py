@@ -1,4 +1,4 @@
-"""`python -m benchmarks.studies run|status|table|figure <study.yaml>`; see README.md."""
+"""`python -m benchmarks.studies run|status|table|figure <study.yaml> ...`; see README.md."""
 
 import argparse
 import sys
@@ -18,24 +18,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     args = _parser().parse_args(arguments)
     try:
-        study = Study.load(args.study, args.size)
-        store = Store(study, args.results / study.name)
-        if args.command == "run":
-            return _run(store, args)
-        if args.command == "status":
-            for arm, share, seed in study.runs():
-                word = "missing" if store.run(arm, share, seed) is None else "done"
-                print(f"{word:8}{store.run_path(arm, share, seed).stem}")
-        elif args.command == "table":
-            print(table(store, write=True))
-        else:
-            made = figures(store)
-            if (args.work / study.name).is_dir():
-                made.append(reconstructions(store, _workshop(study, args), pretrainings(study)))
-            print("\n".join(str(path) for path in made if path is not None))
+        return max([_one(Study.load(path, args.size), args) for path in args.study])
     except StudyError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+
+
+def _one(study: Study, args: argparse.Namespace) -> int:
+    """The command for one study; returns the exit code."""
+    store = Store(study, args.results / study.name)
+    if args.command == "run":
+        return _run(store, args)
+    if args.command == "status":
+        for arm, share, seed in study.runs():
+            word = "missing" if store.run(arm, share, seed) is None else "done"
+            print(f"{word:8}{store.run_path(arm, share, seed).stem}")
+    elif args.command == "table":
+        print(table(store, write=True))
+    else:
+        made = figures(store)
+        if (args.work / study.name).is_dir():
+            made.append(reconstructions(store, _workshop(study, args), pretrainings(study)))
+        print("\n".join(str(path) for path in made if path is not None))
     return 0
 
 
@@ -63,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         ("figure", "draw the curves from the JSONs; with --work the reconstructions too, into that folder"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("study", type=Path, help="the study's YAML file")
+        command.add_argument("study", type=Path, nargs="+", help="YAML files of studies")
         if name == "run":
             command.add_argument("--first", action="store_true", help="only the arms that the study names first")
         size = command.add_mutually_exclusive_group()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -57,19 +58,20 @@ def _training_curves(store: Store) -> Path | None:
     figure, axes = plt.subplots(
         1, len(panels) + 1, figsize=(4.2 * (len(panels) + 1), 3.8), layout="constrained", squeeze=False
     )
-    pretrained: dict[str, dict[str, list[float]]] = {}
+    pretrained: dict[str, Any] = {}  # by key: an arm and its probe may share one
     for panel, (share, runs) in zip(axes[0], panels.items(), strict=False):
         for number, (name, found) in enumerate(runs.items()):
             for run in found:
                 if "train" in run["stages"]:
                     curve = run["stages"]["train"]["history"]
                     label = study.arms[name].title if run is found[0] else None
-                    panel.plot(curve["epoch"], curve["score"], color=f"C{number}", lw=0.9, alpha=0.8, label=label)
-                if "pretrain" in run["stages"]:
-                    pretrained.setdefault(study.arms[name].title, run["stages"]["pretrain"]["history"])
+                    panel.plot(curve["val_epoch"], curve["score"], color=f"C{number}", lw=0.9, alpha=0.8, label=label)
+                if run is found[0] and "pretrain" in run["stages"]:
+                    stage = run["stages"]["pretrain"]
+                    pretrained.setdefault(stage["key"], (study.arms[name].title, stage["history"]))
         panel.set(title=f"{share:.0%} of the labels", xlabel="epoch", ylabel="validation")
         panel.legend(fontsize="x-small")
-    for title, curve in pretrained.items():
+    for title, curve in pretrained.values():
         axes[0, -1].plot(curve["epoch"], curve["train_loss"], label=title)
     axes[0, -1].set(title="pre-training", xlabel="epoch", ylabel="training loss")
     if pretrained:

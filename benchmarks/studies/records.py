@@ -27,8 +27,8 @@ def history(folder: Path) -> dict[str, Any]:
     """The training curve of a stage, thinned, with its best validation.
 
     Returns:
-        "epoch", "train_loss", "score" (of epochs with a validation; of pre-training the loss on the validation list),
-        "score_name", "best", "best_epoch", "last_epoch", and "late": the best epoch is among the last tenth.
+        "epoch" and "train_loss"; "val_epoch" and "score" (of pre-training the loss on the validation list) with its
+        "score_name"; "best", "best_epoch", "last_epoch", and "late": the best epoch is among the last tenth.
     """
     with (folder / "history.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -37,12 +37,12 @@ def history(folder: Path) -> dict[str, Any]:
     better = min if "loss" in name or "error" in name else max
     best = better(scored, key=lambda row: float(row[name]))
     last = int(rows[-1]["epoch"])
-    step = max(1, math.ceil(len(scored) / KEPT_EPOCHS))
-    kept = scored[::-1][::step][::-1]  # the last one stays
+    shown, validated = _thinned(rows), _thinned(scored)
     return {
-        "epoch": [int(row["epoch"]) for row in kept],
-        "train_loss": [_short(float(row["train_loss"])) for row in kept],
-        "score": [_short(float(row[name])) for row in kept],
+        "epoch": [int(row["epoch"]) for row in shown],
+        "train_loss": [_short(float(row["train_loss"]), 4) for row in shown],
+        "val_epoch": [int(row["epoch"]) for row in validated],
+        "score": [_short(float(row[name]), 4) for row in validated],
         "score_name": name,
         "best": _short(float(best[name])),
         "best_epoch": int(best["epoch"]),
@@ -122,6 +122,11 @@ def _about(kind: str, names: Sequence[str], groups: Sequence[str], case_names: S
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     listed = hashlib.sha256("\n".join(case_names).encode()).hexdigest()[:16]
     return {"kind": kind, "names": list(names), "list": listed, "patients": [numbers[group] for group in groups]}
+
+
+def _thinned(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Some of the rows, evenly spread; the last one is among them."""
+    return rows[::-1][:: math.ceil(len(rows) / KEPT_EPOCHS)][::-1]
 
 
 def _short(value: float, digits: int = 6) -> float:

@@ -48,9 +48,7 @@ class Workshop:
     ) -> None:
         self.folder, self.command = folder.resolve(), list(command)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.data_folder = Path(data_folder or self._fill(data.folder)).resolve()
-        self.datalist = Path(self._fill(data.datalist)).resolve()
-        self.before, self.data_command = ([self._fill(word) for word in words] for words in (data.before, data.command))
+        self.data, self._given = data, data_folder
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped = 0
         self._lock = (self.folder / "lock").open("w")
@@ -80,30 +78,27 @@ class Workshop:
         """Ctrl-C reaches the running stage by itself; a second signal would end it without saving."""
         self._stopped = number
 
-    def _fill(self, text: str) -> str:
-        """A text of the study file with its placeholders and environment variables filled in."""
-        values = {"work": self.folder}
-        for name in ("data_folder", "datalist"):
-            if hasattr(self, name):
-                values[name.removeprefix("data_")] = getattr(self, name)
-        for name, value in values.items():
-            text = text.replace("{" + name + "}", str(value))
-        filled = os.path.expandvars(text)
-        if "$" in filled:
-            raise StudyError(
-                f"'{text}' names an environment variable that is not set; set it, or give --data <folder>."
-            )
-        return filled
+    @functools.cached_property
+    def data_folder(self) -> Path:
+        """Where the images are."""
+        return Path(self._given or _fill(self.data.folder, work=self.folder)).resolve()
+
+    @functools.cached_property
+    def datalist(self) -> Path:
+        """The datalist, which `prepare_data` makes."""
+        return Path(_fill(self.data.datalist, work=self.folder, folder=self.data_folder)).resolve()
 
     def prepare_data(self) -> None:
         """Make the datalist, unless it is there."""
         if self.datalist.exists():
             return
-        if not self.data_command:
+        if not self.data.command:
             raise StudyError(f"{self.datalist} does not exist, and the study says no command that makes it.")
-        for words in (self.before, [TOOLS, *self.data_command]):
+        places = {"work": self.folder, "folder": self.data_folder, "datalist": self.datalist}
+        for words in (self.data.before, (TOOLS, *self.data.command)):
             if words:
-                self._run([sys.executable, "-m", *words], self.folder / "data.log")
+                filled = [_fill(word, **places) for word in words]
+                self._run([sys.executable, "-m", *filled], self.folder / "data.log")
 
     def path(self, stage: Stage) -> Path:
         """The folder of a stage."""
@@ -213,6 +208,16 @@ def refuse_unknown_settings(study: Study) -> None:
         unknown = sorted(set(settings) - known)
         if unknown:
             raise StudyError(f"{study.name}, {where}: '{unknown[0]}' is no setting there; see {folder}.")
+
+
+def _fill(text: str, **places: Path) -> str:
+    """A text of the study file with its placeholders and environment variables filled in."""
+    for name, place in places.items():
+        text = text.replace("{" + name + "}", str(place))
+    filled = os.path.expandvars(text)
+    if "$" in filled:
+        raise StudyError(f"'{text}' names an environment variable that is not set; set it, or give --data.")
+    return filled
 
 
 @functools.cache

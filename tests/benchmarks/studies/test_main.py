@@ -14,6 +14,22 @@ def test_status_lists_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(lines) == 3
 
 
+def test_tables_of_several_studies_need_no_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REAL_DATA", raising=False)
+    files = [str(STUDIES / "chest_xray.yaml"), str(STUDIES / "tiles.yaml")]
+    for name in ("chest_xray", "tiles"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+    places = ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
+    assert main(["table", *files, *places]) == 0
+    assert capsys.readouterr().out.count("No run has finished yet.") == 2
+    assert (tmp_path / "results" / "tiles" / "table.md").exists()
+    assert main(["figure", *files, *places]) == 0
+    assert main(["run", *files, *places]) == 2
+    assert "environment variable that is not set" in capsys.readouterr().err
+
+
 def test_a_wrong_study_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", str(tmp_path / "none.yaml")]) == 2
     assert "cannot be read as a study" in capsys.readouterr().err

@@ -96,11 +96,10 @@ def test_classes_have_an_accuracy() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(shift=st.floats(-0.5, 0.5), seeds=st.integers(1, 4), seed=st.integers(0, 100))
+@given(shift=st.sampled_from([-0.3, -0.001, 0.0, 0.02, 0.5]), seeds=st.integers(1, 4), seed=st.integers(0, 100))
 def test_a_constant_shift_is_the_difference_whatever_is_drawn(shift: float, seeds: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     base = Sampled(random.random(seeds), random.random((2000, seeds)))
     found = difference(Sampled(base.point + shift, base.drawn + shift), base)
     assert (found.mean, found.low, found.high) == pytest.approx((shift, shift, shift), abs=1e-9)
-    assert found.p is not None
-    assert (found.p <= 2 / 2001 + 1e-12) == (abs(shift) > 1e-9) or abs(shift) < 1e-9
+    assert found.p == pytest.approx(1.0 if shift == 0.0 else 2 / 2001)

@@ -30,11 +30,11 @@ def store(make_study: Callable[..., Study], tmp_path: Path) -> Store:
 
 
 def run(study: Study, arm: str, seed: int, dice: list[list[float]]) -> dict[str, Any]:
-    curve = {"epoch": [1, 2], "train_loss": [1.0, 0.5], "score": [0.4, 0.5], "best_epoch": 2 - seed, "last_epoch": 2,
-             "late": seed == 0}  # fmt: skip
-    stages = {"train": {"cpu_seconds": 60.0 * (1 + seed), "history": curve}}
+    validated = {"val_epoch": [1, 2], "score": [0.4, 0.5], "best_epoch": 2 - seed, "last_epoch": 2, "late": seed == 0}
+    curve = {"epoch": [1, 2], "train_loss": [1.0, 0.5], **validated}
+    stages: dict[str, Any] = {"train": {"cpu_seconds": 60.0 * (1 + seed), "history": curve}}
     if arm == "mae":
-        stages["pretrain"] = {"cpu_seconds": 120.0, "history": curve}
+        stages["pretrain"] = {"key": f"p{seed}", "cpu_seconds": 120.0, "history": curve}
     cases = {"kind": "segmentation", "names": ["liver"], "list": "ab", "patients": [0, 1, 2], "dice": dice,
              "hd95": [[1.0]] * 3}  # fmt: skip
     key = evaluation(study, study.arms[arm], 1.0, seed, RATE).key
