@@ -41,9 +41,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from custom_components.losses import ReconstructionLoss, patch_statistics
+from custom_components.losses import ReconstructionLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
-from custom_components.networks.patches import patchify
+from custom_components.networks.patches import patch_statistics, patchify
 
 Step = Callable[[], object]
 

@@ -1,16 +1,9 @@
 """Losses of pre-training (reconstruction, self-distillation) and of what follows it."""
 
-from .core import (
-    ClassificationLoss,
-    PartialDiceCELoss,
-    ReconstructionLoss,
-    RegionDiceLoss,
-    SupervisedReconstructionLoss,
-    merge_unlabelled,
-    patch_statistics,
-)
-from .dense import DenseLoss
+from .classification import ClassificationLoss
 from .distillation import SelfDistillationLoss
+from .reconstruction import ReconstructionLoss, SupervisedReconstructionLoss
+from .segmentation import DenseLoss, PartialDiceCELoss, RegionDiceLoss, merge_unlabelled
 
 __all__ = [
     "ClassificationLoss",
@@ -21,5 +14,4 @@ __all__ = [
     "SelfDistillationLoss",
     "SupervisedReconstructionLoss",
     "merge_unlabelled",
-    "patch_statistics",
 ]

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..losses.core import patch_statistics
 from ..masking import find_strategy, hidden_count, shared_rand, visible_and_hidden
-from .patches import gather_rows, patchify, unpatchify
+from .patches import gather_rows, patch_statistics, patchify, unpatchify
 from .positions import FIXED_TABLES, position_table
 from .vit import Block, ViT, init_transformer
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_components.errors import InputError
-from custom_components.losses import ClassificationLoss
+from custom_components.losses.classification import ClassificationLoss
 
 
 def data(task, size=7, seed=0):

@@ -6,7 +6,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from custom_components.errors import InputError
-from custom_components.losses import ClassificationLoss, SupervisedReconstructionLoss
+from custom_components.losses.classification import ClassificationLoss
+from custom_components.losses.reconstruction import ReconstructionLoss, SupervisedReconstructionLoss
+
+
+def test_reconstruction_loss_is_the_mean_over_hidden_values() -> None:
+    pred, true = torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)
+    true[0, 0, 0] = 6.0
+    assert ReconstructionLoss()((pred, true, torch.zeros(2, 3))).item() == pytest.approx(36 / 24)
+
+
+# --- overlapping regions --------------------------------------------------------------------------------------------
 
 
 def output(classes: int = 5, batch: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -25,8 +35,8 @@ def test_reconstruction_plus_weighted_cross_entropy(weight: float) -> None:
 
 
 @pytest.mark.parametrize(("classes", "least", "most"), [(2, 0.31, 1.31), (5, 0.91, 1.91), (8, 1.27, 2.27)])
-def test_b3_the_double_softmax_is_bounded_and_ours_is_not(classes: int, least: float, most: float) -> None:
-    """The released class loss lies between these numbers however sure the network is (fact sheet B3)."""
+def test_the_double_softmax_is_bounded_and_ours_is_not(classes: int, least: float, most: float) -> None:
+    """MSMAE's released class loss lies between these numbers however sure the network is."""
     pred = torch.zeros(1, 1, 1)
     for logit, bound in ((60.0, least), (-60.0, most)):
         logits = torch.full((1, classes), 0.0)
