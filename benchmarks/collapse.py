@@ -37,6 +37,7 @@ from bundle_runtime.probes.features import probe_scores
 from custom_components.augment import CentreCrop, Normalise, Pipeline, RandomResizedCrop, uniform
 from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.networks.sd_mae import SelfDistillationMAE
+from custom_components.networks.vit import ViT
 from custom_components.seeding import mix_seed
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -108,9 +109,12 @@ class Training:
         options = dict(FORMS[form])
         level, weight = options.pop("level", "image"), options.pop("weight", args.weight)
         self.images, self.args, self.seed, self.device = images, args, seed, device
-        self.network = SelfDistillationMAE(
+        encoder = ViT(
             3, args.img_size, args.patch_size, args.hidden_size, 4 * args.hidden_size, args.num_layers, 4,
-            spatial_dims=2, class_token=False, decoder_size=args.hidden_size // 2, decoder_layers=2, decoder_heads=2,
+            spatial_dims=2, class_token=False, pos_embed_type="sincos",
+        )  # fmt: skip
+        self.network = SelfDistillationMAE(
+            encoder, decoder_size=args.hidden_size // 2, decoder_layers=2, decoder_heads=2,
             mask_ratio=0.6, norm_pix_per_channel=True, distil=weight > 0, level=level,
             teacher_grad=options.get("teacher_grad", False), prototypes=args.prototypes, projector_size=256,
             bottleneck=64,

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bundle_runtime.files import write_atomically
 from bundle_runtime.scores.intervals import bootstrap_interval
 from custom_components.networks.token_classifier import MAP_SOURCES, TokenClassifier
+from custom_components.networks.vit import ViT
 
 ALL = {"eval_tokens": "all"}
 
@@ -65,7 +66,7 @@ def load(args: argparse.Namespace, device: torch.device) -> tuple[TokenClassifie
     """The trained network, the prepared images in batches, their classes and their patients."""
     if args.quick:
         torch.manual_seed(0)
-        network = TokenClassifier(3, 32, 4, 3, hidden_size=32, mlp_dim=64, num_layers=4, num_heads=2)
+        network = TokenClassifier(ViT(3, 32, 4, 32, 64, 4, 2, spatial_dims=2), 3)
         return network.eval(), [torch.rand(8, 3, 32, 32) for _ in range(2)], torch.arange(16) % 3, list("abcdefgh") * 2
     config = ConfigParser()
     config.read_config(args.config_file)

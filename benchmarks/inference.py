@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from bundle_runtime.engine.batches import FlipSlidingWindowInferer
 from custom_components.networks.unetr import UNETR
+from custom_components.networks.vit import ViT
 
 # Name of the program -> its inferer.
 INFERERS = {"ours": FlipSlidingWindowInferer, "monai": SlidingWindowInferer}
@@ -58,9 +59,8 @@ def build(program: str, args: argparse.Namespace) -> nn.Module:
     """UNETR at the sizes of the paper: ours without a class token and with MONAI's epsilon, as MONAI's has it."""
     width, mlp, heads, features = (48, 96, 2, 4) if args.quick else (768, 3072, 12, 16)
     if program == "ours":
-        return UNETR(
-            1, CLASSES, args.roi, 16, width, mlp, 12, heads, feature_size=features, class_token=False, norm_eps=1e-5
-        )
+        encoder = ViT(1, args.roi, 16, width, mlp, 12, heads, class_token=False, norm_eps=1e-5)
+        return UNETR(encoder, CLASSES, feature_size=features)
     return MonaiUNETR(1, CLASSES, args.roi, features, width, mlp, heads, qkv_bias=True)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from custom_components.losses import RegionDiceLoss
 from custom_components.networks.unetr import UNETR
+from custom_components.networks.vit import ViT
 
 CLASS_NAMES = ("background", "TC", "WT", "ET")
 CASES = [
@@ -31,10 +32,8 @@ CASES = [
 def build(args: argparse.Namespace, checkpointing: bool) -> UNETR:
     """The fine-tuning network of the bundle."""
     width, mlp, layers, heads, features = (48, 96, 3, 2, 4) if args.quick else (768, 3072, 12, 12, 16)
-    return UNETR(
-        4, len(CLASS_NAMES) - 1, args.roi, 16, width, mlp, layers, heads, feature_size=features, drop_path_rate=0.1,
-        use_checkpoint=checkpointing,
-    )  # fmt: skip
+    encoder = ViT(4, args.roi, 16, width, mlp, layers, heads, drop_path_rate=0.1, use_checkpoint=checkpointing)
+    return UNETR(encoder, len(CLASS_NAMES) - 1, feature_size=features)
 
 
 class Step:

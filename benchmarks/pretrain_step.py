@@ -44,6 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from custom_components.losses import ReconstructionLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.patches import patch_statistics, patchify
+from custom_components.networks.vit import ViT
 
 Step = Callable[[], object]
 
@@ -94,10 +95,13 @@ class PeerLoss(nn.Module):
 def build_ours(setting: Setting, predict_ratio: float = 1.0) -> MaskedAutoencoder:
     """Our network; LayerNorm's epsilon is MONAI's, so that equal weights give equal losses."""
     width, layers, heads = setting.decoder
+    encoder = ViT(
+        setting.channels, setting.size, setting.patch, *setting.encoder, spatial_dims=len(setting.size),
+        pos_embed_type="sincos", norm_eps=1e-5,
+    )  # fmt: skip
     return MaskedAutoencoder(
-        setting.channels, setting.size, setting.patch, *setting.encoder, decoder_size=width, decoder_layers=layers,
-        decoder_heads=heads, mask_ratio=setting.mask_ratio, predict_ratio=predict_ratio,
-        spatial_dims=len(setting.size), norm_eps=1e-5,
+        encoder, decoder_size=width, decoder_layers=layers, decoder_heads=heads, mask_ratio=setting.mask_ratio,
+        predict_ratio=predict_ratio,
     )  # fmt: skip
 
 

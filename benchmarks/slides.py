@@ -35,6 +35,7 @@ from monai.data.wsi_reader import WSIReader
 
 from bundle_runtime.slides.opening import open_slide
 from custom_components.networks.classifier import ViTClassifier
+from custom_components.networks.vit import ViT
 
 TILE = 224
 PROGRAMS = ("ours", "monai tifffile", "monai openslide")
@@ -83,7 +84,8 @@ class Job:
 def network_rate(args: argparse.Namespace, device: torch.device) -> float:
     """Tiles/s of a ViT-S/16 alone."""
     width, heads, layers = (32, 2, 2) if args.quick else (384, 6, 12)
-    network = ViTClassifier(3, TILE, 16, 9, width, 4 * width, layers, heads, class_token=False, pool="mean")
+    encoder = ViT(3, TILE, 16, width, 4 * width, layers, heads, spatial_dims=2, class_token=False)
+    network = ViTClassifier(encoder, 9, pool="mean")
     network = network.to(device).eval()
     batch = torch.rand(args.batch, 3, TILE, TILE, device=device)
 

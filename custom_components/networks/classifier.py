@@ -1,7 +1,5 @@
 """Vision Transformer with a linear head, for pictures and volumes, one label or several."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -20,24 +18,12 @@ class ViTClassifier(nn.Module):
     starts from the pre-trained values or afresh is for `weights.init_network` (`encoder_norm`).
 
     Args:
-        in_channels: image channels.
-        img_size: image size in pixels.
-        patch_size: patch size in pixels.
+        encoder: the ViT, 2D or 3D; it becomes the part `vit`.
         num_classes: outputs K.
-        hidden_size: encoder width D.
-        mlp_dim: encoder MLP width.
-        num_layers: encoder depth.
-        num_heads: encoder heads.
         pool: "cls" or "mean".
         norm_after_pool: with "mean": average first, then the encoder's final norm, instead of norm, mean, second norm.
         head_init_std: standard deviation of the head's truncated-normal start (MAE: 2e-5); None starts it as the
             reference code does, Xavier-uniform. The bias starts at 0.
-        spatial_dims: 2 or 3.
-        class_token: the encoder has a class token; "cls" needs it.
-        pos_embed_type: see `ViT`.
-        drop_path_rate: stochastic depth in the encoder.
-        norm_eps: LayerNorm epsilon.
-        use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
         InputError: an unknown pool, a pool without its token or with a norm that it has not, or fewer than one class.
@@ -45,43 +31,27 @@ class ViTClassifier(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
-        img_size: Sequence[int] | int,
-        patch_size: Sequence[int] | int,
+        encoder: ViT,
         num_classes: int,
-        hidden_size: int = 768,
-        mlp_dim: int = 3072,
-        num_layers: int = 12,
-        num_heads: int = 12,
         *,
         pool: str = "cls",
         norm_after_pool: bool = False,
         head_init_std: float | None = None,
-        spatial_dims: int = 2,
-        class_token: bool = True,
-        pos_embed_type: str = "sincos_learnable",
-        drop_path_rate: float = 0.0,
-        norm_eps: float = 1e-6,
-        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         if pool not in POOLS:
             raise InputError(f"pool is {pool!r}; choose one of {', '.join(POOLS)}.")
-        if pool == "cls" and not class_token:
+        if pool == "cls" and not encoder.class_token:
             raise InputError("pool is 'cls', but class_token is false; set pool: mean, or class_token: true.")
         if norm_after_pool and pool != "mean":
             raise InputError(f"norm_after_pool is true, but pool is {pool!r}; it is for pool: mean.")
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; name at least one class.")
         self.pool, self.norm_after_pool = pool, norm_after_pool
-        self.vit = ViT(
-            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
-            class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
-            use_checkpoint=use_checkpoint,
-        )  # fmt: skip
+        self.vit = encoder
         own_norm = pool == "mean" and not norm_after_pool
-        self.head_norm = nn.LayerNorm(hidden_size, eps=norm_eps) if own_norm else nn.Identity()
-        self.head = nn.Linear(hidden_size, num_classes)
+        self.head_norm = nn.LayerNorm(encoder.hidden_size, eps=encoder.norm_eps) if own_norm else nn.Identity()
+        self.head = nn.Linear(encoder.hidden_size, num_classes)
         if head_init_std is None:
             nn.init.xavier_uniform_(self.head.weight)
         else:

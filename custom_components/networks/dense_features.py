@@ -83,51 +83,21 @@ class DenseViT(nn.Module):
     """A 2D ViT at `vit`, as pre-training writes it, whose blocks give feature maps.
 
     Args:
-        in_channels: image channels.
-        img_size: image size in pixels.
-        patch_size: patch size in pixels.
-        hidden_size: encoder width D.
-        mlp_dim: encoder MLP width.
-        num_layers: encoder depth.
-        num_heads: encoder heads.
+        encoder: the ViT, 2D; it becomes the part `vit`. A class token takes part in attention; the maps do not hold it.
         taps: blocks (from 0) whose outputs are the feature maps, the last block among them.
         final_norm: the last map goes through the encoder's final norm. Without it that norm is loaded and kept but not
             trained: a parameter that never gets a gradient would break DistributedDataParallel.
-        class_token: takes part in attention; the maps do not hold it.
-        pos_embed_type: see `ViT`.
-        drop_path_rate: stochastic depth.
-        norm_eps: LayerNorm epsilon.
-        use_checkpoint: activation checkpointing.
 
     Raises:
-        InputError: sizes do not divide, or the taps do not fit.
+        InputError: the encoder is none for pictures, or the taps do not fit.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        img_size: Sequence[int] | int,
-        patch_size: int,
-        hidden_size: int,
-        mlp_dim: int,
-        num_layers: int,
-        num_heads: int,
-        taps: Sequence[int],
-        *,
-        final_norm: bool = False,
-        class_token: bool = False,
-        pos_embed_type: str = "sincos_learnable",
-        drop_path_rate: float = 0.0,
-        norm_eps: float = 1e-6,
-        use_checkpoint: bool = False,
-    ) -> None:
+    def __init__(self, encoder: ViT, taps: Sequence[int], final_norm: bool = False) -> None:
         super().__init__()
-        self.taps, self.final_norm = check_taps(taps, num_layers), final_norm
-        self.vit = ViT(
-            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=2,
-            class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
-            use_checkpoint=use_checkpoint,
-        )  # fmt: skip
+        if encoder.spatial_dims != 2:
+            raise InputError(f"The encoder has spatial_dims {encoder.spatial_dims}; maps are for pictures, so for 2.")
+        self.taps, self.final_norm = check_taps(taps, encoder.num_layers), final_norm
+        self.vit = encoder
         self.vit.norm.requires_grad_(final_norm)
 
     def features(self, image: Tensor) -> list[Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .dense_features import ClassifyPixels, DenseOutput, DenseViT, conv_norm_relu, default_taps, group_norm, resize
+from .vit import ViT
 
 STRIDES = (4, 8, 16, 32)  # pixels between neighbours on the levels of the pyramid
 POOL_SCALES = (1, 2, 3, 6)
@@ -53,23 +54,13 @@ class PyramidSegmenter(DenseViT):
     convolutional head on the third level is trained beside it, with a weight that the loss sets.
 
     Args:
-        in_channels: image channels.
-        img_size: image size in pixels; may be another one than in pre-training (positions are resampled on loading).
-        patch_size: patch size in pixels: 4, 8, 16 or 32.
+        encoder: the ViT, 2D, of patch size 4, 8, 16 or 32; it becomes the part `vit`. Its `img_size` may be another one
+            than in pre-training (positions are resampled on loading).
         num_classes: outputs K, the background among them.
-        hidden_size: encoder width D.
-        mlp_dim: encoder MLP width.
-        num_layers: encoder depth.
-        num_heads: encoder heads.
         taps: four blocks (from 0); None takes `default_taps`.
         head_channels: channels of the head (paper's code: 384).
         auxiliary_channels: channels of the auxiliary head (256); 0 leaves it out.
         dropout: of channels before the classes (0.1).
-        class_token: the encoder has a class token.
-        pos_embed_type: see `ViT`.
-        drop_path_rate: stochastic depth in the encoder.
-        norm_eps: LayerNorm epsilon.
-        use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
         InputError: a patch size or taps that do not fit.
@@ -77,35 +68,21 @@ class PyramidSegmenter(DenseViT):
 
     def __init__(
         self,
-        in_channels: int,
-        img_size: Sequence[int] | int,
-        patch_size: int,
+        encoder: ViT,
         num_classes: int,
-        hidden_size: int = 384,
-        mlp_dim: int = 1536,
-        num_layers: int = 12,
-        num_heads: int = 6,
         *,
         taps: Sequence[int] | None = None,
         head_channels: int = 384,
         auxiliary_channels: int = 256,
         dropout: float = 0.1,
-        class_token: bool = False,
-        pos_embed_type: str = "sincos_learnable",
-        drop_path_rate: float = 0.0,
-        norm_eps: float = 1e-6,
-        use_checkpoint: bool = False,
     ) -> None:
-        taps = default_taps(num_layers) if taps is None else taps
+        taps = default_taps(encoder.num_layers) if taps is None else taps
         if len(taps) != len(STRIDES):
             raise InputError(f"taps are {list(taps)}; the pyramid needs {len(STRIDES)} blocks.")
-        if patch_size not in (4, 8, 16, 32):
-            raise InputError(f"patch_size is {patch_size}; the pyramid needs 4, 8, 16 or 32.")
-        super().__init__(
-            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, taps,
-            class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
-            use_checkpoint=use_checkpoint,
-        )  # fmt: skip
+        patch_size, hidden_size = encoder.patch_size[0], encoder.hidden_size
+        if patch_size not in STRIDES or set(encoder.patch_size) != {patch_size}:
+            raise InputError(f"patch_size is {list(encoder.patch_size)}; the pyramid needs 4, 8, 16 or 32.")
+        super().__init__(encoder, taps)
         self.pyramid = nn.ModuleList(_to_stride(hidden_size, patch_size, stride) for stride in STRIDES)
         self.context = PyramidPooling(hidden_size, head_channels)
         self.laterals = nn.ModuleList(conv_norm_relu(hidden_size, head_channels, 1) for _ in STRIDES[:-1])

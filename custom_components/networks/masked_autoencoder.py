@@ -1,7 +1,6 @@
 """The asymmetric masked autoencoder of MAE (arXiv 2111.06377) for 2D and 3D images."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,13 +31,8 @@ class MaskedAutoencoder(nn.Module):
     """Encoder on the visible patches, light decoder on visible and mask tokens, pixels of hidden patches predicted.
 
     Args:
-        in_channels: image channels.
-        img_size: image (crop) size in voxels.
-        patch_size: patch size in voxels, one number or one per axis.
-        hidden_size: encoder width.
-        mlp_dim: encoder MLP width.
-        num_layers: encoder depth.
-        num_heads: encoder heads.
+        encoder: the ViT, 2D or 3D, with a fixed position table (`positions.FIXED_TABLES`), which is the decoder's too;
+            it becomes the part `encoder`.
         decoder_size: decoder width (384 in 3D and 256 in 2D in SelfMedMAE).
         decoder_layers: decoder depth.
         decoder_heads: decoder heads.
@@ -50,26 +44,15 @@ class MaskedAutoencoder(nn.Module):
         norm_pix_per_channel: take these of each channel (MRI sequence) of the patch by itself, so that all weigh the
             same in the loss; False takes them of all channels together, as SelfMedMAE does: a sequence that is flat
             within the patch then counts for little. Nothing without `norm_pix_loss`.
-        spatial_dims: 2 or 3.
-        class_token: give the encoder a class token.
-        pos_embed_type: fixed table of encoder and decoder, a name in `positions.FIXED_TABLES`.
         decoder_embed_bias: the map from encoder to decoder has a bias.
-        norm_eps: LayerNorm epsilon.
-        use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
-        InputError: sizes do not divide, a ratio is out of range, or an option is unknown.
+        InputError: a ratio is out of range, or an option is unknown.
     """
 
     def __init__(
         self,
-        in_channels: int,
-        img_size: Sequence[int] | int,
-        patch_size: Sequence[int] | int,
-        hidden_size: int = 768,
-        mlp_dim: int = 3072,
-        num_layers: int = 12,
-        num_heads: int = 12,
+        encoder: ViT,
         *,
         decoder_size: int = 384,
         decoder_layers: int = 8,
@@ -79,39 +62,33 @@ class MaskedAutoencoder(nn.Module):
         predict_ratio: float = 1.0,
         norm_pix_loss: bool = True,
         norm_pix_per_channel: bool = False,
-        spatial_dims: int = 3,
-        class_token: bool = True,
-        pos_embed_type: str = "sincos",
         decoder_embed_bias: bool = True,
-        norm_eps: float = 1e-6,
-        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         if not 0.0 < predict_ratio <= 1.0:
             raise InputError(f"predict_ratio is {predict_ratio}; it must be above 0 and at most 1.")
-        if pos_embed_type not in FIXED_TABLES:
+        if encoder.pos_embed_type not in FIXED_TABLES:
             raise InputError(
-                f"pos_embed_type of the autoencoder is {pos_embed_type!r}; choose one of {', '.join(FIXED_TABLES)}."
+                f"pos_embed_type of the autoencoder is {encoder.pos_embed_type!r}; "
+                f"choose one of {', '.join(FIXED_TABLES)}."
             )
         self.mask_ratio, self.predict_ratio, self.norm_pix_loss = mask_ratio, predict_ratio, norm_pix_loss
         self._order = find_strategy(mask_strategy)
-        self._norm_groups = in_channels if norm_pix_per_channel else 1
-        self.encoder = ViT(
-            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
-            class_token=class_token, pos_embed_type=pos_embed_type, norm_eps=norm_eps, use_checkpoint=use_checkpoint,
-        )  # fmt: skip
+        self._norm_groups = encoder.in_channels if norm_pix_per_channel else 1
+        self.encoder = encoder
         self.patch_size, self.grid = list(self.encoder.patch_size), list(self.encoder.grid)
         hidden_count(math.prod(self.grid), mask_ratio)  # refuses a ratio that hides nothing or all
-        patch_length = in_channels * math.prod(self.patch_size)
+        patch_length = encoder.in_channels * math.prod(self.patch_size)
 
-        self.decoder_embed = nn.Linear(hidden_size, decoder_size, bias=decoder_embed_bias)
+        self.decoder_embed = nn.Linear(encoder.hidden_size, decoder_size, bias=decoder_embed_bias)
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_size).normal_(std=0.02))
-        table = position_table(pos_embed_type, self.grid, decoder_size)
+        table = position_table(encoder.pos_embed_type, self.grid, decoder_size)
         self.decoder_position_embeddings = nn.Parameter(table, requires_grad=False)
         self.decoder_blocks = nn.ModuleList(
-            Block(decoder_size, 4 * decoder_size, decoder_heads, True, 0.0, norm_eps) for _ in range(decoder_layers)
+            Block(decoder_size, 4 * decoder_size, decoder_heads, True, 0.0, encoder.norm_eps)
+            for _ in range(decoder_layers)
         )
-        self.decoder_norm = nn.LayerNorm(decoder_size, eps=norm_eps)
+        self.decoder_norm = nn.LayerNorm(decoder_size, eps=encoder.norm_eps)
         self.decoder_pred = nn.Linear(decoder_size, patch_length)
         for part in (self.decoder_embed, self.decoder_blocks, self.decoder_pred):
             init_transformer(part)

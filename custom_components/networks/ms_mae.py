@@ -1,6 +1,5 @@
 """MSMAE: a masked autoencoder that hides what a supervised class token attends to (arXiv 2305.05871)."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..masking import shared_rand, split_counts, split_order, weighted_order
 from .masked_autoencoder import MaskedAutoencoder
-from .vit import init_transformer
+from .vit import ViT, init_transformer
 
 STRATEGIES = ("attention", "random")
 
@@ -38,10 +37,7 @@ class MSMAE(MaskedAutoencoder):
     decoder of 138 tokens. Equal weights make that uniform.
 
     Args:
-        in_channels: image channels.
-        img_size: image (crop) size in pixels.
-        patch_size: patch size in pixels.
-        *args: further arguments of `MaskedAutoencoder`, in its order.
+        encoder: see `MaskedAutoencoder`; it has a class token.
         num_classes: outputs of the class head on the normed class token; 0 leaves it out.
         mask_strategy: "attention": the weights come from attention maps; "random": they are even. The warm-up and the
             validation mask at random.
@@ -51,19 +47,16 @@ class MSMAE(MaskedAutoencoder):
         decoder_size: decoder width.
         decoder_heads: decoder heads.
         norm_pix_loss: predict each patch after removing its own mean and standard deviation; the paper predicts pixels.
-        spatial_dims: 2 or 3.
         **kwargs: further keyword arguments of `MaskedAutoencoder`.
 
     Raises:
-        InputError: sizes do not divide, ratios leave no visible patch, an unknown strategy, or there is no class token.
+        InputError: ratios leave no visible patch, an unknown strategy, or there is no class token.
     """
 
     def __init__(
         self,
-        in_channels: int,
-        img_size: Sequence[int] | int,
-        patch_size: Sequence[int] | int,
-        *args: Any,
+        encoder: ViT,
+        *,
         num_classes: int = 0,
         mask_strategy: str = "attention",
         mask_ratio: float = 0.45,
@@ -72,18 +65,17 @@ class MSMAE(MaskedAutoencoder):
         decoder_size: int = 512,
         decoder_heads: int = 16,
         norm_pix_loss: bool = False,
-        spatial_dims: int = 2,
         **kwargs: Any,
     ) -> None:
         if mask_strategy not in STRATEGIES:
             raise InputError(f"mask_strategy of MSMAE is {mask_strategy!r}; choose one of {', '.join(STRATEGIES)}.")
-        if not kwargs.get("class_token", True):
+        if not encoder.class_token:
             raise InputError("MSMAE needs the class token, whose attention decides the mask; set class_token: true.")
         if not 0.0 < warmup_mask_ratio < 1.0:
             raise InputError(f"warmup_mask_ratio is {warmup_mask_ratio}; it must lie between 0 and 1, both excluded.")
         super().__init__(
-            in_channels, img_size, patch_size, *args, mask_ratio=warmup_mask_ratio, decoder_size=decoder_size,
-            decoder_heads=decoder_heads, norm_pix_loss=norm_pix_loss, spatial_dims=spatial_dims, **kwargs,
+            encoder, mask_ratio=warmup_mask_ratio, decoder_size=decoder_size, decoder_heads=decoder_heads,
+            norm_pix_loss=norm_pix_loss, **kwargs,
         )  # fmt: skip
         self.ratios = (mask_ratio, throw_ratio)
         split_counts(self._patches, *self.ratios)  # refuses ratios that leave no visible patch

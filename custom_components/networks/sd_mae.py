@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .masked_autoencoder import MaskedAutoencoder
+from .vit import ViT
 
 LEVELS = ("image", "patch")
 
@@ -83,7 +84,7 @@ class SelfDistillationMAE(MaskedAutoencoder):
     on one constant answer.
 
     Args:
-        *sizes: positional arguments of `MaskedAutoencoder`.
+        encoder: see `MaskedAutoencoder`.
         distil: False leaves the projectors out: a plain masked autoencoder.
         level: "image" averages the logits over the visible tokens, "patch" keeps a row for each.
         teacher_grad: gradients reach the teacher's projector and the decoder.
@@ -91,7 +92,7 @@ class SelfDistillationMAE(MaskedAutoencoder):
         projector_size: width inside the projectors.
         bottleneck: width before the prototypes.
         decoder_embed_bias: see `MaskedAutoencoder`; the released code has none.
-        **options: keyword arguments of `MaskedAutoencoder`.
+        **options: further keyword arguments of `MaskedAutoencoder`.
 
     Raises:
         InputError: an unknown level, or what `MaskedAutoencoder` refuses.
@@ -102,7 +103,8 @@ class SelfDistillationMAE(MaskedAutoencoder):
 
     def __init__(
         self,
-        *sizes: Any,
+        encoder: ViT,
+        *,
         distil: bool = True,
         level: str = "image",
         teacher_grad: bool = False,
@@ -112,7 +114,7 @@ class SelfDistillationMAE(MaskedAutoencoder):
         decoder_embed_bias: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(*sizes, decoder_embed_bias=decoder_embed_bias, **options)
+        super().__init__(encoder, decoder_embed_bias=decoder_embed_bias, **options)
         if level not in LEVELS:
             raise InputError(f"level of the distillation is {level!r}; choose one of {', '.join(LEVELS)}.")
         self.distil, self.level, self.teacher_grad = distil, level, teacher_grad

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .dense_features import ClassifyPixels, DenseOutput, DenseViT, conv_norm_relu, default_taps, resize
+from .vit import ViT
 
 
 class ProgressiveUpsampling(nn.Module):
@@ -37,29 +38,19 @@ class ProgressiveUpsampling(nn.Module):
 class SETRPUP(DenseViT):
     """SETR with progressive up-sampling (arXiv 2012.15840), as MSMAE segments lesions.
 
-    One head on the last block is trained. The released code builds four and gives a gradient to one (fact B13); here
-    the others exist only where `auxiliary_heads` asks for them, and the loss then trains them.
+    One head on the last block is trained. The released code builds four and gives a gradient to one; here the others
+    exist only where `auxiliary_heads` asks for them, and the loss then trains them.
 
     Args:
-        in_channels: image channels.
-        img_size: image size in pixels.
-        patch_size: patch size in pixels, a power of 2; each doubling is one stage (16: four).
+        encoder: the ViT, 2D, whose patch size is a power of 2: each doubling is one stage (16: four). It becomes the
+            part `vit`.
         num_classes: outputs K, the background among them.
-        hidden_size: encoder width D.
-        mlp_dim: encoder MLP width.
-        num_layers: encoder depth.
-        num_heads: encoder heads.
         taps: blocks (from 0) of the heads, the last block last; None takes `default_taps`, or the last block alone
             where there are no auxiliary heads.
         auxiliary_heads: whether blocks before the last get a head each, for training only.
         final_norm: the last map goes through the encoder's final norm (released code: it does not).
         head_channels: channels of the stages (256).
         dropout: of channels before the classes.
-        class_token: the encoder has a class token.
-        pos_embed_type: see `ViT`.
-        drop_path_rate: stochastic depth in the encoder.
-        norm_eps: LayerNorm epsilon.
-        use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
         InputError: a patch size or taps that do not fit.
@@ -67,39 +58,27 @@ class SETRPUP(DenseViT):
 
     def __init__(
         self,
-        in_channels: int,
-        img_size: Sequence[int] | int,
-        patch_size: int,
+        encoder: ViT,
         num_classes: int,
-        hidden_size: int = 768,
-        mlp_dim: int = 3072,
-        num_layers: int = 12,
-        num_heads: int = 12,
         *,
         taps: Sequence[int] | None = None,
         auxiliary_heads: bool = False,
         final_norm: bool = False,
         head_channels: int = 256,
         dropout: float = 0.0,
-        class_token: bool = True,
-        pos_embed_type: str = "sincos_learnable",
-        drop_path_rate: float = 0.0,
-        norm_eps: float = 1e-6,
-        use_checkpoint: bool = False,
     ) -> None:
-        if patch_size < 2 or patch_size & (patch_size - 1):
-            raise InputError(f"patch_size is {patch_size}; up-sampling by doubling needs a power of 2.")
+        patch_size = encoder.patch_size[0]
+        if patch_size < 2 or patch_size & (patch_size - 1) or set(encoder.patch_size) != {patch_size}:
+            raise InputError(
+                f"patch_size is {list(encoder.patch_size)}; up-sampling by doubling needs a power of 2, equal in both"
+                " axes."
+            )
         if taps is None:
-            taps = default_taps(num_layers) if auxiliary_heads else [num_layers - 1]
-        super().__init__(
-            in_channels, img_size, patch_size, hidden_size, mlp_dim, num_layers, num_heads,
-            taps if auxiliary_heads else taps[-1:], final_norm=final_norm, class_token=class_token,
-            pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
-            use_checkpoint=use_checkpoint,
-        )  # fmt: skip
+            taps = default_taps(encoder.num_layers) if auxiliary_heads else [encoder.num_layers - 1]
+        super().__init__(encoder, taps if auxiliary_heads else taps[-1:], final_norm)
         stages = patch_size.bit_length() - 1
         self.heads = nn.ModuleList(
-            ProgressiveUpsampling(hidden_size, num_classes, head_channels, stages, dropout) for _ in self.taps
+            ProgressiveUpsampling(encoder.hidden_size, num_classes, head_channels, stages, dropout) for _ in self.taps
         )
 
     def forward(self, image: Tensor) -> Tensor | DenseOutput:

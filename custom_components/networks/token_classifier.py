@@ -1,7 +1,6 @@
 """A ViT classifier that leaves out tokens: drawn by attention maps in training, chosen on the way in inference."""
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from ..errors import InputError
 from ..masking import attention_weights, hidden_count, shared_rand, weighted_order
 from .classifier import ViTClassifier
 from .patches import gather_rows, patchify
+from .vit import ViT
 
 HEADS = ("cls", "pool")
 TRAIN_TOKENS = ("sampled", "kept", "all")
@@ -39,7 +39,8 @@ class TokenClassifier(ViTClassifier):
       half its size chooses, and all blocks see only what was kept.
 
     Args:
-        *args: those of `ViTClassifier`, in its order.
+        encoder: the ViT; it becomes the part `vit`.
+        num_classes: outputs K.
         head: "cls" (the class token, whose attention the labels then train) or "pool" (mean of the patch tokens, then
             the norm, as the released code has it: the class token of the last block then learns nothing).
         train_tokens: "sampled", "kept" or "all".
@@ -50,7 +51,7 @@ class TokenClassifier(ViTClassifier):
             the attention, from PyTorch's random state (not for TorchScript).
         map_source: "early_block" or "low_resolution".
         select_block: blocks that see all patches, for "early_block".
-        **kwargs: further keyword arguments of `ViTClassifier`.
+        head_init_std: see `ViTClassifier`.
 
     Raises:
         InputError: an unknown word, a ratio or block out of range, no class token, or a patch grid that cannot be
@@ -59,7 +60,9 @@ class TokenClassifier(ViTClassifier):
 
     def __init__(
         self,
-        *args: Any,
+        encoder: ViT,
+        num_classes: int,
+        *,
         head: str = "cls",
         train_tokens: str = "sampled",
         eval_tokens: str = "all",
@@ -68,14 +71,16 @@ class TokenClassifier(ViTClassifier):
         keep: str = "high",
         map_source: str = "early_block",
         select_block: int = 2,
-        **kwargs: Any,
+        head_init_std: float | None = None,
     ) -> None:
         for name, value, allowed in (("head", head, HEADS), ("train_tokens", train_tokens, TRAIN_TOKENS)):
             _check_word(name, value, allowed)
         if not 0.0 < drop_ratio < 1.0:
             raise InputError(f"drop_ratio is {drop_ratio}; it must lie between 0 and 1, both excluded.")
         pooled = head == "pool"
-        super().__init__(*args, pool="mean" if pooled else "cls", norm_after_pool=pooled, **kwargs)
+        super().__init__(
+            encoder, num_classes, pool="mean" if pooled else "cls", norm_after_pool=pooled, head_init_std=head_init_std
+        )
         self.train_tokens, self.drop_ratio = train_tokens, drop_ratio
         self.patches, self.depth = math.prod(self.vit.grid), len(self.vit.blocks)
         self.patch_list = list(self.vit.patch_size)

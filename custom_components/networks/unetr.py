@@ -6,7 +6,6 @@ from typing import Any
 
 from monai.networks.blocks import UnetrBasicBlock, UnetrPrUpBlock, UnetrUpBlock
 from monai.networks.blocks.dynunet_block import UnetOutBlock
-from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -26,22 +25,12 @@ class UNETR(nn.Module):
     from the image, the others from hidden states, and the bottleneck from the final norm.
 
     Args:
-        in_channels: image channels.
+        encoder: the ViT, 2D or 3D; it becomes the part `vit`. Its `img_size` is also the region of interest of
+            sliding-window inference, its `patch_size` a power of two from 4 to 32, the same along every axis. A class
+            token takes part in attention and is removed before the decoder.
         out_channels: classes, background included.
-        img_size: crop size in voxels; also the region of interest of sliding-window inference.
-        patch_size: a power of two from 4 to 32, the same along every axis.
-        hidden_size: encoder width.
-        mlp_dim: encoder MLP width.
-        num_layers: encoder depth.
-        num_heads: encoder heads.
         feature_size: decoder channels at full resolution; doubles with each level.
         skips: 0-based blocks that feed the decoder, log2(patch_size) - 1 of them; None spreads them evenly.
-        spatial_dims: 2 or 3.
-        class_token: the encoder has a class token; it takes part in attention and is removed before the decoder.
-        pos_embed_type: see `ViT`.
-        drop_path_rate: stochastic depth in the encoder.
-        norm_eps: LayerNorm epsilon.
-        use_checkpoint: activation checkpointing in the encoder.
 
     Raises:
         InputError: patch size or skips do not fit.
@@ -49,29 +38,18 @@ class UNETR(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
+        encoder: ViT,
         out_channels: int,
-        img_size: Sequence[int] | int,
-        patch_size: Sequence[int] | int = 16,
-        hidden_size: int = 768,
-        mlp_dim: int = 3072,
-        num_layers: int = 12,
-        num_heads: int = 12,
         *,
         feature_size: int = 16,
         skips: Sequence[int] | None = None,
-        spatial_dims: int = 3,
-        class_token: bool = True,
-        pos_embed_type: str = "sincos_learnable",
-        drop_path_rate: float = 0.0,
-        norm_eps: float = 1e-6,
-        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        side, *others = ensure_tuple_rep(patch_size, spatial_dims)
+        side, *others = encoder.patch_size
+        num_layers, hidden_size, spatial_dims = encoder.num_layers, encoder.hidden_size, encoder.spatial_dims
         if side not in (4, 8, 16, 32) or any(other != side for other in others):
             raise InputError(
-                f"UNETR's patch_size is {patch_size}; it must be 4, 8, 16 or 32, the same along every axis."
+                f"patch_size is {list(encoder.patch_size)}; UNETR takes 4, 8, 16 or 32, the same along every axis."
             )
         levels = side.bit_length() - 1
         self.skips = evenly_spread(num_layers, levels - 1) if skips is None else list(skips)
@@ -80,11 +58,7 @@ class UNETR(nn.Module):
                 f"skips {self.skips} do not fit: patch_size {side} takes {levels - 1} rising block numbers "
                 f"below num_layers {num_layers}."
             )
-        self.vit = ViT(
-            in_channels, img_size, side, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims=spatial_dims,
-            class_token=class_token, pos_embed_type=pos_embed_type, drop_path_rate=drop_path_rate, norm_eps=norm_eps,
-            use_checkpoint=use_checkpoint,
-        )  # fmt: skip
+        self.vit = encoder
         self.grid, self.num_patches = list(self.vit.grid), math.prod(self.vit.grid)
         # Channels from fine to coarse, e.g. 16, 32, 64, 128 for patch 16.
         widths = [feature_size * 2**level for level in range(levels)]
@@ -94,7 +68,9 @@ class UNETR(nn.Module):
             "norm_name": "instance",
             "res_block": True,
         }
-        self.image_encoder = UnetrBasicBlock(in_channels=in_channels, out_channels=feature_size, stride=1, **conv)
+        self.image_encoder = UnetrBasicBlock(
+            in_channels=encoder.in_channels, out_channels=feature_size, stride=1, **conv
+        )
         self.skip_encoders = nn.ModuleList(
             UnetrPrUpBlock(
                 in_channels=hidden_size, out_channels=widths[level], num_layer=levels - 1 - level, stride=1,

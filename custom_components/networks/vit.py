@@ -21,12 +21,6 @@ from ..masking import shared_rand
 from .patches import gather_rows, patchify
 from .positions import FIXED_TABLES, position_table
 
-SIZES: dict[str, dict[str, int]] = {
-    "tiny": {"hidden_size": 192, "mlp_dim": 768, "num_layers": 12, "num_heads": 3},
-    "small": {"hidden_size": 384, "mlp_dim": 1536, "num_layers": 12, "num_heads": 6},
-    "base": {"hidden_size": 768, "mlp_dim": 3072, "num_layers": 12, "num_heads": 12},
-    "large": {"hidden_size": 1024, "mlp_dim": 4096, "num_layers": 24, "num_heads": 16},
-}
 POSITION_TYPES = (*FIXED_TABLES, "sincos_learnable", "learnable")
 
 
@@ -302,14 +296,3 @@ class ViT(nn.Module):
     @torch.jit.unused
     def _checkpointed(self, i: int, x: Tensor) -> Tensor:
         return checkpoint(self.blocks[i], x, use_reentrant=False)
-
-
-def build_vit(size: str, **kwargs: object) -> ViT:
-    """A `ViT` by the name of its size (tiny, small, base, large); keyword arguments go to `ViT` and win.
-
-    Raises:
-        InputError: the size is unknown.
-    """
-    if size not in SIZES:
-        raise InputError(f"Unknown ViT size {size!r}; choose one of {', '.join(SIZES)}.")
-    return ViT(**{**SIZES[size], **kwargs})  # type: ignore[arg-type]

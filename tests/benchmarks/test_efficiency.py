@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from custom_components.networks.token_classifier import TokenClassifier
+from custom_components.networks.vit import ViT
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -38,7 +39,7 @@ def test_attention_is_counted() -> None:
     """PyTorch's counter knows no fused attention of a CPU and would leave its two products out."""
     operations = runpy.run_path(str(FOLDER / "efficiency.py"))["operations"]
     width, depth, patches = 32, 2, 64
-    network = TokenClassifier(3, 32, 4, 3, hidden_size=width, mlp_dim=64, num_layers=depth, num_heads=2).eval()
+    network = TokenClassifier(ViT(3, 32, 4, width, 64, depth, 2, spatial_dims=2), 3).eval()
     tokens = patches + 1
     linear = tokens * (3 * width * width + width * width + 2 * width * 64)
     attention = 2 * tokens * tokens * width

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from encoders import on_vit
 from PIL import Image
 
 from bundle_runtime.weights.save import save_network
@@ -42,9 +43,9 @@ def train(tiles: Path, model: Path) -> None:
     images = torch.from_numpy((pixels.astype(np.float32) / 255 - mean) / std)
     labels = torch.tensor([item["label"] for item in items])
     torch.manual_seed(0)
-    network = ViTClassifier(
-        3, 64, 16, 2, hidden_size=48, mlp_dim=96, num_layers=3, num_heads=4, class_token=False, pool="mean",
-        norm_after_pool=True,
+    network = on_vit(
+        ViTClassifier, 3, 64, spatial_dims=2, num_classes=2, hidden_size=48, mlp_dim=96, num_layers=3, num_heads=4,
+        class_token=False, pool="mean", norm_after_pool=True,
     )  # fmt: skip
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=0.05)
     weight = torch.tensor([1.0, float((labels == 0).sum() / (labels == 1).sum())])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoders import on_vit
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -106,9 +107,9 @@ def test_a_pretrained_encoder_is_loaded_completely_or_not_at_all(
     for runner, class_token in ((histo_segmentation, False), (medcls_segmentation, True)):
         out = tmp_path / runner.bundle.name
         out.mkdir()
-        mae = MaskedAutoencoder(
-            3, 64, 8, spatial_dims=2, class_token=class_token, decoder_size=8, decoder_layers=1, decoder_heads=1,
-            **ENCODER,
+        mae = on_vit(
+            MaskedAutoencoder, 3, 64, 8, spatial_dims=2, class_token=class_token, decoder_size=8, decoder_layers=1,
+            decoder_heads=1, **ENCODER,
         )  # fmt: skip
         path = save_encoder(out / "pretrained_encoder.safetensors", mae, {})
         runner.run("train_segmentation", out, max_epochs=1)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing as mp
+from encoders import on_vit
 
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.engine.attention_refresh import compute_maps
@@ -37,15 +38,17 @@ def dataset(count: int = 7, draws: int = 0) -> ImageDataset:
 
 def network() -> MSMAE:
     torch.manual_seed(0)
-    return MSMAE(3, 32, 8, hidden_size=32, mlp_dim=64, num_layers=2, num_heads=2, num_classes=2, decoder_size=32,
-                 decoder_layers=1, decoder_heads=2)  # fmt: skip
+    return on_vit(
+        MSMAE, 3, 32, 8, hidden_size=32, mlp_dim=64, num_layers=2, num_heads=2, spatial_dims=2, num_classes=2,
+        decoder_size=32, decoder_layers=1, decoder_heads=2,
+    )  # fmt: skip
 
 
 PIPELINE = Pipeline([Resize(32), Normalise(0.5, 0.25)])
 
 
 def test_b1_a_refresh_gives_maps_that_differ_from_patch_to_patch() -> None:
-    """The released code returns a buffer of ones, so its masking is uniform throughout (fact sheet B1)."""
+    """The released code returns a buffer of ones, so its masking is uniform throughout."""
     maps = compute_maps(network(), dataset(), PIPELINE, "cpu")
     assert maps.shape == (7, 4, 4)
     assert maps.flatten(1).std(dim=1).min() > 0.05

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from encoders import on_vit
 from monai.engines import SupervisedTrainer
 
 from bundle_runtime.data.dataset import EpochSampler
@@ -36,8 +37,10 @@ class Training:
 
     def __init__(self, folder: Path, resume: bool = False, interval: int = 2, extra: Any = (), epochs: int = 5) -> None:
         torch.manual_seed(0)
-        self.network = MSMAE(3, 32, 8, hidden_size=32, mlp_dim=64, num_layers=2, num_heads=2, num_classes=2,
-                             decoder_size=32, decoder_layers=1, decoder_heads=2)  # fmt: skip
+        self.network = on_vit(
+            MSMAE, 3, 32, 8, hidden_size=32, mlp_dim=64, num_layers=2, num_heads=2, spatial_dims=2, num_classes=2,
+            decoder_size=32, decoder_layers=1, decoder_heads=2,
+        )  # fmt: skip
         items = [{"image": f"{i}.png", "file": f"{i}.png", "case": str(i), "label": i % 2} for i in range(COUNT)]
         augmentation = Pipeline([RandomResizedCrop(32, (0.2, 1.0)), RandomFlip(), Normalise(0.5, 0.25)])
         data = ImageDataset(items, Pixels(), ["a", "b"], "multi_class", draws=augmentation.draws)

@@ -1,10 +1,16 @@
 """Small encoders of several code bases, written for the tests: state dicts and plain forward passes as oracles."""
 
+import inspect
+from typing import Any, TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.vit import ViT
+
+N = TypeVar("N", bound=nn.Module)
 
 WIDTH, MLP, HEADS, DEPTH = 12, 24, 3, 3
 
@@ -14,6 +20,15 @@ def our_vit(**changes) -> ViT:
     sizes = {"in_channels": 1, "img_size": 8, "patch_size": 4, "spatial_dims": 3}
     sizes |= {"hidden_size": WIDTH, "mlp_dim": MLP, "num_layers": DEPTH, "num_heads": HEADS}
     return shaken(ViT(**{**sizes, **changes}))
+
+
+def on_vit(kind: type[N], in_channels: int, img_size: Any, patch_size: Any = 16, **options: Any) -> N:
+    """A network on an encoder of its own, of options for either; the encoder of an autoencoder has fixed positions."""
+    known = inspect.signature(ViT).parameters
+    sizes = {name: options.pop(name) for name in list(options) if name in known}
+    if issubclass(kind, MaskedAutoencoder):
+        sizes = {"pos_embed_type": "sincos", **sizes}
+    return kind(ViT(in_channels, img_size, patch_size, **sizes), **options)
 
 
 def shaken(network: nn.Module, seed: int = 1) -> nn.Module:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from encoders import on_vit
 from hypothesis import given
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
@@ -26,12 +27,21 @@ def vit(**changes: object) -> ViT:
 
 
 def unetr() -> UNETR:
-    return UNETR(1, 3, (32, 32, 32), feature_size=4, num_layers=12, pos_embed_type="sincos_learnable", **SMALL)
+    return on_vit(UNETR, 1, 32, out_channels=3, feature_size=4, **SMALL)
 
 
 def mae() -> MaskedAutoencoder:
-    return MaskedAutoencoder(
-        1, (8, 8), (4, 4), num_layers=2, spatial_dims=2, decoder_size=12, decoder_layers=1, decoder_heads=2, **SMALL
+    return on_vit(
+        MaskedAutoencoder,
+        1,
+        8,
+        4,
+        num_layers=2,
+        spatial_dims=2,
+        decoder_size=12,
+        decoder_layers=1,
+        decoder_heads=2,
+        **SMALL,
     )
 
 

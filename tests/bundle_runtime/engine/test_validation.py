@@ -4,6 +4,7 @@ import csv
 
 import pytest
 import torch
+from encoders import on_vit
 from ignite.engine import Engine, Events
 from tiny_training import At, Tiny
 
@@ -64,9 +65,10 @@ def engine_with(network: torch.nn.Module, step: ValidationStep) -> Engine:
 
 
 def test_same_masks_every_time_and_the_training_stream_is_untouched() -> None:
-    network = MaskedAutoencoder(
-        1, 16, 8, 24, 48, 1, 2, decoder_size=18, decoder_layers=1, decoder_heads=2, mask_ratio=0.5
-    )
+    network = on_vit(
+        MaskedAutoencoder, 1, 16, 8, hidden_size=24, mlp_dim=48, num_layers=1, num_heads=2, decoder_size=18,
+        decoder_layers=1, decoder_heads=2, mask_ratio=0.5,
+    )  # fmt: skip
     batches = [{"image": torch.rand(2, 1, 16, 16, 16)}]
     for amp in (False, "bf16"):
         step = ValidationStep(ReconstructionLoss(), amp=amp, seed=3)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoders import on_vit
 from PIL import Image
 from torch import Tensor
 
@@ -115,7 +116,8 @@ def test_mode_and_gradients_are_left_alone(image: Tensor) -> None:
 
 
 def test_a_classifier_holds_the_encoder(image: Tensor) -> None:
-    network = ViTClassifier(1, (16, 24), 8, 3, 24, 32, 2, 2).eval()
+    sizes = {"hidden_size": 24, "mlp_dim": 32, "num_layers": 2, "num_heads": 2, "spatial_dims": 2}
+    network = on_vit(ViTClassifier, 1, (16, 24), 8, num_classes=3, **sizes).eval()
     torch.testing.assert_close(class_attention_map(network, image), class_attention_map(network.vit, image))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from encoders import on_vit
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
@@ -13,6 +14,7 @@ from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.token_classifier import TokenClassifier
 
+SIZES = {"hidden_size": 24, "mlp_dim": 32, "num_layers": 2, "num_heads": 2, "spatial_dims": 2}
 NAMES = ["mass", "nodule, small"]
 ITEMS = [{"file": f"/x/{number}.png", "case": f"case {number}", "patient_id": f"p{number // 2}"} for number in range(3)]
 
@@ -47,7 +49,7 @@ def test_attention_pictures_are_spread_over_the_list(
     original = module.attention_figure
     monkeypatch.setattr(module, "attention_figure", lambda *arguments: (given.append(arguments), original(*arguments)))
     torch.manual_seed(0)
-    network = ViTClassifier(1, 16, 8, 2, 24, 32, 2, 2)
+    network = on_vit(ViTClassifier, 1, 16, 8, num_classes=2, **SIZES)
     pixels = {"mean": 0.5, "std": 0.25}
     state = evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS, wanted, pixels=pixels)], network).state
     assert sorted(path.name for path in tmp_path.iterdir()) == drawn
@@ -64,7 +66,8 @@ def test_attention_pictures_show_the_patches_that_were_kept(tmp_path: Path, monk
     given: list[Any] = []
     monkeypatch.setattr(module, "attention_figure", lambda *arguments: given.append(arguments))
     torch.manual_seed(0)
-    network = TokenClassifier(1, 16, 8, 2, 24, 32, 2, 2, eval_tokens="kept", keep_ratio=0.5, select_block=1)
+    tokens = {"eval_tokens": "kept", "keep_ratio": 0.5, "select_block": 1}
+    network = on_vit(TokenClassifier, 1, 16, 8, num_classes=2, **tokens, **SIZES)
     evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS)], network)
     assert len(given) == 3
     for arguments in given:

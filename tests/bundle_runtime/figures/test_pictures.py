@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from encoders import on_vit
 from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from PIL import Image
@@ -77,7 +78,8 @@ def test_items_crops_and_batches_are_accepted(tmp_path, dims):
 
 
 def test_the_real_autoencoder_can_be_drawn(tmp_path):
-    network = MaskedAutoencoder(
+    network = on_vit(
+        MaskedAutoencoder,
         in_channels=1,
         img_size=(16, 16, 16),
         patch_size=(8, 8, 8),
@@ -149,9 +151,10 @@ def test_channels_without_names_are_numbered_and_colour_pictures_show_one(tmp_pa
 
 def test_the_autoencoder_of_four_sequences_can_be_drawn(tmp_path):
     torch.manual_seed(0)
-    network = MaskedAutoencoder(
-        4, 16, 8, 24, 24, 1, 2, decoder_size=24, decoder_layers=1, decoder_heads=2, norm_pix_per_channel=True
-    )
+    network = on_vit(
+        MaskedAutoencoder, 4, 16, 8, hidden_size=24, mlp_dim=24, num_layers=1, num_heads=2, decoder_size=24,
+        decoder_layers=1, decoder_heads=2, norm_pix_per_channel=True,
+    )  # fmt: skip
     pictures = ReconstructionPictures(network, [{"image": head(), "case": "a"}], tmp_path / "pictures")
     pictures._draw(Tiny(tmp_path).trainer)
     with Image.open(tmp_path / "pictures" / "epoch_00000_0_a.png") as png:

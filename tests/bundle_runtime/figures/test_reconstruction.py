@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoders import on_vit
 from ignite.engine import Engine
 from matplotlib.image import imread
 
@@ -100,9 +101,9 @@ def test_grey_pictures_stand_upright(tmp_path: Path) -> None:
 
 def test_the_handler_draws_pictures_by_their_pixels(tmp_path: Path) -> None:
     for channels in (1, 3):
-        network = MaskedAutoencoder(
-            channels, 16, 8, 16, 32, 1, 2, decoder_size=16, decoder_layers=1, decoder_heads=2, spatial_dims=2,
-            mask_ratio=0.5,
+        network = on_vit(
+            MaskedAutoencoder, channels, 16, 8, hidden_size=16, mlp_dim=32, num_layers=1, num_heads=2, spatial_dims=2,
+            decoder_size=16, decoder_layers=1, decoder_heads=2, mask_ratio=0.5, mask_strategy="block",
         )  # fmt: skip
         images = [{"image": torch.rand(channels, 16, 16), "case": f"c{channels}"}]
         pictures = ReconstructionPictures(network, images, tmp_path, 1, pixels={"mean": 0.5, "std": 0.2})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -163,7 +164,8 @@ PIPELINE = Pipeline([Normalise(0.5, 0.25)])
 
 @pytest.mark.parametrize("pool", ["mean", "cls"])
 def test_features_are_those_of_the_encoder(pool: str) -> None:
-    network = ViTClassifier(1, 16, 8, 3, 24, 32, 2, 2, drop_path_rate=0.5).train()
+    sizes = {"hidden_size": 24, "mlp_dim": 32, "num_layers": 2, "num_heads": 2, "drop_path_rate": 0.5}
+    network = on_vit(ViTClassifier, 1, 16, 8, num_classes=3, spatial_dims=2, **sizes).train()
     network.vit.blocks[0].eval()  # frozen: must stay so
     data = dataset()
     found, labels, index = extract_features(network, image_loader(data, 3), PIPELINE, "cpu", pool)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from encoders import on_vit
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from torch import nn
@@ -54,7 +55,8 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.inner = ViTClassifier(1, 16, 8, 2, 24, 32, 2, 2, drop_path_rate=0.3)
+        sizes = {"hidden_size": 24, "mlp_dim": 32, "num_layers": 2, "num_heads": 2, "drop_path_rate": 0.3}
+        self.inner = on_vit(ViTClassifier, 1, 16, 8, num_classes=2, spatial_dims=2, **sizes)
         self.vit, self.dropout = self.inner.vit, nn.Dropout(0.2)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

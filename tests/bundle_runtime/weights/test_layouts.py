@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from encoders import DEPTH, HEADS, MLP, WIDTH, our_vit, selfmedmae_state, shaken, timm_state
+from encoders import DEPTH, HEADS, MLP, WIDTH, on_vit, our_vit, selfmedmae_state, shaken, timm_state
 from monai.networks.nets import UNETR as MonaiUNETR
 from monai.networks.nets import MaskedAutoEncoderViT
 from monai.networks.nets import ViT as MonaiViT
@@ -21,7 +21,7 @@ def monai_mae():
 
 
 def our_mae():
-    return shaken(MaskedAutoencoder(1, 8, 4, **SIZES, decoder_size=6, decoder_layers=1, decoder_heads=1))
+    return shaken(on_vit(MaskedAutoencoder, 1, 8, 4, **SIZES, decoder_size=6, decoder_layers=1, decoder_heads=1))
 
 
 def layouts():

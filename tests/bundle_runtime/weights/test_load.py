@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from encoders import our_vit, selfmedmae_state, timm_state
+from encoders import on_vit, our_vit, selfmedmae_state, timm_state
 from monai.handlers import CheckpointLoader
 from torch import nn
 
@@ -22,12 +22,12 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 
 
 def unetr(**changes) -> UNETR:
-    return UNETR(1, changes.pop("out_channels", 3), 32, 16, **{**SIZES, **changes}, feature_size=4)
+    return on_vit(UNETR, 1, 32, **{"out_channels": 3, "feature_size": 4, **SIZES, **changes})
 
 
 @pytest.fixture
 def pretrained(tmp_path):
-    mae = MaskedAutoencoder(1, 32, 16, **SIZES, decoder_size=6, decoder_layers=1, decoder_heads=1)
+    mae = on_vit(MaskedAutoencoder, 1, 32, **SIZES, decoder_size=6, decoder_layers=1, decoder_heads=1)
     return mae, save_encoder(tmp_path / "pretrained_encoder.safetensors", mae, {})
 
 
@@ -203,7 +203,7 @@ def test_a_network_is_not_run_with_other_classes_or_spacing_than_it_was_trained_
     from bundle_runtime.weights.save import save_encoder, save_network
     from custom_components.networks.unetr import UNETR
 
-    network = UNETR(1, 3, 16, 8, 12, 24, 2, 2, feature_size=2)
+    network = on_vit(UNETR, 1, 16, 8, **{**SIZES, "num_layers": 2, "num_heads": 2}, out_channels=3, feature_size=2)
     names, prepared = ["background", "liver", "aorta"], {"spacing_mm": [6.0, 6.0, 6.0], "range": (0, 1)}
     path = tmp_path / "model.pt"
     save_network(path, tmp_path / "model.safetensors", network, {"class_names": names, "normalisation": prepared})
@@ -229,7 +229,8 @@ def test_a_network_is_not_run_with_other_heads_or_choices_than_it_was_trained_wi
     from custom_components.networks.token_classifier import TokenClassifier
 
     def build(heads: int = 2) -> TokenClassifier:
-        return TokenClassifier(3, 16, 8, 2, hidden_size=12, mlp_dim=24, num_layers=2, num_heads=heads, spatial_dims=2)
+        sizes = {**SIZES, "num_layers": 2, "num_heads": heads, "spatial_dims": 2}
+        return on_vit(TokenClassifier, 3, 16, 8, num_classes=2, **sizes)
 
     path = tmp_path / "model.pt"
     save_network(path, tmp_path / "model.safetensors", build(), {"head": "cls"})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Events
@@ -42,9 +43,10 @@ def output(rows: int = 6, seed: int = 0, level: str = "image") -> SDMAEOutput:
 
 def network(seed: int = 0, **options: Any) -> SelfDistillationMAE:
     torch.manual_seed(seed)
-    return SelfDistillationMAE(
-        3, 16, 4, 16, 32, 1, 2, spatial_dims=2, class_token=False, decoder_size=16, decoder_layers=1, decoder_heads=2,
-        mask_ratio=0.6, prototypes=K, projector_size=12, bottleneck=6, **options,
+    return on_vit(
+        SelfDistillationMAE, 3, 16, 4, hidden_size=16, mlp_dim=32, num_layers=1, num_heads=2, spatial_dims=2,
+        class_token=False, decoder_size=16, decoder_layers=1, decoder_heads=2, mask_ratio=0.6, prototypes=K,
+        projector_size=12, bottleneck=6, **options,
     )  # fmt: skip
 
 

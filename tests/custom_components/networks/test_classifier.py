@@ -1,5 +1,6 @@
 import pytest
 import torch
+from encoders import on_vit
 
 from bundle_runtime.engine.optim import layer_ids
 from bundle_runtime.weights.load import init_network
@@ -8,17 +9,17 @@ from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 
-SMALL = {"hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2}
+SMALL = {"hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2, "spatial_dims": 2}
 
 
 def small(**kwargs: object) -> ViTClassifier:
-    return ViTClassifier(1, 32, 16, 3, **{**SMALL, **kwargs})  # type: ignore[arg-type]
+    return on_vit(ViTClassifier, 1, 32, **{"num_classes": 3, **SMALL, **kwargs})
 
 
 def test_reference_size_has_the_papers_parameter_count() -> None:
-    # 85,809,422 with the position of the class token, which adds 768 to no effect (fact sheet 2.3).
+    # 85,809,422 with the position of the class token, which adds 768 to no effect.
     with torch.device("meta"):
-        network = ViTClassifier(3, 224, 16, 14)
+        network = on_vit(ViTClassifier, 3, 224, num_classes=14, spatial_dims=2)
     assert sum(p.numel() for p in network.parameters()) == 85_809_422 - 768
 
 
@@ -59,8 +60,8 @@ def test_head_starts_as_asked() -> None:
 
 
 def test_pretrained_encoder_loads_completely(tmp_path) -> None:
-    # The reference code left the position table out when it loaded an encoder into its classifier (B4).
-    mae = MaskedAutoencoder(1, 32, 16, spatial_dims=2, decoder_size=16, decoder_layers=1, decoder_heads=2, **SMALL)
+    # The reference code left the position table out when it loaded an encoder into its classifier.
+    mae = on_vit(MaskedAutoencoder, 1, 32, decoder_size=16, decoder_layers=1, decoder_heads=2, **SMALL)
     save_encoder(tmp_path / "encoder.safetensors", mae, {})
     network = init_network(small(pool="mean"), "mae", tmp_path / "encoder.safetensors")
     image = torch.randn(2, 1, 32, 32)
@@ -83,4 +84,4 @@ def test_impossible_heads_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match="norm_after_pool is true, but pool is 'cls'"):
         small(pool="cls", norm_after_pool=True)
     with pytest.raises(InputError, match="num_classes"):
-        ViTClassifier(1, 32, 16, 0)
+        small(num_classes=0)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from encoders import on_vit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +15,9 @@ from custom_components.networks.dense_features import (
     group_norm,
     resize,
 )
+from custom_components.networks.vit import ViT
 
-SMALL = {"patch_size": 8, "hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2}
+SMALL = {"patch_size": 8, "hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2, "spatial_dims": 2}
 
 
 @given(st.integers(4, 48))
@@ -62,7 +64,7 @@ def test_resize_is_torch_s_and_leaves_the_right_size_alone() -> None:
 @pytest.mark.parametrize("class_token", [False, True])
 @pytest.mark.parametrize("final_norm", [False, True])
 def test_maps_are_the_blocks_outputs_in_image_order(class_token: bool, final_norm: bool) -> None:
-    network = DenseViT(3, (16, 24), taps=[1, 3], class_token=class_token, final_norm=final_norm, **SMALL).eval()
+    network = on_vit(DenseViT, 3, (16, 24), taps=[1, 3], class_token=class_token, final_norm=final_norm, **SMALL).eval()
     image = torch.randn(2, 3, 16, 24)
     maps = network.features(image)
     encoded = network.vit(image, hidden_states=[1, 3])
@@ -71,3 +73,15 @@ def test_maps_are_the_blocks_outputs_in_image_order(class_token: bool, final_nor
         assert found.shape == (2, 16, 2, 3)
         assert torch.equal(found[:, :, 1, 2], tokens[:, class_token + 1 * 3 + 2])
     assert network.vit.norm.weight.requires_grad is final_norm
+
+
+def test_an_encoder_for_volumes_is_refused() -> None:
+    with pytest.raises(InputError, match="spatial_dims 3; maps are for pictures, so for 2"):
+        on_vit(DenseViT, 3, 16, taps=[1, 3], **{**SMALL, "spatial_dims": 3})
+
+
+def test_the_encoder_that_is_given_becomes_the_part_vit() -> None:
+    encoder = ViT(3, 16, **SMALL)
+    network = DenseViT(encoder, [1, 3])
+    assert network.vit is encoder
+    assert {name.split(".")[0] for name in network.state_dict()} == {"vit"}

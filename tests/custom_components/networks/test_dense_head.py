@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoders import on_vit
 from torch import nn
 
 from bundle_runtime.engine.optim import param_groups
@@ -14,18 +15,18 @@ from custom_components.losses import DenseLoss
 from custom_components.networks.dense_head import STRIDES, PyramidPooling, PyramidSegmenter
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 
-ENCODER = {"hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2}
+ENCODER = {"hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2, "spatial_dims": 2}
 
 
 def segmenter(img_size: int = 64, patch_size: int = 8, **changes: object) -> PyramidSegmenter:
-    settings = {**ENCODER, "head_channels": 16, "auxiliary_channels": 16, **changes}
-    return PyramidSegmenter(3, img_size, patch_size, 2, **settings)
+    settings = {**ENCODER, "class_token": False, "head_channels": 16, "auxiliary_channels": 16, **changes}
+    return on_vit(PyramidSegmenter, 3, img_size, patch_size, num_classes=2, **settings)
 
 
 @pytest.fixture
 def pretrained(tmp_path: Path) -> tuple[MaskedAutoencoder, Path]:
-    mae = MaskedAutoencoder(
-        3, 32, 8, spatial_dims=2, class_token=False, decoder_size=8, decoder_layers=1, decoder_heads=1, **ENCODER
+    mae = on_vit(
+        MaskedAutoencoder, 3, 32, 8, class_token=False, decoder_size=8, decoder_layers=1, decoder_heads=1, **ENCODER
     )
     return mae, save_encoder(tmp_path / "encoder.safetensors", mae, {})
 

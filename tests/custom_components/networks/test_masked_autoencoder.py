@@ -1,5 +1,6 @@
 import pytest
 import torch
+from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ def tiny(**kwargs: object) -> MaskedAutoencoder:
         "hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2, "decoder_size": 18, "decoder_layers": 1,
         "decoder_heads": 2, "mask_ratio": 0.5, **kwargs,
     }  # fmt: skip
-    return MaskedAutoencoder(options.pop("in_channels", 2), options.pop("img_size", 16), 8, **options)
+    return on_vit(MaskedAutoencoder, options.pop("in_channels", 2), options.pop("img_size", 16), 8, **options)
 
 
 def trainable(network: torch.nn.Module) -> int:
@@ -24,14 +25,14 @@ def trainable(network: torch.nn.Module) -> int:
 @pytest.mark.parametrize(("channels", "size", "count"), [(1, 96, 104_272_384), (4, 128, 118_440_448)])
 def test_parameter_counts_of_the_paper(channels: int, size: int, count: int) -> None:
     with torch.device("meta"):
-        network = MaskedAutoencoder(channels, size, 16, mask_ratio=0.125)
+        network = on_vit(MaskedAutoencoder, channels, size, mask_ratio=0.125)
     assert trainable(network) == count
 
 
 def test_loss_at_the_start_on_noise() -> None:
     """About 1.17 for the decoder of the BTCV bundle on standard-normal input."""
     torch.manual_seed(0)
-    network = MaskedAutoencoder(1, 48, 16, 768, 3072, 1, 12, decoder_layers=8, mask_ratio=0.125)
+    network = on_vit(MaskedAutoencoder, 1, 48, num_layers=1, decoder_layers=8, mask_ratio=0.125)
     with torch.no_grad():
         loss = ReconstructionLoss()(network(torch.randn(4, 1, 48, 48, 48)))
     assert loss.item() == pytest.approx(1.17, abs=0.1)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from encoders import on_vit
 
 from custom_components.errors import InputError
 from custom_components.losses import SupervisedReconstructionLoss
@@ -16,13 +17,15 @@ SIZES = {
 def tiny(**changes: object) -> MSMAE:
     torch.manual_seed(0)
     options = {"num_classes": 5, **SIZES, **changes}
-    return MSMAE(3, options.pop("img_size", 56), 4, **options)  # 14 x 14 patches, as in the paper
+    return on_vit(
+        MSMAE, 3, options.pop("img_size", 56), 4, spatial_dims=2, **options
+    )  # 14 x 14 patches, as in the paper
 
 
 def test_parameter_count_of_the_paper() -> None:
     """Encoder of ViT-B/16 with class token, decoder 512 x 8 x 16, class head of 5."""
     with torch.device("meta"):
-        network = MSMAE(3, 224, 16, num_classes=5)
+        network = on_vit(MSMAE, 3, 224, spatial_dims=2, num_classes=5)
     encoder = sum(p.numel() for p in network.encoder.parameters() if p.requires_grad)
     assert encoder == 85_647_360
     assert network.decoder_pred.out_features == 768

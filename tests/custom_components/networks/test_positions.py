@@ -15,7 +15,7 @@ def test_known_row() -> None:
 
 
 def test_any_grid_and_rows_tell_places_apart() -> None:
-    """SelfMedMAE's 2D table holds for square grids only (fact B24)."""
+    """SelfMedMAE's 2D table holds for square grids only."""
     table = sincos_table([3, 5], 64)[0]
     assert table.shape == (15, 64)
     distance = torch.cdist(table, table)

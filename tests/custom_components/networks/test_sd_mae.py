@@ -1,5 +1,6 @@
 import pytest
 import torch
+from encoders import on_vit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,7 +11,6 @@ from custom_components.losses import ReconstructionLoss
 from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.sd_mae import Projector, SelfDistillationMAE
-from custom_components.networks.vit import SIZES
 
 SMALL = {
     "hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2, "decoder_size": 16, "decoder_layers": 2,
@@ -21,7 +21,7 @@ HEADS = {"prototypes": 32, "projector_size": 20, "bottleneck": 8}
 
 def tiny(**options: object) -> SelfDistillationMAE:
     torch.manual_seed(0)
-    return SelfDistillationMAE(3, 32, 8, **{**SMALL, **HEADS, **options})
+    return on_vit(SelfDistillationMAE, 3, 32, 8, **{**SMALL, **HEADS, **options})
 
 
 def images(count: int = 4) -> Tensor:
@@ -38,11 +38,11 @@ def count(module: nn.Module) -> int:
 
 
 def test_sizes_of_the_paper() -> None:
-    """Fact sheet 2.1 and 2.2: 36.3 M, of which the encoder 21.6 M and the decoder 1.93 M; 117 hidden of 196."""
+    """36.3 M, of which the encoder 21.6 M and the decoder 1.93 M; 117 hidden of 196."""
     with torch.device("meta"):
-        network = SelfDistillationMAE(
-            3, 224, 16, **SIZES["small"], decoder_size=192, decoder_layers=4, decoder_heads=3, mask_ratio=0.6,
-            spatial_dims=2, class_token=False,
+        network = on_vit(
+            SelfDistillationMAE, 3, 224, hidden_size=384, mlp_dim=1536, num_heads=6, decoder_size=192, decoder_layers=4,
+            decoder_heads=3, mask_ratio=0.6, spatial_dims=2, class_token=False,
         )  # fmt: skip
     assert round(count(network) / 1e6, 1) == 36.3
     assert round(count(network.encoder) / 1e6, 1) == 21.6
@@ -89,7 +89,7 @@ def test_projector_agrees_with_weight_norm_of_torch() -> None:
 
 
 def test_without_distillation_it_is_a_masked_autoencoder() -> None:
-    network, plain = tiny(distil=False), MaskedAutoencoder(3, 32, 8, **SMALL, decoder_embed_bias=False)
+    network, plain = tiny(distil=False), on_vit(MaskedAutoencoder, 3, 32, 8, **SMALL, decoder_embed_bias=False)
     plain.load_state_dict(network.state_dict())
     image, noise = images(), torch.rand(4, 16)
     output = network(image, noise)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoders import on_vit
 
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
@@ -13,12 +14,12 @@ from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.setr import SETRPUP, ProgressiveUpsampling
 from custom_components.networks.vit import ViT
 
-ENCODER = {"hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2}
+ENCODER = {"hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2, "spatial_dims": 2}
 
 
 def setr(**changes: object) -> SETRPUP:
     settings = {"img_size": 32, "patch_size": 8, "num_classes": 2, "head_channels": 8, **ENCODER, **changes}
-    return SETRPUP(3, **settings)
+    return on_vit(SETRPUP, 3, **settings)
 
 
 @pytest.mark.parametrize(("patch_size", "stages"), [(4, 2), (8, 3), (16, 4)])
@@ -58,8 +59,16 @@ def test_auxiliary_heads_do_not_change_the_result() -> None:
 @pytest.mark.parametrize("class_token", [True, False])
 def test_the_encoder_loads_completely_with_its_query_key_and_value_biases(tmp_path: Path, class_token: bool) -> None:
     """Regression test of B12: the released network has none, and drops those of the file without a word."""
-    mae = MaskedAutoencoder(
-        3, 32, 8, spatial_dims=2, class_token=class_token, decoder_size=8, decoder_layers=1, decoder_heads=1, **ENCODER
+    mae = on_vit(
+        MaskedAutoencoder,
+        3,
+        32,
+        8,
+        class_token=class_token,
+        decoder_size=8,
+        decoder_layers=1,
+        decoder_heads=1,
+        **ENCODER,
     )
     for block in mae.encoder.blocks:
         torch.nn.init.normal_(block.attn.qkv.bias)
@@ -74,8 +83,8 @@ def test_the_encoder_loads_completely_with_its_query_key_and_value_biases(tmp_pa
 
 def test_biases_without_a_place_in_the_network_are_refused(tmp_path: Path) -> None:
     """B12 seen from the file: what its encoder has and the network cannot take stops the run."""
-    mae = MaskedAutoencoder(
-        3, 32, 8, spatial_dims=2, class_token=True, decoder_size=8, decoder_layers=1, decoder_heads=1, **ENCODER
+    mae = on_vit(
+        MaskedAutoencoder, 3, 32, 8, class_token=True, decoder_size=8, decoder_layers=1, decoder_heads=1, **ENCODER
     )
     for block in mae.encoder.blocks:
         torch.nn.init.normal_(block.attn.qkv.bias)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -9,13 +10,13 @@ from custom_components.masking import attention_weights
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.token_classifier import TokenClassifier
 
-SIZES = {"hidden_size": 32, "mlp_dim": 64, "num_layers": 4, "num_heads": 2}
+SIZES = {"hidden_size": 32, "mlp_dim": 64, "num_layers": 4, "num_heads": 2, "spatial_dims": 2}
 
 
 def tiny(**changes: object) -> TokenClassifier:
     torch.manual_seed(0)
     options = {**SIZES, **changes}
-    return TokenClassifier(3, 32, 4, 5, **options)
+    return on_vit(TokenClassifier, 3, options.pop("img_size", 32), 4, num_classes=5, **options)
 
 
 def tokens_in_blocks(network: TokenClassifier, *arguments: Tensor) -> list[int]:
@@ -33,7 +34,7 @@ def tokens_in_blocks(network: TokenClassifier, *arguments: Tensor) -> list[int]:
 def test_evaluation_on_all_tokens_is_the_plain_classifier(head: str) -> None:
     network, image = tiny(head=head).eval(), torch.rand(2, 3, 32, 32)
     pool = {"cls": "cls", "pool": "mean"}[head]
-    plain = ViTClassifier(3, 32, 4, 5, pool=pool, norm_after_pool=head == "pool", **SIZES).eval()
+    plain = on_vit(ViTClassifier, 3, 32, 4, num_classes=5, pool=pool, norm_after_pool=head == "pool", **SIZES).eval()
     plain.load_state_dict(network.state_dict())
     assert torch.allclose(network(image), plain(image), atol=1e-6)
     assert torch.equal(network(image), network(image))  # the released code's evaluation is deterministic, too
@@ -160,4 +161,4 @@ def test_settings_that_cannot_work_are_refused(changes: dict[str, object], messa
 
 def test_an_odd_grid_cannot_be_halved() -> None:
     with pytest.raises(InputError, match="halved"):
-        TokenClassifier(3, 28, 4, 5, eval_tokens="kept", map_source="low_resolution", **SIZES)
+        tiny(img_size=28, eval_tokens="kept", map_source="low_resolution")

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from encoders import on_vit
 from monai.networks.nets.unetr import UNETR as MonaiUNETR
 
 from custom_components.networks.unetr import UNETR, evenly_spread
@@ -7,13 +8,13 @@ from custom_components.networks.unetr import UNETR, evenly_spread
 
 def tiny(**kwargs: object) -> UNETR:
     options = {"hidden_size": 24, "mlp_dim": 48, "num_layers": 4, "num_heads": 2, "feature_size": 4, **kwargs}
-    return UNETR(1, 3, options.pop("img_size", 32), **options)
+    return on_vit(UNETR, 1, options.pop("img_size", 32), out_channels=3, **options)
 
 
 @pytest.mark.parametrize(("channels", "classes", "size", "count"), [(1, 14, 96, 92_813_230), (4, 3, 128, 102_478_899)])
 def test_parameter_counts_of_the_paper(channels: int, classes: int, size: int, count: int) -> None:
     with torch.device("meta"):
-        network = UNETR(channels, classes, size)
+        network = on_vit(UNETR, channels, size, out_channels=classes)
     # The reference gives the class token a position of its own, 768 numbers that add to the token itself.
     assert sum(parameter.numel() for parameter in network.parameters()) == count - 768
 
@@ -44,7 +45,7 @@ def test_unequal_sides_and_2d() -> None:
 
 
 def test_equals_monai_unetr_with_the_same_weights() -> None:
-    """Same decoder, same skips (0-based blocks 3, 6, 9: fact B26): with stock weights the outputs agree."""
+    """Same decoder, same skips (0-based blocks 3, 6, 9): with stock weights the outputs agree."""
     peer = MonaiUNETR(1, 3, 32, feature_size=4, hidden_size=24, mlp_dim=48, num_heads=2, qkv_bias=True).eval()
     network = tiny(num_layers=12, class_token=False, norm_eps=1e-5).eval()
     names = {"encoder1.": "image_encoder."}

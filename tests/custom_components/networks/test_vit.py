@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets.vit import ViT as MonaiViT
 
-from custom_components.networks.vit import DropPath, ViT, build_vit
+from custom_components.networks.vit import DropPath, ViT
 
 
 def tiny(**kwargs: object) -> ViT:
@@ -124,13 +124,6 @@ def test_bf16_autocast_forward_and_backward() -> None:
         tokens = network(torch.randn(2, 1, 16, 16, 16), keep=torch.tensor([[1, 2], [3, 4]])).tokens
     tokens.float().mean().backward()
     assert tokens.isfinite().all()
-
-
-def test_sizes_by_name() -> None:
-    network = build_vit("tiny", in_channels=3, img_size=32, patch_size=16, spatial_dims=2, num_layers=2)
-    assert (network.hidden_size, network.num_layers) == (192, 2)
-    with pytest.raises(ValueError, match="huge"):
-        build_vit("huge")
 
 
 @pytest.mark.parametrize(
