@@ -15,7 +15,7 @@ _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
 class PhotometricDistortion(Step):
     """Change brightness, contrast, saturation and hue at random, each with a probability of its own.
 
-    The ranges are those of mmsegmentation's transform of the same name (fact: SD-MAE's segmentation configs). There hue
+    The ranges are those of mmsegmentation's transform of the same name, as SD-MAE uses it. There hue
     and saturation are changed in HSV and contrast before or after them; here the chroma is turned and stretched in YIQ,
     so that all four are one matrix an image. Grey images (one channel) have neither hue nor saturation.
 

@@ -64,8 +64,8 @@ def test_tiles_of_a_datalist(collapse: Callable[..., dict[str, Any]], tmp_path: 
 
 
 @pytest.mark.slow
-def test_s1_the_released_teacher_is_constant_and_ours_is_not(collapse: Callable[..., dict[str, Any]]) -> None:
-    """Fact sheet 2.11: mutual information above 0.1 on eight textures; the released form fails this."""
+def test_the_released_teacher_is_constant_and_ours_is_not(collapse: Callable[..., dict[str, Any]]) -> None:
+    """Mutual information above 0.1 on eight textures; the released form fails this."""
     options = ["--seeds", "1", "--forms", "released", "detached, logits"]
     last = {row["form"]: row["history"][-1] for row in collapse(*options)["rows"]}
     assert last["detached, logits"]["information"] > 0.1

@@ -105,7 +105,7 @@ def test_parity_is_the_released_form() -> None:
 
 
 def test_pretraining_logs_what_the_teacher_says_and_keeps_the_centre(histo: Runner, tmp_path: Path) -> None:
-    """The one run of the default suite: two updates an epoch, colour pictures, the centre in the checkpoint (S9)."""
+    """The one run of the default suite: two updates an epoch, colour pictures, the centre in the checkpoint."""
     histo.run("pretrain", tmp_path, max_epochs=2, stain_jitter=0.05, flip_prob=0.5, mask_strategy="block")
     history = rows(tmp_path / "pretrain" / "history.csv")
     assert len(history) == 2
@@ -149,8 +149,8 @@ def test_fine_tuning_loads_the_whole_encoder_and_evaluation_scores_classes(train
 
 
 @pytest.mark.slow
-def test_s18_the_final_norm_starts_afresh_or_is_loaded(trained: Path, histo: Runner, tmp_path: Path) -> None:
-    """Defect S18: the released fine-tuning throws the pre-trained norm away; here that is a choice."""
+def test_the_final_norm_starts_afresh_or_is_loaded(trained: Path, histo: Runner, tmp_path: Path) -> None:
+    """SD-MAE's released fine-tuning throws the pre-trained norm away; here that is a choice."""
     stored = load_file(trained / "pretrained_encoder.safetensors")
     assert stored["norm.bias"].abs().max() > 1e-4
     encoder = trained / "pretrained_encoder.safetensors"
@@ -202,7 +202,7 @@ def test_a_wrong_share_of_distillation_is_refused(histo: Runner, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(histo: Runner, tmp_path: Path) -> None:
-    """Defect S9: the released code loses the centre and skips an epoch."""
+    """SD-MAE's released code loses the centre and skips an epoch."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()

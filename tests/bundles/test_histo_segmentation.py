@@ -103,7 +103,7 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
 def test_a_pretrained_encoder_is_loaded_completely_or_not_at_all(
     histo_segmentation: Runner, medcls_segmentation: Runner, tmp_path: Path
 ) -> None:
-    """Regression test of S13 and B12 through the command line."""
+    """Every tensor of the encoder, biases included, through the command line; the released codes lose some."""
     for runner, class_token in ((histo_segmentation, False), (medcls_segmentation, True)):
         out = tmp_path / runner.bundle.name
         out.mkdir()

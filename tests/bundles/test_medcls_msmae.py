@@ -66,7 +66,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_pretraining_masks_by_attention_that_differs_from_patch_to_patch(msmae: Runner, tmp_path: Path) -> None:
-    """B1 through the command line: the released code's maps are ones."""
+    """Through the command line: the released code's maps are ones."""
     msmae.run("pretrain", tmp_path, max_epochs=2)
     refreshes = rows(tmp_path / "pretrain" / "attention_maps.csv")
     assert [row["before_epoch"] for row in refreshes] == ["2"]

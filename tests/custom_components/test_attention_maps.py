@@ -47,7 +47,7 @@ def network() -> MSMAE:
 PIPELINE = Pipeline([Resize(32), Normalise(0.5, 0.25)])
 
 
-def test_b1_a_refresh_gives_maps_that_differ_from_patch_to_patch() -> None:
+def test_a_refresh_gives_maps_that_differ_from_patch_to_patch() -> None:
     """The released code returns a buffer of ones, so its masking is uniform throughout."""
     maps = compute_maps(network(), dataset(), PIPELINE, "cpu")
     assert maps.shape == (7, 4, 4)

@@ -41,7 +41,7 @@ def test_masking_follows_the_schedule_and_the_maps_move(tmp_path: Path, capsys: 
     # 16 patches: 12 masked in the warm-up's 2 epochs of 10 chunks, then 7 masked (and 5 thrown away).
     assert training.lengths == [12] * 20 + [7] * 30
     assert training.maps.epoch == 5
-    assert training.maps.values.flatten(1).std(dim=1).min() > 0  # B1
+    assert training.maps.values.flatten(1).std(dim=1).min() > 0
     assert training.trainer.state.metrics["attention_map_std"] > 0.05
     with (tmp_path / "attention_maps.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -59,7 +59,7 @@ def test_uniform_masking_keeps_the_maps_even(tmp_path: Path) -> None:
     assert training.maps.values.eq(1).all()
 
 
-def test_b1_constant_maps_are_said_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_constant_maps_are_said_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training = Training(tmp_path, epochs=3)
     with torch.no_grad():
         for block in training.network.encoder.blocks:

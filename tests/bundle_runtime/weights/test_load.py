@@ -116,8 +116,8 @@ def test_init_scratch_and_mae_and_file(pretrained, capsys):
 
 
 @pytest.mark.parametrize("new_norm", [False, True])
-def test_s18_the_final_norm_is_loaded_or_starts_afresh(pretrained, capsys, new_norm):
-    """Defect S18 of SD-MAE's code: it always drops the pre-trained norm."""
+def test_the_final_norm_is_loaded_or_starts_afresh(pretrained, capsys, new_norm):
+    """SD-MAE's code: it always drops the pre-trained norm."""
     mae, path = pretrained
     torch.nn.init.normal_(mae.encoder.norm.weight)
     save_encoder(path, mae, {})
@@ -134,7 +134,7 @@ def test_another_word_for_the_final_norm_is_refused(pretrained):
 
 
 def test_missing_pretrained_encoder_never_means_scratch(tmp_path):
-    """Upstream defect B19 of SelfMedMAE: a wrong path silently trained from scratch."""
+    """A defect of SelfMedMAE's code: a wrong path silently trained from scratch."""
     with pytest.raises(
         InputError, match=r"init is mae, but there is no pre-trained encoder at .*x\.safetensors; run pretrain"
     ):
@@ -148,7 +148,7 @@ def test_missing_pretrained_encoder_never_means_scratch(tmp_path):
 
 
 def test_selfmedmae_file_fills_a_network_with_learnable_positions(tmp_path):
-    """Upstream defect B4 of SelfMedMAE: fine-tuning kept random positions because the table was not loaded."""
+    """A defect of SelfMedMAE's code: fine-tuning kept random positions because the table was not loaded."""
     state = selfmedmae_state()
     torch.save({"state_dict": state, "epoch": 9999}, tmp_path / "btcv.pth.tar.pth")
     vit = our_vit(in_channels=2, pos_embed_type="learnable")

@@ -135,7 +135,7 @@ def test_timm_layer_scale_and_missing_qkv_bias_are_equivalent():
 
 @pytest.mark.parametrize("linear", [False, True])
 def test_selfmedmae_layout_matches_a_handwritten_forward(linear):
-    """Upstream defect B2 of SelfMedMAE: patch values in another order for pre-training than for fine-tuning.
+    """A defect of SelfMedMAE's code: patch values in another order for pre-training than for fine-tuning.
 
     A linear embedding of channel-last patch vectors must become the convolution that gives the same tokens.
     """
@@ -151,7 +151,7 @@ def test_selfmedmae_layout_matches_a_handwritten_forward(linear):
 
 
 def test_selfmedmae_positions_are_loaded():
-    """Upstream defect B4 of SelfMedMAE: the encoder's table was never loaded, because its name lacks the dot.
+    """A defect of SelfMedMAE's code: the encoder's table was never loaded, because its name lacks the dot.
 
     The table is carried as stored: its axes are in another order than ours or MONAI's, so it must not be rebuilt.
     """

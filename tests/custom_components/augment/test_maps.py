@@ -17,8 +17,8 @@ def half_hot(cells: int = 14) -> torch.Tensor:
     return maps
 
 
-def test_b2_the_right_half_of_a_half_hot_map_stays_hot() -> None:
-    """The released code takes the upper left 2 x 2 cells of the map whatever the crop (fact sheet B2)."""
+def test_the_right_half_of_a_half_hot_map_stays_hot() -> None:
+    """MSMAE's released code takes the upper left 2 x 2 cells of the map whatever the crop."""
     cropped = sample_maps(half_hot(), region(0.1, 0.55, 0.8, 0.45))
     assert torch.allclose(cropped, torch.ones_like(cropped))
     assert torch.allclose(sample_maps(half_hot(), region(0.1, 0.0, 0.8, 0.45)), torch.zeros(()), atol=1e-6)

@@ -109,7 +109,7 @@ def test_operations_follow_each_other() -> None:
 
 
 def test_by_default_no_operation_turns_grey_levels_around() -> None:
-    """Upstream B14: invert, solarise and posterise are on for X-rays, whose order of grey levels means something."""
+    """SelfMedMAE inverts, solarises and posterises X-rays, whose order of grey levels means something."""
     ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     step = RandAugment(num_ops=1, inversion=True)
     ordered = set()

@@ -53,7 +53,7 @@ def network(seed: int = 0, **options: Any) -> SelfDistillationMAE:
 @pytest.mark.parametrize("level", ["image", "patch"])
 @pytest.mark.parametrize("centre_on", ["logits", "probabilities"])
 def test_formula(level: str, centre_on: str) -> None:
-    """Fact sheet 2.3, written out sample by sample in float64."""
+    """The loss of arXiv 2203.16983, written out sample by sample in float64."""
     loss = SelfDistillationLoss(0.2, prototypes=K, centre_on=centre_on)
     loss.centre.copy_(torch.linspace(-0.2, 0.2, K))
     out = output(level=level)
@@ -97,7 +97,7 @@ def test_micro_batches_give_the_loss_and_the_centre_of_the_batch(size: int, rows
 
 
 def test_centre_rests_in_evaluation_and_without_a_step() -> None:
-    """Fact sheet 2.11: the centre is unchanged in eval."""
+    """The centre is unchanged in eval."""
     loss, seen = SelfDistillationLoss(prototypes=K), []
     loss.observers.append(seen.append)
     with torch.no_grad():
@@ -213,8 +213,8 @@ class Run:
 
 
 @pytest.mark.parametrize("stop_at", [4, 5])
-def test_s9_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, stop_at: int) -> None:
-    """Defect S9 of the released code: the centre is not saved. Bitwise, before and inside the watched iterations."""
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path, stop_at: int) -> None:
+    """The released code does not save the centre. Bitwise, before and inside the watched iterations."""
     whole = Run(tmp_path / "whole").run()
     Run(tmp_path / "cut", stop_at=stop_at).run()
     assert Run(tmp_path / "cut", resume=True).run() == whole
@@ -260,8 +260,8 @@ def test_plain_mae_has_no_distillation_to_show(tmp_path: Path) -> None:
         assert float(row["reconstruction"]) == pytest.approx(float(row["train_loss"]), rel=1e-6)
 
 
-def test_s10_no_process_group_is_needed() -> None:
-    """Defect S10: the released centre needs an initialised process group even on one GPU."""
+def test_no_process_group_is_needed() -> None:
+    """The released centre needs an initialised process group even on one GPU."""
     assert not dist.is_initialized()
     loss = SelfDistillationLoss(prototypes=K)
     loss(output())

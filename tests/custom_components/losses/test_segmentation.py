@@ -238,7 +238,7 @@ def hard_dice(found: Tensor) -> float:
 
 
 def test_false_positives_of_an_absent_region_are_unlearnt() -> None:
-    """Defect B10: with the paper's smoothing of 0, Dice alone never takes back what is predicted where nothing is."""
+    """With the paper's smoothing of 0, Dice alone never takes back what is predicted where nothing is."""
     start = {"weight": 6 * torch.eye(2), "bias": torch.full((2, 1), -3.0)}  # the bleeding is called ET
     before, paper = train(0.0, **start, steps=0), train(0.0, **start)
     assert before[1].sum() > 1900

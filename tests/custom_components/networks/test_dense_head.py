@@ -80,7 +80,7 @@ def test_pooling_sees_the_whole_image() -> None:
 
 
 def test_the_encoder_loads_completely_with_positions_resampled(pretrained: tuple[MaskedAutoencoder, Path]) -> None:
-    """Regression test of S13: the released route matched no tensor and trained from random weights without a word."""
+    """SD-MAE's released route matched no tensor and trained from random weights without a word."""
     mae, path = pretrained
     network = segmenter(img_size=64)
     report = load_encoder(network, path)
@@ -92,7 +92,7 @@ def test_the_encoder_loads_completely_with_positions_resampled(pretrained: tuple
 
 
 def test_an_encoder_under_other_names_is_refused(pretrained: tuple[MaskedAutoencoder, Path], tmp_path: Path) -> None:
-    """S13 again: whatever leaves one tensor of the encoder unfilled stops."""
+    """Whatever leaves one tensor of the encoder unfilled stops."""
     mae, _ = pretrained
     state = {name: tensor for name, tensor in mae.encoder.state_dict().items() if "blocks.2.mlp" not in name}
     torch.save(state, tmp_path / "partial.pt")

@@ -9,7 +9,7 @@ from custom_components.networks.vit import ViT
 
 
 def test_known_row() -> None:
-    """Fact sheet, section 2.2: token 51 of a 6^3 grid is (1, 2, 3)."""
+    """SelfMedMAE's table: token 51 of a 6^3 grid is (1, 2, 3)."""
     row = sincos_table([6, 6, 6], 768)[0, 51, [0, 128, 256, 384, 512, 640]]
     assert torch.allclose(row, torch.tensor([0.8415, 0.5403, 0.9093, -0.4161, 0.1411, -0.9900]), atol=1e-4)
 
@@ -48,8 +48,8 @@ def test_sinusoid_table_is_that_of_the_transformer() -> None:
             assert table[0, place, column].item() == pytest.approx(wave, abs=1e-6)
 
 
-def test_s12_sinusoid_positions_depend_on_the_width_of_the_grid_alone_as_a_choice() -> None:
-    """Defect S12: along the rows only, so the patch below has other positions in a wider image."""
+def test_sinusoid_positions_depend_on_the_width_of_the_grid_alone_as_a_choice() -> None:
+    """SD-MAE's released table: along the rows only, so the patch below has other positions in a wider image."""
     narrow, wide = sinusoid_table([4, 4], 8)[0], sinusoid_table([4, 8], 8)[0]
     assert not torch.allclose(narrow[4], wide[8])
     ours = [sincos_table([4, width], 8)[0] for width in (4, 8)]

@@ -110,8 +110,8 @@ def test_reconstruction_does_not_depend_on_the_distillation() -> None:
     assert filled.shape == image.shape
 
 
-def test_s1_a_detached_teacher_gets_no_gradient_and_no_place_in_the_optimiser() -> None:
-    """Defect S1 of the released code: gradients through the teacher."""
+def test_a_detached_teacher_gets_no_gradient_and_no_place_in_the_optimiser() -> None:
+    """The released code lets gradients through the teacher."""
     network = tiny()
     output = network(images())
     (loss(network).distillation(output)).backward()

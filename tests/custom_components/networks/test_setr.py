@@ -38,7 +38,7 @@ def test_channels_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize("auxiliary_heads", [False, True])
 @pytest.mark.parametrize("final_norm", [False, True])
 def test_no_head_is_left_untrained(auxiliary_heads: bool, final_norm: bool) -> None:
-    """Regression test of B13: three of the four heads of the released code never get a gradient."""
+    """Three of the four heads of the released code never get a gradient."""
     network = setr(auxiliary_heads=auxiliary_heads, final_norm=final_norm)
     output = network(torch.randn(2, 3, 32, 32))
     assert len(network.heads) == len(output.auxiliary) + 1 == (4 if auxiliary_heads else 1)
@@ -58,7 +58,7 @@ def test_auxiliary_heads_do_not_change_the_result() -> None:
 
 @pytest.mark.parametrize("class_token", [True, False])
 def test_the_encoder_loads_completely_with_its_query_key_and_value_biases(tmp_path: Path, class_token: bool) -> None:
-    """Regression test of B12: the released network has none, and drops those of the file without a word."""
+    """MSMAE's released network has none, and drops those of the file without a word."""
     mae = on_vit(
         MaskedAutoencoder,
         3,
@@ -82,7 +82,7 @@ def test_the_encoder_loads_completely_with_its_query_key_and_value_biases(tmp_pa
 
 
 def test_biases_without_a_place_in_the_network_are_refused(tmp_path: Path) -> None:
-    """B12 seen from the file: what its encoder has and the network cannot take stops the run."""
+    """Seen from the file: what its encoder has and the network cannot take stops the run."""
     mae = on_vit(
         MaskedAutoencoder, 3, 32, 8, class_token=True, decoder_size=8, decoder_layers=1, decoder_heads=1, **ENCODER
     )

@@ -125,8 +125,8 @@ def test_training_with_the_drop_of_inference(checkpointing: bool) -> None:
     assert all(p.grad is not None for p in network.parameters())
 
 
-def test_b5_the_class_token_head_trains_the_map_and_pooling_does_not() -> None:
-    """With pooling nothing reads the class token behind the last block: its query there gets no gradient (B5)."""
+def test_the_class_token_head_trains_the_map_and_pooling_does_not() -> None:
+    """With pooling nothing reads the class token behind the last block: its query there gets no gradient."""
     image = torch.rand(2, 3, 32, 32)
     for head, learns in (("cls", True), ("pool", False)):
         network = tiny(head=head).train()

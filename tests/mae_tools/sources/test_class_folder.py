@@ -93,7 +93,7 @@ def test_a_patient_in_two_given_lists(tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
 @given(st.lists(st.integers(4, 60), min_size=2, max_size=4), st.integers(0, 3))
 def test_the_split_of_msmae(tmp_path_factory: pytest.TempPathFactory, counts: list[int], seed: int) -> None:
-    """Fact sheet, part 1.9: floor(0.3 x class count) of each class is what the authors report on."""
+    """floor(0.3 x class count) of each class is what MSMAE's authors (arXiv 2305.05871) report on."""
     root = tree(tmp_path_factory.mktemp("folder"), **{f"c{index}": count for index, count in enumerate(counts)})
     made = class_folder(root, parity_split=True, seed=seed)
     assert class_counts(made, "test") == {index: 3 * count // 10 for index, count in enumerate(counts)}

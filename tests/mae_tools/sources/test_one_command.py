@@ -60,7 +60,7 @@ def test_brain_tumour_mri(tmp_path: Path) -> None:
 
 
 def test_the_split_of_msmae_is_marked_parity(tmp_path: Path) -> None:
-    """floor(0.3 x class count) of each class selects and is reported, and nothing else is held out (B16)."""
+    """floor(0.3 x class count) of each class selects and is reported, and nothing else is held out."""
     touch(tmp_path, *(f"a/{i}.png" for i in range(17)), *(f"b/{i}.png" for i in range(33)))
     made = class_folder(tmp_path, parity_split=True, parity=True)
     assert made["parity"] is True
