@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from custom_components.augment.uniform import uniform
 from custom_components.errors import InputError
-from custom_components.seeding import mix_seed
+from custom_components.seeding import mix_seed, uniform
 
 from .schema import TASKS, Item, as_list
 

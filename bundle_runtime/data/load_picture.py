@@ -11,7 +11,7 @@ from torch import Tensor
 
 from custom_components.augment.step import as_pair
 from custom_components.errors import InputError
-from custom_components.transforms.tiles import rescale
+from custom_components.transforms.scaled_crop import rescale
 
 from .image_file import decode
 from .mask_file import class_map, instance_map, read_mask

@@ -99,7 +99,7 @@ class MappedPictureBatch(PictureBatch):
 
     def __init__(self, pipeline: Pipeline, maps: AttentionMaps) -> None:
         super().__init__(pipeline)
-        pipeline.region(torch.zeros(1, pipeline.draws), (64, 64))  # before the training, not when masking begins
+        pipeline.extent(torch.zeros(1, pipeline.draws), (64, 64))  # before the training, not when masking begins
         self.maps = maps
 
     def prepare(self, batch: dict[str, Tensor], move: Move) -> tuple:
@@ -108,7 +108,7 @@ class MappedPictureBatch(PictureBatch):
         Weights are (B, N) for N patches, cropped and mirrored as the images are, or None (see `AttentionMaps.batch`).
         """
         height, width = batch["image"].shape[2:]
-        region = self.pipeline.region(batch["random"][:, : self.pipeline.draws], (height, width))
+        region = self.pipeline.extent(batch["random"][:, : self.pipeline.draws], (height, width))
         return *super().prepare(batch, move), (), {"weights": self.maps.batch(batch["index"], region)}
 
 

@@ -2,19 +2,17 @@
 
 from .crops import CentreCrop, RandomFlip, RandomResizedCrop, Resize
 from .erasing import RandomErasing
-from .maps import sample_maps
 from .mix import Mix
 from .normalise import Normalise
 from .photometric import PhotometricDistortion
 from .pipeline import Pipeline
 from .rand_augment import RandAugment
-from .region import Region
 from .stain import StainJitter
-from .step import Step, as_float
-from .uniform import uniform
+from .step import Extent, Step, as_float
 
 __all__ = [
     "CentreCrop",
+    "Extent",
     "Mix",
     "Normalise",
     "PhotometricDistortion",
@@ -23,11 +21,8 @@ __all__ = [
     "RandomErasing",
     "RandomFlip",
     "RandomResizedCrop",
-    "Region",
     "Resize",
     "StainJitter",
     "Step",
     "as_float",
-    "sample_maps",
-    "uniform",
 ]

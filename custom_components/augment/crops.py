@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .region import Region
 from .resample import INTERPOLATIONS, resample
-from .step import Step, as_interval, as_pair, as_probability, send
+from .step import Extent, Step, as_interval, as_pair, as_probability, send
 
 _TRIES = 10
 
@@ -93,9 +92,9 @@ class RandomResizedCrop(Step):
         boxes = self.boxes(random, (images.shape[2], images.shape[3]))
         return resample(images, boxes, self.size, self.interpolation, mirrored)
 
-    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+    def extent(self, random: Tensor, shape: tuple[int, int]) -> Extent:
         """The rectangles as shares of the image."""
-        return Region.of_boxes(self.boxes(random, shape), shape)
+        return Extent.of_boxes(self.boxes(random, shape), shape)
 
     def boxes(self, random: Tensor, shape: tuple[int, int]) -> Tensor:
         """The rectangles for images of `shape`: (B, 4) int64, top, left, height and width."""
@@ -142,9 +141,9 @@ class RandomFlip(Step):
                 images = torch.where(wanted, images.flip(axis), images)
         return images
 
-    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+    def extent(self, random: Tensor, shape: tuple[int, int]) -> Extent:
         """All of each image, mirrored or not."""
-        return Region(Region.whole(len(random)).box, self.mirrored(random))
+        return Extent(Extent.whole(len(random)).box, self.mirrored(random))
 
     def mirrored(self, random: Tensor) -> Tensor:
         """(B, 2) bool: which images are turned upside down, and which left to right."""
@@ -162,10 +161,10 @@ class FlippedCrop(Step):
         mirrored = self.flip.mirrored(random[:, self.crop.draws :])
         return self.crop.crop(images, random[:, : self.crop.draws], mirrored)
 
-    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+    def extent(self, random: Tensor, shape: tuple[int, int]) -> Extent:
         """That of the crop, then that of the flip."""
-        crop = self.crop.region(random[:, : self.crop.draws], shape)
-        return crop.then(self.flip.region(random[:, self.crop.draws :], self.crop.size))
+        crop = self.crop.extent(random[:, : self.crop.draws], shape)
+        return crop.then(self.flip.extent(random[:, self.crop.draws :], self.crop.size))
 
 
 class Resize(Step):
@@ -219,9 +218,9 @@ class CentreCrop(Step):
         top, left = self._start((shape[0], shape[1]))
         return images[:, :, top : top + height, left : left + width]
 
-    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+    def extent(self, random: Tensor, shape: tuple[int, int]) -> Extent:
         """The centre."""
-        return Region.of_boxes(torch.tensor([*self._start(shape), *self.size]).repeat(len(random), 1), shape)
+        return Extent.of_boxes(torch.tensor([*self._start(shape), *self.size]).repeat(len(random), 1), shape)
 
     def _start(self, shape: tuple[int, int]) -> tuple[int, int]:
         # Rounded as torchvision does where the margins differ.

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .crops import FlippedCrop, RandomFlip, RandomResizedCrop
-from .region import Region
-from .step import Step, as_float
+from .step import Extent, Step, as_float
 
 
 class Pipeline:
@@ -69,7 +68,7 @@ class Pipeline:
             start += step.draws
         return as_float(images)
 
-    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+    def extent(self, random: Tensor, shape: tuple[int, int]) -> Extent:
         """The part of each image that `__call__` gives with the same random numbers, for maps that follow the image.
 
         Args:
@@ -79,8 +78,8 @@ class Pipeline:
         Raises:
             InputError: a step moves pixels in a way that maps cannot follow.
         """
-        result, start = Region.whole(len(random)), 0
+        result, start = Extent.whole(len(random)), 0
         for step in self._merged:
-            result = result.then(step.region(random[:, start : start + step.draws], shape))
+            result = result.then(step.extent(random[:, start : start + step.draws], shape))
             shape, start = step.size or shape, start + step.draws
         return result

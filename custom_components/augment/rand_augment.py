@@ -7,9 +7,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import colour
-from .region import Region
 from .resample import INTERPOLATIONS
-from .step import Step, as_float, as_probability, change_rows, send
+from .step import Extent, Step, as_float, as_probability, change_rows, send
 from .warp import GEOMETRIC, matrix, warp
 
 TOP = 10.0  # the largest magnitude
@@ -103,7 +102,7 @@ class RandAugment(Step):
             self._apply_one(images, random[:, start : start + self._COLUMNS])
         return images
 
-    def region(self, random: Tensor, shape: tuple[int, int]) -> Region:
+    def extent(self, random: Tensor, shape: tuple[int, int]) -> Extent:
         """Not a part of the image: rotation and shear turn it.
 
         Raises:

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..masking import find_strategy, hidden_count, shared_rand, visible_and_hidden
-from .patches import gather_rows, patch_statistics, patchify, unpatchify
-from .positions import FIXED_TABLES, position_table
+from .patches import FIXED_TABLES, gather_rows, patch_statistics, patchify, position_table, unpatchify
 from .vit import Block, ViT, init_transformer
 
 
@@ -31,7 +30,7 @@ class MaskedAutoencoder(nn.Module):
     """Encoder on the visible patches, light decoder on visible and mask tokens, pixels of hidden patches predicted.
 
     Args:
-        encoder: the ViT, 2D or 3D, with a fixed position table (`positions.FIXED_TABLES`), which is the decoder's too;
+        encoder: the ViT, 2D or 3D, with a fixed position table (`patches.FIXED_TABLES`), which is the decoder's too;
             it becomes the part `encoder`.
         decoder_size: decoder width (384 in 3D and 256 in 2D in SelfMedMAE).
         decoder_layers: decoder depth.

@@ -18,8 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
 from ..masking import shared_rand
-from .patches import gather_rows, patchify
-from .positions import FIXED_TABLES, position_table
+from .patches import FIXED_TABLES, gather_rows, patchify, position_table
 
 POSITION_TYPES = (*FIXED_TABLES, "sincos_learnable", "learnable")
 
@@ -199,7 +198,7 @@ class ViT(nn.Module):
         num_heads: attention heads.
         spatial_dims: 2 or 3.
         class_token: prepend a learnable token. It has no position of its own: that would only add two parameters.
-        pos_embed_type: "sincos" or "sinusoid_1d" (fixed; see `positions`), "sincos_learnable" (learnable, starts from
+        pos_embed_type: "sincos" or "sinusoid_1d" (fixed; see `patches`), "sincos_learnable" (learnable, starts from
             the first) or "learnable" (random start).
         qkv_bias: bias in the query, key and value maps.
         drop_path_rate: stochastic depth of the last block; rises linearly from 0 at the first.

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from bundle_runtime.data.dataset import EpochSampler
 from bundle_runtime.data.image_dataset import ImageDataset, image_loader, picture_items
-from custom_components.augment import Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop, uniform
+from custom_components.augment import Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop
 from custom_components.errors import InputError, find_input_error
+from custom_components.seeding import uniform
 
 CLASSES = ["effusion", "mass", "nodule"]
 

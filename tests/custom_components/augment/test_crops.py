@@ -12,8 +12,8 @@ from scipy import stats
 from torch import Tensor
 
 from custom_components.augment import CentreCrop, RandomFlip, RandomResizedCrop
-from custom_components.augment.uniform import uniform
 from custom_components.errors import InputError
+from custom_components.seeding import uniform
 
 
 def numbers(count: int, draws: int, seed: int = 0) -> Tensor:

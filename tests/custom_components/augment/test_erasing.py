@@ -13,8 +13,8 @@ from torch import Tensor
 
 from custom_components.augment import RandomErasing
 from custom_components.augment.erasing import noise
-from custom_components.augment.uniform import uniform
 from custom_components.errors import InputError
+from custom_components.seeding import uniform
 
 
 def numbers(count: int, seed: int = 0) -> Tensor:

@@ -9,8 +9,8 @@ from scipy import stats
 from torch import Tensor
 
 from custom_components.augment import Mix
-from custom_components.augment.uniform import uniform
 from custom_components.errors import InputError
+from custom_components.seeding import uniform
 
 MIXUP, CUTMIX = 0.9, 0.1  # the number that decides between the two
 

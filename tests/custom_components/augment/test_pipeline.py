@@ -16,9 +16,9 @@ from custom_components.augment import (
     RandomErasing,
     RandomFlip,
     RandomResizedCrop,
-    uniform,
 )
 from custom_components.errors import InputError
+from custom_components.seeding import uniform
 
 
 def everything(fill: float | str = "noise") -> Pipeline:

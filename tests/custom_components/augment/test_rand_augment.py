@@ -11,8 +11,8 @@ from scipy import stats
 from torch import Tensor
 
 from custom_components.augment import RandAugment
-from custom_components.augment.uniform import uniform
 from custom_components.errors import InputError
+from custom_components.seeding import uniform
 
 NO_OP = [0.0, 0.9, 0.5, 0.0, 0.9]  # probability 0.5: not applied
 

@@ -1,4 +1,4 @@
-"""Dictionary transforms for pictures that are segmented: read with their masks, cut at random scales."""
+"""Dictionary transforms for pictures that are segmented: windows of random scale and place."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
