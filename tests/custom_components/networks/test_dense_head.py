@@ -103,7 +103,7 @@ def test_an_encoder_under_other_names_is_refused(pretrained: tuple[MaskedAutoenc
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"patch_size": 2, "img_size": 64}, "patch_size is 2"),
+        ({"patch_size": 2, "img_size": 64}, r"patch_size is \[2, 2\]; the pyramid needs"),
         ({"taps": [1, 2, 3]}, "the pyramid needs 4 blocks"),
         ({"num_layers": 3}, "num_layers is 3"),
         ({"img_size": 60}, "60 is no multiple of 8"),

@@ -90,7 +90,7 @@ def test_biases_without_a_place_in_the_network_are_refused(tmp_path: Path) -> No
         torch.nn.init.normal_(block.attn.qkv.bias)
     path = save_encoder(tmp_path / "encoder.safetensors", mae, {})
     network = setr()
-    network.vit = ViT(3, 32, 8, **ENCODER, spatial_dims=2, qkv_bias=False)
+    network.vit = ViT(3, 32, 8, **ENCODER, qkv_bias=False)
     with pytest.raises(InputError, match=r"without a place in the network: blocks\.0\.attn\.qkv\.bias"):
         load_encoder(network, path)
 

@@ -40,7 +40,7 @@ def test_patch_sizes_and_class_token(patch: int, class_token: bool) -> None:
 def test_unequal_sides_and_2d() -> None:
     assert tiny(img_size=(32, 16, 48))(torch.randn(1, 1, 32, 16, 48)).shape == (1, 3, 32, 16, 48)
     assert tiny(img_size=(32, 48), spatial_dims=2)(torch.randn(1, 1, 32, 48)).shape == (1, 3, 32, 48)
-    with pytest.raises(ValueError, match="patch_size is 12"):
+    with pytest.raises(ValueError, match=r"patch_size is \[12, 12, 12\]; UNETR takes 4, 8, 16 or 32"):
         tiny(patch_size=12, img_size=24)
 
 
