@@ -92,6 +92,28 @@ class MaskedAutoencoder(nn.Module):
         for part in (self.decoder_embed, self.decoder_blocks, self.decoder_pred):
             init_transformer(part)
 
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> MAEOutput:
+        """Mask, encode the visible patches, predict the hidden ones.
+
+        Args:
+            image: (B, C, *img_size).
+            noise: (B, N) uniform numbers that decide the mask; drawn on the image's device when None.
+        """
+        visible, hidden = self.split(image, noise)
+        tokens = self.encoder(image, keep=visible).tokens  # the others are not even embedded
+        return MAEOutput(self.decode(tokens, visible, hidden), self.target(image, hidden), hidden)
+
+    def split(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Indices of the visible (B, V) and of the hidden, scored patches (B, M); the arguments are `forward`'s."""
+        if noise is None:
+            noise = shared_rand(image.shape[0], self.encoder.patch_embedding.position_embeddings.shape[1], image.device)
+        visible, hidden = visible_and_hidden(self._order(noise, self.mask_ratio, self.grid), self.mask_ratio)
+        if self.predict_ratio < 1.0:
+            # By their noise: the share has to be a random one, whatever order the strategy gives them.
+            hidden = hidden.gather(1, noise.gather(1, hidden).argsort(dim=1, stable=True))
+            hidden = hidden[:, : max(1, round(hidden.shape[1] * self.predict_ratio))]
+        return visible, hidden
+
     def decode(self, tokens: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """Predict the hidden patches.
 
@@ -144,28 +166,6 @@ class MaskedAutoencoder(nn.Module):
         """Patches (B, M, P) as groups of values normalised together (B, M, G, P / G), and their mean and deviation."""
         groups = patches.unflatten(2, (self._norm_groups, -1))  # vectors are channel-first: a group is a channel
         return groups, *patch_statistics(groups)
-
-    def split(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Indices of the visible (B, V) and of the hidden, scored patches (B, M); the arguments are `forward`'s."""
-        if noise is None:
-            noise = shared_rand(image.shape[0], self.encoder.patch_embedding.position_embeddings.shape[1], image.device)
-        visible, hidden = visible_and_hidden(self._order(noise, self.mask_ratio, self.grid), self.mask_ratio)
-        if self.predict_ratio < 1.0:
-            # By their noise: the share has to be a random one, whatever order the strategy gives them.
-            hidden = hidden.gather(1, noise.gather(1, hidden).argsort(dim=1, stable=True))
-            hidden = hidden[:, : max(1, round(hidden.shape[1] * self.predict_ratio))]
-        return visible, hidden
-
-    def forward(self, image: Tensor, noise: Tensor | None = None) -> MAEOutput:
-        """Mask, encode the visible patches, predict the hidden ones.
-
-        Args:
-            image: (B, C, *img_size).
-            noise: (B, N) uniform numbers that decide the mask; drawn on the image's device when None.
-        """
-        visible, hidden = self.split(image, noise)
-        tokens = self.encoder(image, keep=visible).tokens
-        return MAEOutput(self.decode(tokens, visible, hidden), self.target(image, hidden), hidden)
 
     @torch.no_grad()
     def reconstruct(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
