@@ -33,7 +33,7 @@ from common import (
 )
 from monai.data.wsi_reader import WSIReader
 
-from bundle_runtime.slides.opening import open_slide
+from bundle_runtime.slides.slide import Slide
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.vit import ViT
 
@@ -70,7 +70,7 @@ class Job:
     def __call__(self) -> np.ndarray:
         last = np.zeros(0)
         if self.reader is None:
-            with open_slide(self.path) as slide:
+            with Slide(self.path) as slide:
                 for row, column in self.places:
                     last = slide.read_at(0.5, row, column, TILE)
             return last

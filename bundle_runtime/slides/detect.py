@@ -32,7 +32,7 @@ _POINT_COLUMNS = ("slide", "kind", "x", "y", "class", "probability", "mean_proba
 
 
 class DetectionReport:
-    """Writes what was found on every slide; attach to an evaluator over `TileBatches` with `decollate: false`.
+    """Writes what was found on every slide; attach to an evaluator over `SlideTiles` with `decollate: false`.
 
     A slide is written as soon as its last tile is through: `<output_dir>/<slide>/` gets probability.tif and classes.tif
     (a cell a tile; where they lie is in their description), detections.geojson (QuPath), detections.csv, overlay.png.

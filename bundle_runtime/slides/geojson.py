@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import shapely
 
 from custom_components.errors import InputError
 
@@ -58,7 +59,7 @@ def read_shapes(path: str | Path) -> list[Shape]:
     for number, feature in enumerate(features):
         try:
             shapes += _shapes_of(feature)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
             raise InputError(
                 f"{path}: feature {number} is no point or polygon of GeoJSON ({type(error).__name__}: {error}); "
                 "export the annotations as GeoJSON from QuPath."
@@ -70,20 +71,30 @@ def _shapes_of(feature: Mapping[str, Any]) -> list[Shape]:
     geometry = feature["geometry"] if feature.get("type") == "Feature" else feature
     properties = feature.get("properties") or {}
     name = (properties.get("classification") or {}).get("name") or UNCLASSIFIED
-    kind, coordinates = geometry["type"], geometry["coordinates"]
-    if kind in ("Point", "MultiPoint"):
-        return [Shape(name, [_ring([point])]) for point in ([coordinates] if kind == "Point" else coordinates)]
-    if kind not in ("Polygon", "MultiPolygon"):
-        raise ValueError(f"it is a {kind}")
-    polygons = [coordinates] if kind == "Polygon" else coordinates
-    return [Shape(name, [_ring(ring) for ring in polygon]) for polygon in polygons]
-
-
-def _ring(points: Sequence[Sequence[float]]) -> np.ndarray:
-    ring = np.array([point[:2] for point in points], float).reshape(-1, 2)
-    if not len(ring) or not np.isfinite(ring).all():
+    parts = shapely.get_parts(shapely.force_2d(shapely.geometry.shape(geometry)))
+    if not len(parts) or shapely.is_empty(parts).any() or not np.isfinite(shapely.get_coordinates(parts)).all():
         raise ValueError("it has no coordinates, or some that are not numbers")
-    return ring
+    shapes: list[Shape] = []
+    for part in parts:
+        if part.geom_type == "Point":
+            shapes.append(Shape(name, [shapely.get_coordinates(part)]))
+        elif part.geom_type == "Polygon":
+            shapes += [Shape(name, _rings(polygon)) for polygon in _valid(part)]
+        else:
+            raise ValueError(f"it is a {part.geom_type}")
+    return shapes
+
+
+def _valid(polygon: shapely.Polygon) -> list[shapely.Polygon]:
+    """A polygon that crosses itself as several that do not; none where it covers no area."""
+    if polygon.is_valid:
+        return [polygon]
+    parts = shapely.get_parts(shapely.make_valid(polygon, method="structure", keep_collapsed=False))
+    return list(parts[~shapely.is_empty(parts)])
+
+
+def _rings(polygon: shapely.Polygon) -> list[np.ndarray]:
+    return [np.array(ring.coords) for ring in (polygon.exterior, *polygon.interiors)]
 
 
 def point_feature(
@@ -105,12 +116,8 @@ def polygon_feature(
         colour: red, green, blue, 0 to 255.
         measurements: by name.
     """
-    coordinates = []
-    for number, ring in enumerate(rings):
-        closed = np.vstack([ring, ring[:1]]) if (ring[0] != ring[-1]).any() else ring
-        if (signed_area(closed) < 0) == (number == 0):
-            closed = closed[::-1]
-        coordinates.append([[round(float(x), 2), round(float(y), 2)] for x, y in closed])
+    polygon = shapely.orient_polygons(shapely.Polygon(rings[0], rings[1:]))
+    coordinates = [_from_the_top(ring) for ring in (polygon.exterior, *polygon.interiors)]
     return _feature({"type": "Polygon", "coordinates": coordinates}, name, colour, measurements)
 
 
@@ -131,10 +138,11 @@ def _feature(
     }
 
 
-def signed_area(ring: np.ndarray) -> float:
-    """Area by the shoelace formula; positive where x turns towards y, counterclockwise if y grew upwards."""
-    x, y = ring[:, 0], ring[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+def _from_the_top(ring: shapely.LinearRing) -> list[list[float]]:
+    """Coordinates, closed, from the topmost (then leftmost) point on: the same ring is the same text."""
+    points = np.round(np.array(ring.coords)[:-1], 2)
+    points = np.roll(points, -np.lexsort(points.T)[0], axis=0)
+    return [*points.tolist(), points[0].tolist()]
 
 
 def write_features(path: str | Path, features: Sequence[Mapping[str, Any]]) -> Path:

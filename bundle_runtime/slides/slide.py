@@ -1,11 +1,13 @@
-"""A whole slide as a pyramid of levels from which regions are read: what all formats have in common."""
+"""A whole slide as a pyramid of levels from which regions are read, through OpenSlide."""
 
-from abc import ABC, abstractmethod
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import openslide
+import tifffile
 from PIL import Image
 
 from custom_components.errors import InputError
@@ -15,6 +17,11 @@ TOLERANCE = 0.05  # a level within 5 % of the wanted resolution is taken as it i
 _PLAUSIBLE_MPP = (0.02, 20.0)  # of level 0; 72 dpi, which many programs write for want of better, is 353
 _MICRONS_AN_INCH = 25400.0
 _BLOCK = 2048  # pixels of a level read at a time for an overview
+_PHOTOMETRIC = tifffile.PHOTOMETRIC
+_CONVERT = (
+    "make a tiled pyramid of 8-bit colour of it, e.g. with "
+    "`vips tiffsave in.tif out.tif --tile --pyramid --compression jpeg`"
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,15 @@ class Level:
     downsample: float
 
 
-class Slide(ABC):
+class Slide:
     """An open slide; use it as a context manager, or call `close`.
+
+    What was not scanned, and what lies outside, is white as glass. A coarser level that cannot be decoded is named in
+    `problems` and left out. A process that works on a slide opens it itself: handles are not handed on.
+
+    Args:
+        path: the file; of a slide in several files (MIRAX, DICOM) the one that OpenSlide is given.
+        assume_mpp: micrometres a pixel at level 0 where the file does not tell.
 
     Attributes:
         path: the file.
@@ -43,13 +57,30 @@ class Slide(ABC):
         mpp: micrometres a pixel at level 0, None where the file does not tell.
         stated_mpp: what the file says of it, plausible or not.
         problems: sentences on levels that were left out.
+
+    Raises:
+        InputError: no file, no slide that OpenSlide reads, no colour picture, or a finest level that is damaged.
     """
 
-    path: Path
-    levels: list[Level]
-    mpp: float | None
-    stated_mpp: float | None
-    problems: list[str]
+    def __init__(self, path: str | os.PathLike[str], assume_mpp: float | None = None) -> None:
+        self.path = Path(path)
+        self._slide = _opened(self.path)
+        self.problems: list[str] = []
+        self.levels: list[Level] = []
+        pairs = zip(self._slide.level_dimensions, self._slide.level_downsamples, strict=True)
+        for index, ((width, height), downsample) in enumerate(pairs):
+            level = Level(index, height, width, float(downsample))
+            reason = self._undecodable(level)
+            if reason and not index:
+                raise InputError(f"{path}: level 0 cannot be decoded ({reason}); copy the slide again.")
+            if reason:
+                self.problems.append(
+                    f"{path}: level {index} cannot be decoded ({reason}); the next finer level is used instead."
+                )
+            else:
+                self.levels.append(level)
+        self.stated_mpp = _stated_mpp(self._slide)
+        self.mpp = plausible(self.stated_mpp) or assume_mpp
 
     def __enter__(self) -> "Slide":
         return self
@@ -67,13 +98,12 @@ class Slide(ABC):
         """Pixels of level 0 from left to right."""
         return self.levels[0].width
 
-    @abstractmethod
     def close(self) -> None:
         """Close the file."""
+        self._slide.close()
 
-    @abstractmethod
     def read(self, level: Level, row: int, column: int, height: int, width: int) -> np.ndarray:
-        """Read a region of a level; what lies outside the slide is white.
+        """Read a region of a level.
 
         Args:
             level: one of `levels`.
@@ -88,6 +118,28 @@ class Slide(ABC):
         Raises:
             InputError: the region cannot be decoded; slide, level and place are named.
         """
+        place = (round(column * level.downsample), round(row * level.downsample))
+        try:
+            pixels = np.asarray(self._slide.read_region(place, level.index, (width, height)))
+        except openslide.OpenSlideError as error:
+            raise InputError(
+                f"{self.path}: level {level.index} is damaged near row {row}, column {column} of that level ({error}); "
+                "copy the slide again."
+            ) from error
+        colour, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+        return ((colour * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+
+    def _undecodable(self, level: Level) -> str:
+        """Why the middle or the end of a level cannot be decoded; empty where both can."""
+        for row, column in ((level.height // 2, level.width // 2), (level.height - 1, level.width - 1)):
+            place = (int(column * level.downsample), int(row * level.downsample))
+            try:
+                self._slide.read_region(place, level.index, (1, 1))
+            except openslide.OpenSlideError as error:
+                self._slide.close()
+                self._slide = _opened(self.path)  # OpenSlide refuses everything after an error
+                return str(error)
+        return ""
 
     def level_for(self, mpp: float) -> tuple[Level, float]:
         """The coarsest level that is fine enough for `mpp`, and its pixels along one wanted pixel (1 within 5 %).
@@ -193,3 +245,53 @@ def mpp_of(magnification: float | None = None, mpp: float | None = None) -> floa
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise InputError(f"{'mpp' if mpp is not None else 'magnification'} is {value!r}, expected a positive number.")
     return float(mpp) if mpp is not None else MICRONS_AT_1X / float(value)
+
+
+def _opened(path: Path) -> openslide.OpenSlide:
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; correct the path.")
+    try:
+        slide = openslide.OpenSlide(path)
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise InputError(f"{path}: is no whole slide that OpenSlide reads; {_CONVERT}.") from error
+    except openslide.OpenSlideError as error:
+        raise InputError(f"{path}: OpenSlide cannot read it ({error}); copy it again, or {_CONVERT}.") from error
+    if slide.properties[openslide.PROPERTY_NAME_VENDOR] == "generic-tiff":
+        try:
+            _refuse_other_pixels(path)
+        except InputError:
+            slide.close()
+            raise
+    return slide
+
+
+def _refuse_other_pixels(path: Path) -> None:
+    """Refuse a TIFF that OpenSlide opens though it shows no stained tissue, or less of it than the file holds."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        colour = page.photometric in (_PHOTOMETRIC.RGB, _PHOTOMETRIC.YCBCR, _PHOTOMETRIC.SEPARATED)
+        if not colour or page.dtype is None or page.dtype.kind != "u":
+            raise InputError(
+                f"{path}: has {page.samplesperpixel} channel(s) of type {page.dtype}, and a stained slide has colours "
+                "of 8 or 16 bits; take it out of the folder, or call it <slide>_mask.tif if it is an annotation."
+            )
+        if file.is_ome:
+            raise InputError(
+                f"{path}: is an OME-TIFF, of which OpenSlide sees neither the resolution nor the coarser levels; "
+                f"{_CONVERT}, and give its resolution as --assume_mpp."
+            )
+
+
+def _stated_mpp(slide: openslide.OpenSlide) -> float | None:
+    """From the micrometres a pixel that the file gives, else from its magnification."""
+    found = _number(slide.properties.get(openslide.PROPERTY_NAME_MPP_X))
+    power = _number(slide.properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER))
+    return found if found or not power else MICRONS_AT_1X / power
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else 0.0
+    except ValueError:
+        return None
+    return value if value > 0 else None

@@ -18,8 +18,8 @@ from ..data.image_prepare import Recipe
 from ..files import write_json
 from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation
+from .find import SlideFile, find_slides
 from .grid import Grid, tissue_grid
-from .opening import SlideFile, find_slides, open_slide
 from .slide import TOLERANCE, Slide, mpp_of
 
 
@@ -54,8 +54,7 @@ class SlideInputs:
         stride: distance of neighbouring tiles in pixels of the tiles; None: no overlap.
         tissue_fraction: least share of tissue of a tile that is looked at.
         min_area: smaller pieces of tissue are ignored, square millimetres.
-        reader: see `open_slide`.
-        assume_mpp: see `open_slide`.
+        assume_mpp: see `Slide`.
         patient_pattern: see `find_slides`.
         patients: see `find_slides`.
         annotations: folder of annotations, see `find_annotation`; None: no scoring.
@@ -77,7 +76,6 @@ class SlideInputs:
         stride: int | None = None,
         tissue_fraction: float = 0.1,
         min_area: float = 0.01,
-        reader: str = "auto",
         assume_mpp: float | None = None,
         patient_pattern: str | None = None,
         patients: str | None = None,
@@ -86,7 +84,7 @@ class SlideInputs:
         if distributed():
             raise InputError("Slides are looked at by one process; start it without torchrun.")
         self.output_dir = Path(output_dir)
-        self.tile_size, self.reader, self.assume_mpp, self.annotations = tile_size, reader, assume_mpp, annotations
+        self.tile_size, self.assume_mpp, self.annotations = tile_size, assume_mpp, annotations
         wanted = mpp_of(magnification, mpp)
         found = find_slides(dataset_dir, patient_pattern, patients, leave_out=[output_dir])
         find_annotation(annotations, "")  # refuses a folder that does not exist, before hours of work
@@ -96,7 +94,7 @@ class SlideInputs:
         (self.output_dir / "failures.json").unlink(missing_ok=True)
         for entry in tqdm(found, desc="look for tissue", unit="slide", delay=2.0):
             try:
-                with open_slide(entry.path, reader, assume_mpp) as slide:
+                with Slide(entry.path, assume_mpp) as slide:
                     grid, _, _ = tissue_grid(slide, wanted, tile_size, stride, tissue_fraction, False, min_area)
                     self._plan(entry, slide, grid)
             except InputError as error:
@@ -116,7 +114,7 @@ class SlideInputs:
 
     def open(self, plan: Plan) -> Slide:
         """Open the slide of a plan."""
-        return open_slide(plan.entry.path, self.reader, self.assume_mpp)
+        return Slide(plan.entry.path, self.assume_mpp)
 
     def set_aside(self, entry: SlideFile, reason: str) -> None:
         """Note that a slide could not be used."""
@@ -141,7 +139,7 @@ class SlideInputs:
         )
 
 
-class TileBatches(Dataset):
+class SlideTiles(Dataset):
     """Element `i` is a whole batch of tiles of one slide, read when it is asked for; a slide is never held in memory.
 
     A batch holds image uint8 (B, 3, S, S), random (B, 0) as `PictureBatch` wants it, slide (the number of the plan),
@@ -200,7 +198,7 @@ class TileBatches(Dataset):
         return tile if self.prepare is None else self.prepare.apply(tile)
 
 
-def tile_loader(dataset: TileBatches, num_workers: int = 0) -> DataLoader:
+def tile_loader(dataset: SlideTiles, num_workers: int = 0) -> DataLoader:
     """The batches in their order, read ahead by `num_workers` processes; 0 reads in the main one."""
     return DataLoader(
         dataset,

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from bundle_runtime.files import write_atomically
 from bundle_runtime.slides.annotations import Annotation, find_annotation
+from bundle_runtime.slides.find import SlideFile
 from bundle_runtime.slides.grid import Grid, tissue_grid
-from bundle_runtime.slides.opening import SlideFile, open_slide
+from bundle_runtime.slides.slide import Slide
 from bundle_runtime.slides.tissue import box_mean
 from custom_components.errors import InputError
 
@@ -27,8 +28,8 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What decides the tiles of a slide; kept beside them, so that tiles of two recipes never mix.
+class TileSettings:
+    """What decides the tiles of a slide; kept beside them, so that tiles of two settings never mix.
 
     Attributes:
         mpp: micrometres a pixel of a tile.
@@ -37,8 +38,7 @@ class Recipe:
         tissue_fraction: least share of tissue.
         min_area: of a piece of tissue, square millimetres.
         format: png or jpg.
-        reader: see `open_slide`.
-        assume_mpp: see `open_slide`.
+        assume_mpp: see `Slide`.
         class_names: of the labels, what is not annotated first; None: no labels.
         annotated_fraction: least share of a tile that its class covers.
         unannotated: refuse or background: what a slide without an annotation file means.
@@ -50,39 +50,38 @@ class Recipe:
     tissue_fraction: float
     min_area: float
     format: str
-    reader: str
     assume_mpp: float | None
     class_names: list[str] | None
     annotated_fraction: float
     unannotated: str
 
 
-def claim(folder: Path, recipe: Recipe) -> None:
-    """Mark the folder as one of this recipe.
+def claim(folder: Path, settings: TileSettings) -> None:
+    """Mark the folder as one of these settings.
 
     Raises:
-        InputError: it holds tiles of another. What is assumed of slides that do not say their resolution may be added
+        InputError: it holds tiles of others. What is assumed of slides that do not say their resolution may be added
             later: without it none of them was cut.
     """
-    path, settings = folder / "recipe.json", asdict(recipe)
+    path, now = folder / "recipe.json", asdict(settings)
     if path.exists():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path}: is damaged ({error}); give another folder with --out.") from error
         added = {"assume_mpp"} if before.get("assume_mpp") is None else set()
-        other = [key for key, value in settings.items() if before.get(key) != value and key not in added]
+        other = [key for key, value in now.items() if before.get(key) != value and key not in added]
         if other:
             key = other[0]
             raise InputError(
-                f"{folder} holds tiles cut with {key} {before.get(key)!r}, now it is {settings[key]!r}; give another "
+                f"{folder} holds tiles cut with {key} {before.get(key)!r}, now it is {now[key]!r}; give another "
                 "folder with --out, or the same settings to go on."
             )
-    write_atomically(path, json.dumps(settings, indent=2) + "\n")
+    write_atomically(path, json.dumps(now, indent=2) + "\n")
 
 
 def cut_all(
-    found: Sequence[SlideFile], folder: Path, recipe: Recipe, annotations: str | None, num_workers: int
+    found: Sequence[SlideFile], folder: Path, settings: TileSettings, annotations: str | None, num_workers: int
 ) -> tuple[list[Row], list[dict[str, str]], int]:
     """Tiles of all slides, what failed, and how many tiles this run cut."""
     rows: dict[str, list[Row]] = {}
@@ -95,7 +94,7 @@ def cut_all(
             rows[entry.slide] = done
     problems, cut = [], 0
     with tqdm(total=len(found), initial=len(found) - len(todo), desc="tiles", unit="slide") as bar:
-        for entry, result in _results(todo, folder, recipe, annotations, num_workers):
+        for entry, result in _results(todo, folder, settings, annotations, num_workers):
             if isinstance(result, str):
                 problems.append({"file": str(entry.path), "problem": result})
             else:
@@ -110,51 +109,53 @@ def cut_all(
 
 
 def _results(
-    todo: Sequence[SlideFile], folder: Path, recipe: Recipe, annotations: str | None, num_workers: int
+    todo: Sequence[SlideFile], folder: Path, settings: TileSettings, annotations: str | None, num_workers: int
 ) -> Iterable[tuple[SlideFile, Any]]:
     if num_workers <= 1 or len(todo) <= 1:
         for entry in todo:
-            yield entry, _cut_or_say(entry, folder, recipe, annotations)
+            yield entry, _cut_or_say(entry, folder, settings, annotations)
         return
     # Spawned, not forked: a forked copy of a process with threads of PyTorch may hang.
     with ProcessPoolExecutor(min(num_workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_cut_or_say, entry, folder, recipe, annotations): entry for entry in todo}
+        futures = {pool.submit(_cut_or_say, entry, folder, settings, annotations): entry for entry in todo}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def _cut_or_say(entry: SlideFile, folder: Path, recipe: Recipe, annotations: str | None) -> dict[str, Any] | str:
+def _cut_or_say(
+    entry: SlideFile, folder: Path, settings: TileSettings, annotations: str | None
+) -> dict[str, Any] | str:
     """What `_cut` returns, or why the slide cannot be used."""
     try:
-        return _cut(entry, folder, recipe, annotations)
+        return _cut(entry, folder, settings, annotations)
     except InputError as error:
         return str(error)
 
 
-def _cut(entry: SlideFile, folder: Path, recipe: Recipe, annotations: str | None) -> dict[str, Any]:
+def _cut(entry: SlideFile, folder: Path, settings: TileSettings, annotations: str | None) -> dict[str, Any]:
     """Cut one slide: into a hidden folder that gets its name when all tiles are there."""
     final, work = folder / "tiles" / entry.slide, folder / "tiles" / f".{entry.slide}"
     annotation = find_annotation(annotations, entry.slide)
-    with open_slide(entry.path, recipe.reader, recipe.assume_mpp) as slide:
+    with Slide(entry.path, settings.assume_mpp) as slide:
         grid, _, _ = tissue_grid(
-            slide, recipe.mpp, recipe.tile_size, recipe.tile_size - recipe.overlap, recipe.tissue_fraction,
-            min_area=recipe.min_area,
+            slide, settings.mpp, settings.tile_size, settings.tile_size - settings.overlap, settings.tissue_fraction,
+            min_area=settings.min_area,
         )  # fmt: skip
         warnings = list(slide.problems)
         if not len(grid):
             warnings.append(f"{entry.path}: no tile has enough tissue; it gives no tiles.")
-        labels = _labels(grid, None if annotation is None else Annotation(annotation, slide), recipe)
-        level, _ = slide.level_for(recipe.mpp)
+        labels = _labels(grid, None if annotation is None else Annotation(annotation, slide), settings)
+        level, _ = slide.level_for(settings.mpp)
         _prepare(work, entry.path)
         rows = []
         for number, (share, label) in enumerate(labels):
             top, left = grid.corner(number)
-            name = f"{entry.slide}_r{round(top)}_c{round(left)}.{recipe.format}"
+            name = f"{entry.slide}_r{round(top)}_c{round(left)}.{settings.format}"
             if not (work / name).exists():  # a run that was stopped goes on here
-                _save(work / name, slide.read_at(recipe.mpp, top, left, recipe.tile_size), recipe.format)
+                _save(work / name, slide.read_at(settings.mpp, top, left, settings.tile_size), settings.format)
             rows.append({
                 "slide": entry.slide, "file": f"tiles/{entry.slide}/{name}", "row": round(top), "column": round(left),
-                "side": round(grid.side, 2), "level": level.index, "mpp": recipe.mpp,
+                "side": round(grid.side, 2), "level": level.index, "mpp": settings.mpp,
                 "tissue_fraction": round(float(grid.tissue[number]), 4), "annotated": share, "label": label,
             })  # fmt: skip
     for hidden in work.glob(".*"):
@@ -183,23 +184,23 @@ def _save(path: Path, pixels: np.ndarray, kind: str) -> None:
     partial.replace(path)
 
 
-def _labels(grid: Grid, annotation: Annotation | None, recipe: Recipe) -> list[tuple[Any, Any]]:
+def _labels(grid: Grid, annotation: Annotation | None, settings: TileSettings) -> list[tuple[Any, Any]]:
     """For each tile the share that is annotated, and the label; None for neither clearly one class nor the rest."""
-    if recipe.class_names is None:
+    if settings.class_names is None:
         return [(None, None)] * len(grid)
     if annotation is None:
         return [(0.0, 0)] * len(grid)
     scale = annotation.scale(_MAP_MPP)
-    classes = annotation.class_map(recipe.class_names, scale)
+    classes = annotation.class_map(settings.class_names, scale)
     rows, columns = (grid.places[:, axis] * grid.stride / scale for axis in (0, 1))
     size = np.full(2, grid.side / scale)
     shares = np.stack(
-        [box_mean(classes == index, rows, columns, size) for index in range(1, len(recipe.class_names))], axis=1
+        [box_mean(classes == index, rows, columns, size) for index in range(1, len(settings.class_names))], axis=1
     )
     best = shares.argmax(axis=1)
     result: list[tuple[Any, Any]] = []
     for share, index, total in zip(shares.max(axis=1), best, shares.sum(axis=1), strict=True):
-        label = int(index) + 1 if share >= recipe.annotated_fraction else 0 if total == 0 else None
+        label = int(index) + 1 if share >= settings.annotated_fraction else 0 if total == 0 else None
         result.append((round(float(total), 4), label))
     return result
 

@@ -10,28 +10,18 @@ from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.files import write_csv, write_json
 from bundle_runtime.slides.annotations import MARKED, REST, find_annotation
+from bundle_runtime.slides.find import SlideFile, find_slides, read_sections
 from bundle_runtime.slides.geojson import read_shapes
-from bundle_runtime.slides.opening import SlideFile, find_slides, read_sections
 from bundle_runtime.slides.slide import mpp_of
 from custom_components.errors import InputError
 
 from ..sources.split import check_fractions, split_by_patient
-from .cutting import FORMATS, Recipe, Row, claim, cut_all
+from .cutting import FORMATS, Row, TileSettings, claim, cut_all
 
 UNANNOTATED = ("refuse", "background")
 COLUMNS = (
-    "slide",
-    "patient_id",
-    "file",
-    "row",
-    "column",
-    "side",
-    "level",
-    "mpp",
-    "tissue_fraction",
-    "annotated",
-    "label",
-)
+    "slide", "patient_id", "file", "row", "column", "side", "level", "mpp", "tissue_fraction", "annotated", "label",
+)  # fmt: skip
 
 
 def tiles(
@@ -45,7 +35,6 @@ def tiles(
     min_area: float = 0.01,
     format: str = "png",
     assume_mpp: float | None = None,
-    reader: str = "auto",
     patient_pattern: str | None = None,
     patients: str | None = None,
     annotations: str | None = None,
@@ -74,7 +63,6 @@ def tiles(
         min_area: smaller pieces of tissue are ignored, square millimetres.
         format: png (exact) or jpg (quality 90, a fifth of the size).
         assume_mpp: micrometres a pixel of the scan, for slides that do not say it.
-        reader: auto, tifffile or openslide.
         patient_pattern: regular expression with one group that finds the patient in the file name (default: TCGA
             barcodes, else each slide is a patient of its own).
         patients: CSV with the columns case and patient_id instead.
@@ -99,13 +87,13 @@ def tiles(
     found = find_slides(slides, patient_pattern, patients, leave_out=[out])
     placed = None if sections is None else read_sections(sections, found)
     check_fractions(val_fraction, test_fraction)
-    recipe = Recipe(
-        mpp_of(magnification, mpp), tile_size, overlap, float(tissue_fraction), float(min_area), format, reader,
-        assume_mpp, _class_names(found, annotations, class_names, unannotated), float(annotated_fraction), unannotated,
+    settings = TileSettings(
+        mpp_of(magnification, mpp), tile_size, overlap, float(tissue_fraction), float(min_area), format, assume_mpp,
+        _class_names(found, annotations, class_names, unannotated), float(annotated_fraction), unannotated,
     )  # fmt: skip
-    _check(recipe)
-    rows, problems = _cut(found, Path(out), recipe, annotations, num_workers)
-    datalist = _datalist(rows, recipe, placed, val_fraction, test_fraction, seed)
+    _check(settings)
+    rows, problems = _cut(found, Path(out), settings, annotations, num_workers)
+    datalist = _datalist(rows, settings, placed, val_fraction, test_fraction, seed)
     if rows:
         write(Path(out) / "datalist.json", datalist)
     if problems:
@@ -117,12 +105,12 @@ def tiles(
 
 
 def _cut(
-    found: Sequence[SlideFile], folder: Path, recipe: Recipe, annotations: str | None, num_workers: int
+    found: Sequence[SlideFile], folder: Path, settings: TileSettings, annotations: str | None, num_workers: int
 ) -> tuple[list[Row], list[dict[str, str]]]:
     """Cut all slides, write index and failures, and say how fast it was."""
     began = time.monotonic()
-    claim(folder, recipe)
-    rows, problems, cut = cut_all(found, folder, recipe, annotations, num_workers)
+    claim(folder, settings)
+    rows, problems, cut = cut_all(found, folder, settings, annotations, num_workers)
     _write_index(folder / "index.csv", rows)
     (folder / "failures.json").unlink(missing_ok=True)
     if problems:
@@ -135,19 +123,21 @@ def _cut(
     return rows, problems
 
 
-def _check(recipe: Recipe) -> None:
-    if recipe.format not in FORMATS:
-        raise InputError(f"format is {recipe.format!r}; choose one of {', '.join(FORMATS)}.")
-    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (recipe.tile_size, recipe.overlap))
-    if not whole or recipe.tile_size < 1 or not 0 <= recipe.overlap < recipe.tile_size:
+def _check(settings: TileSettings) -> None:
+    if settings.format not in FORMATS:
+        raise InputError(f"format is {settings.format!r}; choose one of {', '.join(FORMATS)}.")
+    whole = all(
+        isinstance(value, int) and not isinstance(value, bool) for value in (settings.tile_size, settings.overlap)
+    )
+    if not whole or settings.tile_size < 1 or not 0 <= settings.overlap < settings.tile_size:
         raise InputError(
-            f"tile_size is {recipe.tile_size!r} and overlap {recipe.overlap!r}; expected whole numbers of pixels, and "
-            "an overlap from 0 to below the tile."
+            f"tile_size is {settings.tile_size!r} and overlap {settings.overlap!r}; expected whole numbers of pixels, "
+            "and an overlap from 0 to below the tile."
         )
-    if not 0 < recipe.annotated_fraction <= 1:
-        raise InputError(f"annotated_fraction is {recipe.annotated_fraction}, expected a share above 0 and up to 1.")
-    if recipe.unannotated not in UNANNOTATED:
-        raise InputError(f"unannotated is {recipe.unannotated!r}; choose one of {', '.join(UNANNOTATED)}.")
+    if not 0 < settings.annotated_fraction <= 1:
+        raise InputError(f"annotated_fraction is {settings.annotated_fraction}, expected a share above 0 and up to 1.")
+    if settings.unannotated not in UNANNOTATED:
+        raise InputError(f"unannotated is {settings.unannotated!r}; choose one of {', '.join(UNANNOTATED)}.")
 
 
 def _class_names(
@@ -191,10 +181,10 @@ def _write_index(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _datalist(
-    rows: Sequence[Row], recipe: Recipe, placed: dict[str, str] | None, val: float, test: float, seed: int
+    rows: Sequence[Row], settings: TileSettings, placed: dict[str, str] | None, val: float, test: float, seed: int
 ) -> dict[str, Any]:
     """The datalist: labelled tiles only, where there are labels; whole patients in one list."""
-    labelled = recipe.class_names is not None
+    labelled = settings.class_names is not None
     items = [
         {
             "image": row["file"], "patient_id": row["patient_id"], "slide": row["slide"],
@@ -209,6 +199,6 @@ def _datalist(
     lists = {
         name: [{key: item[key] for key in item if key != "slide"} for item in part] for name, part in parts.items()
     }
-    head = {"task": "multi_class", "class_names": recipe.class_names} if labelled else {}
-    said = f"Tiles of {recipe.tile_size} pixels at {recipe.mpp:g} micrometres a pixel; positions are in index.csv."
-    return {**head, "modality": "H&E", "mpp": recipe.mpp, "description": said, **lists}
+    head = {"task": "multi_class", "class_names": settings.class_names} if labelled else {}
+    said = f"Tiles of {settings.tile_size} pixels at {settings.mpp:g} micrometres a pixel; positions are in index.csv."
+    return {**head, "modality": "H&E", "mpp": settings.mpp, "description": said, **lists}

@@ -4,11 +4,7 @@ import uuid
 from typing import Any
 
 import numpy as np
-
-from bundle_runtime.slides.geojson import signed_area
-
-SQUARE = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
-HOLE = np.array([[2.0, 2], [4, 2], [4, 4], [2, 4]])
+import shapely
 
 
 def check_rfc7946(collection: dict[str, Any]) -> None:
@@ -25,7 +21,8 @@ def check_rfc7946(collection: dict[str, Any]) -> None:
             for number, ring in enumerate(geometry["coordinates"]):
                 assert len(ring) >= 4
                 assert ring[0] == ring[-1]
-                assert (signed_area(np.array(ring)) > 0) == (number == 0)  # right-hand rule, section 3.1.6
+                assert shapely.LinearRing(ring).is_ccw == (number == 0)  # right-hand rule, section 3.1.6
+            assert shapely.geometry.shape(geometry).is_valid
         assert properties["objectType"] in ("annotation", "detection")
         colour = properties["classification"]["color"]
         assert len(colour) == 3

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage, generate_uid
 
 PINK = (200, 120, 170)  # stained tissue
 GLASS = (243, 241, 244)
@@ -73,3 +75,45 @@ def damage(path: Path, level: int, number: int, length: int = 40) -> None:
     with path.open("r+b") as stream:
         stream.seek(offset)
         stream.write(b"\xff" * length)
+
+
+def dicom_slide(
+    folder: Path, pixels: np.ndarray, steps: Sequence[int] = (1, 4), mpp: float = 0.5, tile: int = 64
+) -> Path:
+    """Write pixels as a DICOM whole slide: an uncompressed file a level and a label, of one series and patient P7."""
+    folder.mkdir(parents=True)
+    shared = {
+        "SeriesInstanceUID": generate_uid(),
+        "StudyInstanceUID": generate_uid(),
+        "FrameOfReferenceUID": generate_uid(),
+    }
+    parts = [(pixels[::step, ::step], "RESAMPLED" if step > 1 else "NONE", "VOLUME", mpp * step) for step in steps]
+    for number, (level, resampled, flavour, size) in enumerate([(pixels[:tile, :tile], "NONE", "LABEL", mpp), *parts]):
+        height, width = level.shape[:2]
+        rows, columns = -(-height // tile), -(-width // tile)
+        padded = np.full((rows * tile, columns * tile, 3), 255, np.uint8)
+        padded[:height, :width] = level
+        frames = padded.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2)
+        measures, groups, light = Dataset(), Dataset(), Dataset()
+        measures.PixelSpacing, measures.SliceThickness = [size / 1000] * 2, 0.001
+        groups.PixelMeasuresSequence = [measures]
+        light.OpticalPathIdentifier = "1"
+        file = Dataset()
+        file.file_meta = FileMetaDataset()
+        file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        file.file_meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage
+        file.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        values = {
+            **shared, "SOPClassUID": VLWholeSlideMicroscopyImageStorage, "Modality": "SM", "PatientID": "P7",
+            "SOPInstanceUID": file.file_meta.MediaStorageSOPInstanceUID, "InstanceNumber": number,
+            "ImageType": ["ORIGINAL", "PRIMARY", flavour, resampled], "Rows": tile, "Columns": tile,
+            "NumberOfFrames": rows * columns, "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB",
+            "PlanarConfiguration": 0, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0,
+            "TotalPixelMatrixRows": height, "TotalPixelMatrixColumns": width, "TotalPixelMatrixFocalPlanes": 1,
+            "DimensionOrganizationType": "TILED_FULL", "NumberOfOpticalPaths": 1,
+            "SharedFunctionalGroupsSequence": [groups], "OpticalPathSequence": [light], "PixelData": frames.tobytes(),
+        }  # fmt: skip
+        for name, value in values.items():
+            setattr(file, name, value)
+        file.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    return folder

@@ -9,14 +9,14 @@ from bundle_runtime.slides.annotations import Annotation
 from bundle_runtime.slides.geojson import point_feature, polygon_feature, write_features
 from bundle_runtime.slides.grid import tissue_grid
 from bundle_runtime.slides.heatmap import HeatMap
-from bundle_runtime.slides.opening import open_slide
+from bundle_runtime.slides.slide import Slide
 
 
 def test_what_is_drawn_lies_where_it_is(tmp_path: Path) -> None:
     corners = np.array([[200.0, 200], [300, 200], [300, 300], [200, 300]])
     features = [polygon_feature([corners], "tumour", (1, 2, 3), {}), point_feature(150, 150, "tumour", (1, 2, 3), {})]
     marks = write_features(tmp_path / "s.geojson", features)
-    with open_slide(pyramid(tmp_path / "s.tif", with_tissue(512), mpp=4.0)) as slide:
+    with Slide(pyramid(tmp_path / "s.tif", with_tissue(512), mpp=4.0)) as slide:
         grid, _, overview = tissue_grid(slide, 4.0, 32)
         heat = HeatMap(grid, 1, 4.0)
         values = np.zeros((len(grid), 1), np.float32)
@@ -44,7 +44,7 @@ def test_what_is_drawn_lies_where_it_is(tmp_path: Path) -> None:
 
 
 def test_a_slide_without_tissue_says_so(tmp_path: Path) -> None:
-    with open_slide(pyramid(tmp_path / "s.tif", with_tissue(512, []), mpp=4.0)) as slide:
+    with Slide(pyramid(tmp_path / "s.tif", with_tissue(512, []), mpp=4.0)) as slide:
         grid, _, overview = tissue_grid(slide, 4.0, 32)
     heat = HeatMap(grid, 1, 4.0)
     figure = detection_figure(overview, heat, heat.total(True), [], [], (512, 512), tmp_path / "o.png")

@@ -8,14 +8,13 @@ from slide_files import pyramid, with_tissue
 
 from bundle_runtime.slides.annotations import Annotation, find_annotation
 from bundle_runtime.slides.geojson import point_feature, polygon_feature, write_features
-from bundle_runtime.slides.opening import open_slide
 from bundle_runtime.slides.slide import Slide
 from custom_components.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Slide:
-    return open_slide(pyramid(tmp_path_factory.mktemp("marked") / "s.tif", with_tissue(512), mpp=4.0))
+    return Slide(pyramid(tmp_path_factory.mktemp("marked") / "s.tif", with_tissue(512), mpp=4.0))
 
 
 def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:

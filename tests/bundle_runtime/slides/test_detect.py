@@ -14,7 +14,7 @@ from slide_files import damage, pyramid, with_tissue
 from bundle_runtime.engine.batches import PictureBatch
 from bundle_runtime.slides.detect import DetectionReport
 from bundle_runtime.slides.geojson import polygon_feature, write_features
-from bundle_runtime.slides.stream import SlideInputs, TileBatches, tile_loader
+from bundle_runtime.slides.stream import SlideInputs, SlideTiles, tile_loader
 from custom_components.augment import Pipeline
 from custom_components.errors import InputError
 
@@ -60,7 +60,7 @@ def run(
         **{"target": "tumour", "task": "multi_class", "output_dir": out, "nms_distance": 400.0, **settings},
     )
     evaluator = SupervisedEvaluator(
-        torch.device("cpu"), tile_loader(TileBatches(slides, 20)), Darkness(), decollate=False, val_handlers=[report],
+        torch.device("cpu"), tile_loader(SlideTiles(slides, 20)), Darkness(), decollate=False, val_handlers=[report],
         prepare_batch=PictureBatch(Pipeline([])),
     )  # fmt: skip
     evaluator.run()

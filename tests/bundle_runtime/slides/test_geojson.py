@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from rfc7946 import check_rfc7946
 
-from bundle_runtime.slides.geojson import point_feature, polygon_feature, read_shapes, signed_area, write_features
+from bundle_runtime.slides.geojson import point_feature, polygon_feature, read_shapes, write_features
 from custom_components.errors import InputError
 
 SQUARE = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
@@ -24,7 +25,7 @@ def test_written_features_are_valid_and_come_back(tmp_path: Path, turned: bool) 
     check_rfc7946(content)
     assert content["features"][0]["properties"]["measurements"] == {"Mean probability": 0.5}
     polygon, point = read_shapes(path)
-    assert [abs(signed_area(ring)) for ring in polygon.rings] == [100, 4]
+    assert [shapely.Polygon(ring).area for ring in polygon.rings] == [100, 4]
     assert point.is_point
     assert point.rings[0].tolist() == [[3.0, 4.5]]
     assert polygon.name == "tumour"
@@ -53,6 +54,24 @@ def test_other_writers(tmp_path: Path) -> None:
         path = tmp_path / "a.json"
         path.write_text(json.dumps(content))
         assert [shape.name for shape in read_shapes(path)] == names
+
+
+def test_what_crosses_itself_is_made_valid(tmp_path: Path) -> None:
+    """As a hand that draws freely does; what covers no area is nothing."""
+    path = tmp_path / "a.json"
+    bow = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
+    speck = [[5, 5], [5, 5], [5, 5], [5, 5]]
+    path.write_text(json.dumps([{"type": "Polygon", "coordinates": [ring]} for ring in (bow, speck)]))
+    shapes = read_shapes(path)
+    assert [shapely.Polygon(shape.rings[0]).area for shape in shapes] == [25, 25]
+    assert all(shapely.Polygon(*shape.rings).is_valid for shape in shapes)
+
+
+def test_the_same_ring_is_the_same_text() -> None:
+    rings = [np.roll(SQUARE, turn, axis=0)[::step] for turn in range(4) for step in (1, -1)]
+    features = [polygon_feature([ring], "tumour", (0, 0, 0), {}) for ring in rings]
+    assert all(feature == features[0] for feature in features)
+    assert features[0]["geometry"]["coordinates"] == [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@ import json
 
 import numpy as np
 import pytest
+import shapely
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from rfc7946 import check_rfc7946
 from skimage.measure import label
 
-from bundle_runtime.slides.geojson import signed_area
+from bundle_runtime.slides.geojson import polygon_feature
 from bundle_runtime.slides.grid import Grid
 from bundle_runtime.slides.heatmap import NOT_LOOKED_AT, HeatMap, outlines
 
@@ -27,22 +29,42 @@ def filled(values: np.ndarray, **options: float) -> HeatMap:
     return heat
 
 
-@settings(max_examples=150, deadline=None)
-@given(mask=hnp.arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 7))))
-def test_outlines_enclose_exactly_the_cells(mask: np.ndarray) -> None:
+@settings(max_examples=200, deadline=None)
+@given(mask=hnp.arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8))))
+def test_outlines_are_valid_and_enclose_exactly_the_cells(mask: np.ndarray) -> None:
     pieces = label(mask, connectivity=1)
     for number in range(1, pieces.max() + 1):
         piece = pieces == number
         rings = outlines(piece)
-        areas = [signed_area(ring[:, ::-1]) for ring in rings]
-        assert sum(areas) == piece.sum()
-        assert areas[0] > 0
-        assert all(hole < 0 for hole in areas[1:])
-        background = np.pad(~piece, 1, constant_values=True)
-        assert len(rings) == label(background, connectivity=2).max()  # each hole is one ring
+        polygon = shapely.Polygon(rings[0], rings[1:])
+        assert polygon.is_valid
+        assert polygon.area == piece.sum()
+        rows, columns = np.indices(piece.shape) + 0.5
+        assert np.array_equal(shapely.contains_xy(polygon, rows, columns), piece)
         for ring in rings:
-            steps = np.abs(np.diff(np.vstack([ring, ring[:1]]), axis=0))
-            assert (np.minimum(steps[:, 0], steps[:, 1]) == 0).all()  # along the edges of cells
+            assert len(np.unique(ring, axis=0)) == len(ring)  # no corner twice
+            steps = np.diff(np.vstack([ring, ring[:2]]), axis=0)
+            assert ((steps == 0).sum(axis=1) == 1).all()  # along the edges of cells
+            assert ((steps[1:] == 0) != (steps[:-1] == 0)).all()  # and a turn at each corner
+
+
+@settings(max_examples=60, deadline=None)
+@given(mask=hnp.arrays(bool, (6, 8)))
+def test_regions_are_geojson_that_others_accept(mask: np.ndarray) -> None:
+    regions, _ = filled(mask[None].astype(np.float32)).regions(mask.astype(float), 0.5, 0.0)
+    features = [polygon_feature(region.rings, "tumour", (1, 2, 3), {"Area": region.area}) for region in regions]
+    check_rfc7946(json.loads(json.dumps({"type": "FeatureCollection", "features": features})))
+    areas = [shapely.geometry.shape(feature["geometry"]).area * 0.25 for feature in features]  # 0.5 micrometres a pixel
+    assert areas == pytest.approx([region.area for region in regions])
+
+
+def test_cells_that_touch_at_a_corner_give_two_rings() -> None:
+    """An outline that passes this corner twice touches itself: invalid for GEOS and JTS (QuPath)."""
+    mask = np.ones((4, 4), bool)
+    mask[0, 0] = mask[1, 1] = False
+    outer, hole = outlines(mask)
+    assert (len(outer), len(hole)) == (6, 4)
+    assert {tuple(corner) for corner in outer} & {tuple(corner) for corner in hole} == {(1, 1)}
 
 
 def test_a_square_has_four_corners() -> None:

@@ -7,7 +7,7 @@ import torch
 from slide_files import damage, pyramid, with_tissue
 
 from bundle_runtime.data.image_prepare import Recipe
-from bundle_runtime.slides.stream import SlideInputs, TileBatches, check_resolution, check_targets, tile_loader
+from bundle_runtime.slides.stream import SlideInputs, SlideTiles, check_resolution, check_targets, tile_loader
 from custom_components.errors import InputError
 
 
@@ -29,7 +29,7 @@ def test_every_tile_comes_once_with_its_pixels(folder: Path, num_workers: int, c
     assert "b.tif: no tissue was found" in capsys.readouterr().out
     seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
     pictures = {0: with_tissue(512), 2: with_tissue(512, [(0, 0, 128, 512)])}
-    for batch in tile_loader(TileBatches(found, 10), num_workers):
+    for batch in tile_loader(SlideTiles(found, 10), num_workers):
         number = batch["slide"]
         seen[number] += batch["index"].tolist()
         assert batch["problem"] == ""
@@ -47,8 +47,8 @@ def test_every_tile_comes_once_with_its_pixels(folder: Path, num_workers: int, c
 
 def test_tiles_are_prepared_as_for_the_training(folder: Path) -> None:
     recipe = Recipe(16, channels=3, equalise="none", fit="crop")
-    dataset = TileBatches(inputs(folder), 4, recipe)
-    plain = TileBatches(inputs(folder), 4)[0]["image"]
+    dataset = SlideTiles(inputs(folder), 4, recipe)
+    plain = SlideTiles(inputs(folder), 4)[0]["image"]
     expected = torch.from_numpy(np.stack([recipe.apply(tile.numpy()) for tile in plain]))
     assert torch.equal(dataset[0]["image"], expected)
     assert dataset[16]["index"].tolist() == [-1]  # slide b
@@ -59,7 +59,7 @@ def test_a_slide_that_breaks_off_is_told_and_the_others_go_on(folder: Path, monk
     monkeypatch.setattr("bundle_runtime.slides.grid.OVERVIEW", 128)  # from the coarse level, which is whole
     damage(folder / "a.tif", 0, 2 * 8 + 3)
     found = inputs(folder)
-    batches = list(tile_loader(TileBatches(found, 10)))
+    batches = list(tile_loader(SlideTiles(found, 10)))
     problems = {batch["slide"]: batch["problem"] for batch in batches if batch["problem"]}
     assert list(problems) == [0]
     assert "level 0 is damaged" in problems[0]
@@ -96,7 +96,7 @@ def test_several_processes_are_refused(folder: Path, monkeypatch: pytest.MonkeyP
 
 def test_settings(folder: Path) -> None:
     with pytest.raises(InputError, match="batch_size"):
-        TileBatches(inputs(folder), 0)
+        SlideTiles(inputs(folder), 0)
     with pytest.raises(InputError, match=r"annotations .*none does not exist"):
         inputs(folder, annotations=str(folder / "none"))
     assert check_targets(["b"], ["a", "b"]) == [1]

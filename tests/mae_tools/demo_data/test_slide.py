@@ -1,4 +1,3 @@
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -6,14 +5,9 @@ import pytest
 
 from bundle_runtime.slides.annotations import Annotation
 from bundle_runtime.slides.grid import tissue_grid
-from bundle_runtime.slides.opening import open_slide
+from bundle_runtime.slides.slide import Slide
 from custom_components.errors import InputError
 from mae_tools.demo_data.slide import make_slides
-
-needs_openslide = pytest.mark.skipif(
-    find_spec("openslide") is None,
-    reason="OpenSlide (LGPL) is no dependency: pip install openslide-python openslide-bin",
-)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +18,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_pyramid_with_resolution(folder: Path) -> None:
-    with open_slide(folder / "synthetic_000.tif") as slide:
+    with Slide(folder / "synthetic_000.tif") as slide:
         assert [(level.height, level.downsample) for level in slide.levels] == [(1024, 1), (256, 4), (64, 16)]
         assert slide.mpp == pytest.approx(0.8)
         fine = slide.read(slide.levels[0], 0, 0, 1024, 1024)
@@ -33,15 +27,8 @@ def test_a_pyramid_with_resolution(folder: Path) -> None:
     assert np.abs(coarse - shrunk).mean() < 4  # JPEG
 
 
-@needs_openslide
-def test_openslide_reads_it_too(folder: Path) -> None:
-    with open_slide(folder / "synthetic_000.tif", "openslide") as slide:
-        assert len(slide.levels) == 3
-        assert slide.mpp == pytest.approx(0.8)
-
-
 def test_tissue_is_neither_all_nor_nothing_and_holds_the_foci(folder: Path) -> None:
-    with open_slide(folder / "synthetic_000.tif") as slide:
+    with Slide(folder / "synthetic_000.tif") as slide:
         grid, tissue, _ = tissue_grid(slide, 0.8, 64)
         annotation = Annotation(folder / "synthetic_000.geojson", slide)
         tumour = annotation.class_map(["rest", "tumour"], 1.0)

@@ -202,7 +202,6 @@ def test_nothing_but_glass_is_an_empty_index(tmp_path: Path) -> None:
         ({"class_names": ["a", "b"]}, "class_names were given without annotations"),
         ({"val_fraction": 1.0}, "val_fraction"),
         ({"unannotated": "skip"}, "unannotated is 'skip'"),
-        ({"reader": "vips"}, "reader is 'vips'"),
     ],
 )
 def test_settings_that_are_wrong(folder: Path, wrong: dict[str, Any], match: str) -> None:

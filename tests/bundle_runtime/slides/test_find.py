@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+from slide_files import dicom_slide, picture
 
-from bundle_runtime.slides.opening import SlideFile, find_slides, open_slide, read_sections
+from bundle_runtime.slides.find import SlideFile, find_slides, read_sections
 from custom_components.errors import InputError
 
 
@@ -50,14 +51,41 @@ def test_what_is_no_slide(tmp_path: Path) -> None:
         find_slides(tmp_path)
     with pytest.raises(InputError, match="same slide id 'x'"):
         find_slides(touch(tmp_path, "a/x.tif", "b/x.svs"))
-    with pytest.raises(InputError, match="reader is 'vips'"):
-        open_slide(tmp_path / "x.tif", "vips")
 
 
-def test_a_photograph_is_no_damaged_slide(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"x\.JPG: is a plain picture \(\.JPG\) and no whole slide") as caught:
-        open_slide(touch(tmp_path, "x.JPG") / "x.JPG")
-    assert "copy" not in str(caught.value)
+def test_names_of_real_files(tmp_path: Path) -> None:
+    folder = touch(
+        tmp_path, "test3-TRITC 2 (560).ndpi", "tcga-cr-7395-01a-01-ts1.svs", "UPPER.SVS", "a.mrxs", "a/Data1.dat"
+    )
+    assert {entry.slide: entry.patient for entry in find_slides(folder)} == {
+        "test3-TRITC 2 (560)": "test3-TRITC 2 (560)", "tcga-cr-7395-01a-01-ts1": "TCGA-CR-7395",
+        "UPPER": "UPPER", "a": "a",
+    }  # fmt: skip
+
+
+def test_the_files_of_a_dicom_series_are_one_slide(tmp_path: Path) -> None:
+    """Its label is none of its own, and other DICOM files are none at all."""
+    dicom_slide(tmp_path / "in" / "case 7", picture(128, 128))
+    (found,) = find_slides(tmp_path / "in")
+    assert found == SlideFile(tmp_path / "in" / "case 7" / "1.dcm", "case 7", "P7")
+    assert find_slides(tmp_path / "in" / "case 7") == [found]
+    assert find_slides(found.path) == [found._replace(slide="1")]
+    assert find_slides(tmp_path / "in", r"^case (\d)")[0].patient == "7"
+    dicom_slide(tmp_path / "b", picture(128, 128))
+    for file in (tmp_path / "b").iterdir():
+        file.rename(tmp_path / "in" / "case 7" / f"b{file.name}")
+    assert [entry.slide for entry in find_slides(tmp_path / "in")] == ["1", "b1"]
+
+
+def test_a_dicom_file_that_is_no_slide_is_left_out_and_a_damaged_one_is_not(tmp_path: Path) -> None:
+    dicom_slide(tmp_path / "a", picture(64, 64), steps=(1,))
+    for file in (tmp_path / "a").iterdir():
+        file.write_bytes(
+            file.read_bytes().replace(b"1.2.840.10008.5.1.4.1.1.77.1.6", b"1.2.840.10008.5.1.4.1.1.77.1.4")
+        )
+    with pytest.raises(InputError, match="holds no slide"):
+        find_slides(tmp_path)
+    assert [entry.slide for entry in find_slides(touch(tmp_path, "broken.dcm"))] == ["broken"]
 
 
 def entries(*patients: str) -> list[SlideFile]:

@@ -1,4 +1,4 @@
-"""Which files are slides, who reads them, and what slides and patients are called."""
+"""Which files are slides, and what slides and patients are called."""
 
 import csv
 import os
@@ -7,26 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bundle_runtime.data.patients import read_patients
+import pydicom
+
 from custom_components.errors import InputError
 
-from ..data.image_file import DICOM_SUFFIXES, PICTURE_SUFFIXES
-from .openslide_slide import OpenSlideSlide
-from .slide import Slide
-from .tiff_slide import TiffSlide
+from ..data.find import files_below
+from ..data.image_file import DICOM_SUFFIXES
+from ..data.patients import read_patients
 
-TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".btf")
-OPENSLIDE_SUFFIXES = (".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
-READERS = ("auto", "tifffile", "openslide")
-_PICTURES = set(PICTURE_SUFFIXES) - {*TIFF_SUFFIXES, *DICOM_SUFFIXES}
-_TCGA = r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})"  # project, tissue source site, participant: the patient's part of the barcode
+SUFFIXES = (
+    ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", *DICOM_SUFFIXES,
+)  # fmt: skip
+_TCGA = r"(?i)(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})"  # project, tissue source site, participant: the patient of the barcode
+_LEVELS = (
+    "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage: a level, the label or a photograph
+)
 
 
 class SlideFile(NamedTuple):
     """A slide on disk.
 
     Attributes:
-        path: the file.
+        path: the file that is opened.
         slide: its id: the file name without its ending, or what a pattern found.
         patient: the patient's id.
     """
@@ -34,30 +36,6 @@ class SlideFile(NamedTuple):
     path: Path
     slide: str
     patient: str
-
-
-def open_slide(path: str | os.PathLike[str], reader: str = "auto", assume_mpp: float | None = None) -> Slide:
-    """Open a slide for reading regions.
-
-    Args:
-        path: the file.
-        reader: tifffile, openslide, or auto: tifffile for .tif, .tiff, .svs and .btf, OpenSlide for the others.
-        assume_mpp: micrometres a pixel at level 0 where the file does not tell.
-
-    Raises:
-        InputError: an unknown reader, a plain picture, a file that cannot be read, or OpenSlide is needed and not
-            installed.
-    """
-    if reader not in READERS:
-        raise InputError(f"reader is {reader!r}; choose one of {', '.join(READERS)}.")
-    file = Path(path)
-    if reader == "auto" and file.suffix.lower() in _PICTURES:
-        known = ", ".join((*TIFF_SUFFIXES, *OPENSLIDE_SUFFIXES))
-        raise InputError(
-            f"{path}: is a plain picture ({file.suffix}) and no whole slide ({known}); tiles go to inference, not here."
-        )
-    tiff = reader == "tifffile" or (reader == "auto" and file.suffix.lower() in TIFF_SUFFIXES)
-    return TiffSlide(file, assume_mpp) if tiff else OpenSlideSlide(file, assume_mpp)
 
 
 def find_slides(
@@ -68,11 +46,13 @@ def find_slides(
 ) -> list[SlideFile]:
     """The slides of a folder and its subfolders, or a single one, with ids.
 
+    A DICOM slide is a series of files, one a level; it is called like its folder if it has the folder for itself.
+
     Args:
         source: a file or a folder. Files whose name ends in `_mask` are annotations, not slides.
         patient_pattern: regular expression that is searched in the file name; its group `patient`, or its first group,
-            is the patient, a group `slide` the slide. None: the first three parts of a TCGA barcode, else each slide is
-            its own patient.
+            is the patient, a group `slide` the slide. None: the first three parts of a TCGA barcode (in capitals), the
+            patient id of a DICOM file, else each slide is its own patient.
         patients: CSV with the columns case (slide id or file name) and patient_id, instead of the pattern.
         leave_out: folders below `source` that are not looked at, such as the output.
 
@@ -80,16 +60,12 @@ def find_slides(
         InputError: no slide, a pattern that is wrong or does not fit a name, or two files with one slide id.
     """
     root = Path(source)
-    if root.is_dir():
-        files = _in_folder(root, {os.path.abspath(folder) for folder in leave_out})
-    elif root.exists():
-        files = [root]
-    else:
+    if not root.exists():
         raise InputError(f"{source}: does not exist; give a slide or a folder of slides.")
-    if not files:
-        known = ", ".join((*TIFF_SUFFIXES, *OPENSLIDE_SUFFIXES))
-        raise InputError(f"{source}: holds no slide ({known}); give a slide or a folder of slides.")
-    found = [_named(file, patient_pattern) for file in files]
+    files = _in_folder(root, leave_out) if root.is_dir() else [root]
+    found = [_named(*entry, patient_pattern) for entry in _slides_of(files)]
+    if not found:
+        raise InputError(f"{source}: holds no slide ({', '.join(SUFFIXES)}); give a slide or a folder of slides.")
     by_id: dict[str, Path] = {}
     for entry in found:
         if entry.slide in by_id:
@@ -138,28 +114,57 @@ def read_sections(path: str | os.PathLike[str], slides: Sequence[SlideFile]) -> 
     return sections
 
 
-def _in_folder(root: Path, leave_out: set[str]) -> list[Path]:
-    files: list[Path] = []
-    for here, folders, names in os.walk(root):
-        kept = (
-            name for name in folders if not name.startswith(".") and os.path.abspath(Path(here, name)) not in leave_out
+def _in_folder(root: Path, leave_out: Sequence[str]) -> list[Path]:
+    outside = [os.path.join(os.path.abspath(folder), "") for folder in leave_out]
+    files = [root / name for name in files_below(root) if name.lower().endswith(SUFFIXES)]
+    return [
+        file
+        for file in files
+        if not file.stem.endswith("_mask") and not os.path.abspath(file).startswith(tuple(outside))
+    ]
+
+
+def _slides_of(files: Sequence[Path]) -> list[tuple[Path, str, str | None]]:
+    """File, name and, where the file says it, patient of each slide; the files of a DICOM series are one slide."""
+    slides: list[tuple[Path, str, str | None]] = []
+    series: dict[tuple[Path, str], list[tuple[Path, pydicom.Dataset]]] = {}
+    for file in files:
+        header = _header(file)
+        if header is None:
+            slides.append((file, file.stem, None))
+        elif header.get("SOPClassUID") == _LEVELS:
+            series.setdefault((file.parent, str(header.get("SeriesInstanceUID"))), []).append((file, header))
+    for (folder, _), members in series.items():
+        alone = len(members) > 1 and sum(other == folder for other, _ in series) == 1
+        file, header = next(
+            (member for member in members if "VOLUME" in (member[1].get("ImageType") or ())), members[0]
         )
-        folders[:] = sorted(kept)
-        files += [Path(here, name) for name in sorted(names) if not name.startswith(".")]
-    known = (*TIFF_SUFFIXES, *OPENSLIDE_SUFFIXES)
-    return [file for file in files if file.suffix.lower() in known and not file.stem.endswith("_mask")]
+        name = Path(os.path.abspath(folder)).name if alone else file.stem
+        slides.append((file, name, str(header.get("PatientID") or "") or None))
+    return sorted(slides)
 
 
-def _named(file: Path, pattern: str | None) -> SlideFile:
-    slide = file.stem
+def _header(file: Path) -> pydicom.Dataset | None:
+    """What a DICOM file says of itself; None for another file, and for one that is damaged: opening it will tell."""
+    if not file.name.lower().endswith(DICOM_SUFFIXES):
+        return None
+    wanted = ["SOPClassUID", "SeriesInstanceUID", "ImageType", "PatientID"]
     try:
-        match = re.search(_TCGA if pattern is None else pattern, file.name)
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=wanted)
+    except (OSError, pydicom.errors.InvalidDicomError):
+        return None
+
+
+def _named(file: Path, name: str, patient: str | None, pattern: str | None) -> SlideFile:
+    if pattern is None:
+        match = re.search(_TCGA, name)
+        return SlideFile(file, name, match[1].upper() if match else patient or name)
+    try:
+        match = re.search(pattern, name + file.suffix)
     except re.error as error:
         raise InputError(f"patient_pattern {pattern!r} is not a regular expression ({error}).") from error
-    if pattern is None:
-        return SlideFile(file, slide, match[1] if match else slide)
     groups = match.groupdict() if match else {}
     patient = groups.get("patient") or (match[1] if match and match.re.groups else None)
     if not patient:
         raise InputError(f"{file}: patient_pattern {pattern!r} finds no patient in the file name; it needs one group.")
-    return SlideFile(file, groups.get("slide") or slide, patient)
+    return SlideFile(file, groups.get("slide") or name, patient)
