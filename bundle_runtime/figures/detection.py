@@ -1,7 +1,8 @@
-"""The picture of a slide with what was found on it."""
+"""Pictures of a detection: the slide with what was found on it, and the free-response ROC."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..slides.annotations import Annotation
+from ..slides.froc import RATES
 from ..slides.heatmap import HeatMap, Point, Region
-from .panels import WIDTH_INCHES, save_figure
+from .panels import COLOURS, WIDTH_INCHES, save_figure
 
 _MAP = mpl.colormaps["inferno"].with_extremes(bad=(0, 0, 0, 0))
 _LEAST = 0.05  # probabilities below are not drawn over the tissue
@@ -69,6 +71,33 @@ def detection_figure(
     figure.legend(handles=_legend(annotation is not None), loc="outside lower center", ncols=3, fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.8)
     figure.suptitle(title, fontsize=10)
+    save_figure(figure, path)
+    return figure
+
+
+def froc_figure(found: dict[str, Any], path: str | Path, title: str = "") -> Figure:
+    """Draw the curve of a report on detections over the range in which it is averaged.
+
+    Args:
+        found: of `slides.froc.report`.
+        path: PNG file, written atomically.
+        title: stands above the curve.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(6.5, 4.5), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    rates = np.array(found["curve"]["false_positives_per_slide"])
+    values = np.array([np.nan if value is None else value for value in found["curve"]["sensitivity"]])
+    axes.plot(np.append(rates, max(RATES[-1], rates.max(initial=0))), np.append(values, values[-1]), color=COLOURS[0])
+    known = {float(rate): value for rate, value in found["sensitivity_at"].items() if value is not None}
+    axes.scatter(list(known), list(known.values()), color=COLOURS[0], zorder=3, s=18)
+    axes.set_xscale("symlog", linthresh=RATES[0], base=2)
+    axes.set_xticks([0, *RATES], labels=["0", *(f"{rate:g}" for rate in RATES)])
+    axes.set(xlim=(0, RATES[-1]), ylim=(-0.02, 1.02), xlabel="false positives a slide", ylabel="sensitivity (lesions)")
+    axes.grid(alpha=0.3)
+    axes.set_title(title, fontsize=11)
     save_figure(figure, path)
     return figure
 

@@ -13,13 +13,13 @@ from custom_components.distributed import say
 from custom_components.errors import InputError
 
 from ..data.schema import TASKS
-from ..figures.detection import detection_figure
+from ..figures.detection import detection_figure, froc_figure
 from ..figures.panels import COLOURS
 from ..files import write_atomically, write_csv, write_json
 from ..scores.classification import to_probabilities
 from ..scores.collect import logits_of
 from .annotations import Annotation
-from .froc import Hits, froc_figure, hits, report
+from .froc import Hits, hits, report
 from .geojson import point_feature, polygon_feature, write_features
 from .heatmap import HeatMap, Point, Region
 from .stream import Plan, SlideInputs, check_targets

@@ -6,14 +6,11 @@ it stands it drops the lowest score of the set, and with it the last detection u
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from monai.metrics.froc import compute_fp_tp_probs_nd, compute_froc_curve_data, compute_froc_score
 
-from ..figures.panels import COLOURS, save_figure
 from ..files import json_ready
 from ..scores.resampling import Resamples
 from ..scores.text import few_patients
@@ -108,30 +105,3 @@ def report(slides: Sequence[Hits], patients: Sequence[str], seed: int = 0, resam
             },
         }
     )
-
-
-def froc_figure(found: dict[str, Any], path: str | Path, title: str = "") -> Figure:
-    """Draw the curve of a `report` over the range in which it is averaged.
-
-    Args:
-        found: the report.
-        path: PNG file, written atomically.
-        title: stands above the curve.
-
-    Returns:
-        The figure.
-    """
-    figure = Figure(figsize=(6.5, 4.5), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    rates = np.array(found["curve"]["false_positives_per_slide"])
-    values = np.array([np.nan if value is None else value for value in found["curve"]["sensitivity"]])
-    axes.plot(np.append(rates, max(RATES[-1], rates.max(initial=0))), np.append(values, values[-1]), color=COLOURS[0])
-    known = {float(rate): value for rate, value in found["sensitivity_at"].items() if value is not None}
-    axes.scatter(list(known), list(known.values()), color=COLOURS[0], zorder=3, s=18)
-    axes.set_xscale("symlog", linthresh=RATES[0], base=2)
-    axes.set_xticks([0, *RATES], labels=["0", *(f"{rate:g}" for rate in RATES)])
-    axes.set(xlim=(0, RATES[-1]), ylim=(-0.02, 1.02), xlabel="false positives a slide", ylabel="sensitivity (lesions)")
-    axes.grid(alpha=0.3)
-    axes.set_title(title, fontsize=11)
-    save_figure(figure, path)
-    return figure

@@ -204,14 +204,9 @@ def tile_loader(dataset: SlideTiles, num_workers: int = 0) -> DataLoader:
         dataset,
         batch_size=None,
         num_workers=min(num_workers, len(dataset)),
-        collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
     )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def check_targets(targets: Sequence[str], class_names: Sequence[str]) -> list[int]:

@@ -111,7 +111,7 @@ def _cut(
     began = time.monotonic()
     claim(folder, settings)
     rows, problems, cut = cut_all(found, folder, settings, annotations, num_workers)
-    _write_index(folder / "index.csv", rows)
+    write_csv(folder / "index.csv", COLUMNS, rows)
     (folder / "failures.json").unlink(missing_ok=True)
     if problems:
         write_json(folder / "failures.json", problems)
@@ -162,11 +162,7 @@ def _class_names(
                 f"class_names is {given!r}, expected at least two different names, what is not annotated first."
             )
         return names
-    named: set[str] = set()
-    for entry in found:
-        file = files[entry.slide]
-        if file is not None:
-            named |= _names_in(file)
+    named = {name for file in files.values() if file is not None for name in _names_in(file)}
     return [REST, *sorted(named - {REST})]
 
 
@@ -174,10 +170,6 @@ def _names_in(file: Path) -> set[str]:
     if file.suffix.lower() not in (".json", ".geojson"):
         return {MARKED}
     return {shape.name for shape in read_shapes(file) if not shape.is_point}
-
-
-def _write_index(path: Path, rows: Sequence[Row]) -> None:
-    write_csv(path, COLUMNS, rows)
 
 
 def _datalist(

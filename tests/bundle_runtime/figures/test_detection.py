@@ -4,8 +4,9 @@ import numpy as np
 from PIL import Image
 from slide_files import pyramid, with_tissue
 
-from bundle_runtime.figures.detection import detection_figure
+from bundle_runtime.figures.detection import detection_figure, froc_figure
 from bundle_runtime.slides.annotations import Annotation
+from bundle_runtime.slides.froc import Hits, report
 from bundle_runtime.slides.geojson import point_feature, polygon_feature, write_features
 from bundle_runtime.slides.grid import tissue_grid
 from bundle_runtime.slides.heatmap import HeatMap
@@ -50,3 +51,14 @@ def test_a_slide_without_tissue_says_so(tmp_path: Path) -> None:
     figure = detection_figure(overview, heat, heat.total(True), [], [], (512, 512), tmp_path / "o.png")
     assert [text.get_text() for text in figure.axes[1].texts] == ["no tissue found"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["detected region", "detected point"]
+
+
+def test_the_curve_is_that_of_the_report(tmp_path: Path) -> None:
+    slides = [Hits(np.array([0.5, 0.2]), np.array([0.9, 0.3]), 2, 0)]
+    found = report(slides, ["a"])
+    (axes,) = froc_figure(found, tmp_path / "froc.png", "title").axes
+    drawn = axes.lines[0].get_xydata()
+    assert drawn[:-1, 0].tolist() == found["curve"]["false_positives_per_slide"]
+    assert drawn[:-1, 1].tolist() == found["curve"]["sensitivity"]
+    assert axes.collections[0].get_offsets()[:, 1].tolist() == list(found["sensitivity_at"].values())
+    assert (tmp_path / "froc.png").read_bytes().startswith(b"\x89PNG")
