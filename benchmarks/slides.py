@@ -1,4 +1,4 @@
-"""Tiles read from a whole slide: our TIFF reader against MONAI's, and what a ViT-S/16 makes of them.
+"""Tiles read from a whole slide: ours (OpenSlide) against MONAI's readers, and what a ViT-S/16 makes of them.
 
 The slide is written for the purpose (JPEG tiles of 256, one level) with the stained noise that JPEG finds hard. MONAI's
 `TiffFileWSIReader` decodes the whole level for every region, so it reads fewer tiles; times are a tile.
