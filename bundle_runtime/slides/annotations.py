@@ -80,7 +80,7 @@ class Annotation:
         Raises:
             InputError: the annotation has a class that is not named.
         """
-        shape = (max(round(self.size[0] / scale), 1), max(round(self.size[1] / scale), 1))
+        shape = self._shape(scale)
         if self.shapes is None:
             values = _read_mask(self.path, shape)
             if values.max(initial=0) >= len(class_names):
@@ -122,7 +122,7 @@ class Annotation:
         """
         scale = self.scale(mpp)
         size = scale * (self.mpp or 1.0)  # micrometres a pixel of the map
-        shape = (max(round(self.size[0] / scale), 1), max(round(self.size[1] / scale), 1))
+        shape = self._shape(scale)
         region = np.zeros(shape, bool)
         points: list[Shape] = []
         if self.shapes is None:
@@ -144,6 +144,9 @@ class Annotation:
             labels[disk((y, x), max(reach / size, 1.0), shape=shape)] = number
         exact = (self.size[0] / shape[0], self.size[1] / shape[1])
         return Lesions(labels, exact, excluded)
+
+    def _shape(self, scale: float) -> tuple[int, int]:
+        return max(round(self.size[0] / scale), 1), max(round(self.size[1] / scale), 1)
 
     def _refuse_outside(self, slide: Slide) -> None:
         for number, marked in enumerate(self.shapes or []):

@@ -1,5 +1,6 @@
 """Slides of a detection run: found, checked and laid out in tiles, then read in batches by worker processes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ class SlideTiles(Dataset):
         for number, plan in enumerate(inputs.plans):
             starts = range(0, max(len(plan.grid), 1), batch_size)
             self.data += [(number, range(start, min(start + batch_size, len(plan.grid)))) for start in starts]
-        self._open: tuple[int, Slide] | None = None
+        self._open: tuple[tuple[int, int], Slide] | None = None  # process and plan
 
     def __len__(self) -> int:
         return len(self.data)
@@ -186,10 +187,11 @@ class SlideTiles(Dataset):
         }
 
     def _read(self, number: int, plan: Plan, tile: int) -> np.ndarray:
-        if self._open is None or self._open[0] != number:
+        owner = (os.getpid(), number)  # a forked worker must not read through the handle of its parent
+        if self._open is None or self._open[0] != owner:
             if self._open is not None:
                 self._open[1].close()
-            self._open = (number, self.inputs.open(plan))
+            self._open = (owner, self.inputs.open(plan))
         return self._prepared(self._open[1].read_at(plan.grid.mpp, *plan.grid.corner(tile), self.inputs.tile_size))
 
     def _prepared(self, pixels: np.ndarray) -> np.ndarray:

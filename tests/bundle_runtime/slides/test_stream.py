@@ -29,7 +29,9 @@ def test_every_tile_comes_once_with_its_pixels(folder: Path, num_workers: int, c
     assert "b.tif: no tissue was found" in capsys.readouterr().out
     seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
     pictures = {0: with_tissue(512), 2: with_tissue(512, [(0, 0, 128, 512)])}
-    for batch in tile_loader(SlideTiles(found, 10), num_workers):
+    dataset = SlideTiles(found, 10)
+    dataset[0]  # now the main process has a handle, which forked workers must not use
+    for batch in tile_loader(dataset, num_workers):
         number = batch["slide"]
         seen[number] += batch["index"].tolist()
         assert batch["problem"] == ""
