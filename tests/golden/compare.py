@@ -27,6 +27,8 @@ def differences(golden: Any, found: Any, path: str = "") -> Iterator[str]:
     """Every place where two contents differ, with its path and both values."""
     if isinstance(golden, dict) and isinstance(found, dict):
         for key in golden | found:
+            if key == "id":  # of a found region: a digest of its measurements with all their digits
+                continue
             if key not in found:
                 yield f"{path}/{key}: is missing"
             elif key not in golden:
