@@ -1,117 +1,152 @@
-"""Paint pieces of tissue in H&E: four kinds, told apart by their architecture and their nuclei and not by colour.
+"""Pieces of tissue in H&E: four kinds, told apart by how nuclei are shaped and arranged, and not by colour.
 
-One pixel is about 0.8 micrometres. Every kind comes with what says nothing about it: section thickness, cytoplasm that
-takes more or less haematoxylin, clefts, red blood cells, stray lymphocytes.
+Stain and light are those of the slide, and the mean density of both dyes is drawn for each piece whatever its kind.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
-from custom_components.errors import InputError
-
-from .nuclei import Nucleus, Section, draw_nucleus, noise, scatter
-from .stain import Stain, develop
-from .tissue_kinds import KINDS, lymphocyte, soft
+from .shapes import ellipse, noise, soft, to_bytes
 
 MICRONS_PER_PIXEL = 0.8
-# Mean densities of a tile are drawn from these ranges whatever its kind, as far as its nuclei allow.
-_MEAN_HAEMATOXYLIN = (0.27, 0.5)
-_MEAN_EOSIN = (0.24, 0.44)
+# Optical density of red, green and blue for each dye (rows of unit length), about those that Macenko et al. (ISBI 2009)
+# found in slides: haematoxylin takes away red and green, eosin green and blue.
+_DYES = np.array([[0.60, 0.71, 0.35], [0.16, 0.88, 0.44]])
+Generator = np.random.Generator
 
 
-def paint_tissue(
-    rng: np.random.Generator, height: int, width: int, kind: str, stain: Stain
-) -> tuple[np.ndarray, np.ndarray]:
-    """Paint a piece of tissue; two pieces do not continue each other.
+class Stain(NamedTuple):
+    """How one slide was stained and scanned: density of both dyes (2, 3), colour of the glass (3,), camera noise."""
 
-    Args:
-        rng: decides everything but the stain.
-        height: in pixels of about 0.8 micrometres, at least 16.
-        width: as `height`.
-        kind: normal (glands with a lumen and a row of basal nuclei), tumour (crowded nuclei of unequal size and shape),
-            lymphocytes (small round dark ones) or stroma (wavy fibres with spindle-shaped ones).
-        stain: of the slide.
+    dyes: np.ndarray
+    white: np.ndarray
+    noise: float
+
+    @classmethod
+    def draw(cls, rng: Generator) -> "Stain":
+        """The stain of a random slide."""
+        dyes = np.clip(_DYES + rng.normal(0, 0.035, (2, 3)), 0.02, None) * np.exp(rng.normal(0, 0.2, (2, 1)))
+        return cls(dyes, np.clip(rng.normal(240, 5) + rng.normal(0, 3, 3), 220, 252), float(rng.uniform(1, 3.5)))
+
+    def develop(self, rng: Generator, densities: np.ndarray) -> np.ndarray:
+        """Colours, uint8 (H, W, 3), of dye densities (2, H, W): light falls off exponentially with them."""
+        light = self.white * np.exp(-np.moveaxis(densities.clip(0), 0, -1) @ self.dyes)
+        return to_bytes(gaussian_filter(light, (0.5, 0.5, 0)) + rng.normal(0, self.noise, light.shape))
+
+
+class Nuclei(NamedTuple):
+    """Places (N, 2), half axes (N, 2) and turns (N,) of nuclei, how dark they are, and how pale inside."""
+
+    places: np.ndarray
+    radii: np.ndarray
+    turns: np.ndarray
+    darkness: float = 1.0
+    vesicular: float = 0.2
+
+
+def _scattered(rng: Generator, shape: tuple[int, int], per_tile: float, least_gap: float) -> np.ndarray:
+    """Random places, about `per_tile` in 100 x 100 pixels, of which no two are closer than `least_gap`."""
+    wanted = rng.uniform(-10, np.array(shape) + 10, (int(per_tile * (shape[0] + 20) * (shape[1] + 20) / 1e4), 2))
+    kept: list[np.ndarray] = []
+    for place in wanted:
+        if not kept or np.min(np.hypot(*(np.array(kept) - place).T)) >= least_gap:
+            kept.append(place)
+    return np.array(kept).reshape(-1, 2)
+
+
+def _normal(rng: Generator, shape: tuple[int, int], eosin: np.ndarray) -> Nuclei:
+    """Glands: a lumen, and around it a row of oval nuclei that point at it."""
+    places, turns = [], []
+    points = list(np.mgrid[: shape[0], : shape[1]].astype(float))
+    eosin += 0.25
+    for centre in _scattered(rng, shape, 3.0, 62):
+        radius = rng.uniform(20, 28)
+        eosin += 0.35 * soft(ellipse(points, centre, (radius + 4,) * 2), 3)
+        eosin *= 1 - soft(ellipse(points, centre, (0.4 * radius,) * 2), 3)
+        around = np.linspace(0, 2 * np.pi, int(0.85 * radius), endpoint=False)
+        around += rng.normal(0, 0.04, len(around))
+        places.append(centre + radius * np.stack([np.cos(around), np.sin(around)], 1))
+        turns.append(around)
+    count = sum(map(len, turns))
+    radii = np.array([5.0, 3.2]) * rng.uniform(0.9, 1.1, (count, 2))
+    return Nuclei(np.concatenate([np.empty((0, 2)), *places]), radii, np.concatenate([np.empty(0), *turns]))
+
+
+def _tumour(rng: Generator, shape: tuple[int, int], eosin: np.ndarray) -> Nuclei:
+    """Crowded large nuclei of unequal size and shape in no order, pale inside."""
+    eosin += 0.45
+    places = _scattered(rng, shape, 130, 9)
+    radii = rng.uniform(3.5, 7.5, (len(places), 1)) * rng.uniform(0.75, 1.2, (len(places), 2))
+    return Nuclei(places, radii, rng.uniform(0, np.pi, len(places)), 0.9, 0.45)
+
+
+def _lymphocytes(rng: Generator, shape: tuple[int, int], eosin: np.ndarray) -> Nuclei:
+    """Small round dark nuclei."""
+    eosin += 0.3
+    places = _scattered(rng, shape, 150, 8)
+    return Nuclei(places, rng.uniform(3.0, 3.8, (len(places), 1)) * np.ones(2), np.zeros(len(places)), 1.25)
+
+
+def _stroma(rng: Generator, shape: tuple[int, int], eosin: np.ndarray) -> Nuclei:
+    """Wavy fibres, and spindle-shaped nuclei along them."""
+    turn, bend = rng.uniform(0, np.pi), noise(rng, shape, 60)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    across = y * np.sin(turn) - x * np.cos(turn) + 7 * bend
+    eosin += 0.5 + 0.18 * np.sin(across / 1.6 + 2 * noise(rng, shape, 25))
+    places = _scattered(rng, shape, 24, 13)
+    radii = np.array([8.5, 2.0]) * rng.uniform(0.85, 1.15, (len(places), 2))
+    return Nuclei(places, radii, turn + rng.normal(0, 0.15, len(places)), 1.1)
+
+
+KINDS: dict[str, Callable[[Generator, tuple[int, int], np.ndarray], Nuclei]] = {
+    "normal": _normal,
+    "tumour": _tumour,
+    "lymphocytes": _lymphocytes,
+    "stroma": _stroma,
+}
+
+
+def paint_tissue(rng: Generator, height: int, width: int, kind: str, stain: Stain) -> tuple[np.ndarray, np.ndarray]:
+    """Paint a piece of one of `KINDS`.
 
     Returns:
         uint8 (H, W, 3), RGB, and uint16 (H, W), the number of the nucleus that each pixel shows, 0 for none; a nucleus
         is one connected piece, and nuclei may touch.
-
-    Raises:
-        InputError: an unknown kind or a size below 16.
     """
-    if kind not in KINDS:
-        raise InputError(f"kind is {kind!r}; choose one of {', '.join(KINDS)}.")
-    if min(height, width) < 16:
-        raise InputError(f"A piece of {height} x {width} pixels is too small; expected at least 16 x 16.")
-    section = Section.blank(rng, height, width)
-    nuclei = KINDS[kind](section, rng)
-    nuclei += [lymphocyte(rng, *place) for place in scatter(rng, height, width, rng.uniform(0, 5)).tolist()]
-    gap = _clefts(section, rng)
-    for number, nucleus in enumerate(nuclei, start=1):
-        if not _in_gap(gap, nucleus):
-            draw_nucleus(section, rng, nucleus, number)
-    gap *= section.instances == 0
-    solid = 1 - gaussian_filter(gap, 0.7)
-    section.haematoxylin *= solid
-    section.eosin *= solid
-    _red_cells(section, rng)
-    _level(section, rng, gap)
-    rgb = develop(rng, section.haematoxylin + section.nuclear, section.eosin, stain)
-    return rgb, section.finish()
+    shape = (height, width)
+    eosin = 0.06 * noise(rng, shape, 12)
+    nuclei = KINDS[kind](rng, shape, eosin)
+    stray = _scattered(rng, shape, rng.uniform(0, 6), 10)  # lymphocytes, as anywhere
+    haematoxylin, instances = np.zeros(shape), np.zeros(shape, np.uint16)
+    _draw_nuclei(rng, haematoxylin, instances, nuclei)
+    _draw_nuclei(rng, haematoxylin, instances, Nuclei(stray, np.full((len(stray), 2), 3.3), np.zeros(len(stray)), 1.2))
+    # Mean densities do not depend on the kind: what lacks in haematoxylin is diffuse, as in cytoplasm rich in RNA.
+    free = instances == 0
+    eosin = eosin.clip(0) * np.where(free, 1, 0.5)
+    wanted, pink = rng.uniform(0.3, 0.5), rng.uniform(0.24, 0.44)
+    thick = np.clip(wanted / max(haematoxylin.mean(), 1e-3), 0.7, 1.3)
+    veil = np.clip(wanted - thick * haematoxylin.mean(), 0, 0.3)
+    densities = np.stack([thick * haematoxylin + veil * free * (eosin > 0.05), eosin * pink / eosin.mean()])
+    return stain.develop(rng, densities), instances
 
 
-def _clefts(section: Section, rng: np.random.Generator) -> np.ndarray:
-    """Gaps where the section tore or shrank: (H, W) float32, 1 in a gap; in about half of all pieces."""
-    height, width = section.shape
-    if rng.random() < 0.5:
-        return np.zeros(section.shape, np.float32)
-    field = noise(rng, height, width, rng.uniform(35, 60)) + 0.12 * noise(rng, height, width, 9)
-    if rng.random() < 0.5:  # a hole where the noise is high
-        return soft((field - rng.uniform(0.5, 0.9)) * 14)
-    # A crack along a contour of the noise; it opens and closes along its way.
-    opening = rng.uniform(-1.5, 0.5) + 3 * noise(rng, height, width, 22)
-    return soft(opening - np.abs(field) * 22)
-
-
-def _in_gap(gap: np.ndarray, nucleus: Nucleus) -> bool:
-    row, column = (
-        min(max(round(middle), 0), size - 1)
-        for middle, size in zip((nucleus.row, nucleus.column), gap.shape, strict=True)
-    )
-    return bool(gap[row, column] > 0.5)
-
-
-def _red_cells(section: Section, rng: np.random.Generator) -> None:
-    """Red blood cells without a nucleus, in a cluster or two, in any kind of tissue."""
-    height, width = section.shape
-    for _ in range(rng.poisson(0.6 * height * width / 128**2)):
-        middle = rng.uniform(0, 1, 2) * (height, width)
-        for row, column in middle + rng.normal(0, 9, (int(rng.integers(2, 14)), 2)):
-            top, left = max(int(row) - 6, 0), max(int(column) - 6, 0)
-            y, x = np.ogrid[top : max(min(int(row) + 7, height), 0), left : max(min(int(column) + 7, width), 0)]
-            if y.size and x.size:
-                tilt, squeeze = rng.uniform(0, np.pi), rng.uniform(0.65, 1)
-                across = (y - row) * np.cos(tilt) - (x - column) * np.sin(tilt)
-                along = (y - row) * np.sin(tilt) + (x - column) * np.cos(tilt)
-                cell = soft(3.6 - np.hypot(along, across / squeeze))
-                box = (slice(top, top + len(y)), slice(left, left + x.shape[1]))
-                cell *= section.instances[box] == 0
-                section.eosin[box] += cell * (rng.uniform(0.8, 1.05) - section.eosin[box])
-                section.haematoxylin[box] *= 1 - cell
-
-
-def _level(section: Section, rng: np.random.Generator, gap: np.ndarray) -> None:
-    """Bring the mean densities near values that do not depend on the kind, so that colour alone does not tell it.
-
-    Thickness scales all of a section; what then lacks in haematoxylin is diffuse, as in cytoplasm rich in RNA or in
-    ground substance.
-    """
-    height, width = section.shape
-    wanted, pink = rng.uniform(*_MEAN_HAEMATOXYLIN), rng.uniform(*_MEAN_EOSIN)
-    nuclear = float(section.nuclear.mean())
-    section.nuclear *= np.clip(0.75 * wanted / max(nuclear, 1e-3), 0.75, 1.35)
-    tissue = (section.eosin > 0.08) * (1 - gap) * (1 + 0.25 * noise(rng, height, width, 30))
-    missing = wanted - float(section.nuclear.mean()) - float(section.haematoxylin.mean())
-    veil = np.clip(missing / max(float(tissue.mean()), 0.2), -0.15, 0.4)
-    section.haematoxylin += np.float32(veil) * gaussian_filter(tissue, 1.0) * (section.instances == 0)
-    section.eosin *= np.clip(pink / max(float(section.eosin.mean()), 1e-3), 0.6, 1.7)
+def _draw_nuclei(rng: Generator, haematoxylin: np.ndarray, instances: np.ndarray, nuclei: Nuclei) -> None:
+    """Paint nuclei where nothing lies yet, and number what each one shows if that is one piece of some size."""
+    chromatin = 1 + 0.2 * noise(rng, instances.shape, 2)
+    for place, radii, turn in zip(nuclei.places, nuclei.radii, nuclei.turns, strict=True):
+        start = np.maximum(np.floor(place - radii.max() - 2).astype(int), 0)
+        box = tuple(slice(a, max(int(b), a)) for a, b in zip(start, place + radii.max() + 3, strict=True))
+        free = instances[box] == 0
+        points = [axis + first for axis, first in zip(np.indices(free.shape), start, strict=True)]
+        depth = ellipse(points, place, radii, turn)
+        pieces, _ = label((depth > 0) & free)
+        sizes = np.bincount(pieces.ravel(), minlength=2)[1:]
+        if sizes.max() < 10:
+            continue
+        shown = pieces == 1 + int(sizes.argmax())
+        density = nuclei.darkness * (1 - nuclei.vesicular * soft(depth - 2)) * chromatin[box]
+        haematoxylin[box] = np.where(free, np.maximum(haematoxylin[box], soft(depth) * density), haematoxylin[box])
+        instances[box][shown] = instances.max() + 1

@@ -14,7 +14,7 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TINY = {
     "spacing": [10.0, 10.0, 10.0], "roi_size": [16, 16, 16], "hidden_size": 12, "mlp_dim": 24, "num_layers": 3,
     "num_heads": 2, "feature_size": 4, "batch_size": 4, "decoder_size": 12, "decoder_layers": 1, "decoder_heads": 2,
-    "warmup_epochs": 0, "val_interval": 1, "mask_ratio": 0.5,
+    "warmup_epochs": 0, "val_interval": 1, "mask_ratio": 0.5, "label_fraction": 1.0,
 }  # fmt: skip
 
 

@@ -15,8 +15,7 @@ from bundle_runtime.data.load_picture import LoadPictured
 from bundle_runtime.data.stain_normalisation import normalise_stain
 from custom_components.errors import InputError
 from custom_components.transforms.scaled_crop import RandomNumbersd, RandScaledCropd, rescale
-from mae_tools.demo_data.stain import Stain
-from mae_tools.demo_data.tissue import paint_tissue
+from mae_tools.demo_data.tissue import Stain, paint_tissue
 
 NAMES = ["background", "nucleus"]
 

@@ -1,97 +1,83 @@
-import nibabel as nib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mae_tools.demo_data.shapes import Canvas, coverage, depth, scan, smooth_noise, stored
+from bundle_runtime.data.datalist import parse
+from custom_components.errors import InputError
+from mae_tools.demo_data.shapes import blend, ellipse, grid, need, noise, shuffled, soft, to_bytes, visits, write_lists
 
 
-def canvas(bend: float = 0.0) -> Canvas:
-    return Canvas.blank(np.random.default_rng(0), (41, 31, 21), (2.0, 2.0, 3.0), fill=-7.0, bend=bend)
+def test_the_grid_is_centred_and_in_the_unit_of_the_spacing() -> None:
+    rows, columns = grid((3, 5), (2.0, 1.0))
+    assert rows[:, 0].tolist() == [-2, 0, 2]
+    assert columns[0].tolist() == [-2, -1, 0, 1, 2]
 
 
-def test_volume_of_an_ellipsoid_and_a_tube() -> None:
-    blank = canvas()
-    ball = (blank.ellipsoid((0, 0, 0), (20, 15, 18)) < 0).sum() * 12
-    assert ball == pytest.approx(4 / 3 * np.pi * 20 * 15 * 18, rel=0.05)
-    pipe = (blank.tube([(0, 0, -100), (0, 0, 0), (0, 0, 100)], 12) < 0).sum() * 12
-    assert pipe == pytest.approx(np.pi * 144 * 63, rel=0.05)
-    endless = blank.ellipsoid((0, 0, 0), (12, 12, np.inf)) < 0
-    assert (endless == (blank.tube([(0, 0, -500), (0, 0, 500)], 12) < 0)).all()
+@pytest.mark.parametrize("shape", [(40, 60), (20, 24, 28)])
+def test_noise_is_normalised_and_the_coarser_the_smoother(shape: tuple[int, ...]) -> None:
+    fine, coarse = (noise(np.random.default_rng(0), shape, grain) for grain in (2, 10))
+    for field in (fine, coarse):
+        assert field.shape == shape
+        assert (field.mean(), field.std()) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
+    assert np.abs(np.diff(coarse, axis=0)).mean() < 0.4 * np.abs(np.diff(fine, axis=0)).mean()
 
 
-def test_turning_moves_the_long_axis() -> None:
-    turned = canvas().ellipsoid((0, 0, 0), (30, 5, 5), (0, 0, 90)) < 0
-    extent = np.ptp(np.argwhere(turned), axis=0)
-    assert extent[1] > 25
-    assert extent[0] < 6
+def test_an_ellipse_has_its_radii_and_turns() -> None:
+    points = grid((81, 81))
+    lying = ellipse(points, (5, 0), (10, 20)) > 0
+    assert lying.sum() == pytest.approx(np.pi * 200, rel=0.03)
+    rows, columns = np.nonzero(lying)
+    assert (np.ptp(rows), np.ptp(columns), rows.mean()) == (pytest.approx(19, abs=1), pytest.approx(39, abs=1), 45)
+    standing = ellipse(points, (5, 0), (10, 20), np.pi / 2) > 0
+    assert np.ptp(np.nonzero(standing)[0]) > 1.8 * np.ptp(np.nonzero(standing)[1])
+    cylinder = ellipse(grid((9, 9, 4)), (0, 0, 0), (3, 3, np.inf))
+    assert np.array_equal(cylinder[..., 0], cylinder[..., -1])
 
 
-def test_painting_covers_and_wipes_labels() -> None:
-    blank = canvas()
-    blank.paint(blank.ellipsoid((0, 0, 0), (20, 20, 20)), 50.0, 3)
-    blank.paint(blank.ellipsoid((0, 0, 0), (9, 9, 9)), np.full(blank.label.shape, 9.0, np.float32))
-    assert blank.intensity[20, 15, 10] == 9
-    assert blank.label[20, 15, 10] == 0
-    assert set(np.unique(blank.label)) == {0, 3}
-    assert blank.intensity[0, 0, 0] == -7
+def test_borders_are_soft_and_colours_are_blended_in_place() -> None:
+    assert soft(np.array([-1.0, 0, 1]), 2).tolist() == [0, 0.5, 1]
+    below = np.zeros((1, 2, 3))
+    blend(below, np.array([[0.5, 1]]), np.array([10.0, 20, 30]))
+    assert below.tolist() == [[[5, 10, 15], [10, 20, 30]]]
+    assert to_bytes(np.array([-3, 1.6, 999])).tolist() == [0, 2, 255]
 
 
-def test_noise_is_smooth_bounded_and_seeded() -> None:
-    one, two = (smooth_noise(np.random.default_rng(1), (40, 30, 20), (4, 4, 5)) for _ in range(2))
-    assert np.array_equal(one, two)
-    assert one.shape == (40, 30, 20)
-    assert one.dtype == np.float32
-    assert np.abs(one).max() < 2.5
-    assert np.abs(np.diff(one, axis=0)).max() < 0.6
+def test_too_little_is_refused() -> None:
+    need(3, 3)
+    with pytest.raises(InputError, match="size is 5, expected at least 6"):
+        need(5, 6, "size")
 
 
-def test_bending_moves_points_by_some_millimetres() -> None:
-    moved = np.abs(canvas(bend=8).points - canvas().points)
-    assert 2 < moved.max() < 20
+@given(st.integers(0, 2**20), st.integers(15, 120))
+def test_lists_hold_whole_patients_of_about_the_right_number(seed: int, count: int) -> None:
+    made = visits(seed, count)
+    assert len(set(made)) == len(made) == count
+    assert visits(seed, count + 5)[:count] == made
+    entries = [{"image": f"{p}_{v}.png", "label": 0, "patient_id": str(p)} for p, v in made]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mae_tools.demo_data.shapes.write", lambda path, datalist: None)
+        lists = write_lists(Path("x"), entries, seed)
+    parts = [lists[part] for part in ("training", "validation", "test")]
+    owners = [{item["patient_id"] for item in part} for part in parts]
+    assert [item for part in parts for item in part] == entries
+    assert not owners[0] & owners[1] | owners[1] & owners[2]
+    for part, share in zip(parts, (0.5, 0.2, 0.3), strict=True):
+        assert len(part) > 0
+        assert abs(len(part) - share * count) <= 3
 
 
-def test_scan_adds_noise_of_the_stated_strength() -> None:
-    noisy = scan(np.random.default_rng(0), np.zeros((40, 40, 40), np.float32), blur=0.5, noise=15)
-    assert noisy.std() == pytest.approx(15, rel=0.01)
+def test_a_datalist_says_what_it_is(tmp_path: Path) -> None:
+    entries = [{"image": f"{n}.nii.gz", "patient_id": str(n)} for n in range(3)]
+    write_lists(tmp_path / "datalist.json", entries, 7, modality="CT")
+    read = parse(tmp_path / "datalist.json")
+    assert "seed 7" in read["description"]
+    assert [len(read[part]) for part in ("training", "validation", "test")] == [1, 1, 1]
 
 
-def test_coverage_sums_to_the_volume_that_a_solid_has_between_the_voxels() -> None:
-    fine = Canvas.blank(np.random.default_rng(0), (41, 31, 31), (2.0, 2.0, 2.0), fill=0.0, dtype=np.float64)
-    for radius in (6.0, 9.0, 13.3):
-        ball = fine.ellipsoid((0.3, -0.7, 0.4), (radius, radius, radius))
-        share = coverage(ball)
-        assert share.sum() * 8 == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.04)
-        assert ((share > 0.5) == (ball < 0)).all()
-        assert ((share > 0) & (share < 1)).any()
-
-
-def test_depth_is_the_distance_to_the_surface_in_voxels() -> None:
-    fine = Canvas.blank(np.random.default_rng(0), (41, 31, 31), (2.0, 2.0, 2.0), fill=0.0, dtype=np.float64)
-    distance = np.sqrt(np.square(fine.points).sum(axis=0))
-    found = depth(fine.ellipsoid((0, 0, 0), (14, 14, 14)))
-    near = np.abs(distance - 14) < 6
-    assert np.abs(found - (14 - distance) / 2)[near].max() < 0.15
-
-
-def test_precision_follows_the_canvas() -> None:
-    for dtype in (np.float32, np.float64):
-        drawn = Canvas.blank(np.random.default_rng(0), (9, 8, 7), (3, 3, 3), fill=0.0, bend=2.0, dtype=dtype)
-        assert drawn.points.dtype == dtype
-        assert drawn.ellipsoid((0, 0, 0), (5, 6, 7), (10, 0, 0)).dtype == dtype
-        assert drawn.tube([(0, 0, -5), (0, 0, 5)], 3).dtype == dtype
-        assert smooth_noise(np.random.default_rng(0), (9, 8, 7), (4, 4, 4), dtype).dtype == dtype
-        assert scan(np.random.default_rng(0), np.zeros((9, 8, 7), dtype), 0.5, 1.0).dtype == dtype
-
-
-@given(axes=st.sampled_from(["LPS", "RAS", "LAS", "PSR", "SAL"]), seed=st.integers(0, 1000))
-def test_stored_voxels_keep_their_place_in_the_world(axes: str, seed: int) -> None:
-    voxels = np.random.default_rng(seed).integers(0, 99, (5, 4, 3)).astype(np.int16)
-    affine = np.array([[2.0, 0, 0, -7], [0, 3, 0, 5], [0, 0, 4, 1], [0, 0, 0, 1]])
-    image = stored(voxels, affine, axes, "synthetic")
-    assert "".join(nib.aff2axcodes(image.affine)) == axes
-    assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (1, 1)
-    back = nib.as_closest_canonical(image)
-    assert np.array_equal(np.asarray(back.dataobj), voxels)
-    assert np.allclose(back.affine, affine)
+def test_each_round_shows_each_class_once() -> None:
+    classes = [shuffled(3, index, 5) for index in range(50)]
+    assert all(set(classes[start : start + 5]) == set(range(5)) for start in range(0, 50, 5))
+    assert len({tuple(classes[start : start + 5]) for start in range(0, 50, 5)}) > 3
