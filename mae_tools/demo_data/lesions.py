@@ -25,7 +25,7 @@ LESION_CLASSES = tuple(_PATTERNS)
 _PIGMENTS = np.array([[0.75, 1.25, 1.5], [1.6, 1.05, 0.85], [1.2, 1.15, 1.15], [0.5, 1.6, 1.4], [0.6, 0.95, 1.95]])
 
 
-def make_lesions(folder: str | Path, cases: int = 1000, seed: int = 0, size: int = 112) -> dict[str, Any]:
+def make_lesions(folder: str | Path, cases: int = 600, seed: int = 0, size: int = 112) -> dict[str, Any]:
     """Draw the data set and return its datalist, split by patient: half trains, a fifth selects and 30 % are tested.
 
     `images/*.png` with `datalist.json` is for classification; `masks/*.png` (0 and 255) with `datalist_masks.json` is

@@ -56,9 +56,9 @@ def radiograph(
     """One image, uint8 (H, W), of which everything is decided by the arguments."""
     # What the findings draw must not change what else is drawn: they have a generator of their own.
     person, rng, own = (np.random.default_rng([seed, patient, *more]) for more in ((0,), (visit, 1), (visit, 2)))
-    wide, tall = person.uniform(0.82, 1.1), person.uniform(0.88, 1.1)
+    wide, tall = person.uniform(0.88, 1.08), person.uniform(0.9, 1.08)
     breasts = person.uniform(0.05, 0.16) * (person.random() < 0.5)
-    turn, zoom, shift = rng.normal(0, 0.06), rng.uniform(0.85, 1.12), rng.normal(0, 0.07, 2)
+    turn, zoom, shift = rng.normal(0, 0.04), rng.uniform(0.9, 1.08), rng.normal(0, 0.04, 2)
     # Row and column run from -1 to 1, with the patient's own size, turned and moved.
     row, column = (p * zoom + s for p, s in zip(grid(size, 2 / min(size)), shift, strict=True))
     y, x = (row * np.cos(turn) + column * np.sin(turn)) / tall, (column * np.cos(turn) - row * np.sin(turn)) / wide
@@ -81,7 +81,7 @@ def radiograph(
     paint(ellipse((y, x), (0, 0), (3, 0.11)), 0.72, 0.1)  # spine and vessels
     heart = 0.27 * rng.uniform(0.92, 1.08) * (own.uniform(1.4, 1.65) if "Cardiomegaly" in findings else 1.0)
     paint(ellipse((y, x), (0.3, 0.55 * (heart - 0.1)), (0.26, heart), 0.35), 0.7, 3 * edge)
-    for _ in range(int(rng.integers(0, 4))):  # electrodes: like a nodule, yet with a sharp bright ring and anywhere
+    for _ in range(int(rng.integers(0, 3))):  # electrodes: like a nodule, yet with a sharp bright ring and anywhere
         spot = ellipse((y, x), rng.uniform(-0.7, 0.7, 2), (0.06, 0.06))
         paint(np.minimum(spot, 0.03 - spot), 0.9)
     film = rng.uniform(0.02, 0.12) + rng.uniform(0.75, 1.1) * film.clip(0, 1) ** rng.uniform(0.7, 1.4)
@@ -112,17 +112,17 @@ def _lung_findings(
         return np.minimum(shape, lungs[side])
 
     if "Consolidation" in findings:
-        cloud = spot(rng.uniform(0.24, 0.32)) + 0.05 * noise(rng, film.shape, 0.08 * film.shape[0])
-        film += soft(cloud, 0.1) * (0.26 + 4 * vessels)
-    for name, radii in (("Mass", (0.12, 0.16)), ("Nodule", (0.06, 0.08))):
+        cloud = spot(rng.uniform(0.3, 0.38)) + 0.05 * noise(rng, film.shape, 0.08 * film.shape[0])
+        film += soft(np.minimum(cloud, np.maximum(*lungs)), 0.1) * (0.26 + 4 * vessels)
+    for name, radii in (("Mass", (0.16, 0.21)), ("Nodule", (0.07, 0.09))):
         if name in findings:
-            film += 0.3 * soft(spot(rng.uniform(*radii)), 2 * edge)
+            film += 0.35 * soft(spot(rng.uniform(*radii)), 2 * edge)
     if "Pneumothorax" in findings:
         side = int(rng.integers(2))
-        kept = ellipse((y, x), (0.08, 0.3 * _SIDES[side]), rng.uniform(0.75, 0.88) * np.array([0.72, 0.28]))
+        kept = ellipse((y, x), (0.08, 0.3 * _SIDES[side]), rng.uniform(0.66, 0.8) * np.array([0.72, 0.28]))
         blend(film, soft(np.minimum(lungs[side], -kept), edge), 0.12)
         film += 0.15 * soft(edge - np.abs(kept), edge) * soft(lungs[side], edge)
     if "Effusion" in findings:
         side = int(rng.integers(2))
-        level = rng.uniform(0.12, 0.34) - 0.6 * np.abs(x - 0.25 * _SIDES[side])  # it climbs along the wall
+        level = rng.uniform(0.05, 0.28) - 0.6 * np.abs(x - 0.25 * _SIDES[side])  # it climbs along the wall
         blend(film, soft(np.minimum(y - level, lungs[side] + 0.02), 3 * edge), 0.6)
