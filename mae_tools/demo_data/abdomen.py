@@ -48,8 +48,8 @@ def make_abdomen(
         for file, image in zip(files.values(), abdomen_case(seed, number, shape), strict=True):
             save_volume(root / file, image)
         entries.append({**files, "patient_id": name})
-    names = list(ABDOMEN_CLASS_NAMES)
-    return write_lists(root / "datalist.json", entries, seed, class_names=names, modality="synthetic CT")
+    said = {"class_names": list(ABDOMEN_CLASS_NAMES), "modality": "synthetic CT"}
+    return write_lists(root / "datalist.json", entries, seed, **said)
 
 
 def abdomen_case(
@@ -127,5 +127,4 @@ def _draw_chest(points: Points, rng: np.random.Generator, cavity: np.ndarray, pa
     top = rng.uniform(88, 108)
     dome = top - 12 * (x < 0) - 34 * (np.square((np.abs(x) - 62) / 58) + np.square((y + 6) / 62))
     between = ellipse(points, (-6, -20, 0), (30, 52, np.inf))
-    lung = np.minimum.reduce([z - dome, ellipse(points, (0, 0, 0), cavity), -between])
-    paint(lung, _LUNG)
+    paint(np.minimum.reduce([z - dome, ellipse(points, (0, 0, 0), cavity), -between]), _LUNG)

@@ -103,9 +103,8 @@ def draw_head(
             paint(soft(ellipse(points, place, size * rng.uniform(0.7, 1.6, 3)), 2), tissue)
     for radius in (rng.uniform(13, 22), rng.uniform(6, 9))[: 1 + (rng.random() < 0.2)]:
         _draw_tumour(rng, points, half, radius, number % 5 != 2, deep, paint, label)
-    brain = deep > 0
-    label[~brain] = 0
-    return signal, label, brain
+    label[deep <= 0] = 0
+    return signal, label, deep > 0
 
 
 def _draw_tumour(

@@ -15,7 +15,7 @@ _NUCLEI_PATIENTS = 100_000  # their numbers begin here, so that no patient is in
 
 
 def make_histology(
-    folder: str | Path, cases: int = 1000, seed: int = 0, size: int = 112,
+    folder: str | Path, cases: int = 600, seed: int = 0, size: int = 112,
     nuclei_cases: int = 40, nuclei_size: int = 144,
 ) -> dict[str, Any]:  # fmt: skip
     """Draw the data set and return its datalist, split by patient: half trains, a fifth selects and 30 % are tested.

@@ -70,9 +70,9 @@ def radiograph(
 
     paint(ellipse((y, x), (0.75, 0), (1.5, 0.88)), 0.6)
     paint(ellipse((y, x), (-0.95, 0), (0.5, 0.22)), 0.6)
-    lungs, lung = _lungs(rng, y, x)
+    lungs = _lungs(rng, y, x)
     vessels = 0.02 * noise(rng, size, 0.1 * size[0]) + 0.015 * noise(rng, size, 0.04 * size[0])
-    paint(lung, 0.24 + vessels)
+    paint(np.maximum(*lungs), 0.24 + vessels)
     _lung_findings(own, film, lungs, vessels, y, x, findings, edge)
     ribs = np.sin(2 * np.pi * (3.4 * (y - 0.35 * x**2) + rng.random()))
     film += 0.035 * soft(ribs - 0.4, 0.5) * (film > 0.15)
@@ -89,14 +89,12 @@ def radiograph(
     return to_bytes(255 * film)
 
 
-def _lungs(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Depth within each lung, the left of the picture first, and within either; a dome cuts them off below."""
+def _lungs(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
+    """Depth within each lung, the left of the picture first; a dome cuts them off below."""
     breath = rng.uniform(-0.06, 0.08)
-    lungs = []
-    for side in _SIDES:
-        dome = 0.5 + breath + 0.03 * side + 1.2 * np.square(x - 0.38 * side)
-        lungs.append(np.minimum(ellipse((y, x), (0.0, 0.4 * side), (0.75, 0.31), -0.1 * side), dome - y))
-    return lungs, np.maximum(*lungs)
+    domes = [0.5 + breath + 0.03 * side + 1.2 * np.square(x - 0.38 * side) for side in _SIDES]
+    sides = [ellipse((y, x), (0.0, 0.4 * side), (0.75, 0.31), -0.1 * side) for side in _SIDES]
+    return [np.minimum(lung, dome - y) for lung, dome in zip(sides, domes, strict=True)]
 
 
 def _lung_findings(
