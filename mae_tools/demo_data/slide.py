@@ -53,7 +53,8 @@ def draw_slide(path: Path, seed: int, number: int, size: int, with_foci: bool = 
     rng = np.random.default_rng([seed, number])
     stain = Stain.draw(rng)
     tissue, kinds, foci = _plan(rng, size, with_foci)
-    stock = {kind: [paint_tissue(rng, _PIECE, _PIECE, kind, stain)[0] for _ in range(3)] for kind in KINDS}
+    pieces = range(min(1 + size // 1024, 3))  # of each kind; a small slide needs fewer
+    stock = {kind: [paint_tissue(rng, _PIECE, _PIECE, kind, stain)[0] for _ in pieces] for kind in KINDS}
     pixels = np.empty((size, size, 3), np.uint8)
     for top in tqdm(range(0, size, TILE), desc=f"draw {path.name}", unit="row"):
         for left in range(0, size, TILE):
@@ -102,7 +103,7 @@ def _ground(
 
     def piece(kind: str) -> np.ndarray:
         row, column = rng.integers(_PIECE - TILE + 1, size=2)
-        part = stock[kind][int(rng.integers(3))][row : row + TILE, column : column + TILE]
+        part = stock[kind][int(rng.integers(len(stock[kind])))][row : row + TILE, column : column + TILE]
         return np.rot90(part, int(rng.integers(4))).astype(float)
 
     image = Image.new("L", (TILE, TILE))
