@@ -88,7 +88,7 @@ def _block(store: Store, share: float, runs: Mapping[str, list[Run]]) -> str:
     columns = ["arm", "seeds"]
     for score in scores:
         columns += [SCORES[score][0], f"minus {study.arms[study.baseline].title}"]
-    columns += ["tuned", "best / last epoch", "CPU minutes: pre-training + fine-tuning"]
+    columns += ["tuned", "best / last epoch", "minutes: pre-training + fine-tuning"]
     rows = []
     for name, found in runs.items():
         row = [study.arms[name].title, str(len(found))]
@@ -136,8 +136,11 @@ def _epochs(runs: Sequence[Run]) -> str:
 
 def _minutes(runs: Sequence[Run]) -> str:
     def mean(names: Sequence[str]) -> float:
-        spent = [sum(run["stages"].get(name, {}).get("cpu_seconds", 0.0) for name in names) for run in runs]
-        return sum(spent) / len(spent) / 60
+        spent = 0.0
+        for run in runs:
+            clock = "seconds" if run["surroundings"]["gpu"] else "cpu_seconds"
+            spent += sum(run["stages"].get(name, {}).get(clock, 0.0) for name in names)
+        return spent / len(runs) / 60
 
     return f"{mean(['pretrain']):.1f} + {mean(['train', 'linear_probe']):.1f}"
 
@@ -158,6 +161,7 @@ def _notes(store: Store, cases: Mapping[str, Any]) -> list[str]:
         "A seed decides the labelled patients, the start and the order. Tuned on the validation list with one seed: "
         f"{_grid(store)}.",
         f"{LATE}: the best validation fell into the last tenth of the training, so this arm may not have converged.",
+        "Minutes: processor time, which other work on the machine hardly changes; with a GPU, time on the clock.",
         "Probes: a logistic regression on the frozen encoder; mean and range over seeds.",
     ]
     edges = [

@@ -38,7 +38,16 @@ def run(study: Study, arm: str, seed: int, dice: list[list[float]]) -> dict[str,
     cases = {"kind": "segmentation", "names": ["liver"], "list": "ab", "patients": [0, 1, 2], "dice": dice,
              "hd95": [[1.0]] * 3}  # fmt: skip
     key = evaluation(study, study.arms[arm], 1.0, seed, RATE).key
-    return {"key": key, "arm": arm, "seed": seed, "data": {"sha256": "cd"}, "stages": stages, "cases": cases}
+    gpu = {"gpu": None}
+    return {
+        "key": key,
+        "arm": arm,
+        "surroundings": gpu,
+        "seed": seed,
+        "data": {"sha256": "cd"},
+        "stages": stages,
+        "cases": cases,
+    }
 
 
 def test_the_table_of_known_numbers(store: Store) -> None:
@@ -47,7 +56,7 @@ def test_the_table_of_known_numbers(store: Store) -> None:
     rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
             for line in text.splitlines() if line.startswith("|")}  # fmt: skip
     assert rows["arm"] == ["seeds", "Dice", "minus scratch", "HD95, mm", "minus scratch", "tuned", "best / last epoch",
-                           "CPU minutes: pre-training + fine-tuning"]  # fmt: skip
+                           "minutes: pre-training + fine-tuning"]  # fmt: skip
     assert rows["scratch"][:3:2] == ["2", ""]
     assert rows["scratch"][1].startswith("0.550 [0.")
     # The same gain in each case and seed: whatever is drawn, the difference is 0.1.
