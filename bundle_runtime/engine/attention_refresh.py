@@ -53,7 +53,6 @@ class RefreshAttention:
         first: epochs before the maps are used, during which `maps.active` is False.
         amp: as in training.
         batch_size: images at a time.
-        num_workers: loader processes.
         history_path: CSV file with a row a refresh; None writes none.
 
     Raises:
@@ -71,7 +70,6 @@ class RefreshAttention:
         source: str = "attention",
         amp: str | bool = "off",
         batch_size: int = 64,
-        num_workers: int = 0,
         history_path: str | os.PathLike[str] | None = None,
     ) -> None:
         if source not in SOURCES:
@@ -82,7 +80,7 @@ class RefreshAttention:
             )
         self.maps, self.network, self.dataset, self.pipeline = maps, network, dataset, pipeline
         self.interval, self.first = int(interval) if source == "attention" else 0, int(first)
-        self.amp, self.batch_size, self.num_workers = amp, batch_size, num_workers
+        self.amp, self.batch_size = amp, batch_size
         self.history_path = None if history_path is None else Path(history_path)
         self.rows: list[dict[str, Any]] = []
         self._epoch_start = 0.0
@@ -119,9 +117,7 @@ class RefreshAttention:
         device = torch.device(engine.state.device or "cpu")
         # A data loader draws from the random state when it is iterated.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            found = compute_maps(
-                unwrap(self.network), self.dataset, self.pipeline, device, self.amp, self.batch_size, self.num_workers
-            )
+            found = compute_maps(unwrap(self.network), self.dataset, self.pipeline, device, self.amp, self.batch_size)
         self.maps.values.copy_(found)
         self.maps.epoch = engine.state.epoch
         spread = float(found.flatten(1).std(dim=1).mean())  # waits for the device: the seconds are those of the work
@@ -177,7 +173,6 @@ def compute_maps(
     device: torch.device | str,
     amp: str | bool = "off",
     batch_size: int = 64,
-    num_workers: int = 0,
 ) -> Tensor:
     """Attention of the class token in the last block for all images: whole images, all patches, evaluation mode.
 
@@ -191,7 +186,6 @@ def compute_maps(
         device: where the network lies.
         amp: as in training.
         batch_size: images at a time.
-        num_workers: loader processes.
 
     Returns:
         (N, gh, gw) float32 on the device.
@@ -206,7 +200,7 @@ def compute_maps(
     share = list(range(len(dataset)))[rank::world]
     share += share[-1:] * (-(-len(dataset) // world) - len(share)) if share else [0]  # as many in each process
     device, dtype = torch.device(device), AMP_DTYPES[str(amp or "off")]
-    loader = image_loader(dataset, batch_size, sampler=share, num_workers=num_workers)  # type: ignore[arg-type]
+    loader = image_loader(dataset, batch_size, sampler=share)  # type: ignore[arg-type]
     parts = []
     with evaluating(vit):
         for batch in loader:

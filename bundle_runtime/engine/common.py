@@ -64,16 +64,6 @@ def _run_callbacks(engine: Workflow, error: BaseException) -> None:
     raise error
 
 
-def loss_of(output: Any) -> torch.Tensor:
-    """Return the loss in an engine's output: `{"loss": tensor}` or a list whose first item is such a dict."""
-    item = output[0] if isinstance(output, (list, tuple)) else output
-    if not isinstance(item, Mapping) or "loss" not in item:
-        raise TypeError(
-            f"engine.state.output must hold 'loss' (a dict, or a list of dicts), found {type(item).__name__}"
-        )
-    return torch.as_tensor(item["loss"]).detach().as_subclass(torch.Tensor)
-
-
 def names_of(batch: Any) -> list[str]:
     """Return what a batch's items are called, each once: the strings under `file`, else those under `case`."""
     items = batch if isinstance(batch, (list, tuple)) else [batch]

@@ -10,7 +10,7 @@ from monai.engines.workflow import Workflow
 from custom_components.distributed import any_rank
 from custom_components.errors import InputError
 
-from .common import in_last_iteration, keep, loss_of, names_of
+from .common import in_last_iteration, keep, names_of
 
 
 class FiniteLoss:
@@ -34,7 +34,7 @@ class FiniteLoss:
 
     def _iteration_completed(self, engine: Workflow) -> None:
         state = engine.state
-        self._recent.append((state.iteration, state.epoch, loss_of(state.output), names_of(state.batch)))
+        self._recent.append((state.iteration, state.epoch, state.output[0]["loss"], names_of(state.batch)))
         if in_last_iteration(engine) or state.iteration % self.interval == 0:
             self.check()
 

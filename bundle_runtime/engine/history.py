@@ -14,7 +14,7 @@ from monai.engines.workflow import Workflow
 from custom_components.distributed import distributed, is_main
 
 from ..files import csv_text, write_csv
-from .common import epochs_done, in_last_iteration, keep, loss_of, once, scalars
+from .common import epochs_done, in_last_iteration, keep, once, scalars
 
 _COLUMNS = ["epoch", "iteration", "learning_rate", "train_loss"]
 
@@ -69,7 +69,7 @@ class History:
         self._ready = True
 
     def _iteration_completed(self, engine: Workflow) -> None:
-        loss = loss_of(engine.state.output)
+        loss = engine.state.output[0]["loss"]
         self._device = loss.device
         wide = loss.float() if loss.device.type == "mps" else loss.double()
         # A state that was restored is on the CPU.

@@ -7,7 +7,6 @@ import torch
 from ignite.engine import Events
 from tiny_training import EPOCH_LENGTH, Tiny
 
-from bundle_runtime.engine.common import loss_of
 from bundle_runtime.engine.history import HistoryTable
 
 
@@ -17,7 +16,7 @@ def test_history_has_a_row_per_epoch_with_the_exact_mean(tmp_path):
     class Collect:
         def attach(self, engine):
             engine.add_event_handler(
-                Events.ITERATION_COMPLETED, lambda e: losses.append(loss_of(e.state.output).item())
+                Events.ITERATION_COMPLETED, lambda e: losses.append(e.state.output[0]["loss"].item())
             )
 
     tiny = Tiny(tmp_path, handlers=lambda tiny: [Collect()]).run()
