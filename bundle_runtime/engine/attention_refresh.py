@@ -24,7 +24,7 @@ from ..files import write_csv
 from ..probes.features import evaluating
 from ..weights.describe import find_vit, unwrap
 from .common import keep
-from .training_step import AMP_DTYPES
+from .training_step import autocast
 
 METRIC = "attention_map_std"
 SOURCES = ("attention", "uniform")
@@ -199,13 +199,12 @@ def compute_maps(
     rank, world = (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
     share = list(range(len(dataset)))[rank::world]
     share += share[-1:] * (-(-len(dataset) // world) - len(share)) if share else [0]  # as many in each process
-    device, dtype = torch.device(device), AMP_DTYPES[str(amp or "off")]
     loader = image_loader(dataset, batch_size, sampler=share)  # type: ignore[arg-type]
     parts = []
     with evaluating(vit):
         for batch in loader:
             images = pipeline(batch["image"].to(device, non_blocking=True), batch["random"][:, :0])
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            with autocast(device, amp):
                 attention = vit(images, attention_block=len(vit.blocks) - 1).class_attention
             parts.append(attention_weights(attention[:, :, 1:]))
     maps = torch.cat(parts)

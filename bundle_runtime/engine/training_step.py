@@ -14,6 +14,22 @@ from custom_components.seeding import mix_seed
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def autocast(device: torch.device | str, amp: str | bool) -> torch.autocast:
+    """Mixed precision on any device (MONAI's is for CUDA only).
+
+    Args:
+        device: where the network lies.
+        amp: "off", "bf16" or "fp16". YAML reads a bare `off` as False, which means the same.
+
+    Raises:
+        InputError: another word.
+    """
+    word = str(amp or "off")
+    if word not in AMP_DTYPES:
+        raise InputError(f"amp is {amp!r}; it must be one of {', '.join(AMP_DTYPES)}.")
+    return torch.autocast(torch.device(device).type, dtype=AMP_DTYPES[word], enabled=word != "off")
+
+
 def _map(value: Any, change: Any) -> Any:
     """Apply `change` to the tensors of a tensor, dict, list, (named) tuple or None; the structure stays."""
     if isinstance(value, Tensor):
@@ -48,8 +64,8 @@ class TrainingStep:
       batch alike and scales an incomplete last group down.
     - The random stream restarts each iteration from (seed, iteration), alike on all ranks: a resumed run draws what the
       uninterrupted one did. How ranks draw different masks from it is in `masking.shared_rand`.
-    - Autocast runs on any device (MONAI's is for CUDA only), for the network only. The loss runs outside, on float32
-      copies of the outputs: sums over a volume overflow float16.
+    - Autocast is for the network only. The loss runs outside, on float32 copies of the outputs: sums over a volume
+      overflow float16.
     - Nothing waits for the device, except that "fp16" reads one flag per step, in GradScaler, unless the optimiser is
       a fused one.
 
@@ -58,7 +74,7 @@ class TrainingStep:
 
     Args:
         micro_batch: most samples that pass the network at once; None takes the whole batch.
-        amp: "off", "bf16" or "fp16". YAML reads a bare `off` as False, which means the same.
+        amp: see `autocast`.
         clip_norm: largest 2-norm of all gradients together, after unscaling; None does not clip.
         seed: the run's seed.
 
@@ -69,15 +85,13 @@ class TrainingStep:
     def __init__(
         self, micro_batch: int | None = None, amp: str | bool = "off", clip_norm: float | None = None, seed: int = 0
     ) -> None:
-        amp = "off" if amp is False else amp
-        if amp not in AMP_DTYPES:
-            raise InputError(f"amp is {amp!r}; it must be one of {', '.join(AMP_DTYPES)}.")
+        autocast("cpu", amp)  # refuses another word
         if micro_batch is not None and micro_batch < 1:
             raise InputError(f"micro_batch is {micro_batch}; it must be at least 1, or null for the whole batch.")
         if clip_norm is not None and not clip_norm > 0:
             raise InputError(f"clip_norm is {clip_norm}; it must be above 0, or null for no clipping.")
         mix_seed(seed)  # refuses a seed that is not a whole number
-        self.micro_batch, self.amp, self.clip_norm, self.seed = micro_batch, str(amp), clip_norm, seed
+        self.micro_batch, self.amp, self.clip_norm, self.seed = micro_batch, str(amp or "off"), clip_norm, seed
         self._scaler: torch.amp.GradScaler | None = None
         self._scaler_state: dict[str, Any] = {}
 
@@ -145,8 +159,7 @@ class TrainingStep:
     def _forward(self, engine: Any, inputs: Any, targets: Any, last: bool) -> Tensor:
         """Mean loss of one chunk; `inputs` are (image, args, kwargs) of the network."""
         image, args, kwargs = inputs
-        kind, dtype = engine.state.device.type, AMP_DTYPES[self.amp]
-        with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
+        with autocast(engine.state.device, self.amp):
             prediction = engine.inferer(image, engine.network, *args, **kwargs)
         if last:
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from custom_components.seeding import mix_seed
 
 from .common import due
-from .training_step import AMP_DTYPES
+from .training_step import autocast
 
 
 class Validation(ValidationHandler):
@@ -50,7 +50,7 @@ class ValidationStep:
     """
 
     def __init__(self, loss_function: nn.Module, amp: str | bool = "off", seed: int = 0) -> None:
-        self.loss_function, self.dtype, self.seed = loss_function, AMP_DTYPES[str(amp or "off")], seed
+        self.loss_function, self.amp, self.seed = loss_function, amp, seed
 
     def __call__(self, engine: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return {"loss": scalar on the device} for one batch."""
@@ -60,6 +60,6 @@ class ValidationStep:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
             torch.manual_seed(mix_seed(self.seed, engine.state.iteration))
-            with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            with autocast(device, self.amp):
                 output = engine.network(image)
             return {"loss": self.loss_function(output, target)}

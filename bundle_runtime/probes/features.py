@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from custom_components.errors import InputError
 
 from ..data.schema import TASKS
-from ..engine.training_step import AMP_DTYPES
+from ..engine.training_step import autocast
 from ..weights.describe import find_vit
 
 METHODS = ("logistic", "knn")
@@ -67,14 +67,13 @@ def extract_features(
         raise InputError(f"pool is {pool!r}; choose mean or cls.")
     if pool == "cls" and not class_token:
         raise InputError("pool is 'cls', but the encoder has no class token; choose mean.")
-    device, dtype = torch.device(device), AMP_DTYPES[str(amp or "off")]
     features, labels, indices = [], [], []
     with evaluating(vit):
         for batch in loader:
             if "label" not in batch:
                 raise InputError("A probe needs labels, and the data set gives none: set its task and class_names.")
             images = pipeline(batch["image"].to(device, non_blocking=True), batch["random"])
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            with autocast(device, amp):
                 tokens = vit(images).tokens
             tokens = tokens.float()
             pooled = tokens[:, 0] if pool == "cls" else tokens[:, int(class_token) :].mean(dim=1)
