@@ -3,9 +3,8 @@
 from .crops import CentreCrop, RandomFlip, RandomResizedCrop, Resize
 from .erasing import RandomErasing
 from .mix import Mix
-from .normalise import Normalise
 from .photometric import PhotometricDistortion
-from .pipeline import Pipeline
+from .pipeline import Normalise, Pipeline
 from .rand_augment import RandAugment
 from .stain import StainJitter
 from .step import Extent, Step, as_float

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import colour
-from .resample import INTERPOLATIONS
+from .crops import INTERPOLATIONS
 from .step import Extent, Step, as_float, as_probability, change_rows, send
 from .warp import GEOMETRIC, matrix, warp
 
