@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from custom_components.errors import InputError
+from mae_tools.closure import ROOT
 from mae_tools.demo import demo
 from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
+from mae_tools.package import package
 
 
 def test_what_cannot_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -80,3 +82,38 @@ def test_own_data_with_masks_is_segmented_and_not_classified(
     demo("histo_sdmae", out=str(tmp_path / "out"), dataset_dir=str(tiles / "nuclei"))
     masks = [name.format("_segmentation") for name in BOTH]
     assert [name for name, _ in steps] == ["check_segmentation", "pretrain", *masks]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A bundle of one's own: the folder of another, under a name that no Python file knows."""
+    skip = shutil.ignore_patterns("models", "eval", "cache")
+    return shutil.copytree(ROOT / "bundles" / "btcv_unetr_mae", tmp_path / "prostate_mae", ignore=skip)
+
+
+def test_a_copied_bundle_has_a_demo_and_a_package(steps: list[tuple[str, str]], copy: Path, tmp_path: Path) -> None:
+    demo(str(copy), out=str(tmp_path / "out"))
+    assert [name for name, _ in steps] == ["check", "pretrain", *(name.format("") for name in BOTH)]
+    assert all(str(copy / "configs") in command for name, command in steps if name != "check")
+    assert package(copy, tmp_path / "dist").name == "prostate_mae_v0.1.0.zip"
+
+
+def test_what_a_bundle_asks_for_is_there(copy: Path, tmp_path: Path) -> None:
+    tools = copy / "configs" / "tools.yaml"
+    tools.write_text(tools.read_text().replace("sources: [btcv", "sources: [btcw"))
+    with pytest.raises(InputError, match=r"tools\.yaml: there is no command or layout 'btcw' here"):
+        package(copy, tmp_path / "dist")
+    tools.write_text("draw: abdomen\nsorce: folder\n")
+    with pytest.raises(InputError, match=r"tools\.yaml: there is no key 'sorce'; there are source, "):
+        demo(str(copy), out=str(tmp_path / "out"))
+    tools.unlink()
+    with pytest.raises(InputError, match=r"tools\.yaml is missing"):
+        demo(str(copy), out=str(tmp_path / "out"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_copied_bundle_runs_and_passes_the_zoo_checks(copy: Path, tmp_path: Path) -> None:
+    demo(str(copy), out=str(tmp_path / "out"), max_epochs=2, val_interval=1)
+    assert (tmp_path / "out" / "comparison" / "comparison.json").exists()
+    package(copy, tmp_path / "dist", verify=True)
