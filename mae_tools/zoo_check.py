@@ -98,6 +98,7 @@ def _plan(folder: Path, work: Path) -> dict[str, dict[str, Any]]:
                 "output_dir": str(work / "output"),
                 "model_dir": str(models),
                 "init": "scratch",
+                "label_fraction": 1.0,  # of so few drawn cases a share may hold one class only
                 "num_workers": 0,
                 "device": "$torch.device('cpu')",
             },
