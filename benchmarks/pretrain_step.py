@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from custom_components.losses import ReconstructionLoss
+from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.patches import patch_statistics, patchify
 from custom_components.networks.vit import ViT

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,12 +50,23 @@ def _packages(module: str) -> set[str]:
     return {".".join(parts[:length]) for length in range(1, len(parts))}
 
 
+def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below `if TYPE_CHECKING:`, which never run."""
+    for child in ast.iter_child_nodes(node):
+        typing_only = (
+            isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"
+        )
+        yield child
+        if not typing_only:
+            yield from _run_nodes(child)
+
+
 def imports_of(module: str, root: Path = ROOT) -> set[str]:
     """What a module imports from the floors."""
     path = _file(module, root)
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _run_nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -15,7 +15,7 @@ from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.training_step import TrainingStep
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop, Resize
-from custom_components.losses import SupervisedReconstructionLoss
+from custom_components.losses.reconstruction import SupervisedReconstructionLoss
 from custom_components.networks.ms_mae import MSMAE
 
 COUNT = 10

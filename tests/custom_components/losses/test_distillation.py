@@ -26,8 +26,8 @@ from bundle_runtime.engine.optim import param_groups
 from bundle_runtime.engine.training_step import TrainingStep
 from bundle_runtime.engine.validation import ValidationStep
 from custom_components.errors import InputError
-from custom_components.losses import ReconstructionLoss
 from custom_components.losses.distillation import PARTS, SelfDistillationLoss
+from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.sd_mae import SDMAEOutput, SelfDistillationMAE
 
 K = 12

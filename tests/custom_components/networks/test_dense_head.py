@@ -11,7 +11,7 @@ from bundle_runtime.engine.optim import param_groups
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
-from custom_components.losses import DenseLoss
+from custom_components.losses.segmentation import DenseLoss
 from custom_components.networks.dense_head import STRIDES, PyramidPooling, PyramidSegmenter
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 

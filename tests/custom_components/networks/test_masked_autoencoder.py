@@ -4,7 +4,7 @@ from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom_components.losses import ReconstructionLoss
+from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.masking import block_order
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.patches import patchify

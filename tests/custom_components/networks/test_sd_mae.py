@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from bundle_runtime.engine.optim import param_groups
 from bundle_runtime.weights.describe import find_vit
 from custom_components.errors import InputError
-from custom_components.losses import ReconstructionLoss
 from custom_components.losses.distillation import SelfDistillationLoss
+from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.sd_mae import Projector, SelfDistillationMAE
 
