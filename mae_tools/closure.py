@@ -53,11 +53,8 @@ def _packages(module: str) -> set[str]:
 def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those below `if TYPE_CHECKING:`, which never run."""
     for child in ast.iter_child_nodes(node):
-        typing_only = (
-            isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"
-        )
         yield child
-        if not typing_only:
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
             yield from _run_nodes(child)
 
 

@@ -17,7 +17,7 @@ def tree(tmp_path: Path) -> Path:
         "bundle_runtime/data/first.py": "from ..engine import second\nfrom custom_components.base import thing",
         "bundle_runtime/engine/__init__.py": "",
         "bundle_runtime/engine/second.py": "def inside():\n    from .third import deep\n",
-        "bundle_runtime/engine/third.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import custom_components.unused",
+        "bundle_runtime/engine/third.py": "if TYPE_CHECKING:\n    import custom_components.unused",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def test_all_that_is_imported_and_nothing_else(tree: Path) -> None:
 
 
 def test_names_in_a_config(tree: Path) -> None:
-    text = "_target_: bundle_runtime.engine.third.Thing\nimports: [$import bundle_runtime.data as d]\nx: custom_components.none.A"
+    text = "_target_: bundle_runtime.engine.third.Thing\nx: [$import bundle_runtime.data as d, custom_components.A]"
     assert named_in(text, tree) == {"bundle_runtime.engine.third", "bundle_runtime.data", "custom_components"}
 
 
