@@ -36,8 +36,9 @@ from PIL import Image
 from pretrain_step import QUICK, SETTINGS, make_step
 
 from bundle_runtime.data.dataset import EpochSampler
+from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_cache import ImageCache
-from bundle_runtime.data.image_dataset import ImageDataset, image_loader
+from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.data.image_prepare import Recipe
 from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop
 from mae_tools.demo_data.radiographs import radiograph
@@ -72,7 +73,7 @@ def augmentation(size: int) -> Pipeline:
 def our_loader(cache: ImageCache, items: list[dict[str, Any]], args: argparse.Namespace, workers: int) -> Any:
     """The loader of the bundle."""
     dataset = ImageDataset(items, cache, draws=augmentation(args.crop).draws)
-    return image_loader(dataset, args.batch, EpochSampler(dataset), workers)
+    return batch_loader(dataset, args.batch, EpochSampler(dataset), workers)
 
 
 def monai_loader(items: list[dict[str, Any]], args: argparse.Namespace, workers: int) -> Any:
@@ -125,7 +126,7 @@ def own_memory(count: int, folder: Path) -> int:
     listed = anonymous()  # the list of paths is what any program would hold
     cache = ImageCache(items, folder / "cache", Recipe(16, equalise="none"), progress=False)
     dataset = ImageDataset(items, cache, draws=augmentation(16).draws)
-    for batch in image_loader(dataset, 256, EpochSampler(dataset)):
+    for batch in batch_loader(dataset, 256, EpochSampler(dataset)):
         batch["image"].float().mean()
     print(f"of these for the list of paths: {listed - before}")
     return anonymous() - listed

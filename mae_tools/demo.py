@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bundle_runtime.check.check import check
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.files import write_json
 from custom_components.errors import InputError
 
 from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, stages
+from .check.check import check
 from .compare.command import compare
 from .demo_data import PAINTERS
 from .sources import SOURCES

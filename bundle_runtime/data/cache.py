@@ -19,9 +19,10 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from custom_components import __version__
-from custom_components.errors import InputError
 
 from ..files import write_atomically
+from .cache_folder import CacheFolder
+from .verify import Found
 
 # What `torch.load` raises for a file that is cut short, empty, or not one of ours.
 BROKEN_FILE = (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -33,17 +34,19 @@ class Prepared(NamedTuple):
     Attributes:
         item: dicts, lists, plain tensors, numbers and strings only.
         affines: for each image of a dict item its (4, 4) voxel-to-world matrix in millimetres (RAS), by key.
+        found: what reading it showed, as `Found.to_plain` gives it; None where nobody looked.
     """
 
     item: Any
     affines: dict[str, Tensor]
+    found: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, item: Any) -> "Prepared":
+    def of(cls, item: Any, found: Found | None = None) -> "Prepared":
         """Take the metadata off a transformed item, keeping the affines."""
         entries = item.items() if isinstance(item, dict) else ()
         affines = {key: value.affine.detach().clone() for key, value in entries if isinstance(value, MetaTensor)}
-        return cls(to_plain(item), affines)
+        return cls(to_plain(item), affines, None if found is None else found.to_plain())
 
     def with_meta(self) -> Any:
         """The item with `MetaTensor` images again; their metadata is the affine alone."""
@@ -155,13 +158,9 @@ class DiskCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str], transforms: Any) -> None:
-        self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cache: the folder {self.folder} cannot be made ({error.strerror}); name a folder, 'ram' or 'none'."
-            ) from error
+        self._place = CacheFolder(folder)
+        self._place.make()
+        self.folder = self._place.path
         self._recipe = describe([__version__, monai.__version__, transforms])
 
     def path(self, item: Any) -> Path:
@@ -191,10 +190,5 @@ class DiskCache:
         """
         buffer = io.BytesIO()
         torch.save(prepared._asdict(), buffer)
-        try:
+        with self._place.writing(buffer.tell()):
             write_atomically(path, buffer.getvalue())
-        except OSError as error:
-            raise InputError(
-                f"cache: {path.parent} cannot take a file of {buffer.tell() / 1e6:.0f} MB ({error.strerror}); free "
-                "space there, name another folder, or set cache to 'none'."
-            ) from error

@@ -24,20 +24,22 @@ Paths are absolute, or relative to the folder of the datalist (or to `dataset_di
 and test to be the same cases.
 """
 
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
+from custom_components.distributed import say
 from custom_components.errors import InputError
 from custom_components.tumour_labels import convention
 
 from ..files import write_atomically
 from .schema import SECTIONS, SHARED_KEYS, Datalist, Item, as_list, case_names, consistency_problems, schema_problems
 from .sequences import sequence_names
-
-_EDGE_BYTES = 64 * 1024
+from .verify import EDGE_BYTES
 
 
 def load(
@@ -110,9 +112,10 @@ def items(
 
     Returns:
         One dict an item: `image` (absolute path, or list of them), `label` (absolute path, index or list of 0, 1 and
-        None; absent if the datalist has none), `case` (a short name, unique in the datalist), `file` (the first image,
-        str), `patient_id` (the case where none is given), `unlabelled` (class names, [] where all are drawn); where the
-        datalist has them, `sequences` (list of names) and `label_convention` (name, or its table as JSON).
+        None; absent if the datalist has none), `section`, `case` (a short name, unique in the datalist), `file` (the
+        first image, str), `patient_id` (the case where none is given), `unlabelled` (class names, [] where all are
+        drawn); where the datalist has them, `sequences` (list of names) and `label_convention` (name, or its table as
+        JSON).
 
     Raises:
         InputError: an invalid datalist, an empty or unknown section, an item without a label although one is needed.
@@ -120,6 +123,7 @@ def items(
     if section not in SECTIONS:
         raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
     datalist = load(path, dataset_dir, class_names, require=(section,))
+    _tell_if_unchecked(os.path.abspath(path))
     if label_convention is not None:
         datalist = with_convention(datalist, label_convention)
     prepared = prepare(datalist, section, path, dataset_dir)
@@ -131,6 +135,26 @@ def items(
         elif "label" not in item:
             raise InputError(f"{path}: {section} item {item['file']} has no label, and this stage needs one.")
     return prepared
+
+
+def digest(path: str | Path) -> str:
+    """The sha256 of a datalist file, by which a check says what it has looked at."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@functools.cache
+def _tell_if_unchecked(path: str) -> None:
+    """Say once where no report of a check of this very datalist lies beside it."""
+    report = Path(path).parent / "check" / "check.json"
+    try:
+        checked = json.loads(report.read_text(encoding="utf-8"))["datalist_sha256"] == digest(path)
+    except (OSError, ValueError, KeyError, TypeError):  # no report, or one of another program
+        checked = False
+    if not checked:
+        say(
+            f"Note: {path} was never checked as it is; `python -m mae_tools check {path}` also looks for what a run "
+            "does not: flipped cases, exchanged labels, copies in two lists."
+        )
 
 
 def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str | Path | None = None) -> list[Item]:
@@ -147,7 +171,7 @@ def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str
         if "label" in entry:
             label = entry["label"]
             item["label"] = _absolute(base, label) if isinstance(label, str) else label
-        item["case"] = case
+        item["section"], item["case"] = section, case
         item["file"] = images[0]
         item["patient_id"] = str(entry.get("patient_id", case))
         item["unlabelled"] = list(entry.get("unlabelled", []))
@@ -200,11 +224,22 @@ def _text(datalist: Datalist) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def fingerprint(prepared: Sequence[Item]) -> str:
+class Reading(Protocol):
+    """What has read the files of a list: a cache or a data set."""
+
+    def edges(self, file: str) -> str | None:
+        """`verify.edges` of a file; None if it was not read."""
+
+
+def fingerprint(prepared: Sequence[Item], *readings: Reading) -> str:
     """A sha256 that changes with the data.
 
     It covers the name, the size and the first and last 64 KiB of every file, labels that are no files, and the
     unlabelled classes; it is independent of the order of the items and of where the data set lies.
+
+    Args:
+        prepared: the items.
+        readings: what has read their files already, so that they are not opened again.
 
     Raises:
         InputError: a file is missing or unreadable.
@@ -213,7 +248,7 @@ def fingerprint(prepared: Sequence[Item]) -> str:
     base = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
     lines = []
     for item in prepared:
-        parts = [f"{os.path.relpath(file, base)} {_edges(file)}" for file in item_files(item)]
+        parts = [f"{os.path.relpath(file, base)} {_edges(file, readings)}" for file in item_files(item)]
         label = item.get("label")
         said = [None if isinstance(label, str) else label, sorted(item.get("unlabelled", []))]
         said += [item[key] for key in sorted({*SHARED_KEYS, "mask_kind"}) if key in item]
@@ -238,14 +273,17 @@ def _require(path: str | Path, datalist: Datalist, section: str) -> None:
         raise InputError(f"{path}: the list {section!r} has no items; {advice}.")
 
 
-def _edges(file: str) -> str:
-    """Size and hash of the first and last 64 KiB of a file."""
+def _edges(file: str, readings: Sequence[Reading]) -> str:
+    """Size and hash of the first and last 64 KiB of a file; see `verify.edges`."""
+    known = next((found for reading in readings if (found := reading.edges(file)) is not None), None)
+    if known is not None:
+        return known
     try:
         size = os.path.getsize(file)
         with open(file, "rb") as stream:
-            digest = hashlib.sha256(stream.read(_EDGE_BYTES))
-            stream.seek(max(size - _EDGE_BYTES, 0))
-            digest.update(stream.read(_EDGE_BYTES))
+            digest = hashlib.sha256(stream.read(EDGE_BYTES))
+            stream.seek(max(size - EDGE_BYTES, 0))
+            digest.update(stream.read(EDGE_BYTES))
     except OSError as error:
         raise InputError(
             f"{file}: the datalist names it, but it cannot be read ({error.strerror or error})."

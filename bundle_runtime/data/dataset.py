@@ -3,7 +3,7 @@
 import copy
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,10 +16,12 @@ from nibabel.filebasedimages import ImageFileError
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from tqdm import tqdm
 
+from custom_components.distributed import gather_objects, is_main
 from custom_components.errors import InputError, find_input_error
 from custom_components.seeding import mix_seed
 
 from .cache import DiskCache, Prepared, to_plain
+from .verify import Found, refuse, show, unusable
 
 # What readers raise for a file that is missing, truncated or of another kind.
 UNREADABLE = (OSError, EOFError, zlib.error, ImageFileError)
@@ -76,6 +78,8 @@ class PreparedDataset(Dataset):
         transform: MONAI transforms; everything before the first random one is cached.
         cache: "none" (or None) prepares anew each time; "ram" keeps all items in memory; anything else is a folder,
             which processes and runs share: see `DiskCache`. Both are filled at construction.
+            Where the first transform can `look` (`LoadVolumesd`, `LoadPictured`), this pass verifies the items as well;
+            with "none" it reads them for that.
         seed: the run's seed.
         num_workers: threads that fill the cache.
         progress: show a progress bar meanwhile.
@@ -86,7 +90,7 @@ class PreparedDataset(Dataset):
         transform: as given.
 
     Raises:
-        InputError: an item names a file that cannot be read, or the cache folder cannot be made or written.
+        InputError: items that cannot be used (all are printed), or the cache folder cannot be made or written.
     """
 
     def __init__(
@@ -103,12 +107,18 @@ class PreparedDataset(Dataset):
         self.data, self.transform, self.seed, self.track_meta = data, transform, seed, track_meta
         self._fixed, self._random = split_transform(transform)
         self._disk = None if cache in (None, "none", "ram") else DiskCache(cache, self._fixed.transforms)
+        first = next(iter(self._fixed.transforms), None)
+        self._loader: Any = first if hasattr(first, "look") else None
+        self._edges: dict[str, str] = {}
         self._ram: list[Prepared] | None = None
         if cache == "ram":
-            self._ram = self._fill(range(len(data)), num_workers, progress)
-        elif self._disk is not None:
+            made = self._fill(range(len(data)), num_workers, progress, in_ram=True)
+            self._verify([prepared.found for prepared in made])
+            self._ram = [prepared._replace(found=None) for prepared in made]
+        elif self._disk is not None or self._loader is not None:
             rank, world = _rank_and_world()  # ranks share the work; what another rank has not finished is made here too
-            self._fill(range(rank, len(data), world), num_workers, progress)
+            shared = self._fill(range(rank, len(data), world), num_workers, progress)
+            self._verify([found for part in gather_objects([prepared.found for prepared in shared]) for found in part])
 
     def __len__(self) -> int:
         return len(self.data)
@@ -133,29 +143,48 @@ class PreparedDataset(Dataset):
             torch.default_generator.manual_seed(seed)
             return transform(item)
 
+    def edges(self, file: str) -> str | None:
+        """What `verify.edges` says of a file that was read for this data set; None if it was not."""
+        return self._edges.get(file)
+
     def _get(self, position: int) -> Prepared:
-        """A prepared item that may be written into."""
+        """A prepared item that may be written into.
+
+        Raises:
+            InputError: it cannot be used.
+        """
         if self._ram is not None:
             # Crops are views, and transforms such as NormalizeIntensity write in place: the stored item stays apart.
             return copy.deepcopy(self._ram[position])
+        prepared = self._read_or_prepare(position)
+        if prepared.item is None and prepared.found is not None:
+            raise unusable(Found.of_plain(prepared.found))
+        return prepared
+
+    def _read_or_prepare(self, position: int) -> Prepared:
         if self._disk is None:
             return self._prepare(position)
         path = self._disk.path(self.data[position])
         prepared = self._disk.read(path)
         if prepared is None:
             prepared = self._prepare(position)
-            self._disk.write(path, prepared)
+            if prepared.item is not None:
+                self._disk.write(path, prepared)
         return prepared
 
     def _prepare(self, position: int) -> Prepared:
-        """Run the deterministic transforms.
+        """Run the deterministic transforms; the result has no item where the loader found an error.
 
         Raises:
             InputError: a file of the item cannot be read.
         """
-        item = self.data[position]
+        item, found = copy.deepcopy(self.data[position]), None
         try:
-            return Prepared.of(self._fixed(copy.deepcopy(item), threading=True))
+            if self._loader is not None:
+                item, found = self._loader.look(item)
+                if found.failed:
+                    return Prepared(None, {}, found.to_plain())
+            return Prepared.of(self._fixed(item, start=int(found is not None), threading=True), found)
         except Exception as error:
             if find_input_error(error) is not None:  # a transform has already said it in one sentence
                 raise
@@ -165,27 +194,43 @@ class PreparedDataset(Dataset):
                 raise
             reason = str(cause).strip().splitlines()[0].rstrip(".") if str(cause).strip() else type(cause).__name__
             raise InputError(
-                f"Item {position} of the list cannot be read ({reason}): {item}. Replace or remove it; "
+                f"Item {position} of the list cannot be read ({reason}): {self.data[position]}. Replace or remove it; "
                 "`python -m mae_tools check` finds all such files."
             ) from error
 
-    def _fill(self, positions: Sequence[int], num_workers: int, progress: bool) -> list[Prepared]:
-        """Prepare items in threads, with a progress bar on the first rank."""
+    def _fill(self, positions: Sequence[int], num_workers: int, progress: bool, in_ram: bool = False) -> list[Prepared]:
+        """Prepare items in threads, with a progress bar on the first rank; the items themselves only if `in_ram`."""
 
-        def ensure(position: int) -> Prepared | None:
-            if self._disk is None:
+        def ensure(position: int) -> Prepared:
+            if self._disk is not None:
+                if self._loader is None and self._disk.path(self.data[position]).exists():
+                    return Prepared(None, {})
+                return self._read_or_prepare(position)._replace(item=None, affines={})
+            if in_ram:
                 return self._prepare(position)
-            if not self._disk.path(self.data[position]).exists():
-                self._get(position)
-            return None  # on disk, not in memory
+            return Prepared(None, {}, self._loader.look(copy.deepcopy(self.data[position]))[1].to_plain())
 
         pool = ThreadPoolExecutor(max(1, num_workers))
         try:
             results = pool.map(ensure, positions)
-            bar = tqdm(results, "Preparing", len(positions), disable=not progress or _rank_and_world()[0] > 0)
-            return [prepared for prepared in bar if prepared is not None]
+            return list(tqdm(results, "Preparing", len(positions), disable=not progress or _rank_and_world()[0] > 0))
         finally:
             pool.shutdown(cancel_futures=True)  # after an error the remaining items are not worth waiting for
+
+    def _verify(self, plain: Sequence[dict[str, Any] | None]) -> None:
+        """Print what was found in the items.
+
+        Raises:
+            InputError: some cannot be used.
+        """
+        if self._loader is None:
+            return
+        found = [Found.of_plain(entry) for entry in plain if entry is not None]
+        self._edges = {file: edge for entry in found for file, edge in entry.edges.items()}
+        problems = [problem for entry in found for problem in entry.problems] + self._loader.sum_up(found)
+        if is_main():
+            show(problems)
+        refuse(problems)
 
 
 class EpochSampler(DistributedSampler):
@@ -252,11 +297,11 @@ def loader(
 ) -> DataLoader:
     """PyTorch's loader with the settings that every stage shares.
 
-    Workers stay alive between epochs, memory is pinned where there is a CUDA device, and lists of crops are flattened
-    into the batch.
+    Workers stay alive between epochs, and memory is pinned where there is a CUDA device. Batches that the data set
+    makes whole (`ImageDataset`) stay as they are; of others, lists of crops are flattened into the batch.
 
     Args:
-        dataset: usually a `PreparedDataset`, which needs no seeding of workers.
+        dataset: usually a `PreparedDataset` or an `ImageDataset`, which need no seeding of workers.
         batch_size: items per batch and process; with k crops per item the batch holds k times as many samples.
         sampler: an `EpochSampler` for training; None keeps the order.
         num_workers: worker processes; 0 loads in the main one.
@@ -265,19 +310,25 @@ def loader(
     Raises:
         InputError: there would be no batch.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
     result = DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=num_workers,
         drop_last=drop_last,
-        collate_fn=list_data_collate,
+        collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
     )
     if len(result) == 0:
         raise InputError(f"A batch takes {batch_size} items and the list gives fewer; add items or lower batch_size.")
     return result
+
+
+def _collate(batch: Any) -> Any:
+    return batch if isinstance(batch, Mapping) else list_data_collate(batch)
 
 
 def items_per_process(batch_size: int, crops_per_item: int = 1) -> int:

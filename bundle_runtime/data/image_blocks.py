@@ -4,20 +4,18 @@ A block is `block-<id>.npy`, uint8 (rows, C, size, size), and `block-<id>.json` 
 block without a whole list does not count, so nothing half-written is ever taken for finished. The id is made from the
 content of the source files, so that two processes that build the same block write the same bytes under the same name.
 
-A list holds `crc32` and `bytes` of the pixel file, `rows`: a digest of the source file's content for each row, and
-`files`: size, modification time and digest of each source file by path. A list with `files` alone says that they were
-moved or touched since.
+A list holds `bytes`: the size of the pixel file, `rows`: a digest of the source file's content for each row, `facts`:
+what its decoding showed, and `files`: size, modification time and digest of each source file by path. A list with
+`files` alone says that they were moved or touched since, or are copies.
 """
 
-import errno
 import hashlib
 import io
 import json
 import os
 import time
 import warnings
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +26,11 @@ from torch.utils.data import Dataset
 from custom_components.errors import InputError
 
 from ..files import write_atomically
-from .image_file import read_bytes, read_picture
+from .image_file import Picture, read_bytes, read_picture
 from .image_prepare import Recipe
+from .verify import edges, sentence
+from .verify_pictures import Seen
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 _STALE_SECONDS = 600  # a temporary file this old belongs to a build that was killed
 
 
@@ -50,6 +49,29 @@ class Reject(NamedTuple):
     reason: str
 
 
+class Facts(NamedTuple):
+    """What a content showed: `verify_pictures.Seen` without what may name a patient, and `verify.edges`."""
+
+    kind: str
+    height: int
+    width: int
+    constant: bool
+    modality: str
+    view: str
+    edges: str
+
+    @classmethod
+    def of(cls, picture: Picture, content: bytes) -> "Facts":
+        """The facts of a decoded file."""
+        height, width = picture.pixels.shape[1:]
+        constant = bool(picture.pixels.min() == picture.pixels.max())
+        return cls(picture.kind, height, width, constant, *picture.header[1:], edges(content))
+
+    def seen(self, patient: str = "") -> Seen:
+        """The same as a check has it."""
+        return Seen("", self.kind, self.height, self.width, b"", self.constant, patient, self.modality, self.view)
+
+
 class Outcome(NamedTuple):
     """What became of the files of one planned block.
 
@@ -57,11 +79,13 @@ class Outcome(NamedTuple):
         looked_at: number of files.
         rejects: those that cannot be used.
         failure: error number and text of writing the block, None if it was written.
+        patients: the patient that a DICOM file names, by digest. It is kept out of the lists on disk.
     """
 
     looked_at: int
     rejects: list[Reject]
     failure: tuple[int, str] | None
+    patients: dict[str, str]
 
 
 @dataclass
@@ -71,11 +95,13 @@ class Contents:
     Attributes:
         blocks: pixel files.
         rows: block number and row, by digest.
+        facts: what the content showed, by digest.
         files: digest by path, size and modification time. A path may occur with several contents, one after the other.
     """
 
     blocks: list[Path] = field(default_factory=list)
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
+    facts: dict[str, Facts] = field(default_factory=dict)
     files: dict[tuple[str, int, int], str] = field(default_factory=dict)
 
 
@@ -91,6 +117,7 @@ def read_contents(folder: Path) -> Contents:
         try:
             listed = json.loads(path.read_text(encoding="utf-8"))
             files = {file: Stamp(*stamp) for file, stamp in listed["files"].items()}
+            facts = {name: Facts(*found) for name, found in zip(listed["rows"], listed["facts"], strict=True)}
             if listed["rows"]:
                 size = path.with_suffix(".npy").stat().st_size
                 if size != listed["bytes"]:
@@ -102,57 +129,33 @@ def read_contents(folder: Path) -> Contents:
             block = len(contents.blocks)
             contents.blocks.append(path.with_suffix(".npy"))
             contents.rows.update({row_digest: (block, row) for row, row_digest in enumerate(listed["rows"])})
+            contents.facts.update(facts)
         contents.files.update({(file, stamp.size, stamp.mtime_ns): stamp.digest for file, stamp in files.items()})
     # A list of moved files may outlive its block.
     contents.files = {key: found for key, found in contents.files.items() if found in contents.rows}
     return contents
 
 
-def write_block(folder: Path, pixels: np.ndarray, rows: Sequence[str], files: dict[str, Stamp]) -> None:
+def write_block(folder: Path, pixels: np.ndarray, rows: dict[str, Facts], files: dict[str, Stamp]) -> None:
     """Write a block, its list last.
 
     Args:
         folder: of the cache.
         pixels: uint8 (rows, C, size, size); empty for a list of moved files.
-        rows: digests.
+        rows: facts by digest, in their order.
         files: stamps by path.
 
     Raises:
         OSError: it could not be written; no file is left behind under a final name that counts.
     """
-    listed: dict[str, Any] = {"crc32": 0, "bytes": 0, "rows": list(rows), "files": files}
+    listed: dict[str, Any] = {"bytes": 0, "rows": list(rows), "facts": list(rows.values()), "files": files}
     name = digest(json.dumps([listed["rows"], sorted(files.items())]).encode())
     if len(rows):
         buffer = io.BytesIO()
         np.save(buffer, pixels)
-        data = buffer.getvalue()
-        listed |= {"crc32": zlib.crc32(data), "bytes": len(data)}
-        write_atomically(folder / f"block-{name}.npy", data)
+        listed["bytes"] = buffer.tell()
+        write_atomically(folder / f"block-{name}.npy", buffer.getvalue())
     write_atomically(folder / f"block-{name}.json", json.dumps(listed) + "\n")
-
-
-def damaged_blocks(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Read every block and compare it with its checksum.
-
-    Yields:
-        For each damaged block the path of its list, and what is wrong.
-    """
-    for path in sorted(folder.glob("block-*.json")):
-        pixels = path.with_suffix(".npy")
-        found = 0
-        try:
-            listed = json.loads(path.read_text(encoding="utf-8"))
-            rows, expected = listed["rows"], listed["crc32"]
-            if not rows:
-                continue
-            with open(pixels, "rb") as stream:
-                while part := stream.read(1 << 22):
-                    found = zlib.crc32(part, found)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            yield path, f"{path.stem} cannot be read ({error})"
-            continue
-        if found != expected:
-            yield path, f"{pixels} has checksum {found:08x}, expected {expected:08x}"
 
 
 def sweep(folder: Path) -> None:
@@ -176,10 +179,13 @@ class BlockBuilder(Dataset):
         recipe: the preparation of each picture.
         folder: of the cache.
         plan: files of each block.
+        known: digests that are in a block already; files with such a content are noted, not decoded.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, plan: Sequence[Sequence[str]]) -> None:
-        self.recipe, self.folder, self.plan = recipe, folder, plan
+    def __init__(
+        self, recipe: Recipe, folder: Path, plan: Sequence[Sequence[str]], known: Collection[str] = frozenset()
+    ) -> None:
+        self.recipe, self.folder, self.plan, self.known = recipe, folder, plan, frozenset(known)
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -189,23 +195,26 @@ class BlockBuilder(Dataset):
         paths = self.plan[number]
         pixels = np.empty((len(paths), self.recipe.channels, self.recipe.size, self.recipe.size), np.uint8)
         files: dict[str, Stamp] = {}
-        rows: list[str] = []
-        rejects = []
+        rows: dict[str, Facts] = {}
+        rejects, patients = [], {}
         for path in paths:
             try:
                 stamp, content = read_stamped(path)
-                if stamp.digest not in rows:
-                    pixels[len(rows)] = self.recipe.apply(read_picture(path, content).pixels)
-                    rows.append(stamp.digest)
+                if stamp.digest not in rows and stamp.digest not in self.known:
+                    picture = read_picture(path, content)
+                    pixels[len(rows)] = self.recipe.apply(picture.pixels)
+                    rows[stamp.digest] = Facts.of(picture, content)
+                    if picture.header[0]:
+                        patients[stamp.digest] = picture.header[0]
                 files[path] = stamp
             except InputError as error:
-                rejects.append(Reject(path, str(error).removeprefix(f"{path}: ").removesuffix(".")))
+                rejects.append(Reject(path, sentence(error, path)))
         try:
-            if rows:
+            if files:
                 write_block(self.folder, pixels[: len(rows)], rows, files)
         except OSError as error:
-            return Outcome(len(paths), rejects, (error.errno or 0, error.strerror or str(error)))
-        return Outcome(len(paths), rejects, None)
+            return Outcome(len(paths), rejects, (error.errno or 0, error.strerror or str(error)), patients)
+        return Outcome(len(paths), rejects, None, patients)
 
 
 def read_stamped(path: str) -> tuple[Stamp, bytes]:

@@ -1,14 +1,9 @@
 """Pictures decoded, equalised and resized once into memory-mapped uint8 blocks that all processes and runs share."""
 
-import errno
 import json
 import math
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,24 +15,16 @@ from tqdm import tqdm
 from custom_components.distributed import first_on_main, is_main
 from custom_components.errors import InputError
 
-from ..files import write_atomically
-from .image_blocks import (
-    FULL,
-    BlockBuilder,
-    Contents,
-    Reject,
-    Stamp,
-    damaged_blocks,
-    look,
-    read_contents,
-    read_stamped,
-    sweep,
-    write_block,
-)
+from ..files import write_json
+from .cache_folder import CacheFolder
+from .image_blocks import BlockBuilder, Contents, Reject, look, read_contents, sweep
+from .image_inputs import ImageInputs
 from .image_prepare import Recipe
 from .schema import Item
+from .verify import refuse, show
+from .verify_pictures import Seen, file_problems
 
-_FORMAT = 1  # of the pixels and files; to be raised when the same settings would give other pixels
+_FORMAT = 2  # of the pixels and files; to be raised when the same settings would give other pixels
 _BLOCK_BYTES = 16 << 20
 _BLOCK_ROWS = 1024
 _LIST_BYTES = 512  # of a row in the list of its block, generously
@@ -49,7 +36,7 @@ class ImageCache:
     The folder may serve several lists: a picture is known by path, size and modification time of its file, or by its
     content where the file was moved or touched, so only pictures that are in no block yet are decoded. Blocks appear
     whole or not at all: a build that was killed goes on where it was, and so does one that stopped at unreadable files.
-    Damage of a block that keeps its size is found by `verify`.
+    The pass that decodes also verifies: what is wrong with pictures that can be used is printed at every start.
 
     In a distributed run the main process builds and the others wait.
 
@@ -59,6 +46,7 @@ class ImageCache:
             cannot be used, `rejects.json`.
         recipe: how a picture is prepared.
         skip_unreadable: go on without the files that cannot be used.
+        inputs: of an inference, which are told what each file holds and report failures; then nothing is refused here.
         num_workers: processes that decode; 0 decodes in this one.
         progress: show a progress bar meanwhile.
 
@@ -80,35 +68,65 @@ class ImageCache:
         skip_unreadable: bool = False,
         num_workers: int = 0,
         progress: bool = True,
+        inputs: ImageInputs | None = None,
     ) -> None:
         self.recipe = recipe
-        self.folder = Path(os.path.abspath(folder))
+        self._place = CacheFolder(folder, self.recipe.settings(), _FORMAT)
+        self.folder = self._place.path
         self._maps: dict[int, np.ndarray] = {}
         files = [_file(item) for item in items]
-        count = len(set(files))
+        self._patients: dict[str, str] = {}
         contents, digests, rejects = first_on_main(lambda: self._open(files, num_workers, progress))
-        if rejects and not skip_unreadable:
-            self._refuse(rejects, count)
         self.rejects = sorted(rejects)
-        if not digests:
-            reason = f" (the first: {self.rejects[0].file}: {self.rejects[0].reason})" if rejects else ""
-            raise InputError(f"None of the {count} pictures for the cache {self.folder} can be used{reason}.")
-        if rejects and is_main():
-            path = self.folder / "rejects.json"
-            first = f"the first {self.rejects[0].file}: {self.rejects[0].reason}"
-            print(f"cache: {len(rejects)} of {count} pictures are left out, {first}; all are in {path}.", flush=True)
-        self.items = [item for item, file in zip(items, files, strict=True) if file in digests]
+        self._edges = {file: contents.facts[name].edges for file, name in digests.items()}
+        self._edges.update({reject.file: "unusable" for reject in rejects})
+        seen = {file: contents.facts[name].seen(self._patients.get(name, "")) for file, name in digests.items()}
+        seen.update({reject.file: Seen(reject.reason) for reject in rejects})
+        if inputs is not None:
+            items = inputs.take({item["file"]: seen[file] for item, file in zip(items, files, strict=True)})
+            files = [_file(item) for item in items]
+        else:
+            self._judge(items, files, seen, skip_unreadable)
+        used = [(item, digests[file]) for item, file in zip(items, files, strict=True) if file in digests]
+        self.items = [item for item, _ in used]
         # Arrays, not paths: a copy of this object in a worker stays small.
-        used = [digests[file] for file in files if file in digests]
-        self.digests = np.array(used, "S32")
+        self.digests = np.array([name for _, name in used], "S32")
         self._blocks = contents.blocks
-        self._rows = np.array([contents.rows[name] for name in used], np.int32)  # N 2: block, row
+        self._rows = np.array([contents.rows[name] for _, name in used], np.int32)  # N 2: block, row
+
+    def _judge(self, items: Sequence[Item], files: Sequence[str], seen: Mapping[str, Seen], skip: bool) -> None:
+        """Print what is wrong with the pictures, and refuse what cannot be used, if that is not to be skipped."""
+        count = len(seen)
+        if self.rejects and not skip:
+            self._refuse(self.rejects, count)
+        if len(self.rejects) == count:
+            first = f" (the first: {self.rejects[0].file}: {self.rejects[0].reason})" if self.rejects else ""
+            raise InputError(f"None of the {count} pictures for the cache {self.folder} can be used{first}.")
+        parts: dict[str, list[Item]] = {}
+        for item, file in zip(items, files, strict=True):
+            if not seen[file].problem:
+                parts.setdefault(item.get("section", ""), []).append({**item, "image": file})
+        problems = [problem for part, listed in parts.items() for problem in file_problems(part, listed, seen, skip)]
+        if is_main():
+            show(problems)
+            if self.rejects:
+                path = self.folder / "rejects.json"
+                first = f"the first {self.rejects[0].file}: {self.rejects[0].reason}"
+                print(
+                    f"cache: {len(self.rejects)} of {count} pictures are left out, {first}; all are in {path}.",
+                    flush=True,
+                )
+        refuse(problems)
+
+    def edges(self, file: str) -> str | None:
+        """What `verify.edges` says of a file of the list, "unusable" of one that is left out; None of another one."""
+        return self._edges.get(os.path.abspath(file))
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}  # another process maps the files itself
+        return {**self.__dict__, "_maps": {}, "_edges": {}, "_patients": {}}  # another process maps the files itself
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -134,22 +152,6 @@ class ImageCache:
             target[position] = self._map(block)[row]
         return pixels
 
-    def verify(self) -> None:
-        """Read all blocks of the folder and compare their checksums; for one process, while no other builds.
-
-        Raises:
-            InputError: some are damaged; their lists were removed, so that the next run makes their pictures anew.
-        """
-        damaged = list(damaged_blocks(self.folder))
-        for path, _ in damaged:
-            path.unlink()
-        if damaged:
-            listed = "; ".join(text for _, text in damaged)
-            raise InputError(
-                f"cache: {len(damaged)} block(s) of {self.folder} are damaged: {listed}; start again, and their "
-                "pictures are made anew."
-            )
-
     def _map(self, block: int) -> np.ndarray:
         if block not in self._maps:
             self._maps[block] = np.load(self._blocks[block], mmap_mode="r")
@@ -164,15 +166,13 @@ class ImageCache:
             The blocks, the digest of every usable file by path, and the other files.
         """
         distinct = list(dict.fromkeys(files))
-        with self._writing(len(distinct)):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._check_settings()
+        self._place.make()
         contents = read_contents(self.folder)
-        missing = self._unknown(distinct, contents, num_workers)
+        missing = [file for file in distinct if (file, *look(file)) not in contents.files]
         rejects: list[Reject] = []
         if missing:
             sweep(self.folder)
-            rejects = self._build(missing, num_workers, progress and is_main())
+            rejects = self._build(missing, contents, num_workers, progress and is_main())
             contents = read_contents(self.folder)
         refused = {reject.file for reject in rejects}
         digests = {}
@@ -182,54 +182,20 @@ class ImageCache:
                 digests[file] = found
             elif file not in refused:
                 rejects.append(Reject(file, "was changed while the cache was built; start again"))
-        with self._writing(0):
+        with self._place.writing():
             self._note_rejects(distinct, rejects)
         return contents, digests, rejects
 
-    def _check_settings(self) -> None:
-        """Compare the settings with those that the folder was made with; note them in a new one."""
-        path = self.folder / "settings.json"
-        wanted = {"format": _FORMAT, **self.recipe.settings()}
-        if not path.exists():
-            write_atomically(path, json.dumps(wanted, indent=2) + "\n")
-            return
-        try:
-            noted = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"cache: {path} is damaged ({error}); remove the folder or name another one.") from error
-        other = [key for key in {**wanted, **noted} if wanted.get(key) != noted.get(key)]
-        if other:
-            listed = "; ".join(f"{key}: {_said(noted.get(key))} there, {_said(wanted.get(key))} here" for key in other)
-            raise InputError(
-                f"cache: the folder {self.folder} was made with other settings ({listed}); name another one with "
-                "--cache <another folder>, remove this one, or go back to its settings."
-            )
-
-    def _unknown(self, files: Sequence[str], contents: Contents, num_workers: int) -> list[str]:
-        """The files whose pictures are in no block; those that were moved or touched are noted under their new name."""
-        seen = {file: look(file) for file in files}
-        changed = [file for file in files if (file, *seen[file]) not in contents.files]
+    def _build(self, files: Sequence[str], contents: Contents, num_workers: int, progress: bool) -> list[Reject]:
+        """Read files and write those of unknown content into new blocks; the others were moved, touched or copied."""
         sizes = {size for _, size, _ in contents.files}
-        again = [file for file in changed if seen[file][0] in sizes]
-        with ThreadPoolExecutor(max(1, num_workers)) as pool:
-            stamps = dict(zip(again, pool.map(_stamp, again), strict=True))
-        known = {file: stamp for file, stamp in stamps.items() if stamp is not None and stamp.digest in contents.rows}
-        if known:
-            with self._writing(len(known)):
-                write_block(self.folder, np.empty(0, np.uint8), [], known)
-            contents.files.update({(file, stamp.size, stamp.mtime_ns): stamp.digest for file, stamp in known.items()})
-        return [file for file in changed if file not in known]
-
-    def _build(self, files: Sequence[str], num_workers: int, progress: bool) -> list[Reject]:
-        """Decode files into new blocks."""
-        if shutil.disk_usage(self.folder).free < self._needed(len(files)):
-            self._stop(errno.ENOSPC, "not enough space", len(files))
+        self._place.require(self._needed(sum(look(file)[0] not in sizes for file in files)))
         # Small enough that little is lost by a kill, and that all workers have something to do.
         share = max(16, math.ceil(len(files) / (4 * max(1, num_workers))))
         rows = max(1, min(_BLOCK_BYTES // math.prod(self.shape), _BLOCK_ROWS, share))
         plan = [files[start : start + rows] for start in range(0, len(files), rows)]
         loader: DataLoader = DataLoader(
-            BlockBuilder(self.recipe, self.folder, plan),
+            BlockBuilder(self.recipe, self.folder, plan, contents.rows),
             batch_size=None,
             num_workers=min(num_workers, len(plan)),
             collate_fn=_as_it_is,
@@ -241,8 +207,9 @@ class ImageCache:
             for outcome in loader:
                 if outcome.failure is not None:
                     number, reason = outcome.failure
-                    self._stop(number, reason, left)
+                    self._place.stop(number, reason, self._needed(left))
                 rejects += outcome.rejects
+                self._patients.update(outcome.patients)
                 left -= outcome.looked_at
                 bar.update(outcome.looked_at)
         return rejects
@@ -250,24 +217,6 @@ class ImageCache:
     def _needed(self, pictures: int) -> int:
         """Bytes that some pictures take."""
         return pictures * (math.prod(self.shape) + _LIST_BYTES)
-
-    @contextmanager
-    def _writing(self, pictures: int) -> Iterator[None]:
-        """Say in a sentence why the folder cannot be written; `pictures` are still to come."""
-        try:
-            yield
-        except OSError as error:
-            self._stop(error.errno or 0, error.strerror or str(error), pictures)
-
-    def _stop(self, number: int, reason: str, pictures: int) -> NoReturn:
-        if number in FULL:
-            needed, free = self._needed(pictures), shutil.disk_usage(self.folder).free
-            raise InputError(
-                f"cache: the disk of {self.folder} is too full: the pictures still to be cached need {needed} bytes "
-                f"({needed / 1e9:.2f} GB), {free} bytes ({free / 1e9:.2f} GB) are free; free some space and start "
-                "again (what is finished is kept), or name another folder."
-            )
-        raise InputError(f"cache: the folder {self.folder} cannot be used ({reason}); name one that can be written.")
 
     def _note_rejects(self, files: Sequence[str], rejects: Sequence[Reject]) -> None:
         """Bring `rejects.json` up to date for the files of this list; those of other lists stay."""
@@ -279,7 +228,7 @@ class ImageCache:
         here = set(files)
         now = {file: reason for file, reason in noted.items() if file not in here} | dict(rejects)
         if now:
-            write_atomically(path, json.dumps(now, indent=2, sort_keys=True) + "\n")
+            write_json(path, dict(sorted(now.items())))
         else:
             path.unlink(missing_ok=True)
 
@@ -301,18 +250,6 @@ def _file(item: Item) -> str:
     return os.path.abspath(image)
 
 
-def _stamp(file: str) -> Stamp | None:
-    """The stamp of a file as it is now; None where it cannot be read, which decoding then reports."""
-    try:
-        return read_stamped(file)[0]
-    except InputError:
-        return None
-
-
 def _as_it_is(outcome: Any) -> Any:
     """Keeps the loader from turning numbers into tensors; a named function, so that workers can be spawned."""
     return outcome
-
-
-def _said(value: Any) -> str:
-    return "unset" if value is None else str(value)

@@ -1,6 +1,5 @@
 """Batches of cached images with their labels and with the random numbers of their augmentation."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -8,12 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from custom_components.errors import InputError
 from custom_components.seeding import mix_seed, uniform
 
-from .schema import TASKS, Item, as_list
+from .labels import checked_labels
+from .schema import Item
 
 Index = int | tuple[int, int]
 Batch = dict[str, Tensor]
@@ -53,7 +53,8 @@ class ImageDataset(Dataset):
         labels: (N,) int64 or (N, K) float32, or None without a task.
 
     Raises:
-        InputError: the cache has other rows, or a label does not suit the task; named by the item's file.
+        InputError: the cache has other rows, a label does not suit the task (named by the item's file), or the labels
+            let nothing be learnt.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ImageDataset(Dataset):
         if draws < 0:
             raise InputError(f"draws is {draws}; it must be at least 0.")
         self.data, self.cache, self.seed, self.draws = items, cache, seed, draws
-        self.labels = None if task is None else label_array(items, task, class_names or ())
+        self.labels = None if task is None else checked_labels(items, task, class_names or ())
 
     def __len__(self) -> int:
         return len(self.data)
@@ -101,50 +102,6 @@ class ImageDataset(Dataset):
         return batch
 
 
-def label_array(items: Sequence[Item], task: str, class_names: Sequence[str]) -> NDArray[Any]:
-    """The labels of all items in one array.
-
-    Returns:
-        (N,) int64 class indices, or (N, K) float32 of 0, 1 and NaN for unknown.
-
-    Raises:
-        InputError: an unknown task, no class names, or a label that does not suit them; named by the item's file.
-    """
-    if task not in TASKS:
-        raise InputError(f"task is {task!r}; it must be one of {', '.join(TASKS)}, or null for images without labels.")
-    if not class_names:
-        raise InputError(f"class_names is empty; the task {task} needs a name for each class.")
-    if task == "multi_class":
-        return np.array([_class_index(item, len(class_names)) for item in items], np.int64)
-    findings = np.empty((len(items), len(class_names)), np.float32)
-    for row, item in enumerate(items):
-        findings[row] = _findings(item, len(class_names))
-    return findings
-
-
-def _class_index(item: Item, classes: int) -> int:
-    label = item.get("label")
-    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
-        raise _label_error(item, f"one class index from 0 to {classes - 1}")
-    return label
-
-
-def _findings(item: Item, classes: int) -> list[float]:
-    label = item.get("label")
-    if not isinstance(label, list) or len(label) != classes:
-        raise _label_error(item, f"a list of {classes} values, each 0, 1 or null for unknown")
-    values = [math.nan if value is None else value for value in label]
-    if not all(isinstance(value, int | float) and (math.isnan(value) or value in (0, 1)) for value in values):
-        raise _label_error(item, "0, 1 or null for unknown in each place")
-    return values
-
-
-def _label_error(item: Item, expected: str) -> InputError:
-    file = item.get("file") or as_list(item["image"])[0]
-    found = f"its label is {item['label']!r}" if "label" in item else "it has no label"
-    return InputError(f"{file}: {found}, expected {expected}; correct the datalist, its class_names or the task.")
-
-
 def picture_items(dataset: ImageDataset, pipeline: Callable[[Tensor], Tensor], count: int = 4) -> list[dict[str, Any]]:
     """The first images as a network sees them, for pictures.
 
@@ -162,45 +119,3 @@ def picture_items(dataset: ImageDataset, pipeline: Callable[[Tensor], Tensor], c
     return [
         {"image": image, "case": item["case"], "file": item["file"]} for image, item in zip(images, names, strict=True)
     ]
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-def image_loader(
-    dataset: ImageDataset,
-    batch_size: int,
-    sampler: Sampler | None = None,
-    num_workers: int = 0,
-    drop_last: bool = False,
-) -> DataLoader:
-    """PyTorch's loader for batches that the data set makes whole.
-
-    Workers stay alive between epochs, and memory is pinned where there is a CUDA device.
-
-    Args:
-        dataset: needs no seeding of workers.
-        batch_size: images per batch and process.
-        sampler: an `EpochSampler` for training; None keeps the order.
-        num_workers: worker processes; 0 loads in the main one.
-        drop_last: leave out an incomplete last batch.
-
-    Raises:
-        InputError: there would be no batch.
-    """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
-    result = DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=num_workers,
-        drop_last=drop_last,
-        collate_fn=_as_is,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-    )
-    if len(result) == 0:
-        raise InputError(f"A batch takes {batch_size} images and the list gives fewer; add images or lower batch_size.")
-    return result

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from custom_components.errors import InputError
 
-from ..dicom.picture import Window, is_dicom, read_dicom
-from .image_prepare import as_channels, stretch, to_uint8, value_range
+from ..dicom.picture import is_dicom, read_dicom
+from .image_prepare import stretch, to_uint8, value_range
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", *DICOM_SUFFIXES)
@@ -31,6 +31,8 @@ _KINDS = {
     "F": "float grey",
 }
 _PNG = b"\x89PNG"
+_HEAD_BYTES = 132
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"GIF8")
 # What Pillow raises for bytes that it cannot make a picture of; SyntaxError is its word for a broken PNG.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
@@ -41,34 +43,15 @@ class Picture(NamedTuple):
     Attributes:
         pixels: uint8 (1, H, W) for grey, (3, H, W) for colour.
         kind: what the file held, in words, e.g. "8-bit grey", "16-bit grey", "RGB with alpha", "DICOM CR".
+        header: of DICOM: patient id, modality and view position, each "" where it is not said.
     """
 
     pixels: np.ndarray
     kind: str
+    header: tuple[str, str, str] = ("", "", "")
 
 
-def decode(
-    file: str | os.PathLike[str], channels: int = 1, window: Window = "file", frame: int | str | None = None
-) -> np.ndarray:
-    """Read one picture file with a fixed number of channels; otherwise as `read_picture`.
-
-    Returns:
-        uint8 (channels, H, W): grey is repeated, colour becomes its luma.
-
-    Raises:
-        InputError: as in `read_picture`, or `channels` is neither 1 nor 3.
-    """
-    if channels not in (1, 3):
-        raise InputError(f"channels is {channels!r}; choose 1 (grey) or 3 (RGB).")
-    return as_channels(read_picture(file, window=window, frame=frame).pixels, channels)
-
-
-def read_picture(
-    file: str | os.PathLike[str],
-    content: bytes | None = None,
-    window: Window = "file",
-    frame: int | str | None = None,
-) -> Picture:
+def read_picture(file: str | os.PathLike[str], content: bytes | None = None) -> Picture:
     """Read one picture file to its last byte.
 
     * Bilevel becomes 0 and 255. Palettes are expanded, alpha is composited on black, CMYK becomes RGB.
@@ -80,8 +63,6 @@ def read_picture(
     Args:
         file: its path; the kind is found from the content, not from the ending.
         content: the bytes of the file, if they were read already.
-        window: for DICOM, see `read_dicom`.
-        frame: for DICOM with several frames, see `read_dicom`.
 
     Raises:
         InputError: missing, empty, truncated, damaged, no picture, or several pictures in one file.
@@ -93,8 +74,9 @@ def read_picture(
         raise InputError(f"{name}: is empty (0 bytes); copy it again.")
     try:
         if is_dicom(content) or name.lower().endswith(DICOM_SUFFIXES):
-            picture = read_dicom(name, window, frame, content)
-            return Picture(to_uint8(picture.pixels), f"DICOM {picture.modality}".strip())
+            picture = read_dicom(name, content)
+            kind = f"DICOM {picture.modality}".strip()
+            return Picture(to_uint8(picture.pixels), kind, (picture.patient_id, picture.modality, picture.view))
         return _read_with_pillow(name, content)
     except MemoryError as error:
         raise InputError(f"{name}: does not fit into memory; make it smaller.") from error
@@ -170,3 +152,16 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 def _on_black(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+
+
+def is_picture_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a picture or DICOM, by its ending, or by its first bytes where the ending says nothing."""
+    name = os.fspath(path)
+    if name.lower().endswith(PICTURE_SUFFIXES):
+        return True
+    try:
+        with open(name, "rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:  # it does not exist, or is a folder: nothing speaks for a picture, and whoever reads it says so
+        return False
+    return is_dicom(head) or head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")

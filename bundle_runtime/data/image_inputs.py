@@ -1,25 +1,24 @@
-"""New pictures for inference: found in a folder or a datalist, decoded once, and the failures reported at the end."""
+"""New pictures for inference: found in a folder or a datalist, and the failures reported at the end."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_components.distributed import is_main
 from custom_components.errors import InputError
 
-from ..check.check_report import Problem
-from ..check.image_inspect import Seen, inspect_files, is_picture_file
-from ..files import write_json
 from . import datalist as datalists
 from .folder import holds_report, image_folder
-from .image_file import PICTURE_SUFFIXES
+from .image_file import PICTURE_SUFFIXES, is_picture_file
+from .inference import InferenceInputs
 from .schema import Item, as_list
+from .verify_pictures import Seen
 
 
-class ImageInputs:
-    """The pictures of an inference run: what cannot be used is set aside, the rest runs, the exit code tells.
+class ImageInputs(InferenceInputs):
+    """The pictures of an inference run; they are decoded by an `ImageCache`, which tells what they hold.
 
     Args:
         dataset_dir: folder of pictures and DICOM files, searched with its subfolders (hidden ones, `output_dir` and
@@ -27,18 +26,16 @@ class ImageInputs:
             first bytes are those of a picture or of DICOM.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
-        output_dir: folder for `failures.json`, written by `finish` when something failed.
-        num_workers: processes that decode; 0 decodes in this one.
+        output_dir: folder for `failures.json`.
         modalities: what the network was made for, as DICOM names it (CR, DX, ...); None for any.
         views: view positions that it was made for, as DICOM names them (PA, AP, ...); None for any.
 
     Attributes:
-        items: the usable items; each has image, file, case, patient_id, and `warning`: why its result may mean nothing
-            (another modality or view than those above, equal pixels), or "". In a folder a picture's case is its name,
-            and its patient that of the DICOM header, or else the case.
+        items: each has image, file, case and patient_id. In a folder a picture's case is its name, and its patient
+            that of the DICOM header, or else the case.
 
     Raises:
-        InputError: no picture was found, or none of them can be used.
+        InputError: no picture was found, or none that could be used.
     """
 
     def __init__(
@@ -47,54 +44,73 @@ class ImageInputs:
         datalist: str | None = None,
         section: str = "test",
         output_dir: str = ".",
-        num_workers: int = 0,
         modalities: Sequence[str] | None = None,
         views: Sequence[str] | None = None,
     ) -> None:
-        self.section, self.output_dir = section, Path(output_dir)
+        super().__init__(output_dir, section)
         wanted = {"modality": modalities, "view position": views}
-        expected = {name: as_list(values) for name, values in wanted.items() if values is not None}
+        self.expected = {name: as_list(values) for name, values in wanted.items() if values is not None}
+        self.in_folder = datalist is None
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
         else:
             found = _in_folder(dataset_dir, self.output_dir)
         self.count = len(found)
         self.items: list[Item] = []
-        self.problems: list[Problem] = []
-        single = [item for item in found if len(as_list(item["image"])) == 1]
         for item in found:
             if len(as_list(item["image"])) > 1:
-                self._set_aside(item, f"is one of {len(item['image'])} files of an item, expected one picture an item")
-        seen = inspect_files([item["file"] for item in single], num_workers=num_workers, progress=is_main())
-        for item, entry in zip(single, seen, strict=True):
-            if entry.problem:
-                self._set_aside(item, entry.problem)
+                text = f"is one of {len(item['image'])} files of an item, expected one picture an item"
+                self.set_aside(item["case"], item["file"], text)
             else:
-                known = {"patient_id": entry.patient} if datalist is None and entry.patient else {}
-                self.items.append({**item, **known, "warning": _warning(entry, expected)})
-        (self.output_dir / "failures.json").unlink(missing_ok=True)
+                self.items.append(item)
         if not self.items:
             self.finish()
 
-    def finish(self) -> None:
-        """Report the pictures that could not be used.
+    def take(self, seen: Mapping[str, Seen]) -> list[Item]:
+        """The items that can be used, after their files were decoded; the others are set aside.
+
+        Args:
+            seen: what each file holds.
+
+        Returns:
+            The usable items with `warning`: why the result may mean nothing (another modality or view than the
+            network was made for, equal pixels), or "".
 
         Raises:
-            InputError: naming the first of them and why; the results of the others are written.
+            InputError: none is left.
         """
-        if not self.problems:
-            return
-        rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
-        path = self.output_dir / "failures.json"
-        write_json(path, rows)
-        listed = "; ".join(str(problem) for problem in self.problems[:5])
-        more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
-        raise InputError(
-            f"{len(self.problems)} of {self.count} images could not be used: {listed}{more}. Listed in {path}."
-        )
+        usable = []
+        for item in self.items:
+            found = seen[item["file"]]
+            if found.problem:
+                self.set_aside(item["case"], item["file"], found.problem)
+                continue
+            known = {"patient_id": found.patient} if self.in_folder and found.patient else {}
+            usable.append({**item, **known, "warning": _warning(found, self.expected)})
+        self.items = usable
+        if not usable:
+            self.finish()
+        return usable
 
-    def _set_aside(self, item: Item, reason: str) -> None:
-        self.problems.append(Problem(self.section, item["case"], item["file"], "error", reason))
+
+class TileInputs(ImageInputs):
+    """The pictures of a segmentation run, which go through a `CaseDataset`; cases can be names of result files.
+
+    Arguments, attributes and errors are those of `ImageInputs`.
+    """
+
+    told = "Segmented: {done} picture(s) in {place}; {failed} failed."
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        taken: set[str] = set()
+        for item in self.items:
+            wanted = re.sub(r"[^A-Za-z0-9._-]+", "_", item["case"])
+            name, number = wanted, 2
+            while name in taken:
+                name, number = f"{wanted}_{number}", number + 1
+            taken.add(name)
+            item["case"] = name
 
 
 def _warning(seen: Seen, expected: Mapping[str, Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""New images for inference: found in a folder or a datalist, screened, and the failures reported at the end."""
+"""New volumes for inference: found in a folder or a datalist, and the failures reported at the end."""
 
 import os
 import zlib
@@ -14,64 +14,56 @@ from nibabel.spatialimages import HeaderDataError
 from custom_components.errors import InputError
 from custom_components.tumour_labels import Convention, convention, predicted_tissues
 
-from ..check.check import screen
-from ..check.check_report import Problem
-from ..files import write_json
 from . import datalist as datalists
-from .case_by_case import CaseByCase
 from .find import some, volumes
 from .folder import image_folder
 from .heads import patient_of, usual_convention
+from .inference import InferenceInputs
 from .schema import Item, as_list
 from .sequences import file_stem, group_by_case, sequence_names, split_stem
+from .verify import sentence
 
 SUFFIXES = (".nii", ".nii.gz")
 
 
-class Inputs(CaseByCase):
-    """The images of an inference run: what cannot be used is set aside, the rest runs, the exit code tells.
+class Inputs(InferenceInputs):
+    """The volumes of an inference run, which go through a `CaseDataset`.
 
     Args:
         dataset_dir: folder of images (`.nii`, `.nii.gz`), searched without its subfolders (with `sequences`: with one
             level of them), or the base of the datalist.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
-        channels: image channels that the network takes; with `sequences`, their number counts instead.
-        output_dir: folder for `failures.json`, written by `finish` when something failed; with `sequences`, images in
-            it are no input.
+        output_dir: folder for `failures.json`; with `sequences`, images in it are no input.
         sequences: MRI sequences that the network takes. A case is then one file a sequence, named by case and sequence
             or by the sequence alone in a folder a case, or one 4-D file.
-        allow_missing_sequences: a case may lack some of them.
         file_sequences: what the volumes of a 4-D file in a folder are, in their order. The file does not say it;
             None assumes the order of `sequences`.
         label_convention: that of all label maps, instead of what the datalist or the file names say.
         class_names: "background" and the regions of the network; a convention must have a value for what they give.
 
     Attributes:
-        items: the usable items; each has image, file (the first one that is read), case, patient_id, and with
-            `sequences` also sequences and label_convention: the given one, or that of the datalist, or the one that
-            goes with the file names.
+        items: each has image, file, case, patient_id, and with `sequences` also sequences and label_convention: the
+            given one, or that of the datalist, or the one that goes with the file names.
 
     Raises:
-        InputError: no image was found, none of them can be used, or predictions cannot be written in the given
-            label_convention.
+        InputError: no image was found, or predictions cannot be written in the given label_convention.
     """
+
+    told = "Written: {done} label map(s) in {place}; {failed} image(s) failed."
 
     def __init__(
         self,
         dataset_dir: str,
         datalist: str | None = None,
         section: str = "test",
-        channels: int = 1,
         output_dir: str = ".",
         sequences: Sequence[str] | None = None,
-        allow_missing_sequences: bool = False,
         file_sequences: Sequence[str] | None = None,
         label_convention: str | Mapping[str, str] | None = None,
         class_names: Sequence[str] = ("background", "TC", "WT", "ET"),
     ) -> None:
-        self.section, self.output_dir = section, Path(output_dir)
-        self.problems: list[Problem] = []
+        super().__init__(output_dir, section)
         tissues = predicted_tissues(class_names) if sequences is not None else ()
         rule = None if label_convention is None else convention(label_convention)
         if rule is not None:
@@ -84,39 +76,12 @@ class Inputs(CaseByCase):
             names = sequence_names(sequences)
             found = self._cases(image_folder(dataset_dir), names, sequence_names(file_sequences or sequences))
         self.count = len(found) + len(self.problems)
-        if sequences is None:
-            self.items, bad = screen(found, channels)
-        else:
+        if sequences is not None:
             _add_conventions(found, rule)
             found = self._writable(found, tissues)
-            wanted: dict[str, Any] = {
-                "sequences": sequence_names(sequences),
-                "allow_missing_sequences": allow_missing_sequences,
-            }
-            self.items, bad = screen(found, len(sequences), **wanted)
-            self.items = [_with_file_read(item, wanted["sequences"]) for item in self.items]
-        self.problems += bad
-        (self.output_dir / "failures.json").unlink(missing_ok=True)
+        self.items: list[Item] = found
         if not self.items:
             self.finish()
-
-    def finish(self) -> None:
-        """Print how many label maps were written, and report the images that could not be used.
-
-        Raises:
-            InputError: naming each of them and why; the results of the others are written.
-        """
-        failed = len({problem.case for problem in self.problems})
-        print(
-            f"Written: {self.count - failed} label map(s) in {self.output_dir}; {failed} image(s) failed.", flush=True
-        )
-        if not self.problems:
-            return
-        rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
-        path = self.output_dir / "failures.json"
-        write_json(path, rows)
-        listed = "; ".join(str(problem) for problem in self.problems)
-        raise InputError(f"{failed} of {self.count} images could not be used: {listed}. Listed in {path}.")
 
     def _writable(self, items: Sequence[Item], tissues: Sequence[str]) -> list[Item]:
         """The items whose convention has a value for whatever is predicted; the others go to the problems."""
@@ -126,8 +91,7 @@ class Inputs(CaseByCase):
                 convention(item["label_convention"]).require(tissues)
                 kept.append(item)
             except InputError as error:
-                text = str(error).removesuffix(".")
-                self.problems.append(Problem(self.section, item["case"], item["file"], "error", text))
+                self.set_aside(item["case"], item["file"], str(error).removesuffix("."))
         return kept
 
     def _cases(self, folder: Path, sequences: Sequence[str], file_sequences: Sequence[str]) -> list[Item]:
@@ -161,7 +125,7 @@ class Inputs(CaseByCase):
                 "holds one volume only, unlike the 4-D files beside it, and its name says no sequence; add the others, "
                 "name it by its case and sequence, or move it away"
             )
-            self.problems.append(Problem(self.section, str(file.relative_to(folder)), str(file), "error", text))
+            self.set_aside(str(file.relative_to(folder)), str(file), text)
         others = [file.name for file in left if file not in lost]
         if others:
             print(f"{len(others)} NIfTI file(s) neither named by a sequence nor 4-D are left out: {some(others, 3)}.")
@@ -174,8 +138,7 @@ class Inputs(CaseByCase):
         except InputError as error:
             text = str(error)
             file = next(path for path in paths if text.startswith(f"{path}: "))
-            message = text.removeprefix(f"{file}: ").removesuffix(".")
-            self.problems.append(Problem(self.section, case, file, "error", message))
+            self.set_aside(case, file, sentence(error, file))
             return None
         order = [*(name for name in sequences if name in found), *(name for name in found if name not in sequences)]
         return _item([found[name] for name in order], order, case)
@@ -190,7 +153,7 @@ class Inputs(CaseByCase):
                 case = f"{file.parent.name}_{case}"
             if case in taken:
                 text = f"another image of this folder is named {case} too; rename one of them"
-                self.problems.append(Problem(self.section, case, str(file), "error", text))
+                self.set_aside(case, str(file), text)
                 continue
             taken.add(case)
             items.append(_item(str(file), list(file_sequences), case))
@@ -203,13 +166,6 @@ class Inputs(CaseByCase):
 def _item(image: str | list[str], sequences: list[str], case: str) -> Item:
     first = as_list(image)[0]
     return {"image": image, "sequences": sequences, "file": first, "case": case, "patient_id": patient_of(case)}
-
-
-def _with_file_read(item: Item, sequences: Sequence[str]) -> Item:
-    """The item with the first file that is read as its `file`, as `LoadSequencesd` names it."""
-    files, held = as_list(item["image"]), item["sequences"]
-    first = next((held.index(name) for name in sequences if name in held), 0)
-    return {**item, "file": files[first] if len(files) > 1 else files[0]}
 
 
 def _unexplained(files: Sequence[Path], whole: Sequence[Path], with_sequences: Collection[Path]) -> list[Path]:

@@ -13,10 +13,14 @@ from custom_components.augment.step import as_pair
 from custom_components.errors import InputError
 from custom_components.transforms.scaled_crop import rescale
 
-from .image_file import decode
-from .mask_file import class_map, instance_map, read_mask
-from .schema import as_list
+from .image_file import read_bytes, read_picture
+from .image_prepare import as_channels
+from .mask_file import class_map, decode_mask, instance_map
+from .schema import MASK_KINDS, as_list
 from .stain_normalisation import STAINS, normalise_stain
+from .verify import Found, Problem, edges, sentence, unusable
+from .verify_masks import SeenMask, list_problems, look_at_mask, size_problem
+from .verify_pictures import Seen, file_problems
 
 
 class LoadPictured(Transform):
@@ -54,8 +58,11 @@ class LoadPictured(Transform):
             raise InputError(f"stain is {stain!r}; it must be one of {', '.join(STAINS)}.")
         if stain != "none" and channels != 3:
             raise InputError(f"stain is {stain!r}, which needs the three channels of a colour picture, not {channels}.")
+        if channels not in (1, 3):
+            raise InputError(f"channels is {channels!r}; choose 1 (grey) or 3 (RGB).")
         self.stain = stain
-        self.classes, self.channels, self.label, self.instances = len(class_names), channels, label, instances
+        self.class_names, self.classes = list(class_names), len(class_names)
+        self.channels, self.label, self.instances = channels, label, instances
         self.border, self.size = int(border), None if size is None else as_pair(size)
         if self.border < 0:
             raise InputError(f"border is {border}; it must be a width in pixels, or 0.")
@@ -66,27 +73,56 @@ class LoadPictured(Transform):
         Raises:
             InputError: a file cannot be read, the sizes differ, or the mask holds what is no class.
         """
+        result, found = self.look(data)
+        if found.failed:
+            raise unusable(found)
+        return result
+
+    def look(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], Found]:
+        """The same, and what was found; the item has no tensors where that is an error."""
         files = as_list(data["image"])
-        if len(files) != 1:
-            raise InputError(f"{files[0]}: is one of {len(files)} files of an item, expected one picture an item.")
+        found = Found(data.get("section", ""), data.get("case", files[0]), files[0])
         result = dict(data)
-        pixels = np.array(decode(files[0], self.channels))  # Pillow's own memory is read-only
-        image = torch.from_numpy(pixels if self.stain == "none" else normalise_stain(pixels))
-        result["image"] = image if self.size is None else rescale(image, self.size)
-        if not self.label:
-            return result
-        file, kind = data["label"], data.get("mask_kind", "classes")
+        try:
+            if len(files) != 1:
+                raise InputError(f"{files[0]}: is one of {len(files)} files of an item, expected one picture an item.")
+            content = read_bytes(files[0])
+            found.edges[files[0]] = edges(content)
+            picture = read_picture(files[0], content)
+            found.facts["seen"] = ["", picture.kind, *picture.pixels.shape[1:]]
+            pixels = np.array(as_channels(picture.pixels, self.channels))  # Pillow's own memory is read-only
+            image = torch.from_numpy(pixels if self.stain == "none" else normalise_stain(pixels))
+            result["image"] = image if self.size is None else rescale(image, self.size)
+        except InputError as error:
+            found.add("error", files[0], sentence(error, files[0]))
+            return result, found
+        if self.label:
+            file = data.get("label")
+            try:
+                self._add_mask(result, found, file, data.get("mask_kind", MASK_KINDS[0]), image.shape[1:])
+            except InputError as error:
+                named = file if isinstance(file, str) else files[0]
+                found.add("error", named, sentence(error, named))
+        return result, found
+
+    def _add_mask(self, result: dict[Hashable, Any], found: Found, file: Any, kind: str, size: Sequence[int]) -> None:
+        """Read the mask and put what is wanted of it into the item."""
         if not isinstance(file, str):
-            raise InputError(f"{files[0]}: its label is {file!r}; segmentation needs the path of a mask.")
-        values = read_mask(file)
-        if values.shape[:2] != image.shape[1:]:
-            raise InputError(
-                f"{file}: is {_by(values.shape)} pixels and its picture {files[0]} {_by(image.shape[1:])}; a mask must "
-                "have the size of its picture: pair the right files, or export the mask again."
-            )
-        classes = class_map(values, kind, self.classes, file)
+            text = "it has no label" if file is None else f"its label is {file!r}"
+            raise InputError(f"{text}; segmentation needs the path of a mask.")
+        content = read_bytes(file)
+        found.edges[file] = edges(content)
+        mask = decode_mask(file, content)
+        classes = class_map(mask.values, kind, self.classes, file)
+        seen = look_at_mask(mask, classes, kind, self.classes)
+        problem = seen.problem or size_problem(classes.shape, size)
+        if problem:
+            raise InputError(problem)
+        if seen.doubt:
+            found.add("warning", file, seen.doubt)
+        found.facts["mask"], found.facts["mask_kind"] = [file, list(seen)], kind
         if self.instances or self.border:
-            objects = instance_map(values, kind, classes)
+            objects = instance_map(mask.values, kind, classes)
         if self.border:
             near = _touching(objects, self.border)
             classes = np.where(near, 0, classes).astype(np.uint8)
@@ -94,7 +130,19 @@ class LoadPictured(Transform):
         if self.instances:
             result["instances"] = self._resized(objects)
         result["label"] = self._resized(classes)
-        return result
+
+    def sum_up(self, found: Sequence[Found]) -> list[Problem]:
+        """What the pictures and masks of a list show together."""
+        good = [entry for entry in found if not entry.failed]
+        if not good:
+            return []
+        part = good[0].section
+        seen = {entry.image: Seen(*entry.facts["seen"]) for entry in good}
+        items = [{"image": entry.image, "file": entry.image, "case": entry.case} for entry in good]
+        problems = list(file_problems(part, items, seen)) if self.label else []
+        masks = [(entry.facts["mask"][0], SeenMask(*entry.facts["mask"][1])) for entry in good if "mask" in entry.facts]
+        instances = any(entry.facts.get("mask_kind") == "instance" for entry in good)
+        return problems + list(list_problems(part, masks, self.class_names, instances))
 
     def _resized(self, values: np.ndarray) -> Tensor:
         """(H, W) as a tensor (1, h, w) of the same type."""
@@ -109,8 +157,3 @@ def _touching(objects: np.ndarray, width: int) -> np.ndarray:
     highest = ndimage.maximum_filter(objects, size)
     lowest = ndimage.minimum_filter(np.where(objects > 0, objects, none), size)
     return (highest > 0) & (lowest < none) & (highest != lowest)
-
-
-def _by(shape: Sequence[int]) -> str:
-    """Height and width as people say sizes: width x height."""
-    return f"{shape[1]} x {shape[0]}"

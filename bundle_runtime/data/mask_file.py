@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,19 +20,32 @@ _NEIGHBOURS = 2  # for skimage: pixels that touch at a corner belong together
 
 
 def read_mask(file: str | os.PathLike[str]) -> np.ndarray:
-    """Read a mask file (PNG, TIFF, BMP, ... through Pillow) without changing its values.
+    """The values of a mask file; see `decode_mask`."""
+    name = os.fspath(file)
+    return decode_mask(name, read_bytes(name)).values
+
+
+class Mask(NamedTuple):
+    """A decoded mask.
+
+    Attributes:
+        values: int32 (H, W), or (H, W, 3) where the file is in colour.
+        mode: Pillow's, of the file.
+    """
+
+    values: np.ndarray
+    mode: str
+
+
+def decode_mask(name: str, content: bytes) -> Mask:
+    """Decode a mask file (PNG, TIFF, BMP, ... through Pillow) without changing its values.
 
     Grey of 1, 8, 16 or 32 bits gives its values, a palette its indices (as the VOC data set stores classes). Three
     equal channels are one; alpha is left out. A camera's turn is not looked at: masks come from programs.
 
-    Returns:
-        int32 (H, W), or (H, W, 3) where the file is in colour.
-
     Raises:
-        InputError: missing, damaged, several pictures in one file, or values that are no whole numbers of at least 0.
+        InputError: damaged, several pictures in one file, or values that are no whole numbers of at least 0.
     """
-    name = os.fspath(file)
-    content = read_bytes(name)
     try:
         with Image.open(io.BytesIO(content)) as file_of:
             count = getattr(file_of, "n_frames", 1)
@@ -39,6 +53,7 @@ def read_mask(file: str | os.PathLike[str]) -> np.ndarray:
                 raise InputError(f"{name}: holds {count} pictures, expected one mask; split the file.")
             file_of.load()
             image: Image.Image = file_of
+            mode = image.mode
             if image.mode in ("LA", "PA"):
                 image = image.convert("L")
             elif image.mode not in ("1", "L", "P", "I", "F", "RGB") and not image.mode.startswith("I;16"):
@@ -58,7 +73,7 @@ def read_mask(file: str | os.PathLike[str]) -> np.ndarray:
         raise InputError(
             f"{name}: holds values that are no whole numbers of at least 0; store class or object numbers."
         )
-    return whole
+    return Mask(whole, mode)
 
 
 def class_map(values: np.ndarray, mask_kind: str, classes: int, name: str) -> np.ndarray:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from custom_components.errors import InputError
 
-from ..check.check_grid import GRID_TOLERANCE
 from ..files import write_atomically
+from .verify_volumes import GRID_TOLERANCE
 from .volume import corner_shift
 
 
@@ -30,7 +30,8 @@ class SaveLabelMapd(MapTransform):
         keys: where the label map (1, *native) is.
         output_dir: folder for `<case>_<postfix>.nii.gz`; made if missing.
         postfix: end of the file name.
-        file_key: path of the input image.
+        file_key: path of the input image, for messages.
+        header_key: bytes of its header, as `LoadVolumesd` gives them.
         case_key: name of the case.
         dtype: data type on disk.
     """
@@ -41,13 +42,14 @@ class SaveLabelMapd(MapTransform):
         output_dir: str,
         postfix: str = "seg",
         file_key: str = "file",
+        header_key: str = "header",
         case_key: str = "case",
         dtype: str = "uint8",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, np.dtype(dtype)
-        self.file_key, self.case_key = file_key, case_key
+        self.file_key, self.header_key, self.case_key = file_key, header_key, case_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the file and return a copy of the item with its path under `<key>_path`.
@@ -57,32 +59,40 @@ class SaveLabelMapd(MapTransform):
         """
         result = dict(data)
         for key in self.key_iterator(data):
-            source: Any = nib.load(result[self.file_key])
+            kind, source = _header(result[self.header_key])
+            shape = source.get_data_shape()[:3]
             array = np.asarray(torch.as_tensor(result[key]).cpu()).astype(self.dtype)
             array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
-            if array.shape[:3] != source.shape[:3]:
+            if array.shape[:3] != shape:
                 raise InputError(
                     f"{result[self.file_key]}: the result has shape {array.shape[:3]} but the image has "
-                    f"{source.shape[:3]}; the preprocessing was not inverted."
+                    f"{shape}; the preprocessing was not inverted."
                 )
             _check_place(result[key], source, result[self.file_key])
-            header = source.header.copy()
+            header = source.copy()
             header.set_data_dtype(self.dtype)
             header["cal_min"], header["cal_max"] = 0, float(array.max())
             header.set_slope_inter(1, 0)
             path = self.output_dir / f"{result[self.case_key]}_{self.postfix}.nii.gz"
             # Levels above 6 take several times as long and save next to nothing on label maps.
-            packed = gzip.compress(type(source)(array, source.affine, header).to_bytes(), compresslevel=6)
+            packed = gzip.compress(kind(array, source.get_best_affine(), header).to_bytes(), compresslevel=6)
             write_atomically(path, packed)
             result[f"{key}_path"] = str(path)
         return result
+
+
+def _header(content: bytes) -> tuple[Any, Any]:
+    """The nibabel image class and the header that were stored."""
+    two = nib.Nifti2Header.may_contain_header(content[: nib.Nifti2Header.sizeof_hdr])
+    kind = nib.Nifti2Image if two else nib.Nifti1Image
+    return kind, kind.header_class.from_fileobj(io.BytesIO(content))
 
 
 def _check_place(values: Any, source: Any, file: str) -> None:
     """Refuse a result that lies elsewhere than the image whose header it is to get."""
     if not isinstance(values, MetaTensor):
         return
-    shift = corner_shift(values.affine.cpu().numpy(), source.affine, source.shape[:3])
+    shift = corner_shift(values.affine.cpu().numpy(), source.get_best_affine(), source.get_data_shape()[:3])
     if not shift <= GRID_TOLERANCE:  # this way round NaN is refused too
         raise InputError(
             f"{file}: the result lies {shift:.3g} voxels off the grid of the image; the preprocessing was not "

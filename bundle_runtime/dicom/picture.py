@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,8 +39,6 @@ _PACKAGES = {
     uid.JPEGExtended12Bit: ("pylibjpeg-libjpeg", "libjpeg"),
 }
 
-Window = str | Sequence[float]
-
 
 class DicomPicture(NamedTuple):
     """A DICOM picture as it is meant to be seen.
@@ -50,17 +47,13 @@ class DicomPicture(NamedTuple):
         pixels: float32 (1, H, W) or (3, H, W), 0 black to 1 white.
         patient_id: as in the header; this and what follows is "" where the header says nothing.
         modality: CR, DX, CT, MR, ...
-        laterality: L, R or B.
         view: view position, e.g. PA, AP, LL.
-        intent: FOR PRESENTATION, or FOR PROCESSING for raw detector data, which no network trained on the other knows.
     """
 
     pixels: np.ndarray
     patient_id: str
     modality: str
-    laterality: str
     view: str
-    intent: str
 
 
 def is_dicom(content: bytes) -> bool:
@@ -68,12 +61,7 @@ def is_dicom(content: bytes) -> bool:
     return content[128:132] == b"DICM"
 
 
-def read_dicom(
-    file: str | os.PathLike[str],
-    window: Window = "file",
-    frame: int | str | None = None,
-    content: bytes | None = None,
-) -> DicomPicture:
+def read_dicom(file: str | os.PathLike[str], content: bytes | None = None) -> DicomPicture:
     """Read one picture.
 
     Grey values pass through the modality table or rescaling, then the VOI table or window (LINEAR, LINEAR_EXACT or
@@ -83,49 +71,39 @@ def read_dicom(
 
     Args:
         file: its path.
-        window: "file" takes the first VOI table or window of the file; "range" its percentiles; (centre, width) a
-            window in the units of the modality, such as Hounsfield.
-        frame: which frame of a multi-frame file, from 0, or "middle"; None refuses such files.
         content: the bytes of the file, if they were read already.
 
     Raises:
         InputError: no DICOM file, no picture, several frames, a compression that nothing installed can undo, or damage.
     """
-    _check_window(window)
     name = os.fspath(file)
     dataset = _parse(name, _read(name) if content is None else content)
     try:
-        return _picture(dataset, name, window, frame)
+        return _picture(dataset, name)
     except InputError:
         raise
     except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
         raise _damaged(name, error) from error
 
 
-def _picture(dataset: pydicom.Dataset, name: str, window: Window, frame: int | str | None) -> DicomPicture:
+def _picture(dataset: pydicom.Dataset, name: str) -> DicomPicture:
     modality = _text(dataset, "Modality")
     if modality in _NO_PICTURE:
         raise InputError(f"{name}: is {_NO_PICTURE[modality]} ({modality}), expected a picture; leave it out.")
     if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise InputError(f"{name}: has no pixel data (modality {_shown(modality) or 'unknown'}); leave it out.")
-    index = _frame(dataset, name, frame)
-    _lift_functional_groups(dataset, index)
-    stored = _decode(dataset, name, index)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if count > 1:
+        raise InputError(f"{name}: NumberOfFrames is {count}, expected a single picture; split the file.")
+    _lift_functional_groups(dataset)
+    stored = _decode(dataset, name)
     pixels = _colour(dataset, stored)
     return DicomPicture(
-        _grey(dataset, stored, window) if pixels is None else pixels,
+        _grey(dataset, stored) if pixels is None else pixels,
         patient_id=_text(dataset, "PatientID"),
         modality=modality,
-        laterality=_text(dataset, "ImageLaterality") or _text(dataset, "Laterality"),
         view=_text(dataset, "ViewPosition"),
-        intent=_text(dataset, "PresentationIntentType"),
     )
-
-
-def _check_window(window: Window) -> None:
-    numbers = not isinstance(window, str) and len(window) == 2 and all(np.isfinite(window)) and window[1] >= 1
-    if window not in ("file", "range") and not numbers:
-        raise InputError(f"window is {window!r}; choose 'file', 'range' or (centre, width) with a width of at least 1.")
 
 
 def _read(name: str) -> bytes:
@@ -153,34 +131,21 @@ def _parse(name: str, content: bytes) -> pydicom.Dataset:
     return dataset
 
 
-def _frame(dataset: pydicom.Dataset, name: str, frame: int | str | None) -> int:
-    """Index of the frame to read."""
-    count = int(dataset.get("NumberOfFrames") or 1)
-    if count > 1 and frame is None:
-        raise InputError(
-            f"{name}: NumberOfFrames is {count}, expected a single picture; split the file or choose a frame."
-        )
-    index = count // 2 if frame == "middle" else frame or 0
-    if isinstance(index, str) or not 0 <= index < count:
-        raise InputError(f"{name}: frame is {frame!r}; it must be 'middle' or a number from 0 to {count - 1}.")
-    return index
-
-
-def _lift_functional_groups(dataset: pydicom.Dataset, index: int) -> None:
-    """Copy window and rescaling of an enhanced object's frame to where a classic object has them."""
+def _lift_functional_groups(dataset: pydicom.Dataset) -> None:
+    """Copy window and rescaling of an enhanced object's only frame to where a classic object has them."""
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    for group in [*shared[:1], *per_frame[index : index + 1]]:  # what a frame says itself counts more
+    for group in [*shared[:1], *per_frame[:1]]:  # what a frame says itself counts more
         for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for element in (group.get(macro) or [[]])[0]:
                 dataset[element.tag] = element
 
 
-def _decode(dataset: pydicom.Dataset, name: str, index: int) -> np.ndarray:
-    """Stored values of one frame, (H, W) or (H, W, 3), colour as RGB."""
+def _decode(dataset: pydicom.Dataset, name: str) -> np.ndarray:
+    """Stored values, (H, W) or (H, W, 3), colour as RGB."""
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
-        return pixel_array(dataset, index=index)
+        return pixel_array(dataset, index=0)
     except (RuntimeError, NotImplementedError) as error:  # what pydicom raises when no decoder did it
         package, module = _PACKAGES.get(syntax, ("", ""))
         kind = _shown(syntax.name)
@@ -218,13 +183,13 @@ def _colour(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray | None:
     return np.ascontiguousarray(np.moveaxis(unit, -1, 0))
 
 
-def _grey(dataset: pydicom.Dataset, stored: np.ndarray, window: Window) -> np.ndarray:
+def _grey(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
     """The picture in 0..1, float32 (1, H, W)."""
     padding = _padding(dataset, stored)
     values = _modality_values(dataset, stored)
-    shown = _voi_table(dataset, values) if window == "file" else None
+    shown = _voi_table(dataset, values)
     if shown is None:
-        chosen = _window(dataset, window)
+        chosen = _window(dataset)
         shown = stretch(values, *value_range(values[~padding])) if chosen is None else apply_window(values, *chosen)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
@@ -252,12 +217,8 @@ def apply_window(values: np.ndarray, centre: float, width: float, function: str 
     return np.clip((values - centre) / width + 0.5, 0, 1).astype(np.float32)
 
 
-def _window(dataset: pydicom.Dataset, window: Window) -> tuple[float, float, str] | None:
-    """Centre, width and function of the chosen window; None for the range, or where the file has no usable window."""
-    if not isinstance(window, str):
-        return float(window[0]), float(window[1]), "LINEAR"
-    if window == "range":
-        return None
+def _window(dataset: pydicom.Dataset) -> tuple[float, float, str] | None:
+    """Centre, width and function of the file's first window; None where it has no usable one."""
     centre, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
     function = _text(dataset, "VOILUTFunction").upper() or "LINEAR"
     usable = {"LINEAR": width >= 1, "LINEAR_EXACT": width > 0, "SIGMOID": width > 0}

@@ -19,7 +19,8 @@ from custom_components.errors import InputError
 from custom_components.masking import attention_weights
 from custom_components.networks.vit import ViT
 
-from ..data.image_dataset import ImageDataset, image_loader
+from ..data.dataset import loader as batch_loader
+from ..data.image_dataset import ImageDataset
 from ..files import write_csv
 from ..probes.features import evaluating
 from ..weights.describe import find_vit, unwrap
@@ -199,7 +200,7 @@ def compute_maps(
     rank, world = (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
     share = list(range(len(dataset)))[rank::world]
     share += share[-1:] * (-(-len(dataset) // world) - len(share)) if share else [0]  # as many in each process
-    loader = image_loader(dataset, batch_size, sampler=share)  # type: ignore[arg-type]
+    loader = batch_loader(dataset, batch_size, sampler=share)  # type: ignore[arg-type]
     parts = []
     with evaluating(vit):
         for batch in loader:

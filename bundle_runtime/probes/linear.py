@@ -11,7 +11,8 @@ from torch import nn
 from custom_components.augment import Pipeline
 from custom_components.distributed import is_main
 
-from ..data.image_dataset import ImageDataset, image_loader
+from ..data.dataset import loader as batch_loader
+from ..data.image_dataset import ImageDataset
 from ..files import aligned, json_ready, write_json
 from ..scores.intervals import bootstrap_interval
 from ..scores.resampling import Resamples, ranking_scores
@@ -72,7 +73,7 @@ def run_linear_probe(
         InputError: an unknown method, task or pool, or images without labels.
     """
     (train_x, train_y, _), (test_x, test_y, index) = (
-        extract_features(network, image_loader(part, batch_size, num_workers=num_workers), pipeline, device, pool, amp)
+        extract_features(network, batch_loader(part, batch_size, num_workers=num_workers), pipeline, device, pool, amp)
         for part in (train_dataset, test_dataset)
     )
     items = [test_dataset.data[position] for position in index]

@@ -19,7 +19,8 @@ from custom_components.augment import Pipeline
 from custom_components.distributed import distributed, is_main, say
 from custom_components.errors import InputError, find_input_error
 
-from ..data.image_dataset import ImageDataset, image_loader
+from ..data.dataset import loader as batch_loader
+from ..data.image_dataset import ImageDataset
 from ..engine.common import due, keep
 from ..files import write_csv
 from ..weights.describe import unwrap
@@ -151,7 +152,7 @@ class OnlineProbe:
         with torch.random.fork_rng(devices):  # a data loader draws from the random state when it is iterated
             parts = []
             for dataset, most in zip(self.datasets, (self.max_train, None), strict=True):
-                loader = image_loader(_some(dataset, most), self.batch_size, num_workers=self.num_workers)
+                loader = batch_loader(_some(dataset, most), self.batch_size, num_workers=self.num_workers)
                 parts.append(extract_features(network, loader, self.pipeline, device, self.pool, self.amp)[:2])
         (train_x, train_y), (val_x, val_y) = parts
         settings: dict[str, Any] = {"method": self.method, "C": self.C, "k": self.k}

@@ -126,7 +126,7 @@ class DetectionReport:
         if problem:
             if number not in self._broken:
                 self._broken[number] = problem
-                self.inputs.set_aside(plan.entry, problem)
+                self.inputs.fail(plan.entry, problem)
                 say(f"WARNING: {problem}")
             self._maps.pop(number, None)
             return
@@ -142,7 +142,7 @@ class DetectionReport:
             try:
                 self._write(plan, self._maps.pop(number))
             except InputError as error:
-                self.inputs.set_aside(plan.entry, str(error))
+                self.inputs.fail(plan.entry, str(error))
 
     def _write(self, plan: Plan, heat: HeatMap) -> None:
         """Everything about one slide."""

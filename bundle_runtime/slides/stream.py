@@ -14,9 +14,8 @@ from tqdm import tqdm
 from custom_components.distributed import distributed, say
 from custom_components.errors import InputError
 
-from ..check.check_report import Problem
 from ..data.image_prepare import Recipe
-from ..files import write_json
+from ..data.inference import InferenceInputs
 from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation
 from .find import SlideFile, find_slides
@@ -43,12 +42,12 @@ class Plan:
     annotation: Path | None
 
 
-class SlideInputs:
-    """The slides of a run: what cannot be used is set aside, the rest runs, the exit code tells.
+class SlideInputs(InferenceInputs):
+    """The slides of a run.
 
     Args:
         dataset_dir: a slide, or a folder that is searched with its subfolders.
-        output_dir: folder for `failures.json`, written by `finish` when something failed.
+        output_dir: folder for `failures.json`.
         tile_size: side of a tile in pixels.
         magnification: of the tiles; 20 means 0.5 micrometres a pixel.
         mpp: micrometres a pixel of the tiles, instead.
@@ -67,6 +66,8 @@ class SlideInputs:
         InputError: no slide was found, a setting is wrong, no slide can be used, or several processes run at once.
     """
 
+    noun = "slides"
+
     def __init__(
         self,
         dataset_dir: str,
@@ -84,22 +85,20 @@ class SlideInputs:
     ) -> None:
         if distributed():
             raise InputError("Slides are looked at by one process; start it without torchrun.")
-        self.output_dir = Path(output_dir)
+        super().__init__(output_dir, "slides")
         self.tile_size, self.assume_mpp, self.annotations = tile_size, assume_mpp, annotations
         wanted = mpp_of(magnification, mpp)
         found = find_slides(dataset_dir, patient_pattern, patients, leave_out=[output_dir])
         find_annotation(annotations, "")  # refuses a folder that does not exist, before hours of work
         self.count = len(found)
         self.plans: list[Plan] = []
-        self.problems: list[Problem] = []
-        (self.output_dir / "failures.json").unlink(missing_ok=True)
         for entry in tqdm(found, desc="look for tissue", unit="slide", delay=2.0):
             try:
                 with Slide(entry.path, assume_mpp) as slide:
                     grid, _, _ = tissue_grid(slide, wanted, tile_size, stride, tissue_fraction, False, min_area)
                     self._plan(entry, slide, grid)
             except InputError as error:
-                self.set_aside(entry, str(error))
+                self.fail(entry, str(error))
         if not self.plans:
             self.finish()
 
@@ -117,27 +116,9 @@ class SlideInputs:
         """Open the slide of a plan."""
         return Slide(plan.entry.path, self.assume_mpp)
 
-    def set_aside(self, entry: SlideFile, reason: str) -> None:
+    def fail(self, entry: SlideFile, reason: str) -> None:
         """Note that a slide could not be used."""
-        message = reason.removeprefix(f"{entry.path}: ").removesuffix(".")
-        self.problems.append(Problem("slides", entry.slide, str(entry.path), "error", message))
-
-    def finish(self) -> None:
-        """Report the slides that could not be used.
-
-        Raises:
-            InputError: naming the first of them and why; the results of the others are written.
-        """
-        if not self.problems:
-            return
-        rows = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
-        path = self.output_dir / "failures.json"
-        write_json(path, rows)
-        listed = "; ".join(f"{problem.file}: {problem.message}" for problem in self.problems[:5])
-        more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
-        raise InputError(
-            f"{len(self.problems)} of {self.count} slides could not be used: {listed}{more}. Listed in {path}."
-        )
+        self.set_aside(entry.slide, str(entry.path), reason.removeprefix(f"{entry.path}: ").removesuffix("."))
 
 
 class SlideTiles(Dataset):

@@ -8,7 +8,8 @@ from encoders import on_vit
 from monai.engines import SupervisedTrainer
 
 from bundle_runtime.data.dataset import EpochSampler
-from bundle_runtime.data.image_dataset import ImageDataset, image_loader
+from bundle_runtime.data.dataset import loader as batch_loader
+from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.engine.attention_refresh import RefreshAttention
 from bundle_runtime.engine.batches import MappedPictureBatch
 from bundle_runtime.engine.checkpoint import Checkpoint
@@ -57,7 +58,7 @@ class Training:
         )
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"), max_epochs=epochs, network=self.network, optimizer=optimizer, decollate=False,
-            train_data_loader=image_loader(data, 2, EpochSampler(data)), iteration_update=step,
+            train_data_loader=batch_loader(data, 2, EpochSampler(data)), iteration_update=step,
             loss_function=SupervisedReconstructionLoss("multi_class"),
             prepare_batch=MappedPictureBatch(augmentation, self.maps),
             train_handlers=[self.refresh, Checkpoint(folder / "state.pt", self.network, optimizer, resume, step=step),

@@ -8,8 +8,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from bundle_runtime.check.check_case import check_item
-from bundle_runtime.check.check_report import Expected, Problem
+from bundle_runtime.data.load_volumes import LoadVolumesd
+from bundle_runtime.data.verify import Problem
 
 NAMES = ["background", "liver", "spleen"]
 
@@ -66,8 +66,8 @@ def datalist(folder: Path, **sections: list[dict[str, Any]]) -> Path:
 
 
 def problems(item: dict[str, Any], **expected: Any) -> list[Problem]:
-    """What the check says of an item, by default with the class names of this file."""
-    return check_item(item, Expected.of(**{"class_names": NAMES, **expected}))
+    """What a run says of an item when it is loaded, by default with the class names of this file."""
+    return LoadVolumesd(**{"class_names": NAMES, **expected}).look(item)[1].problems
 
 
 def only(item: dict[str, Any], level: str, sentence: str, **expected: Any) -> None:

@@ -171,12 +171,12 @@ def test_a_full_disk_gets_a_sentence_and_leaves_nothing(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"cannot take a file of .* MB \(No space left on device\); free space"):
+    with pytest.raises(InputError, match=r"the disk of .*cache is too full: what is still .* free some space"):
         cache.write(cache.path({"image": "x"}), Prepared({"image": torch.rand(4)}, {}))
     assert not list(cache.folder.iterdir())
 
 
 def test_a_file_in_the_way_of_the_folder_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(InputError, match=r"cache: the folder .*cache cannot be made"):
+    with pytest.raises(InputError, match=r"cache: the folder .*cache cannot be used \(File exists\); name one"):
         DiskCache(tmp_path / "cache", [])

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bundle_runtime.data.datalist as module
 from bundle_runtime.data.datalist import fingerprint, items, load, parse, prepare, with_convention, write
 from custom_components.errors import InputError
 
@@ -30,6 +32,7 @@ def test_items_are_ready_for_transforms(tmp_path: Path) -> None:
     assert first == {
         "image": str(tmp_path / "img/a.nii.gz"),
         "label": str(tmp_path / "lab/a.nii.gz"),
+        "section": "training",
         "case": "a",
         "file": str(tmp_path / "img/a.nii.gz"),
         "patient_id": "p1",
@@ -250,3 +253,19 @@ def test_items_say_what_their_masks_mean(tmp_path: Path) -> None:
     assert "mask_kind" not in items(path, "training")[0]
     write(path, {**content, "mask_kind": "instance"})
     assert items(path, "training")[0]["mask_kind"] == "instance"
+
+
+def test_a_list_that_was_never_checked_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save(tmp_path, training=[pair("a")], validation=[pair("b")])
+    for section in ("training", "validation"):
+        items(path, section)
+    assert capsys.readouterr().out.count("was never checked as it is") == 1
+    report = {"datalist_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (tmp_path / "b" / "check").mkdir(parents=True)
+    (tmp_path / "b" / "check" / "check.json").write_text(json.dumps(report))
+    items(path.rename(tmp_path / "b" / path.name), "training")
+    assert "never checked" not in capsys.readouterr().out
+    save(tmp_path / "b", training=[pair("c")])
+    module._tell_if_unchecked.cache_clear()
+    items(tmp_path / "b" / path.name, "training")
+    assert "never checked as it is; `python -m mae_tools check" in capsys.readouterr().out

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_files import png, shades
+from picture_files import dicom, png, shades
 
 from bundle_runtime.data import image_blocks
 from bundle_runtime.data.image_blocks import (
     BlockBuilder,
+    Facts,
     Stamp,
-    damaged_blocks,
     digest,
     look,
     read_contents,
@@ -22,10 +22,12 @@ from bundle_runtime.data.image_blocks import (
     write_block,
 )
 from bundle_runtime.data.image_prepare import Recipe
+from bundle_runtime.data.verify import edges
 from custom_components.errors import InputError
 
 PIXELS = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4)
-ROWS = ["aa", "bb", "cc"]
+NAMES = ["aa", "bb", "cc"]
+ROWS = {name: Facts("8-bit grey", 4, 4, False, "", "", f"{k} {name}") for k, name in enumerate(NAMES)}
 FILES = {f"/data/{name}.png": Stamp(10 + k, 20 + k, name) for k, name in enumerate(ROWS)}
 
 
@@ -34,10 +36,10 @@ def test_a_block_comes_back(tmp_path: Path) -> None:
     contents = read_contents(tmp_path)
     assert contents.rows == {"aa": (0, 0), "bb": (0, 1), "cc": (0, 2)}
     assert contents.files == {(file, stamp.size, stamp.mtime_ns): stamp.digest for file, stamp in FILES.items()}
+    assert contents.facts == ROWS
     mapped = np.load(contents.blocks[0], mmap_mode="r")
     assert isinstance(mapped, np.memmap)
     np.testing.assert_array_equal(mapped, PIXELS)
-    assert list(damaged_blocks(tmp_path)) == []
 
 
 def test_the_same_block_written_twice_is_one(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_pixels_without_a_list_do_not_count(tmp_path: Path, monkeypatch: pytest.
 def test_a_broken_block_is_left_out(tmp_path: Path, damage: str) -> None:
     write_block(tmp_path, PIXELS, ROWS, FILES)
     first, *_ = tmp_path.glob("*.npy")
-    write_block(tmp_path, PIXELS[:1] + 1, ["dd"], {"/data/dd.png": Stamp(1, 2, "dd")})
+    write_block(tmp_path, PIXELS[:1] + 1, {"dd": ROWS["aa"]}, {"/data/dd.png": Stamp(1, 2, "dd")})
     if damage == "cut":
         first.write_bytes(first.read_bytes()[:-1])
     elif damage == "gone":
@@ -85,26 +87,11 @@ def test_a_broken_block_is_left_out(tmp_path: Path, damage: str) -> None:
     assert list(contents.files.values()) == ["dd"]
 
 
-def test_a_changed_byte_is_found_by_its_checksum(tmp_path: Path) -> None:
-    write_block(tmp_path, PIXELS, ROWS, FILES)
-    block = next(tmp_path.glob("*.npy"))
-    data = bytearray(block.read_bytes())
-    data[-3] ^= 1
-    block.write_bytes(data)
-    ((path, text),) = damaged_blocks(tmp_path)
-    assert path == block.with_suffix(".json")
-    assert f"{block} has checksum" in text
-    block.unlink()
-    ((_, text),) = damaged_blocks(tmp_path)
-    assert "cannot be read" in text
-
-
 def test_a_list_of_moved_files_needs_its_block(tmp_path: Path) -> None:
     write_block(tmp_path, PIXELS, ROWS, FILES)
-    write_block(tmp_path, np.empty(0, np.uint8), [], {"/new/aa.png": Stamp(10, 99, "aa")})
+    write_block(tmp_path, np.empty(0, np.uint8), {}, {"/new/aa.png": Stamp(10, 99, "aa")})
     assert read_contents(tmp_path).files[("/new/aa.png", 10, 99)] == "aa"
     assert len(read_contents(tmp_path).blocks) == 1
-    assert list(damaged_blocks(tmp_path)) == []
     block = next(tmp_path.glob("*.npy"))
     block.with_suffix(".json").unlink()
     assert not read_contents(tmp_path).files
@@ -140,6 +127,7 @@ def test_building_a_block(tmp_path: Path) -> None:
     assert [reject.file for reject in outcome.rejects] == [str(cut), str(tmp_path / "none.png")]
     assert "truncated" in outcome.rejects[0].reason
     assert "does not exist" in outcome.rejects[1].reason
+    assert outcome.patients == {}
     contents = read_contents(folder)
     assert len(contents.rows) == 3  # the copy shares the row of its original
     assert len(contents.files) == 4
@@ -147,6 +135,27 @@ def test_building_a_block(tmp_path: Path) -> None:
     for k, file in enumerate(good):
         _, row = contents.rows[contents.files[(file, *look(file))]]
         np.testing.assert_array_equal(pixels[row], recipe.apply(shades(seed=k)[None]))
+
+
+def test_a_known_content_is_noted_and_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
+    files = [str(png(tmp_path / f"{k}.png", shades(seed=k))) for k in range(2)]
+    known = digest(Path(files[0]).read_bytes())
+    BlockBuilder(Recipe(16), tmp_path / "cache", [files], [known])[0]
+    listed = json.loads(next((tmp_path / "cache").glob("*.json")).read_text())
+    assert listed["rows"] == [digest(Path(files[1]).read_bytes())]
+    assert [stamp[2] for stamp in listed["files"].values()] == [known, *listed["rows"]]
+
+
+def test_what_was_decoded_is_described_without_the_patient(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    file = dicom(tmp_path / "a.dcm", shades().astype(np.uint16), ViewPosition="LL")
+    outcome = BlockBuilder(Recipe(16), tmp_path / "cache", [[str(file)]])[0]
+    ((name, facts),) = read_contents(tmp_path / "cache").facts.items()
+    assert facts == Facts("DICOM CR", 40, 50, False, "CR", "LL", edges(file.read_bytes()))
+    assert outcome.patients == {name: "P7"}
+    assert "P7" not in next((tmp_path / "cache").glob("*.json")).read_text()
+    assert facts.seen("P7")[1:] == ("DICOM CR", 40, 50, b"", False, "P7", "CR", "LL", b"")
 
 
 def test_a_failed_write_is_reported_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +185,7 @@ def test_the_stamp_of_a_file(tmp_path: Path) -> None:
 def test_the_list_is_plain_json(tmp_path: Path) -> None:
     write_block(tmp_path, PIXELS, ROWS, FILES)
     listed = json.loads(next(tmp_path.glob("*.json")).read_text())
-    assert listed["rows"] == ROWS
+    assert listed["rows"] == NAMES
+    assert listed["facts"][0] == ["8-bit grey", 4, 4, False, "", "", "0 aa"]
     assert listed["files"]["/data/aa.png"] == [10, 20, "aa"]
     assert listed["bytes"] == next(tmp_path.glob("*.npy")).stat().st_size

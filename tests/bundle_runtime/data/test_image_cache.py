@@ -22,7 +22,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from picture_files import dicom, png, shades
 
-from bundle_runtime.data import image_blocks, image_cache
+from bundle_runtime.data import cache_folder, image_blocks, image_cache
+from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
@@ -86,7 +87,6 @@ def test_rows_are_the_prepared_pictures(
     assert cache.rows([]).shape == (0, recipe.channels, 16, 16)
     with pytest.raises(IndexError):
         cache.rows([10])
-    cache.verify()
 
 
 def test_rows_may_be_written_into(tmp_path: Path, items: list[Item]) -> None:
@@ -129,7 +129,7 @@ def test_a_moved_or_touched_file_is_known_by_its_content(tmp_path: Path, items: 
     assert not decoded
     reads: list[str] = []
     with pytest.MonkeyPatch.context() as patch:  # noted under the new name: not even read again
-        patch.setattr(image_cache, "read_stamped", lambda file: reads.append(file))
+        patch.setattr(image_blocks, "read_stamped", lambda file: reads.append(file))
         build(moved, tmp_path / "c")
         build(items, tmp_path / "c")
     assert not reads
@@ -178,7 +178,11 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path, items: l
     with pytest.raises(InputError, match=r"channels: 1 there, 3 here\)"):
         build(items, tmp_path / "c", channels=3)
     build(items, tmp_path / "c", clip_limit=0.5)  # of no effect on "hist"
-    (tmp_path / "c" / "settings.json").write_text("{")
+    noted = tmp_path / "c" / "settings.json"
+    noted.write_text(noted.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(InputError, match=r"c was made by another version of this program; remove it, or name another"):
+        build(items, tmp_path / "c")
+    noted.write_text("{")
     with pytest.raises(InputError, match=r"settings\.json is damaged"):
         build(items, tmp_path / "c")
 
@@ -281,7 +285,6 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, decoded: list[str],
     cache = build(items, folder, size=64, equalise="clahe")
     assert len(decoded) == count - done
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in finished.items())
-    cache.verify()
     np.testing.assert_array_equal(cache.rows(range(count)), expected(items, Recipe(64, equalise="clahe")))
 
 
@@ -292,30 +295,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_damaged_block_is_found_and_made_anew(tmp_path: Path, items: list[Item], decoded: list[str]) -> None:
-    cache = build(items, tmp_path / "c")
-    before = cache.rows(range(10))
-    block = next((tmp_path / "c").glob("*.npy"))
-    data = bytearray(block.read_bytes())
-    data[-100] ^= 255
-    block.write_bytes(data)
-    with pytest.raises(InputError, match=r"1 block\(s\) of .* are damaged: .*has checksum .*start again"):
-        cache.verify()
-    decoded.clear()
-    again = build(items, tmp_path / "c")
-    assert torch.equal(again.rows(range(10)), before)
-    again.verify()
-    assert len(decoded) == 10
-    block.write_bytes(block.read_bytes()[:-5])
-    with pytest.warns(UserWarning, match="is not whole and its pictures are made anew"):
-        assert torch.equal(build(items, tmp_path / "c").rows(range(10)), before)
-
-
 def test_a_full_disk_is_noticed_before_the_start(
     tmp_path: Path, items: list[Item], decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda path: SimpleNamespace(free=5000))
-    text = r"c is too full: .* need 7680 bytes \(0\.00 GB\), 5000 bytes \(0\.00 GB\) are free; free some space"
+    monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path: SimpleNamespace(free=5000))
+    text = r"c is too full: .* needs 7680 bytes \(0\.00 GB\), 5000 bytes \(0\.00 GB\) are free; free some space"
     with pytest.raises(InputError, match=text):
         build(items, tmp_path / "c")
     assert not decoded
@@ -335,7 +319,7 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, items: list[Item], monke
 
     monkeypatch.setattr(image_blocks, "write_atomically", filling)
     monkeypatch.setattr(image_cache, "_BLOCK_ROWS", 2)
-    with pytest.raises(InputError, match=r"is too full: .* need 4608 bytes"):  # six of ten are missing
+    with pytest.raises(InputError, match=r"is too full: .* needs 4608 bytes"):  # six of ten are missing
         build(items, tmp_path / "c")
     assert sorted(path for path in (tmp_path / "c").iterdir() if path.name.startswith(("block", ".block"))) == sorted(
         written
@@ -349,6 +333,35 @@ def test_a_folder_that_cannot_be_one(tmp_path: Path, items: list[Item]) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"file/c cannot be used \(Not a directory\); name one that can be written"):
         build(items, tmp_path / "file" / "c")
+
+
+def test_what_is_decoded_is_verified_and_said_at_every_start(
+    tmp_path: Path, items: list[Item], capsys: pytest.CaptureFixture[str]
+) -> None:
+    png(Path(items[1]["image"]), shades(20, 40))
+    png(Path(items[2]["image"]), shades(40, 40).astype(np.uint16) * 200)
+    listed = [{**item, "section": "training", "patient_id": item["case"]} for item in items]
+    for _ in range(2):  # decoded, then found in the cache
+        build(listed, tmp_path / "c")
+        said = capsys.readouterr().err
+        assert f"warning: {items[0]['image']}: is only 30x40 pixels, smaller than 32, as 4 picture(s) of train" in said
+        assert f"{items[2]['image']}: holds 16-bit grey and is converted to 8-bit grey or RGB, as 1 pict" in said
+    png(Path(items[3]["image"]), shades(9, 40))
+    with pytest.raises(InputError, match=r"p003\.png: is only 9x40 pixels, smaller than one patch of 16; remove it"):
+        build(listed, tmp_path / "c")
+    assert len(build(listed, tmp_path / "c", skip_unreadable=True)) == 10
+
+
+def test_the_fingerprint_needs_no_file_again(tmp_path: Path, items: list[Item]) -> None:
+    listed = [{**item, "unlabelled": []} for item in items]
+    expected = fingerprint(listed)
+    for _ in range(2):
+        cache = build(listed, tmp_path / "c")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("builtins.open", lambda *_: pytest.fail("opened"))
+            assert fingerprint(listed, cache) == expected
+    Path(items[0]["image"]).unlink()
+    assert fingerprint(listed, build(listed, tmp_path / "c", skip_unreadable=True)) != expected
 
 
 def test_dicom_files_and_pictures_go_together(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bundle_runtime.data.dataset import EpochSampler
-from bundle_runtime.data.image_dataset import ImageDataset, image_loader, picture_items
+from bundle_runtime.data.dataset import loader as batch_loader
+from bundle_runtime.data.image_dataset import ImageDataset, picture_items
 from custom_components.augment import Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop
 from custom_components.errors import InputError, find_input_error
 from custom_components.seeding import uniform
@@ -78,10 +79,10 @@ def test_a_batch(task: str | None) -> None:
 
 def test_a_batch_is_one_read() -> None:
     dataset = make()
-    batches = list(image_loader(dataset, 4, EpochSampler(dataset)))
+    batches = list(batch_loader(dataset, 4, EpochSampler(dataset)))
     assert [len(batch["image"]) for batch in batches] == [4, 4, 2]
     assert dataset.cache.reads == 3  # type: ignore[attr-defined]
-    assert [len(batch["image"]) for batch in image_loader(dataset, 4, drop_last=True)] == [4, 4]
+    assert [len(batch["image"]) for batch in batch_loader(dataset, 4, drop_last=True)] == [4, 4]
 
 
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(-10, 9)), min_size=1, max_size=6))
@@ -98,7 +99,7 @@ def test_an_item_is_the_same_alone_and_in_any_batch(pairs: list[tuple[int, int]]
 
 def test_workers_give_what_one_process_gives() -> None:
     dataset = make(23)
-    single, several = (image_loader(dataset, 4, EpochSampler(dataset, 1), workers) for workers in (0, 2))
+    single, several = (batch_loader(dataset, 4, EpochSampler(dataset, 1), workers) for workers in (0, 2))
     for epoch in (1, 2):
         for loader in (single, several):
             loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
@@ -114,7 +115,7 @@ def test_a_resumed_epoch_goes_on_with_the_same_augmentations() -> None:
         sampler = EpochSampler(dataset, 1)
         sampler.resume_at(4, done)
         sampler.set_epoch(4)
-        return [augment(batch["image"], batch["random"]) for batch in image_loader(dataset, 4, sampler)]
+        return [augment(batch["image"], batch["random"]) for batch in batch_loader(dataset, 4, sampler)]
 
     whole, rest = images(0), images(4)
     assert len(whole) == 3
@@ -134,7 +135,7 @@ def test_random_numbers_do_not_depend_on_the_number_of_processes(world: int, bat
             patch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
             patch.setattr(torch.distributed, "get_world_size", lambda: world)
             sampler = EpochSampler(dataset)
-        for batch in image_loader(dataset, batch_size, sampler):
+        for batch in batch_loader(dataset, batch_size, sampler):
             seen.update(zip(batch["index"].tolist(), batch["random"].tolist(), strict=True))
     expected = uniform(5, [0] * 20, range(20), 3).tolist()
     assert [seen[position] for position in range(20)] == expected
@@ -153,9 +154,9 @@ def test_labels_are_one_compact_array_and_the_set_can_be_sent_to_workers() -> No
 
 
 def test_memory_is_pinned_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert image_loader(make(), 4).pin_memory is torch.cuda.is_available()
+    assert batch_loader(make(), 4).pin_memory is torch.cuda.is_available()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    loader = image_loader(make(), 4, num_workers=2)
+    loader = batch_loader(make(), 4, num_workers=2)
     assert loader.pin_memory
     assert loader.persistent_workers
 
@@ -199,10 +200,10 @@ def test_wrong_settings_get_a_sentence() -> None:
     for index in (3, -4, (0, 3)):
         with pytest.raises(IndexError, match="of 3"):
             ImageDataset(items, MemoryCache(3))[index]
-    with pytest.raises(InputError, match="A batch takes 4 images and the list gives fewer"):
-        image_loader(make(3), 4, drop_last=True)
+    with pytest.raises(InputError, match="A batch takes 4 items and the list gives fewer"):
+        batch_loader(make(3), 4, drop_last=True)
     with pytest.raises(InputError, match="batch_size is 0"):
-        image_loader(make(3), 0)
+        batch_loader(make(3), 0)
 
 
 def test_an_error_of_the_cache_arrives_from_a_worker() -> None:
@@ -212,7 +213,7 @@ def test_an_error_of_the_cache_arrives_from_a_worker() -> None:
 
     dataset = ImageDataset([{"image": "a.png"}], Broken(1))
     with pytest.raises(Exception, match="block 3 of the cache is damaged") as caught:
-        list(image_loader(dataset, 1, num_workers=1))
+        list(batch_loader(dataset, 1, num_workers=1))
     assert find_input_error(caught.value) is not None
 
 

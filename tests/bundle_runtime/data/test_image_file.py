@@ -15,7 +15,8 @@ from picture_files import dataset, dicom, encoded, png, shades
 from PIL import Image
 
 from bundle_runtime.data import image_file
-from bundle_runtime.data.image_file import decode, read_picture
+from bundle_runtime.data.image_file import is_picture_file, read_picture
+from bundle_runtime.data.image_prepare import as_channels
 from custom_components.errors import InputError
 
 GREY = shades()
@@ -67,7 +68,7 @@ def test_alpha_is_composited_on_black(tmp_path: Path) -> None:
     np.testing.assert_allclose(picture.pixels, exact, atol=1)
     # The NIH release holds radiographs saved with an opaque alpha channel: their grey comes out unchanged.
     opaque = Image.fromarray(np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)]))
-    np.testing.assert_array_equal(decode(saved(opaque, tmp_path / "b.png"), 1)[0], GREY)
+    np.testing.assert_array_equal(as_channels(read_picture(saved(opaque, tmp_path / "b.png")).pixels, 1)[0], GREY)
 
 
 def test_grey_with_alpha_stays_grey(tmp_path: Path) -> None:
@@ -162,25 +163,10 @@ def test_the_content_counts_and_not_the_ending(tmp_path: Path) -> None:
         read_picture("x.png", bare)
 
 
-def test_dicom_arguments_arrive(tmp_path: Path) -> None:
-    frames = np.stack([GREY.astype(np.uint16), 2 * GREY.astype(np.uint16)])
-    path = dicom(tmp_path / "a.dcm", frames)
-    with pytest.raises(InputError, match="NumberOfFrames is 2"):
-        decode(path)
-    narrow = decode(path, frame=1, window=(200, 101))[0]
-    np.testing.assert_array_equal(narrow == 255, frames[1] >= 249.5)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_decoding_to_a_number_of_channels(tmp_path: Path, channels: int) -> None:
-    grey = decode(png(tmp_path / "g.png", GREY), channels)
-    np.testing.assert_array_equal(grey, np.repeat(GREY[None], channels, 0))
-    colour = decode(png(tmp_path / "c.png", COLOUR), channels)
-    image = Image.fromarray(COLOUR)
-    expected = np.asarray(image.convert("L"))[None] if channels == 1 else channel_first(COLOUR)
-    np.testing.assert_array_equal(colour, expected)
-    with pytest.raises(InputError, match=r"channels is 2; choose 1 \(grey\) or 3"):
-        decode(tmp_path / "g.png", 2)
+def test_dicom_headers_arrive(tmp_path: Path) -> None:
+    picture = read_picture(dicom(tmp_path / "a.dcm", GREY.astype(np.uint16), ViewPosition="PA"))
+    assert (picture.kind, picture.header) == ("DICOM CR", ("P7", "CR", "PA"))
+    assert read_picture(png(tmp_path / "a.png")).header == ("", "", "")
 
 
 def content_of(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -242,4 +228,19 @@ def test_what_is_no_single_picture_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_real_radiographs(real_data: Path) -> None:
     for path in sorted((real_data / "chest_xray" / "images").glob("*.png"))[:20]:
         with Image.open(path) as image:
-            np.testing.assert_array_equal(decode(path, 1)[0], np.asarray(image.convert("L")))
+            np.testing.assert_array_equal(as_channels(read_picture(path).pixels, 1)[0], np.asarray(image.convert("L")))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp"])
+def test_a_picture_by_its_content(tmp_path: Path, suffix: str) -> None:
+    content = png(tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / "IM0001").write_bytes(content)
+    (tmp_path / "IM0002").write_bytes(content[1:])
+    assert is_picture_file(tmp_path / "IM0001")
+    assert not is_picture_file(tmp_path / "IM0002")
+
+
+def test_a_picture_by_its_ending(tmp_path: Path) -> None:
+    assert is_picture_file(tmp_path / "missing.PNG")  # whoever reads it says that it is missing
+    assert not is_picture_file(tmp_path / "missing")
+    assert not is_picture_file(tmp_path)

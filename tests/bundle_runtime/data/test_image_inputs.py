@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 from picture_files import dicom, png, shades
 
-from bundle_runtime.data.image_inputs import ImageInputs
+from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_inputs import ImageInputs, TileInputs
+from bundle_runtime.data.image_prepare import Recipe
 from custom_components.errors import InputError
+
+
+def taken(inputs: ImageInputs, num_workers: int = 0) -> ImageInputs:
+    """The inputs after their pictures were decoded into a cache, as in a run."""
+    folder = inputs.output_dir / f"cache-{len(list(inputs.output_dir.glob('cache-*')))}"
+    cache = ImageCache(inputs.items, folder, Recipe(16), inputs=inputs, num_workers=num_workers, progress=False)
+    assert cache.items == inputs.items
+    return inputs
 
 
 def test_a_folder_with_everything(tmp_path: Path) -> None:
@@ -21,7 +31,7 @@ def test_a_folder_with_everything(tmp_path: Path) -> None:
     dicom(folder / "DICOMDIR", shades().astype(np.uint16))
     dicom(folder / "anonymous.dcm", shades().astype(np.uint16), PatientID=None)
     (folder / "notes.txt").write_text("no picture")
-    inputs = ImageInputs(str(folder), output_dir=str(out))
+    inputs = taken(ImageInputs(str(folder), output_dir=str(out)))
     assert [(item["case"], item["patient_id"]) for item in inputs.items] == [
         ("anonymous", "anonymous"),
         ("b", "b"),
@@ -39,7 +49,7 @@ def test_bad_files_are_set_aside_and_reported_at_the_end(tmp_path: Path, num_wor
         png(tmp_path / f"{name}.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     dicom(tmp_path / "report.dcm", shades().astype(np.uint16), Modality="SR")
-    inputs = ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"), num_workers=num_workers)
+    inputs = taken(ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out")), num_workers)
     assert [item["case"] for item in inputs.items] == ["a", "c"]
     with pytest.raises(InputError, match=r"2 of 4 images could not be used: .*b\.png: is truncated.*structured report"):
         inputs.finish()
@@ -47,7 +57,7 @@ def test_bad_files_are_set_aside_and_reported_at_the_end(tmp_path: Path, num_wor
     assert [Path(row["file"]).name for row in rows] == ["b.png", "report.dcm"]
     for name in ("b.png", "report.dcm"):
         (tmp_path / name).unlink()
-    ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out")).finish()
+    taken(ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"))).finish()
     assert not (tmp_path / "out" / "failures.json").exists()
 
 
@@ -56,15 +66,16 @@ def test_many_failures_make_a_short_sentence(tmp_path: Path) -> None:
     for number in range(9):
         (tmp_path / f"x{number}.png").write_bytes(b"")
     with pytest.raises(InputError, match="9 of 10 images") as caught:
-        ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out")).finish()
+        taken(ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"))).finish()
     assert "and 4 more" in str(caught.value)
     assert len(json.loads((tmp_path / "out" / "failures.json").read_text())) == 9
 
 
 def test_nothing_usable_stops_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="1 of 1 images"):
-        ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    with pytest.raises(InputError, match=r"1 of 1 images could not be used: .*a\.png: is not a picture"):
+        taken(ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out")))
+    assert len(json.loads((tmp_path / "out" / "failures.json").read_text())) == 1
 
 
 def test_empty_and_missing_folder(tmp_path: Path) -> None:
@@ -90,7 +101,7 @@ def test_pictures_that_the_network_was_not_made_for_get_a_warning(
     png(tmp_path / "d.png")
     png(tmp_path / "e.png", np.full((40, 50), 7, np.uint8))
     views = None if modalities is None else ["PA", "AP"]
-    inputs = ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"), modalities=modalities, views=views)
+    inputs = taken(ImageInputs(str(tmp_path), output_dir=str(tmp_path / "out"), modalities=modalities, views=views))
     said = {item["case"]: item["warning"] for item in inputs.items}
     assert [said[case] for case in "acde"] == ["", "", "", "all its pixels are equal"]
     if modalities is None:
@@ -124,8 +135,21 @@ def test_a_datalist_needs_no_labels(tmp_path: Path) -> None:
     path.write_text(
         json.dumps({"validation": entries[:3], "test": [{"image": ["d.png", "e.png"]}, {"image": "f.png"}]})
     )
-    inputs = ImageInputs(str(tmp_path), str(path), "validation", str(tmp_path / "out"))
+    inputs = taken(ImageInputs(str(tmp_path), str(path), "validation", str(tmp_path / "out")))
     assert [(item["case"], item["patient_id"]) for item in inputs.items] == [("a", "a"), ("c", "known")]
     assert "label" not in inputs.items[0]
     with pytest.raises(InputError, match=r"2 of 2 images could not be used: .*one of 2 files of an item"):
-        ImageInputs(str(tmp_path), str(path), "test", str(tmp_path / "out"))
+        taken(ImageInputs(str(tmp_path), str(path), "test", str(tmp_path / "out")))
+
+
+def test_cases_are_names_that_files_can_have(tmp_path: Path) -> None:
+    for name in ("s1/a b.png", "s2/a b.png", "s2/c.png"):
+        png(tmp_path / name)
+    inputs = TileInputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    assert [item["case"] for item in inputs.items] == ["s1_a_b.png", "s2_a_b.png", "c"]
+
+
+def test_equal_names_are_numbered(tmp_path: Path) -> None:
+    for name in ("a b.png", "a+b.png"):
+        png(tmp_path / name)
+    assert {item["case"] for item in TileInputs(str(tmp_path)).items} == {"a_b", "a_b_2"}

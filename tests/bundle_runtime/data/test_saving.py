@@ -1,4 +1,6 @@
+import io
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -10,10 +12,21 @@ from bundle_runtime.data.saving import SaveLabelMapd
 from custom_components.errors import InputError
 
 
+def header(path: Path) -> bytes:
+    """As `LoadVolumesd` gives it."""
+    stream = io.BytesIO()
+    nib.load(path).header.write_to(stream)
+    return stream.getvalue()
+
+
+def of(path: Path) -> dict[str, Any]:
+    return {"file": str(path), "header": header(path), "case": "a"}
+
+
 def test_saved_label_map_keeps_grid_and_header(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     path, label = scan
     out = tmp_path / "out"
-    result = SaveLabelMapd("pred", str(out))({"pred": torch.from_numpy(label)[None], "file": str(path), "case": "a"})
+    result = SaveLabelMapd("pred", str(out))({"pred": torch.from_numpy(label)[None], **of(path)})
     written, original = nib.load(result["pred_path"]), nib.load(path)
     assert np.array_equal(np.asarray(written.dataobj), label)
     assert written.get_data_dtype() == np.uint8
@@ -28,14 +41,14 @@ def test_probabilities_are_written_one_volume_a_class(scan: tuple[Path, np.ndarr
     path, label = scan
     values = torch.rand(3, *label.shape)
     save = SaveLabelMapd("probabilities", str(tmp_path), postfix="prob", dtype="float32")
-    written = nib.load(save({"probabilities": values, "file": str(path), "case": "a"})["probabilities_path"])
+    written = nib.load(save({"probabilities": values, **of(path)})["probabilities_path"])
     assert written.shape == (*label.shape, 3)
     assert np.allclose(np.moveaxis(np.asarray(written.dataobj), -1, 0), values.numpy())
 
 
 def test_a_result_on_another_grid_is_refused(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shape"):
-        SaveLabelMapd("pred", str(tmp_path))({"pred": torch.zeros(1, 3, 3, 3), "file": str(scan[0]), "case": "a"})
+        SaveLabelMapd("pred", str(tmp_path))({"pred": torch.zeros(1, 3, 3, 3), **of(scan[0])})
 
 
 @pytest.mark.parametrize(("shift", "refused"), [(0.05, False), (0.2, True), (float("nan"), True)])
@@ -45,7 +58,12 @@ def test_a_result_that_lies_elsewhere_is_refused(
     path, label = scan
     affine = nib.load(path).affine.copy()
     affine[:3, 3] += shift * affine[:3, 0]
-    item = {"pred": MetaTensor(label[None], affine=torch.from_numpy(affine)), "file": str(path), "case": "a"}
+    item = {
+        "pred": MetaTensor(label[None], affine=torch.from_numpy(affine)),
+        "file": str(path),
+        "header": header(path),
+        "case": "a",
+    }
     save = SaveLabelMapd("pred", str(tmp_path / "out"))
     if refused:
         with pytest.raises(InputError, match=r"voxels off the grid of the image; the preprocessing was not inverted"):
@@ -60,7 +78,8 @@ def test_a_label_map_of_a_file_with_several_volumes_is_three_dimensional(tmp_pat
     label[2:4, 1:3, 1:3] = 3
     affine = np.diag([1.0, 1.0, 2.0, 1.0])
     nib.save(nib.Nifti1Image(np.ones((6, 5, 4, 4), np.float32), affine), tmp_path / "BRATS_001.nii.gz")
-    item = {"pred": torch.from_numpy(label)[None], "file": str(tmp_path / "BRATS_001.nii.gz"), "case": "BRATS_001"}
+    path = tmp_path / "BRATS_001.nii.gz"
+    item = {"pred": torch.from_numpy(label)[None], "file": str(path), "header": header(path), "case": "BRATS_001"}
     written = nib.load(SaveLabelMapd("pred", str(tmp_path / "out"))(item)["pred_path"])
     assert written.shape == (6, 5, 4)
     assert written.header["dim"].tolist() == [3, 6, 5, 4, 1, 1, 1, 1]

@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nifti_files import save
 
-from bundle_runtime.data.volume import UnusableFile, corner_shift, middle_planes, millimetres, read_volume
+from bundle_runtime.data.verify import edges
+from bundle_runtime.data.volume import UnusableFile, corner_shift, millimetres, read_volume
 
 
-def test_reading_keeps_integers_and_counts_channels(tmp_path: Path) -> None:
-    image, data, channels = read_volume(str(save(tmp_path / "a.nii.gz", shape=(5, 4, 3, 2))))
-    assert (data.dtype, data.shape, channels) == (np.int16, (5, 4, 3, 2), 2)
+def test_reading_keeps_integers_and_the_ends_of_the_file(tmp_path: Path) -> None:
+    seen: dict[str, str] = {}
+    image, data = read_volume(str(save(tmp_path / "a.nii.gz", shape=(5, 4, 3, 2))), seen)
+    assert (data.dtype, data.shape) == (np.int16, (5, 4, 3, 2))
+    assert seen == {str(tmp_path / "a.nii.gz"): edges((tmp_path / "a.nii.gz").read_bytes())}
     assert np.array_equal(data, nib.load(tmp_path / "a.nii.gz").get_fdata())
     assert image.shape == data.shape
     with pytest.raises(UnusableFile, match="does not exist"):
@@ -28,23 +30,16 @@ def test_corner_shift_is_in_voxels(shift: float, edge: float) -> None:
     assert corner_shift(one, other, (4, 5, 6)) == pytest.approx(abs(shift) / edge)
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PIR"])
-def test_planes_look_the_same_however_the_volume_is_stored(axes: str) -> None:
-    volume = np.arange(6 * 5 * 4).reshape(6, 5, 4).astype(np.int16)
-    label = np.zeros_like(volume)
-    label[4, 1, 3] = 1  # right, back, top
-    affine = np.diag([2.0, 2, 3, 1])
-    turn = ornt_transform(io_orientation(affine), axcodes2ornt(axes))
-    image, drawn = (nib.Nifti1Image(array, affine).as_reoriented(turn) for array in (volume, label))
-    planes = middle_planes(image, np.asarray(image.dataobj), np.asarray(drawn.dataobj))
-    assert [plane[0].shape for plane in planes] == [(4, 5), (4, 6), (5, 6)]
-    assert [plane[2] for plane in planes] == [1.5, 1.5, 1.0]
-    # The patient's right is on the left, the front on the left (sagittal) or on top (axial), the head on top.
-    for plane, place in zip(planes, [(0, 3), (0, 1), (3, 1)], strict=True):
-        assert plane[0][place] == volume[4, 1, 3]
-        assert plane[1] is not None
-        assert np.argwhere(plane[1]).tolist() == [list(place)]
-
-
 def test_millimetres() -> None:
     assert millimetres((1.5, 1.5, 2)) == "1.5 x 1.5 x 2 mm"
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_both_versions_of_nifti_are_read_from_their_content(tmp_path: Path, name: str) -> None:
+    for kind in (nib.Nifti1Image, nib.Nifti2Image):
+        nib.save(kind(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4)), tmp_path / name)
+        image, data = read_volume(str(tmp_path / name))
+        assert (type(image), data.sum()) == (kind, 276)
+    nib.save(nib.MGHImage(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "a.mgz")
+    with pytest.raises(UnusableFile, match="is a MGHImage, expected one NIfTI file"):
+        read_volume(str(tmp_path / "a.mgz"))

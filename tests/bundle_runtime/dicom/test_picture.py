@@ -26,8 +26,8 @@ from custom_components.errors import InputError
 STORED = (shades().astype(np.uint16) * 16 + 5).clip(0, 4095)  # 12 bits in 16
 
 
-def read(data: Dataset, **arguments: Any) -> np.ndarray:
-    return read_dicom("x.dcm", content=encoded(data), **arguments).pixels
+def read(data: Dataset) -> np.ndarray:
+    return read_dicom("x.dcm", content=encoded(data)).pixels
 
 
 @settings(deadline=None)
@@ -54,8 +54,6 @@ def test_the_first_of_several_windows_counts() -> None:
     several = dataset(STORED, WindowCenter=[500, 2000], WindowWidth=[300, 4000])
     one = dataset(STORED, WindowCenter=500, WindowWidth=300)
     np.testing.assert_array_equal(read(several), read(one))
-    assert not np.array_equal(read(several), read(several, window=(2000, 4000)))
-    np.testing.assert_array_equal(read(several, window=[500, 300]), read(one))
 
 
 def test_a_centre_of_zero_is_a_window() -> None:
@@ -147,26 +145,18 @@ def test_an_enhanced_object_states_window_and_rescaling_by_frame() -> None:
             result.PixelValueTransformationSequence = [rescale]
         return result
 
-    frames = np.stack([STORED, STORED + 100, STORED + 200])
     groups = {
         "SharedFunctionalGroupsSequence": [group(0, -700)],
-        "PerFrameFunctionalGroupsSequence": [group(400), group(500), group(600)],
+        "PerFrameFunctionalGroupsSequence": [group(600)],
     }
-    pixels = read(dataset(frames, bits=16, **groups), frame=2)
-    np.testing.assert_array_equal(pixels[0], apply_window(frames[2] - 700.0, 600, 800))
+    pixels = read(dataset(STORED, bits=16, **groups))
+    np.testing.assert_array_equal(pixels[0], apply_window(STORED - 700.0, 600, 800))
 
 
 def test_a_multi_frame_file_is_refused_by_its_element() -> None:
     frames = np.stack([STORED, STORED // 2, STORED // 4])
     with pytest.raises(InputError, match=r"x\.dcm: NumberOfFrames is 3, expected a single picture"):
         read(dataset(frames))
-    window = {"WindowCenter": 800, "WindowWidth": 2000}
-    middle = read(dataset(frames, **window), frame="middle")
-    np.testing.assert_array_equal(middle, read(dataset(frames[1], **window)))
-    np.testing.assert_array_equal(read(dataset(frames, **window), frame=0), read(dataset(STORED, **window)))
-    for frame in (3, -1, "last"):
-        with pytest.raises(InputError, match="must be 'middle' or a number from 0 to 2"):
-            read(dataset(frames), frame=frame)
 
 
 def test_colour_comes_as_rgb() -> None:
@@ -189,9 +179,9 @@ def test_a_palette_is_expanded() -> None:
 
 
 def test_what_the_header_says() -> None:
-    told = dataset(STORED, ImageLaterality="R", ViewPosition="PA", PresentationIntentType="FOR PROCESSING")
-    assert read_dicom("x.dcm", content=encoded(told))[1:] == ("P7", "CR", "R", "PA", "FOR PROCESSING")
-    assert read_dicom("x.dcm", content=encoded(dataset(STORED, PatientID=None)))[1:] == ("", "CR", "", "", "")
+    told = dataset(STORED, ViewPosition="PA")
+    assert read_dicom("x.dcm", content=encoded(told))[1:] == ("P7", "CR", "PA")
+    assert read_dicom("x.dcm", content=encoded(dataset(STORED, PatientID=None)))[1:] == ("", "CR", "")
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
@@ -253,12 +243,6 @@ def test_a_file_without_the_usual_beginning() -> None:
         read_dicom("/no/such/file.dcm")
 
 
-@pytest.mark.parametrize("window", ["wide", (100,), (100, 0), (np.nan, 100), "file "])
-def test_a_window_that_is_none(window: Any) -> None:
-    with pytest.raises(InputError, match=r"window is .*; choose 'file', 'range' or"):
-        read(dataset(STORED), window=window)
-
-
 CONTENT = encoded(dataset(STORED, WindowCenter=800, WindowWidth=2000, RescaleSlope=1, RescaleIntercept=0))
 
 
@@ -293,9 +277,9 @@ def test_real_files(real_data: Path) -> None:
     for row in rows:
         several = re.match(r"\((16|30), ", row["pixel_array_shape"])
         try:
-            picture = read_dicom(real_data / "dicom" / row["file"], frame="middle" if several else None)
-        except InputError:
-            refused.append(row)
+            picture = read_dicom(real_data / "dicom" / row["file"])
+        except InputError as error:
+            refused += [] if several and "NumberOfFrames" in str(error) else [row]
             continue
         assert picture.pixels.shape[1:] == (int(row["rows"]), int(row["cols"]))
         assert picture.modality == row["modality"]

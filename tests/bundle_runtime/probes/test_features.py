@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from bundle_runtime.data.image_dataset import ImageDataset, image_loader
+from bundle_runtime.data.dataset import loader as batch_loader
+from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.probes.features import evaluating, extract_features, probe_predictions, probe_scores
 from custom_components.augment import Normalise, Pipeline
 from custom_components.errors import InputError
@@ -168,7 +169,7 @@ def test_features_are_those_of_the_encoder(pool: str) -> None:
     network = on_vit(ViTClassifier, 1, 16, 8, num_classes=3, spatial_dims=2, **sizes).train()
     network.vit.blocks[0].eval()  # frozen: must stay so
     data = dataset()
-    found, labels, index = extract_features(network, image_loader(data, 3), PIPELINE, "cpu", pool)
+    found, labels, index = extract_features(network, batch_loader(data, 3), PIPELINE, "cpu", pool)
     assert network.training
     assert network.vit.blocks[1].training
     assert not network.vit.blocks[0].training
@@ -184,18 +185,18 @@ def test_features_are_those_of_the_encoder(pool: str) -> None:
 def test_an_encoder_without_class_token() -> None:
     network = ViT(1, 16, 8, 24, 32, 1, 2, spatial_dims=2, class_token=False).eval()
     data = dataset()
-    found, _, _ = extract_features(network, image_loader(data, 7), PIPELINE, "cpu")
+    found, _, _ = extract_features(network, batch_loader(data, 7), PIPELINE, "cpu")
     with torch.no_grad():
         expected = network((data.cache.images.float() / 255 - 0.5) / 0.25).tokens.mean(1)  # type: ignore[attr-defined]
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
     with pytest.raises(InputError, match="no class token"):
-        extract_features(network, image_loader(data, 7), PIPELINE, "cpu", "cls")
+        extract_features(network, batch_loader(data, 7), PIPELINE, "cpu", "cls")
 
 
 def test_images_without_labels() -> None:
     network = ViT(1, 16, 8, 24, 32, 1, 2, spatial_dims=2)
     with pytest.raises(InputError, match="needs labels"):
-        extract_features(network, image_loader(dataset(None), 7), PIPELINE, "cpu")
+        extract_features(network, batch_loader(dataset(None), 7), PIPELINE, "cpu")
     with pytest.raises(InputError, match="pool is 'max'"):
         extract_features(network, [], PIPELINE, "cpu", "max")
 

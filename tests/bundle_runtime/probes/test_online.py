@@ -14,7 +14,8 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from bundle_runtime.data.dataset import EpochSampler
-from bundle_runtime.data.image_dataset import ImageDataset, image_loader
+from bundle_runtime.data.dataset import loader as batch_loader
+from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.early_stop import EarlyStop
 from bundle_runtime.probes.online import OnlineProbe
@@ -72,7 +73,7 @@ class Training:
         self.network = Network()
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
         data = dataset(8)
-        loader = image_loader(data, 4, EpochSampler(data, seed=1))
+        loader = batch_loader(data, 4, EpochSampler(data, seed=1))
         settings = {"task": "multi_label", "interval": 2, "batch_size": 5, "history_path": folder / "probe.csv"}
         self.probe = OnlineProbe(
             self.network, dataset(), dataset(12, 1), PIPELINE, class_names=NAMES, **{**settings, **options}

@@ -7,7 +7,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeIntensityd, Orientationd, Spacingd
 
-from bundle_runtime.data.load_sequences import LoadSequencesd
+from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.saving import SaveLabelMapd
 from custom_components.transforms.labels import ConventionLabeld, RegionsToTissuesd
 from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
@@ -117,7 +117,7 @@ def test_through_the_evaluator_with_sequences_by_name(scan: tuple[Path, np.ndarr
     path, label = scan
     steps = Compose(
         [
-            LoadSequencesd(["flair", "t2"]),
+            LoadVolumesd("image", sequences=["flair", "t2"], header=True),
             *preprocessing().transforms[1:],
             NormalizeIntensityd("image", subtrahend=0.0, divisor=1.0),
         ]

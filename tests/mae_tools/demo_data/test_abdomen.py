@@ -4,8 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle_runtime.check.check import check
 from custom_components.errors import InputError
+from mae_tools.check.check import check
 from mae_tools.demo_data.abdomen import ABDOMEN_CLASS_NAMES, abdomen_case, make_abdomen
 
 SHAPE = (48, 40, 40)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from bundle_runtime.check.check import check
 from custom_components.errors import InputError
+from mae_tools.check.check import check
 from mae_tools.demo_data.heads import SEQUENCES, head_case, make_heads
 
 SHAPE = (48, 54, 42)

@@ -1,0 +1,129 @@
+"""What reading an item showed: problems in sentences, facts about the whole list, and what a fingerprint needs.
+
+The pass that fills a cache, or loads the cases of an inference, verifies what it decodes: no file is read for that
+alone. `python -m mae_tools check` says the same in the same words, and more.
+"""
+
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from custom_components.errors import InputError
+
+EDGE_BYTES = 64 * 1024
+_SHOWN = 40  # problems printed at a time
+CHECK_HINT = "python -m mae_tools check shows them all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One finding: `level` is "error" (the item cannot be used) or "warning" (it can, but look at it)."""
+
+    section: str
+    case: str
+    file: str
+    level: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.message}" if self.file else self.message
+
+
+class ItemInputError(InputError):
+    """An item that is needed and cannot be used.
+
+    Attributes:
+        problems: its errors; lost on the way from a loader process, which sends the text alone.
+    """
+
+    def __init__(self, text: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(text)
+        self.problems = list(problems)
+
+
+@dataclasses.dataclass
+class Found:
+    """What was found in one item.
+
+    Attributes:
+        section: name of its list, where several are looked at.
+        case: its name.
+        image: its first file.
+        problems: what is wrong with it.
+        voxels: label value -> voxels or pixels; None without a label.
+        edges: file -> size and digest, see `edges`.
+        facts: plain values that only concern the list as a whole, see the loader's `sum_up`.
+    """
+
+    section: str
+    case: str
+    image: str
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    voxels: dict[int, int] | None = None
+    edges: dict[str, str] = dataclasses.field(default_factory=dict)
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems for which the item cannot be used."""
+        return [problem for problem in self.problems if problem.level == "error"]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any problem is an error."""
+        return bool(self.errors)
+
+    def add(self, level: str, file: str, message: str) -> None:
+        """Note a problem of this item."""
+        self.problems.append(Problem(self.section, self.case, file, level, message))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Dicts, lists, numbers and strings, for a cache."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of_plain(cls, plain: dict[str, Any]) -> "Found":
+        """The same again."""
+        return cls(**{**plain, "problems": [Problem(**problem) for problem in plain["problems"]]})
+
+
+def unusable(found: Found) -> ItemInputError:
+    """The error for an item that is needed and has errors."""
+    first, *others = found.errors
+    more = f" (and {len(others)} more)" if others else ""
+    return ItemInputError(f"{first}{more}; python -m mae_tools check shows all such files.", found.errors)
+
+
+def sentence(error: Exception, file: str) -> str:
+    """What an error says of a file, without its name and the full stop."""
+    return str(error).removeprefix(f"{file}: ").removesuffix(".")
+
+
+def edges(content: bytes) -> str:
+    """Size of a file and digest of its first and last 64 KiB: what `datalist.fingerprint` takes of it."""
+    ends = content[:EDGE_BYTES] + content[max(len(content) - EDGE_BYTES, 0) :]
+    return f"{len(content)} {hashlib.sha256(ends).hexdigest()}"
+
+
+def refuse(problems: Iterable[Problem], hint: str = CHECK_HINT, path: Path | None = None) -> None:
+    """Refuse to go on if any of the problems is an error.
+
+    Raises:
+        InputError: with the number of errors, the first of them, and where to see all.
+    """
+    errors = [problem for problem in problems if problem.level == "error"]
+    if errors:
+        where = f"{path}: " if path is not None else ""
+        raise InputError(f"{where}{len(errors)} error(s) in the data, the first: {errors[0]} ({hint}).")
+
+
+def show(problems: Iterable[Problem], rest: str = CHECK_HINT) -> None:
+    """Print one line a problem to stderr: the first ones, errors before warnings."""
+    ordered = sorted(problems, key=lambda problem: problem.level)
+    for problem in ordered[:_SHOWN]:
+        print(f"{problem.level}: {problem}", file=sys.stderr)
+    if len(ordered) > _SHOWN:
+        print(f"note: {len(ordered) - _SHOWN} more, {rest}", file=sys.stderr)

@@ -1,0 +1,73 @@
+"""What a picture file showed when it was decoded, and what is wrong with the pictures of a list."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from .schema import Item, as_list
+from .verify import Problem
+
+_SMALL = 32  # pixels; below it a picture has next to no detail
+_PATCH = 16  # pixels; what is smaller is not even one patch of the usual networks
+_USUAL = ("8-bit grey", "RGB")
+
+
+class Seen(NamedTuple):
+    """What was found in a file.
+
+    Attributes:
+        problem: why it cannot be used; "" if it can. The rest is only filled then.
+        kind: as `image_file.Picture` has it.
+        height: in pixels, as `width`.
+        width: in pixels.
+        digest: of the decoded pixels; a picture that was stored again without loss has the same.
+        constant: whether all pixels are equal.
+        patient: the patient id of a DICOM header, or "".
+        modality: of a DICOM header, such as CR, or "".
+        view: the view position of a DICOM header, such as PA or LL, or "".
+        thumbnail: a small JPEG where one was asked for, or b"".
+    """
+
+    problem: str = ""
+    kind: str = ""
+    height: int = 0
+    width: int = 0
+    digest: bytes = b""
+    constant: bool = False
+    patient: str = ""
+    modality: str = ""
+    view: str = ""
+    thumbnail: bytes = b""
+
+
+def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], skip: bool = False) -> Iterator[Problem]:
+    """Unusable files one by one; small and converted pictures as one warning each, because there may be thousands."""
+    small: list[str] = []
+    converted: dict[str, list[str]] = {}
+    for item in items:
+        if len(as_list(item["image"])) > 1:
+            text = f"is one of {len(item['image'])} files of an item, expected one picture an item"
+            yield Problem(part, item["case"], item["file"], "error", text)
+        for file in as_list(item["image"]):
+            found = seen[file]
+            if found.problem:
+                yield Problem(part, item["case"], file, "warning" if skip else "error", found.problem)
+                continue
+            if min(found.height, found.width) < _PATCH:
+                text = f"is only {found.height}x{found.width} pixels, smaller than one patch of {_PATCH}"
+                yield Problem(part, item["case"], file, "warning" if skip else "error", f"{text}; remove it")
+            elif min(found.height, found.width) < _SMALL:
+                small.append(file)
+            if found.kind not in _USUAL and not found.kind.startswith("DICOM"):
+                converted.setdefault(found.kind, []).append(file)
+    if small:
+        size = f"{seen[small[0]].height}x{seen[small[0]].width}"
+        text = f"is only {size} pixels, smaller than {_SMALL}, as {len(small)} picture(s){of_list(part)}"
+        yield Problem(part, "", small[0], "warning", text)
+    for kind, files in converted.items():
+        text = f"holds {kind} and is converted to 8-bit grey or RGB, as {len(files)} picture(s){of_list(part)}"
+        yield Problem(part, "", files[0], "warning", text)
+
+
+def of_list(part: str) -> str:
+    """` of training`, or nothing where a list has no name."""
+    return f" of {part}" if part else ""

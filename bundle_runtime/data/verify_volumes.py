@@ -1,0 +1,333 @@
+"""The volumes of one item: every voxel read, sequences matched by name, all of them on one grid."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from nibabel.orientations import io_orientation
+from nibabel.spatialimages import HeaderDataError
+
+from custom_components.errors import InputError
+
+from .schema import Item, as_list
+from .sequences import sequence_name, sequence_names, split_stem
+from .verify import Found
+from .volume import UnusableFile, corner_shift, millimetres, read_volume
+
+GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; rounding in headers stays far below
+_STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What the run will want of every item.
+
+    Attributes:
+        class_names: all classes, background first; without them label values are only listed.
+        channels: image channels over all files of an item; None takes as many as the item names sequences, or 1.
+        roi_size: crop of the network in voxels, RAS order.
+        spacing: voxel size in mm that volumes are resampled to, RAS order; None keeps their own.
+        sequences: names of the sequences that the network takes; then they are compared in place of `channels`.
+        allow_missing_sequences: whether zeros may stand in for a sequence that an item lacks.
+        need_convention: whether a label without a declared convention is an error.
+    """
+
+    class_names: tuple[str, ...] | None = None
+    channels: int | None = 1
+    roi_size: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    sequences: tuple[str, ...] | None = None
+    allow_missing_sequences: bool = False
+    need_convention: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        class_names: Sequence[str] | None = None,
+        channels: int | None = 1,
+        roi_size: int | Sequence[int] | None = None,
+        spacing: float | Sequence[float] | None = None,
+        sequences: str | Sequence[str] | None = None,
+        allow_missing_sequences: bool = False,
+        need_convention: bool = False,
+    ) -> "Expected":
+        """The same from what configs and the command line give: one number or three, any spelling of a sequence.
+
+        Raises:
+            InputError: neither one nor three numbers, or two sequences that mean the same.
+        """
+        given = [sequences] if isinstance(sequences, str) else sequences
+        return cls(
+            None if class_names is None else tuple(class_names),
+            channels,
+            _triple(roi_size),
+            _triple(spacing),
+            None if given is None else tuple(sequence_names(given)),
+            allow_missing_sequences,
+            need_convention,
+        )
+
+
+def _triple(value: Any) -> tuple[Any, ...] | None:
+    """A number as three equal ones; a sequence of three as it is."""
+    if value is None or isinstance(value, int | float):
+        return None if value is None else (value,) * 3
+    if len(value) != 3:
+        raise InputError(f"roi_size and spacing need one or three numbers; found {list(value)}.")
+    return tuple(value)
+
+
+class ImageFile(NamedTuple):
+    """One file that was read: its path, the nibabel image, its voxels (X, Y, Z) or (X, Y, Z, C), what they hold."""
+
+    path: str
+    image: Any
+    voxels: np.ndarray
+    names: list[str] | None
+
+
+@dataclasses.dataclass
+class Images:
+    """What could be read of an item.
+
+    Attributes:
+        files: in the order of the item; the grid of the first one counts.
+        names: the sequences that the item names.
+        named: sequence name -> voxels (X, Y, Z) of those that the run takes.
+        value_range: the lowest and highest value of all files; None where all hold NaN.
+    """
+
+    files: list[ImageFile] = dataclasses.field(default_factory=list)
+    names: list[str] | None = None
+    named: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def first(self) -> Any:
+        """The nibabel image whose grid counts."""
+        return self.files[0].image
+
+    @property
+    def count(self) -> int:
+        """Volumes over all files."""
+        return sum(_planes(file.voxels) for file in self.files)
+
+    def shown(self, sequences: Sequence[str] | None) -> np.ndarray:
+        """The volume for pictures: the first sequence of the run that the item has."""
+        order = sequences or self.names or ()
+        first = self.files[0].voxels
+        first = first[..., 0] if first.ndim == 4 else first
+        return next((self.named[name] for name in order if name in self.named), first)
+
+
+def _planes(voxels: np.ndarray) -> int:
+    return voxels.shape[3] if voxels.ndim == 4 else 1
+
+
+def read_images(report: Found, item: Item, expected: Expected) -> Images | None:
+    """Read the image files of an item and note what is wrong with them; None where nothing could be read.
+
+    Files of sequences that the run does not take are left unread.
+    """
+    files = as_list(item["image"])
+    found = Images(names=_names(report, item, files, expected))
+    for index, file in enumerate(files):
+        name = found.names[index] if found.names is not None and len(files) > 1 else None
+        if name is not None and expected.sequences is not None and name not in expected.sequences:
+            continue
+        try:
+            image, voxels = read_volume(file, report.edges)
+            check_header(report, file, image)
+        except UnusableFile as problem:
+            report.add("error", file, str(problem))
+            continue
+        _note_image(
+            report, found, ImageFile(file, image, voxels, [name] if name is not None else found.names), expected
+        )
+    if not found.files:
+        return None
+    _check_background(report, found.named)
+    _check_channels(report, files, found, expected)
+    return found
+
+
+def _note_image(report: Found, found: Images, read: ImageFile, expected: Expected) -> None:
+    """Look at the values and the grid of a file, and put it to the others."""
+    planes = _planes(read.voxels)
+    if read.names is not None and len(read.names) != planes:
+        report.add("error", read.path, _volumes_sentence(read.voxels.shape, planes, read.names))
+        read = read._replace(names=None)
+    _check_values(report, found, read)
+    if found.files:
+        check_same_grid(report, read.path, read.image, found.first, "the first image")
+    found.files.append(read)
+    for position, name in enumerate(read.names or []):
+        volume = read.voxels[..., position] if read.voxels.ndim == 4 else read.voxels
+        if expected.sequences is None or name in expected.sequences:
+            _check_blank(report, read.path, name, volume)
+            if volume.shape == found.first.shape[:3]:
+                found.named[name] = volume
+
+
+def _names(report: Found, item: Item, files: list[str], expected: Expected) -> list[str] | None:
+    """What the files, or the volumes of the only one, hold; None where it is not said, or said wrongly."""
+    names: list[str] | None = item.get("sequences")
+    wanted = expected.sequences
+    if names is None:
+        if wanted is not None:
+            report.add(
+                "error",
+                report.image,
+                f"nothing says which sequences this item holds; add sequences, such as {list(wanted)}, to the "
+                "datalist, in the order of the paths, or of the volumes of a 4-D file",
+            )
+        return None
+    if len(files) > 1 and len(files) != len(names):
+        text = f"the item has {len(files)} files but names {len(names)} sequences ({', '.join(names)})"
+        report.add("error", report.image, f"{text}; name one for each file")
+        return None
+    _check_file_names(report, files, names)
+    lacking = [name for name in wanted or () if name not in names]
+    if wanted is not None and len(lacking) == len(wanted):
+        text = f"has none of the sequences {', '.join(wanted)}; it is said to hold {', '.join(names)}"
+        report.add("error", report.image, text)
+    elif lacking and expected.allow_missing_sequences:
+        report.add("warning", report.image, f"has no {' and no '.join(lacking)}: zeros stand in")
+    elif lacking:
+        report.add(
+            "error",
+            report.image,
+            f"has no {' and no '.join(lacking)}, only {', '.join(names)}; add what is missing, or let zeros stand in "
+            "with allow_missing_sequences: true",
+        )
+    return names
+
+
+def _check_file_names(report: Found, files: list[str], names: list[str]) -> None:
+    """Sequences go with the paths by position: a file that is named by another sequence shows an exchange."""
+    if len(files) != len(names):  # the volumes of one file
+        return
+    for file, declared in zip(files, names, strict=True):
+        parts = split_stem(file)
+        found = None if parts is None or parts[1].lower() == "seg" else sequence_name(parts[1])
+        if found is not None and found != declared:
+            text = (
+                f"is declared as {declared} in sequences, but its name says {found}; sequences go in the order of the"
+            )
+            report.add("error", file, f"{text} paths, so correct one of the two, or rename the file")
+
+
+def _volumes_sentence(shape: tuple[int, ...], planes: int, names: list[str]) -> str:
+    if len(names) > 1:
+        return f"has shape {shape}: {planes} volume(s), but {len(names)} sequences are named ({', '.join(names)})"
+    return f"has shape {shape}: {planes} volumes, but one sequence is named ({names[0]}); expected one 3-D volume"
+
+
+def _check_channels(report: Found, files: list[str], found: Images, expected: Expected) -> None:
+    """Compare the number of volumes with what the network takes; where it takes sequences by name, the names count."""
+    channels = expected.channels if expected.channels is not None else len(found.names or [""])
+    if expected.sequences is not None or found.count == channels or report.failed:
+        return
+    shape = found.first.shape
+    if len(files) > 1:
+        text = f"the {len(files)} files of this item hold {found.count} channels, expected {channels}"
+    elif channels == 1:
+        text = f"is {len(shape)}-D, shape {shape}, expected one 3-D volume (1 channel); split it or set the channels"
+    else:
+        text = f"has shape {shape}: {found.count} channel(s), expected {channels} on the last axis"
+    report.add("error", report.image, text)
+
+
+def _check_values(report: Found, found: Images, read: ImageFile) -> None:
+    """Finite voxels, their range, and no blank file; blank sequences with a name are looked for one by one."""
+    data = read.voxels
+    if data.dtype.kind == "f":
+        finite = np.isfinite(data)
+        if not finite.all():
+            text = f"holds {int(finite.size - finite.sum())} NaN or Inf voxels; replace them"
+            report.add("error", read.path, text)
+            return
+    low, high = float(data.min()), float(data.max())
+    if low == high and read.names is None:
+        report.add("warning", read.path, f"has the value {low:g} everywhere; is it blank?")
+    before = found.value_range or (low, high)
+    found.value_range = (min(low, before[0]), max(high, before[1]))
+
+
+def _check_blank(report: Found, file: str, name: str, volume: np.ndarray) -> None:
+    if volume.min() == volume.max():  # not so with NaN, which has been named already
+        text = f"its {name} is {float(volume.flat[0]):g} everywhere; restore it, or take {name} out of sequences"
+        report.add("error", file, text)
+
+
+def _check_background(report: Found, named: dict[str, np.ndarray]) -> None:
+    """Z-scores are taken over the voxels that are not 0, which are the brain only where the rest is exactly 0."""
+    zeros = {name: 1 - np.count_nonzero(volume) / volume.size for name, volume in named.items()}
+    few = [f"{name} {share:.1%}" for name, share in zeros.items() if share < _STRIPPED]
+    if few:
+        report.add(
+            "warning",
+            report.image,
+            f"is not skull-stripped, or its background is not 0 (voxels that are exactly 0: {', '.join(few)}); "
+            "intensities are normalised over all voxels that are not 0, so strip the skull and set the rest to 0",
+        )
+
+
+def check_header(report: Found, file: str, image: Any) -> None:
+    """The transforms of a NIfTI header, and whether its spacing agrees with them."""
+    affine, zooms = image.affine, np.asarray(image.header.get_zooms()[:3], dtype=float)
+    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise UnusableFile("has an affine that is singular or not finite; fix the header's sform")
+    qform, sform = int(image.header["qform_code"]), int(image.header["sform_code"])
+    if qform == 0 and sform == 0:
+        report.add("warning", file, "has neither qform nor sform, so left and right are a guess; convert it again")
+    from_affine = np.linalg.norm(affine[:3, :3], axis=0)
+    if np.any(np.abs(from_affine / zooms - 1) > 0.01):
+        report.add(
+            "warning",
+            file,
+            f"says {millimetres(zooms)} in pixdim but {millimetres(from_affine)} in its affine, which is used",
+        )
+    if qform > 0 and sform > 0:
+        try:
+            agree = corner_shift(image.get_qform(), affine, image.shape[:3]) <= 0.5
+        except (ValueError, HeaderDataError):  # not a rotation
+            agree = False
+        if not agree:
+            report.add(
+                "warning", file, "has a qform and an sform that disagree; the sform is used, other tools may not"
+            )
+
+
+def check_same_grid(report: Found, file: str, image: Any, first: Any, name: str) -> bool:
+    """Same shape and, within a tenth of a voxel, the same place."""
+    if image.shape[:3] != first.shape[:3]:
+        message = f"has shape {image.shape[:3]} but {name} has {first.shape[:3]}; resample one onto the other's grid"
+        report.add("error", file, message)
+        return False
+    shift = corner_shift(image.affine, first.affine, first.shape[:3])
+    if not shift <= GRID_TOLERANCE:
+        far = f"lies up to {shift:.3g} voxels away from {name}"
+        report.add("error", file, f"{far} (their affines differ); they must be on one grid")
+        return False
+    return True
+
+
+def size_and_spacing(image: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Voxels along each axis of a nibabel image and their lengths in mm, in RAS order."""
+    order = np.argsort(io_orientation(image.affine)[:, 0])
+    lengths = np.linalg.norm(image.affine[:3, :3], axis=0)
+    return tuple(int(image.shape[axis]) for axis in order), tuple(round(float(lengths[axis]), 4) for axis in order)
+
+
+def check_roi(report: Found, image: Any, expected: Expected) -> None:
+    """Warn where a volume is smaller than the crop of the network."""
+    if expected.roi_size is None:
+        return
+    shape, spacing = size_and_spacing(image)
+    target = expected.spacing or spacing
+    size = [max(1, round(n * own / new)) for n, own, new in zip(shape, spacing, target, strict=True)]
+    if any(n < roi for n, roi in zip(size, expected.roi_size, strict=True)):
+        where = f"{tuple(size)} voxels at {millimetres(target)}"
+        report.add("warning", report.image, f"is {where}, smaller than the ROI {expected.roi_size}: it will be padded")

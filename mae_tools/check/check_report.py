@@ -1,0 +1,84 @@
+"""What the full check found in one item, and the lists that it looks at."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bundle_runtime.data.schema import SECTIONS
+from bundle_runtime.data.verify import Found
+from bundle_runtime.data.verify_labels import ranges
+from custom_components.errors import InputError
+
+from .planes import Plane
+
+
+@dataclasses.dataclass
+class CaseReport(Found):
+    """What was found in one item; shapes, spacings (mm), `planes` and `coarse` are in RAS axis order, others as stored.
+
+    Attributes:
+        tissues: tissue -> voxels, where `convention` says what the values mean.
+        core_outside: how much more of the core's surface than of the oedema's faces what is no tumour, -1 to 1.
+        unlabelled: classes that the datalist or the convention declares not drawn in this item.
+        coarse: a small picture of the first volume, to compare it with the other cases.
+    """
+
+    shape: tuple[int, ...] | None = None
+    channels: int | None = None
+    sequences: list[str] | None = None
+    spacing: tuple[float, ...] | None = None
+    orientation: str | None = None
+    dtype: str | None = None
+    value_range: tuple[float, float] | None = None
+    convention: str | None = None
+    tissues: dict[str, int] | None = None
+    core_outside: float | None = None
+    digest: str | None = None
+    unlabelled: list[str] = dataclasses.field(default_factory=list)
+    planes: list[Plane] = dataclasses.field(default_factory=list)
+    coarse: np.ndarray | None = None
+
+    def columns(self) -> tuple[str, ...]:
+        """Shape, spacing, orientation, range, labels (values, or voxels by tissue) and verdict as texts."""
+        errors = sum(problem.level == "error" for problem in self.problems)
+        warnings = len(self.problems) - errors
+        parts = [f"{count} {word}(s)" for count, word in ((errors, "error"), (warnings, "warning")) if count]
+        low, high = self.value_range or (None, None)
+        return (
+            "x".join(map(str, self.shape)) if self.shape else "-",
+            " ".join(f"{value:.3g}" for value in self.spacing) if self.spacing else "-",
+            self.orientation or "-",
+            f"{low:.4g}..{high:.4g}" if low is not None and high is not None else "-",
+            self._labels(),
+            ", ".join(parts) or "ok",
+        )
+
+    def _labels(self) -> str:
+        missing = f"; not drawn: {', '.join(self.unlabelled)}" if self.unlabelled else ""
+        return self._drawn() + missing
+
+    def _drawn(self) -> str:
+        if self.tissues is not None:
+            return ", ".join(f"{name} {count}" for name, count in self.tissues.items()) or "no tumour"
+        return ranges(self.voxels) if self.voxels else "-"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of this case in `check.json`: everything but the pictures, and the problems, which stand apart."""
+        hidden = {"problems", "planes", "coarse", "edges", "facts"}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {key: value for key, value in fields.items() if key not in hidden}
+
+
+def chosen_sections(sections: str | Sequence[str] | None) -> list[str]:
+    """The sections that were asked for, all by default.
+
+    Raises:
+        InputError: there is no section of that name.
+    """
+    chosen = list(SECTIONS) if sections is None else [sections] if isinstance(sections, str) else list(sections)
+    for section in chosen:
+        if section not in SECTIONS:
+            raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
+    return chosen

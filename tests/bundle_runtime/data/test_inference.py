@@ -1,0 +1,103 @@
+"""What inference runs share: a bad case is listed and the others run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, Lambdad
+
+from bundle_runtime.data.inference import CaseDataset, InferenceInputs
+from bundle_runtime.data.inputs import Inputs
+from bundle_runtime.data.load_volumes import LoadVolumesd
+from custom_components.errors import InputError
+
+
+def volumes(folder: Path, *names: str) -> None:
+    for name in names:
+        data = np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32)
+        nib.save(nib.Nifti1Image(data, np.eye(4)), folder / f"{name}.nii.gz")
+
+
+def run(inputs: Inputs, network: Any = None, num_workers: int = 0, steps: Any = ()) -> list[str]:
+    """The cases that got through an inference."""
+    done: list[str] = []
+    dataset = CaseDataset(inputs.items, Compose([LoadVolumesd("image"), *steps]))
+    evaluator = SupervisedEvaluator(
+        "cpu",
+        DataLoader(dataset, batch_size=1, num_workers=num_workers),
+        torch.nn.Identity(),
+        iteration_update=inputs.iteration,
+    )
+
+    def infer(image: torch.Tensor, _: Any) -> torch.Tensor:
+        result = image if network is None else network(image)
+        done.append(evaluator.state.batch["case"][0])
+        return result
+
+    evaluator.inferer = infer
+    evaluator.run()
+    return done
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_case_that_cannot_be_read_does_not_stop_the_others(
+    tmp_path: Path, num_workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volumes(tmp_path, "a", "b", "c")
+    (tmp_path / "b.nii.gz").write_bytes((tmp_path / "a.nii.gz").read_bytes()[:200])
+    nib.save(nib.Nifti1Image(np.zeros((6, 5, 4, 2), np.float32), np.eye(4)), tmp_path / "d.nii")
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    assert run(inputs, num_workers=num_workers) == ["a", "c"]
+    with pytest.raises(InputError, match=r"2 of 4 images could not be used: .*b\.nii\.gz: is trunc.*d\.nii: is 4-D"):
+        inputs.finish()
+    assert "Written: 2 label map(s)" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert [Path(row["file"]).name for row in rows] == ["b.nii.gz", "d.nii"]
+    assert "python -m" not in rows[0]["problem"]
+
+
+def test_a_case_that_fails_on_the_way_does_not_stop_the_others(tmp_path: Path) -> None:
+    volumes(tmp_path, "a", "b", "c")
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    seen: list[int] = []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        seen.append(1)
+        if len(seen) == 2:
+            raise MemoryError("too large")
+        return image
+
+    assert run(inputs, network) == ["a", "c"]
+    with pytest.raises(InputError, match=r"1 of 3 images could not be used: .*b\.nii\.gz.*MemoryError: too large"):
+        inputs.finish()
+
+
+def test_a_transform_that_fails_is_listed_too(tmp_path: Path) -> None:
+    volumes(tmp_path, "a", "b")
+
+    def broken(image: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError("no spacing")
+
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    assert run(inputs, steps=[Lambdad("image", broken)]) == []
+    with pytest.raises(InputError, match=r"2 of 2 images could not be used: .*it could not be prepared"):
+        inputs.finish()
+
+
+def test_earlier_failures_go_and_many_make_a_short_sentence(tmp_path: Path) -> None:
+    (tmp_path / "failures.json").write_text("[]")
+    inputs = InferenceInputs(tmp_path, "test")
+    assert not (tmp_path / "failures.json").exists()
+    inputs.finish()
+    inputs.count = 9
+    for number in range(7):
+        inputs.set_aside(str(number), f"{number}.png", "is empty")
+    with pytest.raises(InputError, match=r"7 of 9 images could not be used: 0\.png: is empty; .*; and 2 more\. Listed"):
+        inputs.finish()
+    assert len(json.loads((tmp_path / "failures.json").read_text())) == 7

@@ -1,0 +1,44 @@
+"""Facts about picture files, found by several processes."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from picture_files import dicom, png, shades
+from PIL import Image
+
+from mae_tools.check.image_inspect import inspect_files
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_is_found(tmp_path: Path, num_workers: int) -> None:
+    files = [str(png(tmp_path / f"{number}.png", shades(40 + number, 300, seed=number))) for number in range(20)]
+    files[5] = str(dicom(tmp_path / "x.dcm", shades().astype(np.uint16), ViewPosition="LL"))
+    files[6] = str(png(tmp_path / "flat.png", np.full((46, 300), 9, np.uint8)))
+    files[7] = str(tmp_path / "none.png")
+    before = torch.random.get_rng_state()
+    found = inspect_files(files, [3, 5], num_workers, progress=False)
+    assert torch.equal(torch.random.get_rng_state(), before)  # a check must not change the run behind it
+    assert [entry.height for number, entry in enumerate(found) if number not in (5, 7)] == [
+        40 + number for number in range(20) if number not in (5, 7)
+    ]
+    assert (found[5].kind, found[5].patient) == ("DICOM CR", "P7")
+    assert (found[5].modality, found[5].view) == ("CR", "LL")
+    assert (found[4].modality, found[4].view, found[4].constant) == ("", "", False)
+    assert [number for number, entry in enumerate(found) if entry.constant] == [6]
+    assert found[7].problem.startswith("does not exist")
+    assert [number for number, entry in enumerate(found) if entry.thumbnail] == [3, 5]
+    with Image.open(io.BytesIO(found[3].thumbnail)) as image:
+        assert image.size == (160, 23)
+    assert len({entry.digest for entry in found}) == 20
+
+
+def test_the_digest_is_of_the_pixels(tmp_path: Path) -> None:
+    pixels = shades(40, 40)
+    files = [png(tmp_path / name, pixels) for name in ("a.png", "b.bmp", "c.tif")]
+    files.append(png(tmp_path / "d.png", pixels.reshape(20, 80)))  # the same bytes in another shape
+    digests = [entry.digest for entry in inspect_files([str(file) for file in files], progress=False)]
+    assert digests[0] == digests[1] == digests[2] != digests[3]
+    assert inspect_files([], progress=False) == []
