@@ -10,7 +10,7 @@ A datalist is a Decathlon-style JSON file::
 `image` is a path or, for several sequences, a list of paths; `label` a path, a class index or a list of 0, 1 and null;
 `unlabelled` names the classes that exist in the body but are not drawn in this case. For multi-sequence MRI,
 `sequences` names what the paths, or the volumes of a 4-D file, hold, in their order, and `label_convention` what the
-label values mean (see `regions.py`); both stand at the top for all items, or in an item for that one.
+label values mean (see `tumour_labels.py`); both stand at the top for all items, or in an item for that one.
 
 Pictures that are classified have a `task` at the top and no background among their `class_names`. With `multi_label`
 `label` is a list with a value for each finding, null where it is unknown; with `multi_class` it is a class index.

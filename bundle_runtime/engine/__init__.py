@@ -1,7 +1,7 @@
 """Training and validation steps, optimiser groups, and the handlers of a run.
 
-Each handler has `attach(engine)` and so goes into the `train_handlers` or `val_handlers` list of a MONAI engine. Put
-`RunManifest` first (its failure hook must stand before MONAI's `StatsHandler`, which raises at once); the order of the
-others is free: whatever must run after validation (the history row, early stopping, then the checkpoint) registers
-itself late.
+Each handler has `attach(engine)` and so goes into the `train_handlers` or `val_handlers` list of a MONAI engine;
+`standard.StandardHandlers` attaches those of every training. `RunManifest` comes first of them (its failure hook must
+stand before MONAI's `StatsHandler`, which raises at once); the order of the others is free: whatever must run after
+validation (the history row, early stopping, then the checkpoint) registers itself late.
 """

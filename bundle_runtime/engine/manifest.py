@@ -35,7 +35,8 @@ class RunManifest:
     `status` is "running", then "finished", "interrupted" (a signal; the run can be resumed) or "failed" with the error.
     What the file said of earlier runs at the same path, such as the interrupted part of a resumed training, moves to
     `earlier_runs`; one that still said "running" was killed. Host and user names are left out: the home folder is "~".
-    It tells the settings and the seed of the running config. Put it first in the list of handlers.
+    It tells the settings and the seed of the running config. In an evaluation put it first in the list of handlers;
+    in a training `StandardHandlers` holds it.
 
     Args:
         output_dir: Folder of `manifest.json`.

@@ -89,7 +89,7 @@ def test_colours_and_orientation_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 def test_grey_pictures_stand_upright(tmp_path: Path) -> None:
-    # They used to be drawn as slices (X, Y) of a volume: an X-ray lay on its side.
+    # Drawn like slices (X, Y) of a volume, an X-ray would lie on its side.
     image = np.linspace(-1, 1, 8)[None, :, None].repeat(16, 2)  # (1, 8, 16), brighter from row to row
     figure = reconstruction_figure(
         image, np.zeros((8, 16)), image, tmp_path / "a.png", pixels={"mean": 0.5, "std": 0.2}
