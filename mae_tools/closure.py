@@ -30,10 +30,11 @@ def closure(modules: Iterable[str], root: Path = ROOT) -> list[Path]:
         module = waiting.pop()
         seen.add(module)
         waiting |= {*imports_of(module, root), *_packages(module)} - seen
-    return sorted(_file(module, root) for module in seen)
+    return sorted(file_of(module, root) for module in seen)
 
 
-def _file(module: str, root: Path) -> Path:
+def file_of(module: str, root: Path = ROOT) -> Path:
+    """Where a module is, or would be."""
     path = root.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -42,7 +43,7 @@ def _longest(name: str, root: Path) -> str | None:
     """The longest beginning of a dotted name that is a module; None where there is none."""
     parts = name.split(".")
     names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((module for module in names if _file(module, root).is_file()), None)
+    return next((module for module in names if file_of(module, root).is_file()), None)
 
 
 def _packages(module: str) -> set[str]:
@@ -60,7 +61,7 @@ def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 def imports_of(module: str, root: Path = ROOT) -> set[str]:
     """What a module imports from the floors."""
-    path = _file(module, root)
+    path = file_of(module, root)
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found = set()
     for node in _run_nodes(ast.parse(path.read_text(encoding="utf-8"))):

@@ -23,7 +23,7 @@ from custom_components.errors import InputError, find_input_error
 from . import zoo_check
 from .__main__ import available, module_of
 from .bundles import read_tools
-from .closure import ROOT, closure, named_in
+from .closure import ROOT, closure, file_of, named_in
 from .sources import SOURCES
 
 REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "docs/README.md", "LICENSE")
@@ -31,6 +31,12 @@ WEIGHTS = (".pt", ".ts", ".onnx", ".safetensors")
 _THRESHOLDS = "thresholds.json"
 # What a config makes of weights, and the key that names their file.
 _LOADERS = {"loaded": "model_file", "initialised": "encoder_file"}
+# Parts of commands that are imported by name: each travels where the module that it is for does.
+_PARTS = {
+    "mae_tools.compare.segmentation": "bundle_runtime.scores.segmentation_report",
+    "mae_tools.compare.classification": "bundle_runtime.scores.classification_report",
+    "mae_tools.compare.instances": "bundle_runtime.scores.instance_report",
+}
 _SUMS = "SHA256SUMS"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content gives equal bytes
 
@@ -141,7 +147,8 @@ def python_files(root: Path) -> list[Path]:
     modules |= {inspect.getmodule(SOURCES[name]).__name__ for name in tools.sources}  # type: ignore[union-attr]
     for path in (root / "configs").glob("*.yaml"):
         modules |= named_in(path.read_text(encoding="utf-8"))
-    return closure(modules)
+    needed = set(closure(modules))
+    return closure(modules | {part for part, needs in _PARTS.items() if file_of(needs) in needed})
 
 
 def _models(root: Path) -> dict[str, Path]:

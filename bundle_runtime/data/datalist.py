@@ -152,8 +152,8 @@ def _tell_if_unchecked(path: str) -> None:
         checked = False
     if not checked:
         say(
-            f"Note: {path} was never checked as it is; `python -m mae_tools check {path}` also looks for what a run "
-            "does not: flipped cases, exchanged labels, copies in two lists."
+            f"Note: no report of a check lies beside {path} as it is now; `python -m mae_tools check {path}` also "
+            "looks for what a run does not: flipped cases, exchanged labels, copies in two lists."
         )
 
 

@@ -1,23 +1,21 @@
 """Two evaluations of the same cases side by side, with paired differences."""
 
+import importlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from bundle_runtime.files import write_atomically, write_json
-from bundle_runtime.scores.classification import TASKS
-from bundle_runtime.scores.instance_report import TASK as PICTURES
 from bundle_runtime.scores.report import Report, read_scores
 from custom_components.errors import InputError
 
-from . import classification, instances, segmentation
-
 SEGMENTATION = "a segmentation"  # its files do not name a task
-# Each has REPORT, what reads a folder; SAME, what two of them must share; `differences`, and `blocks` for its text.
-_FAMILIES: dict[str, ModuleType] = {
-    SEGMENTATION: segmentation,
-    PICTURES: instances,
-    **dict.fromkeys(TASKS, classification),
+# Task of the scores -> the module of its family, which a package holds where the bundle has such scores. Each has
+# REPORT, what reads a folder; SAME, what two of them must share; `differences`, and `blocks` for its text.
+FAMILIES = {
+    SEGMENTATION: "segmentation",
+    "segmentation of pictures": "instances",
+    "multi_label": "classification",
+    "multi_class": "classification",
 }
 
 
@@ -44,11 +42,11 @@ def compare(
         InputError: A folder cannot be read, kinds, settings or labels differ, or no case is in both.
     """
     kinds = [str(read_scores(path).get("task", SEGMENTATION)) for path in (path_a, path_b)]
-    if kinds[0] != kinds[1] or kinds[0] not in _FAMILIES:
+    if kinds[0] != kinds[1] or kinds[0] not in FAMILIES:
         raise InputError(
             f"{path_a} holds scores of {kinds[0]} and {path_b} of {kinds[1]}; expected two evaluations of one kind."
         )
-    family = _FAMILIES[kinds[0]]
+    family = importlib.import_module(f"{__package__}.{FAMILIES[kinds[0]]}")
     a, b = family.REPORT.read(path_a), family.REPORT.read(path_b)
     for what in family.SAME:
         if getattr(a, what) != getattr(b, what):
