@@ -132,8 +132,10 @@ def test_real_abdomen_ct(tmp_path: Path, real_data: Path) -> None:
     assert {case["orientation"] for case in result["cases"]} == {"LAS", "LPS", "RAS"}
     padded = [problem["case"] for problem in result["problems"] if "will be padded" in problem["message"]]
     assert "ts_dicom_ct_image" in padded
-    with pytest.raises(InputError, match=r"4 error\(s\).*expected 0 to 2 \(3 class_names\)"):
+    with pytest.raises(InputError, match=r"5 error\(s\).*class_names of the run .* differ from those of the datalist"):
         check(listed, root, NAMES, channels=1)
+    found = json.loads((tmp_path / "check" / "check.json").read_text())["problems"]
+    assert sum("expected 0 to 2 (3 class_names)" in problem["message"] for problem in found) == 4
 
 
 def test_real_hippocampus(tmp_path: Path, real_data: Path) -> None:
