@@ -38,9 +38,10 @@ def test_a_source_writes_what_it_wrote(source: str, tmp_path: Path) -> None:
     _refuse(compare.differences(compare.read("datalists")[source], made_by(source, tmp_path)))
 
 
-def test_every_bundle_and_every_source_has_its_golden_file() -> None:
-    assert set(BUNDLES) == {path.name for path in (ROOT / "bundles").iterdir() if (path / "configs").is_dir()}
-    assert set(TREES) == set(SOURCES) == set(compare.read("datalists"))
+def test_what_has_a_golden_file_is_still_there() -> None:
+    """A new bundle or source may have one, and needs none: nothing earlier says what it has to give."""
+    assert set(BUNDLES) <= {path.name for path in (ROOT / "bundles").iterdir() if (path / "configs").is_dir()}
+    assert set(TREES) == set(compare.read("datalists")) <= set(SOURCES)
 
 
 def test_a_difference_is_named_by_its_path() -> None:
