@@ -31,7 +31,6 @@ from bundle_runtime.data.datalist import items, parse
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.engine.collapse import TeacherStatistics
-from bundle_runtime.engine.optim import WarmupCosine, param_groups
 from bundle_runtime.files import write_atomically
 from bundle_runtime.probes.features import probe_scores
 from custom_components.augment import CentreCrop, Normalise, Pipeline, RandomResizedCrop
@@ -39,6 +38,7 @@ from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.networks.sd_mae import SelfDistillationMAE
 from custom_components.networks.vit import ViT
 from custom_components.seeding import mix_seed, uniform
+from custom_components.training.optim import WarmupCosine, param_groups
 
 FORMS: dict[str, dict[str, Any]] = {
     "released": {"teacher_grad": True, "centre_on": "probabilities"},

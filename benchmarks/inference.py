@@ -31,9 +31,9 @@ from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import UNETR as MonaiUNETR
 from torch import Tensor, nn
 
-from bundle_runtime.engine.batches import FlipSlidingWindowInferer
 from custom_components.networks.unetr import UNETR
 from custom_components.networks.vit import ViT
+from custom_components.training.inferers import FlipSlidingWindowInferer
 
 # Name of the program -> its inferer.
 INFERERS = {"ours": FlipSlidingWindowInferer, "monai": SlidingWindowInferer}

@@ -1,4 +1,4 @@
-"""Training and validation steps, optimiser groups, and the handlers of a run.
+"""The handlers of a run.
 
 Each handler has `attach(engine)` and so goes into the `train_handlers` or `val_handlers` list of a MONAI engine;
 `standard.StandardHandlers` attaches those of every training. `RunManifest` comes first of them (its failure hook must

@@ -17,15 +17,15 @@ from custom_components.augment import Pipeline
 from custom_components.distributed import distributed, is_main, say
 from custom_components.errors import InputError
 from custom_components.masking import attention_weights
+from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.vit import ViT
+from custom_components.training.step import autocast
 
 from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
 from ..files import write_csv
 from ..probes.features import evaluating
-from ..weights.describe import find_vit, unwrap
 from .common import keep
-from .training_step import autocast
 
 METRIC = "attention_map_std"
 SOURCES = ("attention", "uniform")

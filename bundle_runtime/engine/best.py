@@ -12,8 +12,8 @@ from torch import nn
 
 from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
+from custom_components.networks.find import find_vit, unwrap
 
-from ..weights.describe import find_vit, unwrap
 from ..weights.io import read_sidecar, sidecar_path, write_file
 from ..weights.save import save_encoder, save_network
 from .common import epochs_done, is_nan, scalars

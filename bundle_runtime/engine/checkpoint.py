@@ -13,8 +13,8 @@ from torch import nn
 
 from custom_components.distributed import any_rank, distributed, is_main, say
 from custom_components.errors import InputError
+from custom_components.networks.find import unwrap
 
-from ..weights.describe import unwrap
 from .checkpoint_file import (
     FORMAT,
     load_optimizer,

@@ -14,6 +14,7 @@ from torch import nn
 
 from custom_components.distributed import is_main
 from custom_components.errors import InputError
+from custom_components.training.optim import WarmupCosine
 
 from ..config import resolve
 from .checkpoint import Checkpoint
@@ -21,7 +22,6 @@ from .early_stop import EarlyStop
 from .finite import FiniteLoss
 from .history import History
 from .manifest import RunManifest
-from .optim import WarmupCosine
 from .progress import Progress
 from .run import STATE
 from .validation import Validation
@@ -109,7 +109,7 @@ class StandardHandlers:
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
         epochs, length = engine.state.max_epochs, engine.state.epoch_length
-        schedule = WarmupCosine.from_epochs(self.optimizer, max_epochs=epochs, epoch_length=length, **self.schedule)
+        schedule = WarmupCosine(self.optimizer, max_epochs=epochs, epoch_length=length, **self.schedule)
         probe = [] if self.probe is None else [self.probe]
         first = (self.manifest, schedule, self.validation, *probe, FiniteLoss(), self.history, self.checkpoint)
         for handler in first:

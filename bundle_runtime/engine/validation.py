@@ -8,9 +8,9 @@ from monai.handlers import ValidationHandler
 from torch import Tensor, nn
 
 from custom_components.seeding import mix_seed
+from custom_components.training.step import autocast
 
 from .common import due
-from .training_step import autocast
 
 
 class Validation(ValidationHandler):

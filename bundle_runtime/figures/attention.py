@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
+from custom_components.networks.find import find_vit
 from custom_components.networks.vit import Attention, Block, ViT
 
 from ..probes.features import evaluating
-from ..weights.describe import find_vit
 from .panels import HIDDEN, picture_pixels, save_figure
 
 _FUSIONS = ("mean", "minmax", "max", "min")

@@ -12,6 +12,7 @@ from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
 from custom_components.distributed import is_main
+from custom_components.networks.find import unwrap
 from custom_components.networks.token_classifier import TokenClassifier
 
 from ..data.schema import Item
@@ -19,7 +20,6 @@ from ..data.subset import evenly
 from ..probes.features import evaluating
 from ..scores.classification import check_task, to_probabilities
 from ..scores.collect import tensor_of
-from ..weights.describe import unwrap
 from .attention import attention_figure, attention_rollout, class_attention_map
 
 _TOP = 3

@@ -16,9 +16,9 @@ from torch import nn
 
 from custom_components.distributed import is_main
 from custom_components.errors import InputError
+from custom_components.networks.find import unwrap
 
 from ..engine.common import epochs_done
-from ..weights.describe import unwrap
 from .overlays import outline_figure, overlay_figure
 from .reconstruction import reconstruction_figure
 

@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
+from custom_components.networks.find import find_vit
+from custom_components.training.step import autocast
 
 from ..data.schema import TASKS
-from ..engine.training_step import autocast
-from ..weights.describe import find_vit
 
 METHODS = ("logistic", "knn")
 _TEMPERATURE = 0.07  # of the neighbours' weights, as in DINO (arXiv 2104.14294, section 4.1 and its code)

@@ -18,12 +18,12 @@ from torch.utils.data import Subset
 from custom_components.augment import Pipeline
 from custom_components.distributed import distributed, is_main, say
 from custom_components.errors import InputError, find_input_error
+from custom_components.networks.find import unwrap
 
 from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
 from ..engine.common import due, keep
 from ..files import write_csv
-from ..weights.describe import unwrap
 from .features import METHODS, extract_features, probe_scores
 
 METRIC = "probe_macro_auc"

@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from custom_components.errors import InputError
+from custom_components.networks.find import find_vit, unwrap
 
 from .adapt import adapt
-from .describe import architecture, as_text, find_vit, unwrap
+from .describe import architecture, as_text
 from .io import read_sidecar, read_state_dict, sidecar_path
 from .report import Report, first_names
 

@@ -11,13 +11,13 @@ from bundle_runtime.data.dataset import EpochSampler
 from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.engine.attention_refresh import RefreshAttention
-from bundle_runtime.engine.batches import MappedPictureBatch
 from bundle_runtime.engine.checkpoint import Checkpoint
-from bundle_runtime.engine.training_step import TrainingStep
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop, Resize
 from custom_components.losses.reconstruction import SupervisedReconstructionLoss
 from custom_components.networks.ms_mae import MSMAE
+from custom_components.training.picture_batches import MappedPictureBatch
+from custom_components.training.step import TrainingStep
 
 COUNT = 10
 

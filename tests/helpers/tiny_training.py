@@ -18,10 +18,10 @@ from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.finite import FiniteLoss
 from bundle_runtime.engine.history import History
 from bundle_runtime.engine.manifest import RunManifest
-from bundle_runtime.engine.optim import WarmupCosine
 from bundle_runtime.engine.signals import exit_if_interrupted
-from bundle_runtime.engine.training_step import TrainingStep
 from bundle_runtime.engine.validation import Validation
+from custom_components.training.optim import WarmupCosine
+from custom_components.training.step import TrainingStep
 
 ITEMS, BATCH = 7, 2
 EPOCH_LENGTH = 4  # the last batch of an epoch is a single item

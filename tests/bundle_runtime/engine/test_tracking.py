@@ -10,7 +10,7 @@ from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardStatsHandler,
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import Tiny
 
-from bundle_runtime.engine.training_step import TrainingStep
+from custom_components.training.step import TrainingStep
 
 
 class ListStep(TrainingStep):

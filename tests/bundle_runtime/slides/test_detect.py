@@ -11,12 +11,12 @@ from monai.engines import SupervisedEvaluator
 from rfc7946 import check_rfc7946
 from slide_files import damage, pyramid, with_tissue
 
-from bundle_runtime.engine.batches import PictureBatch
 from bundle_runtime.slides.detect import DetectionReport
 from bundle_runtime.slides.geojson import polygon_feature, write_features
 from bundle_runtime.slides.stream import SlideInputs, SlideTiles, tile_loader
 from custom_components.augment import Pipeline
 from custom_components.errors import InputError
+from custom_components.training.picture_batches import PictureBatch
 
 NAMES = ["rest", "tumour"]
 PURPLE = (90, 40, 130)

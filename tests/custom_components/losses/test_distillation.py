@@ -22,13 +22,13 @@ from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.collapse import METRICS, CollapseWatch
 from bundle_runtime.engine.distillation import LossParts, UpdateCentre
 from bundle_runtime.engine.history import History
-from bundle_runtime.engine.optim import param_groups
-from bundle_runtime.engine.training_step import TrainingStep
 from bundle_runtime.engine.validation import ValidationStep
 from custom_components.errors import InputError
 from custom_components.losses.distillation import PARTS, SelfDistillationLoss
 from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.sd_mae import SDMAEOutput, SelfDistillationMAE
+from custom_components.training.optim import param_groups
+from custom_components.training.step import TrainingStep
 
 K = 12
 

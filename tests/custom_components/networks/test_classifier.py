@@ -2,12 +2,12 @@ import pytest
 import torch
 from encoders import on_vit
 
-from bundle_runtime.engine.optim import layer_ids
 from bundle_runtime.weights.load import init_network
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.training.optim import layer_ids
 
 SMALL = {"hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2, "spatial_dims": 2}
 

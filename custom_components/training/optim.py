@@ -9,9 +9,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim import Optimizer
 
-from custom_components.errors import InputError
-
-from ..weights.describe import find_vit, unwrap
+from ..errors import InputError
+from ..networks.find import find_vit, unwrap
 
 Group = dict[str, Any]
 SKIP_DECAY = ("cls_token", "position_embeddings")
@@ -117,24 +116,27 @@ class WarmupCosine:
 
     Args:
         optimizer: its groups' "lr" (or "initial_lr", where a scheduler has set it) are the peaks; plain floats.
-        warmup_steps: iterations until the peak.
-        total_steps: iterations until the end value.
+        warmup_epochs: until the peak; parts of an epoch are rounded to iterations.
+        max_epochs: until the end value.
+        epoch_length: iterations of an epoch; with 1 the two above count iterations.
         min_lr_ratio: end value as a fraction of the peak.
         power: the rate falls with (share of the iterations left) ** power, 1 a straight line ("poly" schedule); None is
             the cosine.
 
     Raises:
-        InputError: the steps or the ratio are out of range.
+        InputError: the epochs, the ratio or the power are out of range.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        warmup_steps: int,
-        total_steps: int,
+        warmup_epochs: float,
+        max_epochs: float,
+        epoch_length: int = 1,
         min_lr_ratio: float = 0.0,
         power: float | None = None,
     ) -> None:
+        warmup_steps, total_steps = round(warmup_epochs * epoch_length), round(max_epochs * epoch_length)
         if total_steps < 1 or not 0 <= warmup_steps <= total_steps:
             raise InputError(
                 f"The warm-up takes {warmup_steps} of {total_steps} iterations; warmup_epochs must be between 0 and "
@@ -148,20 +150,6 @@ class WarmupCosine:
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
         # Kept in the groups too, under torch's own name: there it survives a checkpoint of the optimiser.
         self.peaks = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
-
-    @classmethod
-    def from_epochs(
-        cls,
-        optimizer: Optimizer,
-        warmup_epochs: float,
-        max_epochs: float,
-        epoch_length: int,
-        min_lr_ratio: float = 0.0,
-        power: float | None = None,
-    ) -> "WarmupCosine":
-        """The same schedule in epochs of `epoch_length` iterations; parts of an epoch are rounded to iterations."""
-        steps = round(warmup_epochs * epoch_length), round(max_epochs * epoch_length)
-        return cls(optimizer, *steps, min_lr_ratio=min_lr_ratio, power=power)
 
     def factor(self, step: int) -> float:
         """Fraction of the peak at `step`, counted from 0."""

@@ -12,11 +12,11 @@ from monai.networks.nets import ViT as MonaiViT
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 
-from bundle_runtime.engine.optim import WarmupCosine, layer_ids, param_groups
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.unetr import UNETR
 from custom_components.networks.vit import ViT
+from custom_components.training.optim import WarmupCosine, layer_ids, param_groups
 
 SMALL = {"hidden_size": 12, "mlp_dim": 24, "num_heads": 2}
 
@@ -168,7 +168,7 @@ def rates(of: torch.optim.Optimizer) -> list[float]:
 
 def test_schedule_at_its_corners() -> None:
     target = optimizer(1e-3, 2e-5)
-    schedule = WarmupCosine(target, warmup_steps=10, total_steps=110, min_lr_ratio=0.1)
+    schedule = WarmupCosine(target, warmup_epochs=10, max_epochs=110, min_lr_ratio=0.1)
     expected = {0: 0.0, 5: 0.5, 10: 1.0, 60: 0.55, 110: 0.1, 500: 0.1}
     for step, factor in expected.items():
         schedule.set(step)
@@ -177,7 +177,7 @@ def test_schedule_at_its_corners() -> None:
 
 @given(st.integers(0, 50), st.integers(1, 100), st.floats(0, 1))
 def test_schedule_rises_then_falls_and_stays_within_bounds(warmup: int, rest: int, ratio: float) -> None:
-    schedule = WarmupCosine(optimizer(1.0), warmup, warmup + rest, ratio)
+    schedule = WarmupCosine(optimizer(1.0), warmup, warmup + rest, min_lr_ratio=ratio)
     factors = [schedule.factor(step) for step in range(warmup + rest + 5)]
     assert all(0 <= factor <= 1 for factor in factors)
     assert factors[warmup] == 1.0
@@ -187,7 +187,7 @@ def test_schedule_rises_then_falls_and_stays_within_bounds(warmup: int, rest: in
 
 
 def test_epochs_become_iterations() -> None:
-    schedule = WarmupCosine.from_epochs(optimizer(1.0), warmup_epochs=2.5, max_epochs=10, epoch_length=4)
+    schedule = WarmupCosine(optimizer(1.0), warmup_epochs=2.5, max_epochs=10, epoch_length=4)
     assert (schedule.warmup_steps, schedule.total_steps) == (10, 40)
 
 
@@ -235,8 +235,8 @@ def test_monai_schedule_rises_again_and_raises_low_groups() -> None:
         ((5, 4), "The warm-up takes 5 of 4 iterations; warmup_epochs must be between 0 and max_epochs"),
         ((0, 0), "max_epochs at least 1"),
         ((-1, 4), "warm-up takes -1"),
-        ((1, 4, 1.5), "min_lr_ratio is 1.5; it must be between 0 and 1"),
-        ((1, 4, math.nan), "min_lr_ratio is nan"),
+        ((1, 4, 1, 1.5), "min_lr_ratio is 1.5; it must be between 0 and 1"),
+        ((1, 4, 1, math.nan), "min_lr_ratio is nan"),
     ],
 )
 def test_schedule_out_of_range_gets_a_sentence(arguments: tuple, sentence: str) -> None:
@@ -258,7 +258,7 @@ def test_the_rate_in_effect_is_known_when_an_epoch_starts() -> None:
 def test_a_power_of_1_falls_in_a_straight_line_and_none_is_the_cosine() -> None:
     """mmcv's "poly" schedule, against torch's own after the warm-up."""
     parameter = nn.Parameter(torch.zeros(1))
-    ours = WarmupCosine(torch.optim.SGD([parameter], 0.5), warmup_steps=4, total_steps=24, power=2.0)
+    ours = WarmupCosine(torch.optim.SGD([parameter], 0.5), warmup_epochs=4, max_epochs=24, power=2.0)
     optimizer = torch.optim.SGD([parameter], 0.5)
     theirs = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=20, power=2.0)
     for step in range(21):
@@ -266,7 +266,7 @@ def test_a_power_of_1_falls_in_a_straight_line_and_none_is_the_cosine() -> None:
         optimizer.step()
         theirs.step()
     assert ours.factor(2) == 0.5
-    straight = WarmupCosine.from_epochs(torch.optim.SGD([parameter], 0.5), 0, 2, 10, power=1.0)
+    straight = WarmupCosine(torch.optim.SGD([parameter], 0.5), 0, 2, 10, power=1.0)
     assert [straight.factor(step) for step in (0, 5, 10, 20, 30)] == [1.0, 0.75, 0.5, 0.0, 0.0]
     assert WarmupCosine(torch.optim.SGD([parameter], 0.5), 0, 10).factor(5) == pytest.approx(0.5)
     with pytest.raises(InputError, match="power of the schedule is 0"):

@@ -12,8 +12,8 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
-from bundle_runtime.engine.training_step import TrainingStep
 from custom_components.errors import InputError
+from custom_components.training.step import TrainingStep
 
 
 def build_network(dtype: torch.dtype = torch.float64) -> nn.Module:

@@ -8,8 +8,8 @@ from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 
-from custom_components.errors import InputError
-from custom_components.seeding import mix_seed
+from ..errors import InputError
+from ..seeding import mix_seed
 
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
