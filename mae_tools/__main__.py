@@ -17,7 +17,7 @@ from custom_components.errors import InputError, install_excepthook
 # the package of a bundle holds some of these modules only.
 COMMANDS = {
     "datalist": "mae_tools.sources:SOURCES",
-    "check": "mae_tools.check.check:check",
+    "check": "mae_tools.check.command:check",
     "draw": "mae_tools.demo_data:PAINTERS",
     "demo": "mae_tools.demo:demo",
     "compare": "mae_tools.__main__:_compare",

@@ -13,7 +13,7 @@ from bundle_runtime.files import write_json
 from custom_components.errors import InputError
 
 from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, stages
-from .check.check import check
+from .check.command import check
 from .compare.command import compare
 from .demo_data import PAINTERS
 from .sources import SOURCES

@@ -36,7 +36,11 @@ _PARTS = {
     "mae_tools.compare.segmentation": "bundle_runtime.scores.segmentation_report",
     "mae_tools.compare.classification": "bundle_runtime.scores.classification_report",
     "mae_tools.compare.instances": "bundle_runtime.scores.instance_report",
+    "mae_tools.check.volumes": "bundle_runtime.data.load_volumes",
+    "mae_tools.check.pictures": "bundle_runtime.data.image_file",
+    "mae_tools.check.tissues": "custom_components.tumour_labels",
 }
+TEMPLATE = ".html.j2"  # ends the name of what a module of the same name fills
 _SUMS = "SHA256SUMS"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content gives equal bytes
 
@@ -134,7 +138,9 @@ def _contents(root: Path) -> dict[str, Path | bytes]:
             if twin in contents and _content(root / twin) != json.loads(made):
                 raise InputError(f"{root / twin} differs from {path.name}; remove it: the package makes it anew.")
             contents[twin] = made
-    return contents | {path.relative_to(ROOT).as_posix(): path for path in python_files(root)}
+    modules = python_files(root)
+    templates = [path for path in (module.with_suffix(TEMPLATE) for module in modules) if path.is_file()]
+    return contents | {path.relative_to(ROOT).as_posix(): path for path in (*modules, *templates)}
 
 
 def python_files(root: Path) -> list[Path]:

@@ -56,7 +56,7 @@ def read_label(report: Found, item: Item, first: Any, expected: Expected) -> Lab
         return found
     voxels = report.voxels or {}
     if "label_convention" in item:
-        _check_tissues(report, found, file, item)
+        _tissues(report, found, file, item)
         return found
     if expected.need_convention:
         fitting = [name for name, known in CONVENTIONS.items() if not known.unknown_values(list(voxels))]
@@ -118,7 +118,7 @@ def _check_classes(report: Found, label: str, item: Item, class_names: Sequence[
             _add_unexpected(report, label, name, count)
 
 
-def _check_tissues(report: Found, found: Label, file: str, item: Item) -> None:
+def _tissues(report: Found, found: Label, file: str, item: Item) -> None:
     """The same for a label whose values a convention names; turns its codes into those of tissues."""
     rule = convention(item["label_convention"])
     found.convention = rule.describe()

@@ -72,7 +72,9 @@ def test_contents(unpacked: Path) -> None:
     assert {"LICENSE", "SHA256SUMS", "docs/README.md", "configs/metadata.json", "configs/logging.conf"} <= names
     assert {f"configs/{path.stem}{end}" for path in CONFIGS.glob("*.yaml") for end in (".yaml", ".json")} <= names
     assert {"mae_tools/sources/btcv.py", "mae_tools/compare/command.py", "bundle_runtime/engine/checkpoint.py"} <= names
+    assert {"mae_tools/page.html.j2", "mae_tools/check/report.html.j2", "mae_tools/check/volumes.py"} <= names
     others = ("mae_tools/demo", "mae_tools/package.py", "bundle_runtime/slides", "bundle_runtime/probes")
+    others += ("mae_tools/check/pictures.py", "bundle_runtime/data/image_", "bundle_runtime/data/mask_file.py")
     assert not {name for name in names if name.startswith(others)}
 
 

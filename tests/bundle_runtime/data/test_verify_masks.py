@@ -12,8 +12,8 @@ from skimage.measure import label
 from bundle_runtime.data.datalist import write
 from bundle_runtime.data.verify_masks import _separate_pieces
 from custom_components.errors import InputError
-from mae_tools.check.check import check
-from mae_tools.check.image_check import inspect_mask
+from mae_tools.check.command import check
+from mae_tools.check.pictures import inspect_mask
 
 
 def squares(count: int, dtype: Any, highest: int | None = None) -> np.ndarray:

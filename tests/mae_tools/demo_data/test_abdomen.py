@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from custom_components.errors import InputError
-from mae_tools.check.check import check
+from mae_tools.check.command import check
 from mae_tools.demo_data.abdomen import ABDOMEN_CLASS_NAMES, abdomen_case, make_abdomen
 
 SHAPE = (48, 40, 40)

@@ -6,7 +6,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from custom_components.errors import InputError
-from mae_tools.check.check import check
+from mae_tools.check.command import check
 from mae_tools.demo_data.heads import SEQUENCES, head_case, make_heads
 
 SHAPE = (48, 54, 42)

@@ -5,7 +5,7 @@ from head_files import REGION_NAMES, SEQUENCES, head
 from nifti_files import NAMES, pair
 
 from bundle_runtime.data.verify_volumes import Expected
-from mae_tools.check.check_case import inspect_item
+from mae_tools.check.case import inspect_item
 
 
 def test_a_good_item_has_no_problem_and_is_described(tmp_path: Path) -> None:

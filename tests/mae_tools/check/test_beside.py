@@ -6,10 +6,10 @@ from head_files import REGION_NAMES, SEQUENCES, draw, head, head_list
 from nifti_files import datalist, label, pair
 
 from bundle_runtime.data.verify_volumes import Expected
-from mae_tools.check.check import check
-from mae_tools.check.check_case import inspect_item
-from mae_tools.check.check_list import compare_looks, compare_sequences, unseen_classes
-from mae_tools.check.check_report import CaseReport
+from mae_tools.check.beside import compare_looks, compare_sequences, unseen_classes
+from mae_tools.check.case import inspect_item
+from mae_tools.check.case_report import CaseReport
+from mae_tools.check.command import check
 
 
 def test_spacing_and_orientation_far_from_the_rest(tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
-"""What the full check found in one item, and the lists that it looks at."""
+"""What the full check found in one item."""
 
 import dataclasses
-from collections.abc import Sequence
+import importlib
+import importlib.util
 from typing import Any
 
 import numpy as np
 
-from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_labels import ranges
-from custom_components.errors import InputError
 
 from .planes import Plane
+
+TISSUES = "mae_tools.check.tissues"
+
+
+def tissue_part() -> Any:
+    """The module for labels that tell tumour tissues; None in the package of a bundle that learns from no such ones."""
+    return importlib.import_module(TISSUES) if importlib.util.find_spec(TISSUES) else None
 
 
 @dataclasses.dataclass
@@ -69,16 +75,3 @@ class CaseReport(Found):
         hidden = {"problems", "planes", "coarse", "edges", "facts"}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {key: value for key, value in fields.items() if key not in hidden}
-
-
-def chosen_sections(sections: str | Sequence[str] | None) -> list[str]:
-    """The sections that were asked for, all by default.
-
-    Raises:
-        InputError: there is no section of that name.
-    """
-    chosen = list(SECTIONS) if sections is None else [sections] if isinstance(sections, str) else list(sections)
-    for section in chosen:
-        if section not in SECTIONS:
-            raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
-    return chosen

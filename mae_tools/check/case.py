@@ -1,27 +1,20 @@
 """One item under the lens: what a run verifies, and how it looks beside the other items."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
 
 from bundle_runtime.data.schema import Item
-from bundle_runtime.data.verify import Problem
 from bundle_runtime.data.verify_labels import read_label
 from bundle_runtime.data.verify_volumes import Expected, check_roi, read_images, size_and_spacing
 
-from .check_flip import coarse_picture
-from .check_report import CaseReport
-from .check_tissues import ENHANCED, core_outside, enhancement
+from ..copies import volume_digest
+from .case_report import CaseReport, tissue_part
+from .flips import coarse_picture
 from .planes import middle_planes
 
 _ANYTHING = Expected()
-
-
-def check_item(item: Item, expected: Expected = _ANYTHING) -> list[Problem]:
-    """Everything wrong with one item; the label is looked at where the item has one. See `inspect_item`."""
-    return inspect_item(item, expected).problems
 
 
 def inspect_item(
@@ -46,14 +39,7 @@ def inspect_item(
     label = read_label(report, item, images.first, expected)
     report.convention, report.tissues = label.convention, label.tissues
     if label.tissues is not None and label.codes is not None:
-        report.core_outside = core_outside(label.codes)
-        enhanced = enhancement(label.codes, images.named)
-        if enhanced is not None and enhanced < ENHANCED:
-            text = (
-                "its enhancing tumour does not look enhanced: on T1ce it is not brighter than the rest of the tumour "
-                f"by {ENHANCED} standard deviations (found {enhanced:.2g}); are label_convention and sequences right?"
-            )
-            report.add("warning", item["label"], text)
+        tissue_part().look(report, item["label"], label.codes, images.named)
     report.coarse = coarse_picture(images.first, shown)
     if with_planes:
         report.planes = middle_planes(images.first, shown, label.codes)
@@ -65,4 +51,4 @@ def _describe(report: CaseReport, image: Any, volume: np.ndarray) -> None:
     report.shape, report.spacing = size_and_spacing(image)
     report.orientation = "".join(code or "?" for code in aff2axcodes(image.affine))
     report.dtype = str(image.get_data_dtype())
-    report.digest = hashlib.sha256(np.ascontiguousarray(volume).tobytes()).hexdigest()
+    report.digest = volume_digest(volume).hex()

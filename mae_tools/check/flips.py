@@ -15,7 +15,7 @@ from skimage.filters import threshold_otsu
 
 from bundle_runtime.data.verify import Problem
 
-from .check_report import CaseReport
+from .case_report import CaseReport
 
 SIDE = 20  # voxels of a coarse picture along each axis
 _SAMPLES = 64  # at least so many voxels along an axis are looked at, where there are so many

@@ -9,7 +9,7 @@ from nifti_files import NAMES, datalist, label, pair, save
 
 from custom_components.errors import InputError
 from custom_components.tumour_labels import convention
-from mae_tools.check.check import check
+from mae_tools.check.command import check
 from mae_tools.sources.btcv import CLASS_NAMES
 from mae_tools.sources.folder import folder
 
@@ -77,7 +77,7 @@ def test_a_list_of_heads_needs_no_further_settings(tmp_path: Path, capsys: pytes
     assert case["sequences"] == list(SEQUENCES)
     assert set(case["tissues"]) == {"oedema", "non-enhancing core", "enhancing tumour"}
     assert "coarse" not in case
-    assert "tumour</p><p>Labels: msd (0 background" in (tmp_path / "check" / "check.html").read_text()
+    assert "tumour</p>\n<p>Labels: msd (0 background" in (tmp_path / "check" / "check.html").read_text()
 
 
 def test_the_convention_of_the_run_overrides_the_datalist(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from mae_tools.check.check_report import CaseReport
+from mae_tools.check.case_report import CaseReport
 
 
 def test_the_table_shows_tissues_where_they_are_known() -> None:

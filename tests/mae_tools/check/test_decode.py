@@ -9,7 +9,7 @@ import torch
 from picture_files import dicom, png, shades
 from PIL import Image
 
-from mae_tools.check.image_inspect import inspect_files
+from mae_tools.check.decode import inspect_files
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -7,14 +7,14 @@ from head_files import REGION_NAMES, SEQUENCES, draw, head
 
 from bundle_runtime.data.verify_volumes import Expected
 from custom_components.tumour_labels import TISSUES, convention
-from mae_tools.check.check_case import check_item, inspect_item
-from mae_tools.check.check_tissues import core_outside, enhancement
+from mae_tools.check.case import inspect_item
+from mae_tools.check.tissues import core_outside, enhancement
 
 WANTED = {"class_names": REGION_NAMES, "sequences": SEQUENCES, "need_convention": True}
 
 
 def only(item: dict[str, Any], sentence: str, **expected: Any) -> None:
-    (problem,) = check_item(item, Expected.of(**expected))
+    (problem,) = inspect_item(item, Expected.of(**expected)).problems
     assert (problem.level, sentence in problem.message) == ("warning", True)
 
 
@@ -32,7 +32,7 @@ def test_voxels_are_reported_by_tissue_whatever_the_convention(tmp_path: Path, r
 @pytest.mark.parametrize("sequences", [SEQUENCES, ("t1ce",), ("t2", "t1ce", "flair")])
 def test_an_enhancing_tumour_that_is_not_bright(tmp_path: Path, sequences: tuple[str, ...]) -> None:
     wanted = {**WANTED, "sequences": sequences}
-    assert check_item(head(tmp_path, sequences=sequences), Expected.of(**wanted)) == []
+    assert inspect_item(head(tmp_path, sequences=sequences), Expected.of(**wanted)).problems == []
     table = convention({"1": "enhancing tumour", "2": "oedema", "4": "non-enhancing core"})
     item = {**head(tmp_path, sequences=sequences), "label_convention": table.to_text()}
     only(item, "does not look enhanced", **wanted)

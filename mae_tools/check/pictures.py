@@ -1,6 +1,5 @@
-"""Check lists of labelled pictures before a GPU is touched: every file decoded, labels counted, one report."""
+"""What a check finds in pictures: every file decoded, masks read, labels counted."""
 
-import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,88 +9,79 @@ from typing import Any
 
 from tqdm import tqdm
 
-import bundle_runtime.data.datalist as datalists
-from bundle_runtime.data.image_file import is_picture_file, read_bytes
+from bundle_runtime.data.image_file import read_bytes
 from bundle_runtime.data.labels import Counts, count_labels, label_problems
 from bundle_runtime.data.mask_file import class_map, decode_mask
-from bundle_runtime.data.schema import MASK_KINDS, SECTIONS, Datalist, Item, as_list, consistency_problems
+from bundle_runtime.data.schema import MASK_KINDS, Datalist, Item, as_list
 from bundle_runtime.data.subset import evenly
-from bundle_runtime.data.verify import Problem, refuse, sentence, show
+from bundle_runtime.data.verify import Problem, sentence
 from bundle_runtime.data.verify_masks import SeenMask, class_counts, list_problems, look_at_mask, size_problem
 from bundle_runtime.data.verify_pictures import Seen, file_problems, of_list
-from bundle_runtime.files import aligned, write_atomically, write_json
 from custom_components.errors import InputError
 
-from .check_report import chosen_sections
-from .image_check_html import render
-from .image_inspect import inspect_files
+from ..copies import Place, copy_problems, find_copies
+from ..page import Figure
+from .decode import inspect_files
+from .report import Findings
 
 _THUMBNAILS = 48
 
 Parts = Mapping[str, Sequence[Item]]
 
 
-def check_images(
-    datalist_path: str | Path,
-    dataset_dir: str | Path | None = None,
-    class_names: Sequence[str] | None = None,
-    task: str | None = None,
-    out: str | Path | None = None,
-    sections: str | Sequence[str] | None = None,
-    num_workers: int = 2,
-) -> dict[str, Any]:
-    """Decode every picture and mask of a datalist, print tables, write `check.json` and `check.html` (thumbnails).
+def inspect(
+    content: Datalist, parts: Parts, class_names: Sequence[str] | None, num_workers: int = 0, **_: Any
+) -> Findings:
+    """Decode every picture and mask.
 
     Args:
-        datalist_path: the datalist.
-        dataset_dir: where its relative paths start, if not at its own folder.
-        class_names: the findings or classes; background first where labels are masks (default: the datalist's).
-        task: "multi_label" or "multi_class" (default: that of the datalist; without one labels are not looked at).
-        out: folder of the report (default: `check` beside the datalist).
-        sections: the lists to read (default: all).
+        content: the datalist; without a task labels are looked at only where they are masks.
+        parts: the prepared items of the lists that are looked at.
+        class_names: the findings or classes; background first where labels are masks.
         num_workers: processes that decode.
-
-    Returns:
-        What `check.json` holds.
-
-    Raises:
-        InputError: the datalist is unreadable, or anything in it is an error; the report is written before.
     """
-    path = Path(datalist_path)
-    content = datalists.parse(path)
-    names = list(class_names) if class_names is not None else content.get("class_names")
-    task = task if task is not None else content.get("task")
-    chosen = chosen_sections(sections)
-    parts = {part: datalists.prepare(content, part, path, dataset_dir) for part in chosen if content[part]}
-    listed = consistency_problems(content, names)
-    if not parts:
-        listed.append(f"no items in {', '.join(chosen)}")
+    task, names = content.get("task"), class_names or ()
     files = _files(parts)
     shown = evenly(len(files), _THUMBNAILS)
     seen = dict(zip(files, inspect_files(files, shown, num_workers), strict=True))
-    counts, problems = _problems(parts, seen, names, task, parity=bool(content.get("parity")), num_workers=num_workers)
-    problems = [Problem("datalist", "", "", "error", text) for text in listed] + problems
-    result = {
-        "datalist": str(path),
-        "datalist_sha256": datalists.digest(path),
-        "modality": content.get("modality"),
-        "task": task,
-        "class_names": names,
-        "errors": sum(problem.level == "error" for problem in problems),
-        "warnings": sum(problem.level == "warning" for problem in problems),
-        "problems": [dataclasses.asdict(problem) for problem in problems],
-        "lists": {part: _summary(items, seen, counts.get(part)) for part, items in parts.items()},
-    }
-    _print_tables(result)
-    show(problems, "see check.json for them")
-    folder = Path(out) if out is not None else path.parent / "check"
-    write_json(folder / "check.json", result)
-    tables = (_list_rows(result), _class_rows(result))
-    pictures = [(file, seen[file], _classes(file, parts, names or (), task)) for file in (files[i] for i in shown)]
-    write_atomically(folder / "check.html", render(result, tables, pictures))
-    print(f"Report: {folder / 'check.html'}")
-    refuse(problems, f"see {folder / 'check.html'}", path)
-    return result
+    counts, problems = _problems(parts, seen, class_names, task, num_workers)
+    copies = find_copies(_places(parts, seen))
+    summaries = {part: _summary(items, seen, counts.get(part)) for part, items in parts.items()}
+    total = sum(entry["images"] for entry in summaries.values())
+    return Findings(
+        problems + copy_problems(copies, "pixels", bool(content.get("parity"))),
+        copies,
+        f"{total} images",
+        {"task": task, "lists": summaries},
+        [rows for rows in (_list_rows(summaries), _class_rows(summaries)) if rows],
+        [
+            _figure(file, seen[file], _classes(file, parts, names, task))
+            for file in (files[i] for i in shown)
+            if seen[file].thumbnail
+        ],
+        "Pictures spread evenly over the lists, as decoded, before any equalisation.",
+    )
+
+
+def digests(items: Sequence[Item], num_workers: int = 0) -> list[bytes | None]:
+    """For each item the digest of its picture; None where it cannot be read."""
+    return [found.digest or None for found in inspect_files([item["file"] for item in items], (), num_workers)]
+
+
+def _places(parts: Parts, seen: Mapping[str, Seen]) -> Iterator[tuple[Place, bytes]]:
+    """Each readable file with its digest."""
+    for part, items in parts.items():
+        for item in items:
+            label = item.get("label")
+            label = None if isinstance(label, str) else label
+            for file in as_list(item["image"]):
+                if not seen[file].problem:
+                    yield Place(part, item["case"], file, label), seen[file].digest
+
+
+def _figure(file: str, seen: Seen, classes: str) -> Figure:
+    said = f"{classes}; " if classes else ""
+    return Figure(f"{Path(file).name}: {said}{seen.kind}, {seen.height}x{seen.width}", seen.thumbnail, "jpeg")
 
 
 def _classes(file: str, parts: Parts, names: Sequence[str], task: str | None) -> str:
@@ -100,17 +90,6 @@ def _classes(file: str, parts: Parts, names: Sequence[str], task: str | None) ->
     if task == "multi_label" and isinstance(label, list):
         return ", ".join(name for name, value in zip(names, label, strict=False) if value == 1) or "no finding"
     return names[label] if task == "multi_class" and isinstance(label, int) and label < len(names) else ""
-
-
-def lists_pictures(content: Datalist, path: str | Path, dataset_dir: str | Path | None = None) -> bool:
-    """Whether a parsed datalist is one of pictures: it has a task, or its first image is a picture file."""
-    if "task" in content:
-        return True
-    first = next((section for section in SECTIONS if content[section]), None)
-    if first is None:
-        return False
-    item = datalists.prepare({**content, first: content[first][:1]}, first, path, dataset_dir)[0]
-    return is_picture_file(item["file"])
 
 
 def _files(parts: Parts) -> list[str]:
@@ -123,8 +102,7 @@ def _problems(
     seen: Mapping[str, Seen],
     names: Sequence[str] | None,
     task: str | None,
-    parity: bool = False,
-    num_workers: int = 0,
+    num_workers: int,
 ) -> tuple[dict[str, Counts], list[Problem]]:
     """Count the labels of each list, and say what is wrong with files and labels."""
     problems: list[Problem] = []
@@ -141,7 +119,6 @@ def _problems(
         problems += _unlabelled(part, items, labelled)
         counts[part], wrong = count_labels(part, labelled, names or (), task)
         problems += [*wrong, *label_problems(part, counts[part], task)]
-    problems += _duplicates(parts, seen, parity)
     return counts, problems
 
 
@@ -199,33 +176,6 @@ def _unlabelled(part: str, items: Sequence[Item], labelled: Sequence[Item]) -> l
     return [Problem(part, "", first, "error", f"{text}; add them or remove the items")]
 
 
-def _duplicates(parts: Parts, seen: Mapping[str, Seen], parity: bool) -> Iterator[Problem]:
-    """Different files with equal pixels: an error in two lists, a warning in one; one sentence for each pair of lists.
-
-    With `parity` the test list may repeat the validation list. A file that itself stands in both lists is no pair: an
-    evaluation may score the list that selects, and whether lists overlap is for the datalist to say.
-    """
-    first: dict[bytes, tuple[str, str]] = {}
-    members: dict[str, set[str]] = {part: set() for part in parts}
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for part, items in parts.items():
-        for item in items:
-            for file in as_list(item["image"]):
-                if not seen[file].problem:
-                    before, twin = first.setdefault(seen[file].digest, (part, file))
-                    if twin != file and file not in members[before]:
-                        found.setdefault((before, part), []).append((twin, file))
-                    members[part].add(file)
-    for (before, part), pairs in found.items():
-        if parity and (before, part) == ("validation", "test"):
-            continue
-        twin, file = pairs[0]
-        where = f" in {before}" if before else ""
-        text = f"holds the same pixels as {twin}{where}; {len(pairs)} such picture(s){of_list(part)}"
-        advice = "keep one" if before == part else "a picture may stand in one list only"
-        yield Problem(part, "", file, "warning" if before == part else "error", f"{text}; {advice}")
-
-
 def _summary(items: Sequence[Item], seen: Mapping[str, Seen], counts: Counts | None) -> dict[str, Any]:
     """The entry of a list in `check.json`."""
     found = [seen[file] for item in items for file in as_list(item["image"])]
@@ -258,19 +208,19 @@ def _size_text(entry: Mapping[str, Any]) -> str:
     return f"{low}-{high} x {left}-{right} ({entry['sizes']} sizes)"
 
 
-def _list_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _list_rows(lists: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table of lists, header first."""
     rows: list[tuple[str, ...]] = [("list", "images", "patients", "unreadable", "height x width", "kinds")]
-    for part, entry in result["lists"].items():
+    for part, entry in lists.items():
         kinds = ", ".join(f"{kind} {count}" for kind, count in entry["kinds"].items()) or "-"
         numbers = (str(entry[key]) for key in ("images", "patients", "unreadable"))
         rows.append((part, *numbers, _size_text(entry), kinds))
     return rows
 
 
-def _class_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _class_rows(lists: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table of classes, header first: images that show each of them, by list; empty without labels."""
-    parts = {part: entry["labels"] for part, entry in result["lists"].items() if entry["labels"]}
+    parts = {part: entry["labels"] for part, entry in lists.items() if entry["labels"]}
     if not parts:
         return []
     rows: list[tuple[str, ...]] = [("class", *parts)]
@@ -282,9 +232,3 @@ def _class_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             cells.append(f"{number['present']}{unknown}")
         rows.append((name, *cells))
     return rows
-
-
-def _print_tables(result: Mapping[str, Any]) -> None:
-    for rows in (_list_rows(result), _class_rows(result)):
-        if rows:
-            print(aligned(rows, rule=False))

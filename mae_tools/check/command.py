@@ -1,0 +1,109 @@
+"""Check a datalist before a GPU is touched: every file is opened, every problem collected and shown in one report."""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import bundle_runtime.data.datalist as datalists
+from bundle_runtime.data.schema import SECTIONS, Datalist, consistency_problems
+from bundle_runtime.data.verify import Problem, refuse
+from custom_components.errors import InputError
+
+from .report import chosen_sections, tell
+
+# Imported by name: the package of a bundle holds the kinds that it can train on.
+KINDS = {"volumes": "mae_tools.check.volumes", "pictures": "mae_tools.check.pictures"}
+_VOLUMES = (".nii", ".nii.gz")
+
+
+def check(
+    datalist_path: str | Path,
+    dataset_dir: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    channels: int | None = None,
+    roi_size: int | Sequence[int] | None = None,
+    spacing: float | Sequence[float] | None = None,
+    out: str | Path | None = None,
+    sections: str | Sequence[str] | None = None,
+    sequences: str | Sequence[str] | None = None,
+    allow_missing_sequences: bool = False,
+    need_convention: bool = False,
+    label_convention: str | dict[str, str] | None = None,
+    num_workers: int = 2,
+) -> dict[str, Any]:
+    """Read every file of a datalist, print a table, write `check.json` and `check.html` (with thumbnails).
+
+    What concerns volumes (from `channels` to `label_convention`) has no meaning for a datalist of pictures.
+
+    Args:
+        datalist_path: the datalist.
+        dataset_dir: where its relative paths start, if not at its own folder.
+        class_names: all classes, background first where labels are masks (default: those of the datalist).
+        channels: image channels that the network expects (default: as many as an item names sequences, or 1).
+        roi_size: crop of the network in voxels, to name volumes that will be padded.
+        spacing: voxel size in mm that volumes are resampled to before the crop.
+        out: folder of the report (default: `check` beside the datalist).
+        sections: the lists to read (default: all).
+        sequences: MRI sequences that the network takes; each item must have them, in any order, by name.
+        allow_missing_sequences: zeros may stand in for a sequence; missing ones are warnings then.
+        need_convention: every label must have a declared convention (so it is where all classes are tumour regions).
+        label_convention: what the label values mean (msd, brats2018, brats2023 or a table), instead of what the
+            datalist says.
+        num_workers: processes that decode pictures.
+
+    Returns:
+        What `check.json` holds.
+
+    Raises:
+        InputError: the datalist is unreadable, or any item has an error; the report is written before.
+    """
+    path = Path(datalist_path)
+    content = datalists.parse(path)
+    if label_convention is not None:
+        content = datalists.with_convention(content, label_convention)
+    names = list(class_names) if class_names is not None else content.get("class_names")
+    chosen = chosen_sections(sections)
+    parts = {part: datalists.prepare(content, part, path, dataset_dir) for part in chosen if content[part]}
+    found = kind_of(content, path, dataset_dir).inspect(
+        content,
+        parts,
+        names,
+        num_workers=num_workers,
+        channels=channels,
+        roi_size=roi_size,
+        spacing=spacing,
+        sequences=sequences,
+        allow_missing_sequences=allow_missing_sequences,
+        need_convention=need_convention,
+    )
+    listed = consistency_problems(content, names)
+    if not parts:
+        listed.append(f"no items in {', '.join(chosen)}")
+    found.problems[:0] = [Problem("datalist", "", "", "error", text) for text in listed]
+    about = {
+        "datalist": str(path),
+        "datalist_sha256": datalists.digest(path),
+        "modality": content.get("modality"),
+        "class_names": names,
+    }
+    folder = Path(out) if out is not None else path.parent / "check"
+    result = tell(found, about, folder)
+    refuse(found.problems, f"see {folder / 'check.html'}", path)
+    return result
+
+
+def kind_of(content: Datalist, path: Path, dataset_dir: str | Path | None = None) -> Any:
+    """The module that looks at the images of a datalist: pictures have a task, or are no NIfTI files and no folders.
+
+    Raises:
+        InputError: the package of a bundle does not hold it.
+    """
+    part = next((part for part in SECTIONS if content[part]), SECTIONS[0])
+    first = datalists.prepare({**content, part: content[part][:1]}, part, path, dataset_dir)
+    volumes = all(item["file"].lower().endswith(_VOLUMES) or Path(item["file"]).is_dir() for item in first)
+    kind = "volumes" if volumes and "task" not in content else "pictures"
+    if importlib.util.find_spec(KINDS[kind]) is None:
+        raise InputError(f"{path} lists {kind}, which this package of a bundle does not learn from.")
+    return importlib.import_module(KINDS[kind])
