@@ -1,44 +1,170 @@
-"""Files that are looked for in a folder."""
+"""Files of a folder, found by one walk for pictures, volumes, slides and the sources of a datalist."""
 
+import fnmatch
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError
 
-from .folder import holds_report
+from .sequences import file_stem
+
+NIFTI = (".nii", ".nii.gz")
+# Volumes of other kinds, by their endings; DICOM files often have none.
+_OTHER_VOLUMES = {
+    "NRRD": (".nrrd", ".nhdr"),
+    "MetaImage": (".mha", ".mhd"),
+    "DICOM": (".dcm", ".dicom", ".ima"),
+    "Analyze": (".hdr", ".img", ".img.gz"),
+    "FreeSurfer": (".mgh", ".mgz"),
+    "MINC": (".mnc",),
+    "an archive": (".zip", ".tar", ".tgz", ".7z"),
+}
+_REPORT = {"check.html", "check.json"}
+_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what file managers leave behind
 
 
-def volumes(place: Path, levels: int | None = 0) -> list[Path]:
-    """NIfTI files of a folder and `levels` levels of subfolders (None: all), sorted.
+def files_below(
+    place: Path, levels: int | None = None, leave_out: Iterable[str | Path] = (), exclude: Collection[str] = ()
+) -> list[str]:
+    """All files of a folder and `levels` levels of subfolders (None: all) as sorted paths from it, with slashes.
 
-    Links to folders are followed; hidden files and folders, as macOS adds them, are left out.
+    Links to folders are followed, and a link back to a folder on the way to it is named and left out. Hidden files and
+    folders, what file managers leave behind, and folders that `check` wrote are left out without a word. The paths are
+    texts because a hundred thousand `Path` objects take seconds.
+
+    Args:
+        place: the folder.
+        levels: of subfolders.
+        leave_out: folders that are not looked into, such as the output.
+        exclude: patterns of `excluded`.
 
     Raises:
         InputError: a folder cannot be read.
     """
-    return [place / file for file in files_below(place, levels) if file.endswith((".nii", ".nii.gz"))]
-
-
-def files_below(place: Path, levels: int | None = None) -> list[str]:
-    """All files of a folder and `levels` levels of subfolders (None: all) as paths from it; otherwise as `volumes`.
-
-    They are texts with slashes: a hundred thousand `Path` objects take seconds. What `check` wrote below the folder is
-    left out.
-    """
+    own = {os.path.realpath(folder) for folder in leave_out}
     found: list[str] = []
-    for folder, subfolders, files in os.walk(place, followlinks=True, onerror=_unreadable):
-        parts = Path(folder).relative_to(place).parts
-        if parts and holds_report(files):
-            subfolders[:] = []
+    # Path, its parts from `place`, the real paths of the folders on the way.
+    waiting: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [(os.fspath(place), (), (os.path.realpath(place),))]
+    while waiting:
+        here, parts, chain = waiting.pop()
+        names, folders = _listed(here)
+        if parts and set(names) >= _REPORT:
             continue
-        subfolders[:] = [] if len(parts) == levels else [name for name in subfolders if not name.startswith(".")]
-        found += ["/".join((*parts, name)) for name in files if not name.startswith(".")]
+        found += ["/".join((*parts, name)) for name in names if _counts((*parts, name), exclude)]
+        for name, linked in folders if len(parts) != levels else ():
+            inside, path = (*parts, name), os.path.join(here, name)
+            real = os.path.realpath(path) if linked else os.path.join(chain[-1], name)
+            if not _counts(inside, exclude, "/") or real in own:
+                continue
+            if any(f"{known}/".startswith(f"{real}/") for known in chain):
+                print(f"{path} is a link back to {real} and is left out.")
+                continue
+            waiting.append((path, inside, (*chain, real)))
     return sorted(found, key=lambda file: file.split("/"))
 
 
-def _unreadable(error: OSError) -> None:
-    raise InputError(f"{error.filename}: the folder cannot be read ({error.strerror or error}).") from error
+def folders_in(place: Path, below: str = "", exclude: Collection[str] = ()) -> list[str]:
+    """The sorted names of the folders in a folder of `place` that `files_below` would look into."""
+    folders = [name for name, _ in _listed(os.path.join(place, below))[1]]
+    kept = [name for name in folders if _counts((*filter(None, below.split("/")), name), exclude, "/")]
+    return sorted(name for name in kept if not set(_listed(os.path.join(place, below, name))[0]) >= _REPORT)
+
+
+def _listed(folder: str) -> tuple[list[str], list[tuple[str, bool]]]:
+    """The names of the files of a folder, and those of its folders and whether they are links."""
+    names, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append((entry.name, entry.is_symlink()))
+                else:
+                    names.append(entry.name)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read ({error.strerror or error}).") from error
+    return names, folders
+
+
+def _counts(parts: Sequence[str], exclude: Collection[str], end: str = "") -> bool:
+    return parts[-1][0] != "." and parts[-1].lower() not in _CLUTTER and not excluded("/".join(parts) + end, exclude)
+
+
+def excluded(path: str, patterns: Collection[str]) -> bool:
+    """Whether a path, a folder on the way to it, or one of their names fits a pattern such as `*_mask*` or `a/b/*`.
+
+    The path of a folder ends with a slash.
+    """
+    names = [name for name in path.split("/") if name] if patterns else []
+    places = {path, *names, *itertools.accumulate(names, "{}/{}".format)}
+    return any(fnmatch.fnmatch(each, pattern) for pattern in patterns for each in places)
+
+
+def volumes(place: Path, levels: int | None = 0, leave_out: Iterable[str | Path] = ()) -> list[Path]:
+    """The NIfTI files of a folder, as `files_below` and `nifti_among` find them."""
+    return nifti_among(place, files_below(place, levels, leave_out))
+
+
+def nifti_among(place: Path, files: Sequence[str]) -> list[Path]:
+    """The NIfTI files among those of a folder; volumes of other kinds beside them are named."""
+    found = [file for file in files if file.lower().endswith(NIFTI)]
+    others = other_volumes(place, files) if found else ""
+    if others:
+        print(f"{place}: only NIfTI is read, and {others} are left out; convert what belongs to the data.")
+    return [place / file for file in found]
+
+
+def by_stem(files: Iterable[str]) -> dict[str, str]:
+    """The files of a folder by their names without ending.
+
+    Raises:
+        InputError: a file is there both as `.nii` and as `.nii.gz`.
+    """
+    found: dict[str, str] = {}
+    for file in files:
+        known = found.setdefault(file_stem(file), file)
+        if known != file:
+            raise InputError(f"{known} and {file} have the same name; remove one of them.")
+    return found
+
+
+def other_volumes(place: Path, files: Iterable[str]) -> str:
+    """The volumes among files that are no NIfTI, by kind, as `2 NRRD files (a.nrrd, b.nrrd)`; "" for none."""
+    by_kind: dict[str, list[str]] = {}
+    for file in files:
+        lower = file.lower()
+        kind = next((kind for kind, endings in _OTHER_VOLUMES.items() if lower.endswith(endings)), None)
+        if kind is None and not os.path.splitext(lower)[1][1:].isalpha() and _is_dicom(place / file):
+            kind = "DICOM"
+        if kind is not None:
+            by_kind.setdefault(kind, []).append(file)
+    return ", ".join(f"{len(named)} file(s) that are {kind} ({some(named, 2)})" for kind, named in by_kind.items())
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:  # gone or unreadable: it is no volume that could be used
+        return False
+
+
+def image_folder(dataset_dir: str | os.PathLike[str]) -> Path:
+    """The absolute path of `dataset_dir`.
+
+    Raises:
+        InputError: there is nothing at that path, or it is a single file.
+    """
+    path = Path(os.path.abspath(dataset_dir))
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(
+            f"dataset_dir {dataset_dir} is a file, expected a folder; put it into a folder of its own, or give a "
+            "datalist that names it."
+        )
+    raise InputError(f"dataset_dir {dataset_dir} does not exist; give the folder that holds the images.")
 
 
 def some(names: Iterable[str], limit: int = 8) -> str:

@@ -16,7 +16,7 @@ from ..dicom.picture import is_dicom, read_dicom
 from .image_prepare import stretch, to_uint8, value_range
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", *DICOM_SUFFIXES)
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".gif", *DICOM_SUFFIXES)
 
 _KINDS = {
     "1": "bilevel",

@@ -1,6 +1,5 @@
 """New pictures for inference: found in a folder or a datalist, and the failures reported at the end."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from custom_components.errors import InputError
 
 from . import datalist as datalists
-from .folder import holds_report, image_folder
+from .find import files_below, image_folder, some
 from .image_file import PICTURE_SUFFIXES, is_picture_file
 from .inference import InferenceInputs
 from .schema import Item, as_list
@@ -126,16 +125,12 @@ def _warning(seen: Seen, expected: Mapping[str, Sequence[str]]) -> str:
 def _in_folder(dataset_dir: str, output_dir: Path) -> list[Item]:
     """The items of a folder and its subfolders, in the order of their paths."""
     folder = image_folder(dataset_dir)
-    own = os.path.abspath(output_dir)  # earlier results are no input
-    files: list[Path] = []
-    for here, folders, names in os.walk(folder):
-        inside = (name for name in folders if not name.startswith(".") and os.path.join(here, name) != own)
-        folders[:] = sorted(inside)
-        if Path(here) != folder and holds_report(names):
-            folders[:] = []
-            continue
-        files += [Path(here, name) for name in sorted(names) if not name.startswith(".") and name.upper() != "DICOMDIR"]
-    files = [file for file in files if is_picture_file(file)]
+    # Earlier results are no input.
+    found = [folder / name for name in files_below(folder, leave_out=[output_dir]) if not name.endswith("DICOMDIR")]
+    files = list(filter(is_picture_file, found))
+    others = [file.relative_to(folder).as_posix() for file in sorted({*found} - {*files})]
+    if files and others:
+        print(f"{len(others)} file(s) of {folder} are no pictures and are left out: {some(others, 3)}.")
     if not files:
         raise InputError(
             f"dataset_dir {dataset_dir} and its subfolders hold no picture ({', '.join(PICTURE_SUFFIXES)}, or DICOM "

@@ -1,29 +1,19 @@
 """New volumes for inference: found in a folder or a datalist, and the failures reported at the end."""
 
-import os
-import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from custom_components.errors import InputError
 from custom_components.tumour_labels import Convention, convention, predicted_tissues
 
 from . import datalist as datalists
-from .find import some, volumes
-from .folder import image_folder
-from .heads import patient_of, usual_convention
+from .find import NIFTI, by_stem, files_below, image_folder, nifti_among, other_volumes, some, volumes
 from .inference import InferenceInputs
 from .schema import Item, as_list
-from .sequences import file_stem, group_by_case, sequence_names, split_stem
+from .sequences import file_stem, group_by_case, patient_of, sequence_names, split_stem, usual_convention
 from .verify import sentence
-
-SUFFIXES = (".nii", ".nii.gz")
+from .volume import UnusableFile, stored_shape
 
 
 class Inputs(InferenceInputs):
@@ -71,7 +61,7 @@ class Inputs(InferenceInputs):
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
         elif sequences is None:
-            found = _in_folder(Path(dataset_dir))
+            found = _in_folder(image_folder(dataset_dir), output_dir)
         else:
             names = sequence_names(sequences)
             found = self._cases(image_folder(dataset_dir), names, sequence_names(file_sequences or sequences))
@@ -100,8 +90,7 @@ class Inputs(InferenceInputs):
         Raises:
             InputError: none is there.
         """
-        own = Path(os.path.abspath(self.output_dir))  # earlier results are no input, where they lie below the folder
-        files = [file for file in volumes(folder, levels=1) if folder not in own.parents or own not in file.parents]
+        files = volumes(folder, levels=1, leave_out=[self.output_dir])
         parts = {str(file): split_stem(file) for file in files}
         by_case: dict[str, list[str]] = {}
         for path, named in parts.items():
@@ -115,8 +104,8 @@ class Inputs(InferenceInputs):
         if not items and not self.problems:
             raise InputError(
                 f"dataset_dir {folder} and its subfolders hold no case; expected one NIfTI file a sequence, such as "
-                "P1_flair.nii.gz or P1/flair.nii.gz, or 4-D files (deeper subfolders are not searched; DICOM has to be "
-                "converted to NIfTI first, for example by dcm2niix)."
+                "P1_flair.nii.gz or P1/flair.nii.gz, or 4-D files (deeper subfolders are not searched"
+                f"{_instead(folder)})."
             )
         left = [file for file in unnamed if file not in whole]
         lost = _unexplained(left, whole, {Path(path).parent for paths in by_case.values() for path in paths})
@@ -205,26 +194,28 @@ def _add_conventions(items: Sequence[Item], rule: Convention | None) -> None:
 def _may_be_whole(file: Path, count: int) -> bool:
     """Whether a file may hold all `count` sequences of a case; what cannot be read may, and is reported later."""
     try:
-        image: Any = nib.load(file)  # nibabel's own types do not promise a shape
-        dimensions = len(image.shape)
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error, HeaderDataError):
+        return len(stored_shape(file)) > 3 or count == 1
+    except UnusableFile:
         return True
-    return dimensions > 3 or count == 1
 
 
-def _in_folder(folder: Path) -> list[Item]:
-    image_folder(str(folder))
-    files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
+def _in_folder(folder: Path, output_dir: str) -> list[Item]:
+    listed = files_below(folder, leave_out=[output_dir])
+    files = nifti_among(folder, [name for name in listed if "/" not in name])
+    deeper = [name for name in listed if "/" in name and name.lower().endswith(NIFTI)]
     if not files:
+        inside = f", which hold {some(deeper, 3)}" if deeper else ""
         raise InputError(
-            f"dataset_dir {folder} holds no {' or '.join(SUFFIXES)} file (subfolders are not searched); give the "
-            "folder of the images. DICOM has to be converted to NIfTI first, for example by dcm2niix."
+            f"dataset_dir {folder} holds no {' or '.join(NIFTI)} file (subfolders are not searched{inside}); give the "
+            f"folder of the images{_instead(folder)}."
         )
-    stems = [file_stem(file) for file in files]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice is not None:
-        raise InputError(f"dataset_dir {folder} holds two images named {twice} (.nii and .nii.gz); remove one of them.")
-    return [
-        {"image": str(file), "file": str(file), "case": file_stem(file), "patient_id": file_stem(file)}
-        for file in files
-    ]
+    if deeper:
+        print(f"{len(deeper)} NIfTI file(s) in subfolders of {folder} are left out: {some(deeper, 3)}.")
+    stems = by_stem(map(str, files))
+    return [{"image": file, "file": file, "case": stem, "patient_id": stem} for stem, file in stems.items()]
+
+
+def _instead(folder: Path) -> str:
+    """What else lies in a folder without NIfTI files, and what to do about it."""
+    others = other_volumes(folder, files_below(folder))
+    return f"; {others}: these have to be converted to NIfTI first, DICOM for example by dcm2niix" if others else ""

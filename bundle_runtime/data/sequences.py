@@ -1,4 +1,4 @@
-"""MRI sequences by name: the spellings of the public data sets, and files grouped into cases by them."""
+"""What file names say: the patient, and of brain MRI the sequence, the case and the label convention."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -18,11 +18,26 @@ _TWO_PARTS = re.compile(r"(?:(.*)[_-])?(([^_-]+)[_-][^_-]+)")
 _LAST_PART = re.compile(r"(?:(.*)[_-])?([^_-]+)")
 # BIDS's part for the contrast agent, `ce-gd`; a patient called CE-001 is none.
 _CONTRAST = re.compile(r"(?:^|_)ce-[A-Za-z][A-Za-z0-9]*(?=_|$)")
+_TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)  # project, tissue source site, participant
+_TIME_POINT = re.compile(r"(BraTS-[A-Za-z]+-\d{4,})-\d{3}")
+_MSD_CASE = re.compile(r"BRATS_\d{3}")
+_ENDINGS_2023 = {"t2f", "t1n", "t1c", "t2w"}
 
 
 def file_stem(path: str | Path) -> str:
     """The file name without `.nii.gz`, `.nii`, `.png` or the like."""
-    return Path(Path(path).name.removesuffix(".gz")).stem
+    name = Path(path).name
+    return Path(name[:-3] if name.lower().endswith(".gz") else name).stem
+
+
+def patient_of(case: str) -> str:
+    """The patient of a case, file or path: of a TCGA barcode the participant (the last one of a path, in capitals).
+
+    `BraTS-GLI-00005-001` is a scan of `BraTS-GLI-00005`; any other case is a patient.
+    """
+    barcodes = _TCGA.findall(case)
+    match = _TIME_POINT.fullmatch(case)
+    return barcodes[-1].upper() if barcodes else match[1] if match else case
 
 
 def sequence_name(text: str) -> str:
@@ -85,3 +100,14 @@ def group_by_case(files: Iterable[str | Path]) -> dict[str, dict[str, str]]:
             raise InputError(f"{file}: {known[name]} already is the {name} of case {parts[0]}; keep one of them.")
         known[name] = file
     return cases
+
+
+def usual_convention(images: Sequence[str]) -> str:
+    """The convention that goes with the file names of a case.
+
+    It is brats2023 for t2f, t1n, t1c and t2w, msd for a single `BRATS_001.nii.gz`, and brats2018 for all others.
+    """
+    if len(images) == 1 and _MSD_CASE.fullmatch(file_stem(images[0])):
+        return "msd"
+    endings = {parts[1].lower() for parts in map(split_stem, images) if parts is not None}
+    return "brats2023" if endings and endings <= _ENDINGS_2023 else "brats2018"

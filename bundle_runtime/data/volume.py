@@ -11,6 +11,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from .find import NIFTI
 from .verify import edges
 
 _GZIP = b"\x1f\x8b"
@@ -38,7 +39,7 @@ def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, n
         if prints is not None:
             prints[file] = edges(stored)
         # All of it, and not lazily by nibabel, which would stop before the checksum at the end of the file.
-        content = gzip.decompress(stored) if file.endswith(".gz") and stored[:2] == _GZIP else stored
+        content = gzip.decompress(stored) if stored[:2] == _GZIP else stored
         image: Any = _kind(file, content).from_bytes(content)
         data = np.asanyarray(image.dataobj)
     except IsADirectoryError:
@@ -63,9 +64,27 @@ def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, n
     return image, data
 
 
+def stored_shape(file: Path) -> tuple[int, ...]:
+    """The shape that the header of a file states.
+
+    Raises:
+        UnusableFile: it has no header that can be read.
+    """
+    try:
+        with open(file, "rb") as stored:
+            packed = stored.read(2) == _GZIP
+            stored.seek(0)
+            with gzip.open(stored) if packed else stored as stream:
+                content = stream.read(nib.Nifti2Header.sizeof_hdr)
+        header = _kind(str(file), content).header_class
+        return tuple(header(content[: header.sizeof_hdr]).get_data_shape())
+    except (ImageFileError, EOFError, OSError, ValueError, zlib.error, HeaderDataError) as error:
+        raise UnusableFile(f"has no header that can be read ({error})") from error
+
+
 def _kind(file: str, content: bytes) -> Any:
-    """The class of nibabel for the content of a `.nii` or `.nii.gz`."""
-    if not file.endswith((".nii", ".nii.gz")):
+    """The class of nibabel for the content of a `.nii` or `.nii.gz`, whichever of the two it is called."""
+    if not file.lower().endswith(NIFTI):
         found = type(nib.load(file)).__name__
         raise UnusableFile(f"is a {found}, expected one NIfTI file (.nii or .nii.gz); convert it")
     for kind in (nib.Nifti1Image, nib.Nifti2Image):

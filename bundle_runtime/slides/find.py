@@ -1,6 +1,5 @@
 """Which files are slides, and what slides and patients are called."""
 
-import csv
 import os
 import re
 from collections.abc import Sequence
@@ -11,14 +10,15 @@ import pydicom
 
 from custom_components.errors import InputError
 
-from ..data.find import files_below
+from ..data.find import files_below, some
 from ..data.image_file import DICOM_SUFFIXES
-from ..data.patients import read_patients
+from ..data.sequences import patient_of
+from ..data.tables import read_patients
 
 SUFFIXES = (
     ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", *DICOM_SUFFIXES,
 )  # fmt: skip
-_TCGA = r"(?i)(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})"  # project, tissue source site, participant: the patient of the barcode
+_ANNOTATIONS = (".json", ".geojson", ".csv", ".txt", ".xml")
 _LEVELS = (
     "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage: a level, the label or a photograph
 )
@@ -79,49 +79,15 @@ def find_slides(
     return found
 
 
-def read_sections(path: str | os.PathLike[str], slides: Sequence[SlideFile]) -> dict[str, str]:
-    """Slide id -> training, validation or test, from a CSV with the columns slide and section.
-
-    Raises:
-        InputError: unreadable, a wrong section, a slide in two lists or in none, or a patient in two lists.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: the table of sections cannot be read ({error}).") from error
-    if not rows or not {"slide", "section"} <= set(rows[0]):
-        raise InputError(f"{path}: expected the columns slide and section, one row a slide.")
-    sections: dict[str, str] = {}
-    for row in rows:
-        slide, section = row["slide"], row["section"]
-        if section not in ("training", "validation", "test"):
-            raise InputError(
-                f"{path}: slide {slide} has the section {section!r}; training, validation or test expected."
-            )
-        if sections.setdefault(slide, section) != section:
-            raise InputError(f"{path}: slide {slide} is in two lists, {sections[slide]} and {section}; keep one.")
-    by_patient: dict[str, str] = {}
-    for entry in slides:
-        if entry.slide not in sections:
-            raise InputError(f"{path}: names no section for slide {entry.slide}; add a row for it.")
-        section = sections[entry.slide]
-        if by_patient.setdefault(entry.patient, section) != section:
-            raise InputError(
-                f"{path}: patient {entry.patient} is in two lists, {by_patient[entry.patient]} and {section} "
-                f"({entry.slide}); put all slides of a patient into one."
-            )
-    return sections
-
-
 def _in_folder(root: Path, leave_out: Sequence[str]) -> list[Path]:
-    outside = [os.path.join(os.path.abspath(folder), "") for folder in leave_out]
-    files = [root / name for name in files_below(root) if name.lower().endswith(SUFFIXES)]
-    return [
-        file
-        for file in files
-        if not file.stem.endswith("_mask") and not os.path.abspath(file).startswith(tuple(outside))
-    ]
+    names = files_below(root, leave_out=leave_out)
+    found = [name for name in names if name.lower().endswith(SUFFIXES)]
+    others = [name for name in names if name not in found and not name.lower().endswith(_ANNOTATIONS)]
+    # The parts of a MIRAX or Hamamatsu slide lie in a folder of its name.
+    others = [name for name in others if name.rpartition("/")[0] not in {os.path.splitext(slide)[0] for slide in found}]
+    if found and others:
+        print(f"{len(others)} file(s) of {root} are no slides and are left out: {some(others, 3)}.")
+    return [root / name for name in found if not Path(name).stem.endswith("_mask")]
 
 
 def _slides_of(files: Sequence[Path]) -> list[tuple[Path, str, str | None]]:
@@ -157,8 +123,8 @@ def _header(file: Path) -> pydicom.Dataset | None:
 
 def _named(file: Path, name: str, patient: str | None, pattern: str | None) -> SlideFile:
     if pattern is None:
-        match = re.search(_TCGA, name)
-        return SlideFile(file, name, match[1].upper() if match else patient or name)
+        named = patient_of(name)
+        return SlideFile(file, name, named if named != name else patient or name)
     try:
         match = re.search(pattern, name + file.suffix)
     except re.error as error:

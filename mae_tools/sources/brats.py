@@ -1,21 +1,20 @@
 """Brain MRI with one file a sequence: BraTS of any year, or a hospital's own folder with some of its sequences."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import some, volumes
-from bundle_runtime.data.heads import patient_of, usual_convention
-from bundle_runtime.data.patients import read_patients
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
-from bundle_runtime.data.sequences import file_stem, group_by_case
+from bundle_runtime.data.sequences import file_stem, group_by_case, patient_of, usual_convention
+from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
 from custom_components.tumour_labels import Convention, convention
 
-from .registry import source
-from .split import existing_folder, finish, fitting, read_table, split_by_fold
+from .options import fitting, read_table
+from .registry import Root, source
+from .split import split_by_fold
 
 # The order in which a case's files are listed; any order would do, as sequences go by name.
 _ORDER = ("flair", "t1", "t1ce", "t2")
@@ -24,8 +23,7 @@ _ORDER = ("flair", "t1", "t1ce", "t2")
 
 @source
 def brats(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     fold: int = 0,
     folds: int = 5,
     val_fraction: float = 0.1,
@@ -45,7 +43,6 @@ def brats(
 
     Args:
         root: the folder.
-        out: the datalist to write (default: `<root>/datalist.json`).
         fold: which fold of the patients is the test list.
         folds: how many there are; 1 puts everything into the test list.
         val_fraction: share of the patients outside the fold that selects.
@@ -64,23 +61,22 @@ def brats(
         InputError: no case, a sequence or label that a case has twice, a label without images, a pattern that fits no
             case, an unknown convention, a case missing in the CSV, or a fold that does not exist.
     """
-    base = Path(os.path.abspath(existing_folder(root)))
     endings = [label_name] if isinstance(label_name, str) else [str(name) for name in label_name]
-    cases = _cases(base, endings)
+    cases = _cases(root, endings)
     if labels:
-        cases = _labelled(base, cases, endings)
+        cases = _labelled(root.path, cases, endings)
     owner = read_patients(patients, list(cases))
     rules = _conventions(cases, label_convention, conventions) if labels else {}
     entries: list[Item] = []
     for name, case in cases.items():
-        entry = _entry(base, case) | {"patient_id": owner.get(name) or patient_of(name)}
+        entry = _entry(case) | {"patient_id": owner.get(name) or patient_of(name)}
         if labels:
-            entry |= {"label": _relative(base, case.label), "label_convention": _written(rules[name])}
+            entry |= {"label": case.label, "label_convention": _written(rules[name])}
         entries.append(entry)
     _say_sequences(cases)
     shared = _taken_out(entries, "sequences") | (_taken_out(entries, "label_convention") if labels else {})
-    datalist = split_by_fold(entries, base.name, fold, folds, seed, val_fraction, parity)
-    return finish({"modality": "MRI", **shared, **datalist}, base, out)
+    datalist = split_by_fold(entries, root.name, fold, folds, seed, val_fraction, parity)
+    return {"modality": "MRI", **shared, **datalist}
 
 
 @dataclass
@@ -96,9 +92,9 @@ class Case:
         return sorted(self.images, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
-def _cases(base: Path, endings: Sequence[str]) -> dict[str, Case]:
+def _cases(root: Root, endings: Sequence[str]) -> dict[str, Case]:
     """All cases with at least one sequence, sorted by name, with their labels."""
-    files = list(map(str, volumes(base, levels=None)))
+    files, base = root.volumes(levels=None), root.path
     labels: dict[str, dict[str, str]] = {}
     for file in files:
         for ending in endings:
@@ -107,7 +103,7 @@ def _cases(base: Path, endings: Sequence[str]) -> dict[str, Case]:
                 continue
             known = labels.setdefault(case, {}).setdefault(ending, file)
             if known != file:
-                raise InputError(f"{file}: {known} already is the label of case {case}; keep one of them.")
+                raise InputError(f"{base / file}: {known} already is the label of case {case}; keep one of them.")
     taken = {file for found in labels.values() for file in found.values()}
     groups = group_by_case(file for file in files if file not in taken)
     images = {
@@ -120,13 +116,11 @@ def _cases(base: Path, endings: Sequence[str]) -> dict[str, Case]:
             f"{base} holds no case; expected NIfTI files named by their sequence, such as P1_flair.nii.gz or "
             "P1/t1ce.nii.gz."
         )
-    alone = [
-        _relative(base, next(iter(found.values()))) for case, found in sorted(labels.items()) if case not in images
-    ]
+    alone = [next(iter(found.values())) for case, found in sorted(labels.items()) if case not in images]
     if alone:
         raise InputError(f"{base}: no image goes with the label {some(alone)}; name images and label after one case.")
     used = taken.union(*(found.values() for found in images.values()))
-    left = [_relative(base, file) for file in files if file not in used]
+    left = [file for file in files if file not in used]
     if left:
         print(f"{len(left)} NIfTI file(s) with other endings are left out: {some(left, 3)}.")
     return {case: Case(found, _first(labels.get(case, {}), endings)) for case, found in images.items()}
@@ -211,11 +205,6 @@ def _taken_out(entries: Sequence[Item], key: str) -> dict[str, Any]:
     return {key: shared[0]}
 
 
-def _entry(base: Path, case: Case) -> Item:
+def _entry(case: Case) -> Item:
     """The images of a case and what they are."""
-    images = [_relative(base, case.images[sequence]) for sequence in case.sequences]
-    return {"image": images, "sequences": case.sequences}
-
-
-def _relative(base: Path, file: str) -> str:
-    return Path(file).relative_to(base).as_posix()
+    return {"image": [case.images[sequence] for sequence in case.sequences], "sequences": case.sequences}

@@ -11,8 +11,8 @@ from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
-from .registry import source
-from .split import existing_folder, finish, shuffled
+from .registry import Root, source
+from .split import shuffled
 
 TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)
 TEST_CASES = (1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38)
@@ -38,14 +38,11 @@ _LAYOUTS = (("imagesTr", "labelsTr"), ("img", "label"), ("Training/img", "Traini
 
 
 @source
-def btcv(
-    root: str | Path, out: str | Path | None = None, validation: int = 4, seed: int = 0, parity: bool = False
-) -> dict[str, Any]:
+def btcv(root: Root, validation: int = 4, seed: int = 0, parity: bool = False) -> dict[str, Any]:
     """Write the datalist of a BTCV folder: `imgNNNN.nii.gz` and `labelNNNN.nii.gz` in imagesTr/labelsTr or img/label.
 
     Args:
         root: the folder that holds the two folders.
-        out: the datalist to write (default: `<root>/datalist.json`).
         validation: how many of the 18 training cases are set apart to select on.
         seed: chooses them.
         parity: the papers' own use instead: all 18 train, and the 12 are both validation and test.
@@ -53,7 +50,7 @@ def btcv(
     Raises:
         InputError: the folders or any of the 30 cases are missing; all missing files are named.
     """
-    base = existing_folder(root)
+    base = root.path
     if not 0 <= validation < len(TRAINING_CASES):
         raise InputError(
             f"validation is {validation}, expected 0 to {len(TRAINING_CASES) - 1} of the 18 training cases."
@@ -84,7 +81,7 @@ def btcv(
     }
     if parity:
         datalist["parity"] = True
-    return finish(datalist, base, out)
+    return datalist
 
 
 def _entry(number: int, images: str, labels: str) -> Item:

@@ -9,24 +9,23 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from custom_components.errors import InputError
 
-from .pictures import own_patient
-from .registry import source
-from .segmented import write_masks_list
-from .split import existing_folder
+from .pictures import is_picture, own_patient
+from .registry import Root, source
+from .segmented import masks_list
 from .unpack import Unpacked
 
 _FOLDERS = ("benign", "malignant", "normal")
-_MASK = re.compile(r"(.+\(\d+\))_mask(?:_\d+)?\.png")
+_MASK = re.compile(r"(.+)_mask(?:_\d+)?")
+_MASK_FOLDERS = {"mask", "masks", "label", "labels"}
 CLASSES = ("background", "lesion")
 
 
-@source
+@source(out_name="datalist_masks.json")
 def busi(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     masks: str | Path = "merged_masks",
     with_normal: bool = True,
     val_fraction: float = 0.2,
@@ -36,11 +35,11 @@ def busi(
 ) -> dict[str, Any]:
     """Write the datalist for segmentation of lesions; masks of a picture with several lesions are merged, once.
 
-    For the three classes use `class_folder` with `exclude='*_mask*'`. The release names no patients.
+    Masks lie beside the pictures, as in the release, or in a folder mask or masks. For the three classes use
+    `class_folder` with `exclude='*mask*'`. The release names no patients.
 
     Args:
         root: the folder that holds benign, malignant and normal.
-        out: the datalist to write (default: `<root>/datalist_masks.json`).
         masks: folder for the masks (0 and 1), in `root` or any other.
         with_normal: keep the pictures without a lesion, whose mask is empty.
         val_fraction: share of the pictures that selects.
@@ -51,27 +50,47 @@ def busi(
     Raises:
         InputError: a folder is missing, a picture has no mask, or a mask has another size.
     """
-    base = existing_folder(root)
+    base = root.path
     absent = [name for name in _FOLDERS if not (base / name).is_dir()]
     if absent:
         raise InputError(f"{base} holds no folder {some(absent)}; give the one that holds {', '.join(_FOLDERS)}.")
     unpacked = Unpacked(base, masks, "masks")
     entries = []
     for name in _FOLDERS if with_normal else _FOLDERS[:2]:
-        files = [f"{name}/{file}" for file in files_below(base / name, levels=0) if file.lower().endswith(".png")]
-        drawn: dict[str, list[str]] = {}
-        for file in files:
-            if match := _MASK.fullmatch(file):
-                drawn.setdefault(match[1], []).append(file)
-        for file in tqdm([file for file in files if not _MASK.fullmatch(file)], desc=name, unit="picture"):
-            if own_patient(file) not in drawn:
-                raise InputError(f"{base / file}: there is no {Path(file).stem}_mask.png; unpack the release again.")
-            parts = [base / part for part in drawn[own_patient(file)]]
-            label = unpacked.add(file, partial(merged, base / file, parts), parts[0])
+        for file, parts in tqdm(_drawn(root, name).items(), desc=name, unit="picture"):
+            label = unpacked.add(file, partial(merged, base / file, [base / part for part in parts]), base / parts[0])
             entries.append({"image": file, "label": label, "patient_id": own_patient(file)})
     fractions = (val_fraction, test_fraction)
-    target = out if out is not None else base / "datalist_masks.json"
-    return write_masks_list(base, target, entries, None, CLASSES, "classes", "ultrasound", *fractions, seed, parity)
+    return masks_list(root, entries, None, CLASSES, "classes", "ultrasound", *fractions, seed, parity)
+
+
+def _drawn(root: Root, name: str) -> dict[str, list[str]]:
+    """Picture -> its masks, of one class.
+
+    Raises:
+        InputError: no picture, a picture without a mask, or a mask without a picture.
+    """
+    pictures: dict[str, str] = {}
+    drawn: dict[str, list[str]] = {}
+    for file in filter(is_picture, root.files(name)):
+        *folders, last = own_patient(file).split("/")
+        match = _MASK.fullmatch(last)
+        if match or _MASK_FOLDERS & {folder.lower() for folder in folders}:
+            drawn.setdefault(match[1] if match else last, []).append(file)
+        elif pictures.setdefault(last, file) != file:
+            raise InputError(f"{root.path}: {pictures[last]} and {file} have the same name; keep one of them.")
+    if not pictures:
+        raise InputError(f"{root.path / name}: holds no picture; unpack the release again.")
+    for stem, file in pictures.items():
+        if stem not in drawn:
+            raise InputError(
+                f"{root.path / file}: there is no {stem}_mask.png beside it or in a folder of masks; unpack the "
+                "release again."
+            )
+    alone = [file for stem, files in drawn.items() if stem not in pictures for file in files]
+    if alone:
+        raise InputError(f"{root.path}: no picture goes with the mask(s) {some(alone, 3)}; unpack the release again.")
+    return {file: drawn[stem] for stem, file in pictures.items()}
 
 
 def merged(picture: Path, masks: list[Path]) -> np.ndarray:

@@ -1,18 +1,16 @@
 """Chest X-ray 2017 (Kermany et al. 2018): radiographs of children, normal or pneumonia, split by patient."""
 
 import re
-from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
 from .crossing import resolve_crossing
-from .lists import common_keys, deal_lists, say_labels, section_name
+from .lists import common_keys, deal_lists, section_name
 from .pictures import is_picture
-from .registry import source
-from .split import existing_folder, finish
+from .registry import Root, source
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 # person63_bacteria_306.jpeg; IM-0115-0001.jpeg, NORMAL2-IM-0927-0001-0002.jpeg. Both series of numbers are their own.
@@ -21,8 +19,7 @@ _PATIENT = re.compile(r"(person\d+)_|((?:NORMAL\d+-)?IM-\d+)-")
 
 @source
 def chest2017(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     crossing: str = "drop",
     keep_validation: bool = False,
     train_fraction: float | None = None,
@@ -37,7 +34,6 @@ def chest2017(
 
     Args:
         root: the folder that holds the lists (chest_xray).
-        out: the datalist to write (default: `<root>/datalist.json`).
         crossing: drop (leave out the training images), keep or refuse a patient number that is in several lists; the
             release does not say whether those of train and test are the same children.
         keep_validation: select by the published 16 images.
@@ -49,8 +45,7 @@ def chest2017(
     Raises:
         InputError: a folder is missing, a name tells no patient, or patients cross and crossing is refuse.
     """
-    base = existing_folder(root)
-    given = _given(base)
+    given = _given(root)
     if train_fraction is not None:
         entries = [item for items in given.values() for item in items]
         lists, said = deal_lists(entries, None, val_fraction, 1 - train_fraction, seed, True, parity)
@@ -60,12 +55,11 @@ def chest2017(
         given, resolved = resolve_crossing(given, crossing)
         lists, said = deal_lists([], given, val_fraction, 0, seed, True, parity, f"the published test list{resolved}")
     datalist = {**common_keys("multi_class", CLASSES, "X-ray"), **lists}
-    datalist["description"] = f"{base.resolve().name}: {said}."
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {said}."
+    return datalist
 
 
-def _given(base: Path) -> dict[str, list[Item]]:
+def _given(root: Root) -> dict[str, list[Item]]:
     """The published lists.
 
     Raises:
@@ -73,7 +67,8 @@ def _given(base: Path) -> dict[str, list[Item]]:
     """
     given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
     unknown = []
-    for file in filter(is_picture, files_below(base)):
+    base = root.path
+    for file in filter(is_picture, root.files()):
         parts = file.split("/")
         part = section_name(parts[-3]) if len(parts) >= 3 else None
         match = _PATIENT.match(parts[-1])

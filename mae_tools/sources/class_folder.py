@@ -1,26 +1,21 @@
 """Pictures in a folder a class, with or without train, val and test folders around them."""
 
-import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import files_below, some
-from bundle_runtime.data.folder import holds_report
-from bundle_runtime.data.patients import read_patients
+from bundle_runtime.data.find import some
+from bundle_runtime.data.image_file import is_picture_file
 from bundle_runtime.data.schema import SECTIONS, Item
-from bundle_runtime.data.sequences import file_stem
+from bundle_runtime.data.tables import nearest
 from custom_components.errors import InputError
 
-from .csv_table import name_list, nearest
-from .lists import common_keys, deal_lists, say_labels, section_name
-from .pictures import is_picture, own_patient, patients_in_names
-from .registry import source
-from .split import existing_folder, finish
+from .lists import common_keys, deal_lists, section_name
+from .options import name_list
+from .pictures import is_picture, own_patient, owners
+from .registry import Root, source
 
-# What file managers leave behind.
-_CLUTTER = {"thumbs.db", "desktop.ini"}
 _MASK = re.compile(r"(.+?)(_(?:mask|segmentation))(?:_\d+)?", re.IGNORECASE)
 _PARITY_TRAIN_FRACTION = 0.7
 _CROSSING = "rename them, or put all pictures into one folder a class so that the lists are made by patient"
@@ -28,13 +23,11 @@ _CROSSING = "rename them, or put all pictures into one folder a class so that th
 
 @source
 def class_folder(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     class_names: str | Iterable[str] | None = None,
     ordered: bool = False,
     patient_pattern: str | None = None,
     patients: str | Path | None = None,
-    exclude: str | None = None,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
     train_fraction: float | None = None,
@@ -52,14 +45,11 @@ def class_folder(
 
     Args:
         root: the folder.
-        out: the datalist to write (default: `<root>/datalist.json`).
         class_names: the classes in the order wanted (default: sorted).
         ordered: the classes are grades, lowest first, which gives a quadratic kappa.
         patient_pattern: a regular expression whose group finds the patient in the file's name, such as `^(p\\d+)_`, or
             in its path if it contains a slash.
         patients: instead of it, a CSV with the columns `case` (file name or path) and `patient_id`.
-        exclude: leave out files and folders of this name, such as `*_mask*`, or of this path in the data folder, such
-            as `train/other/*`; several patterns are separated by commas.
         val_fraction: share of the patients that selects; with `train_fraction`, of those that train.
         test_fraction: share of the patients that is read once, at the end.
         train_fraction: instead of it, the share that is not tested.
@@ -74,11 +64,10 @@ def class_folder(
         InputError: fewer than two classes, a class with fewer than two pictures, files that are no pictures or look
             like masks, classes that differ between the lists, or patients in several of the given lists.
     """
-    base = existing_folder(root)
-    found = _pictures(base, [] if exclude is None else name_list(exclude, "exclude"))
-    names = _names(base, found, class_names)
+    found = _pictures(root)
+    names = _names(root.path, found, class_names)
     files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
-    owner = _owners(files, patient_pattern, patients)
+    owner = owners(files, patient_pattern, patients)
     lists = _lists(found, names, owner)
     entries = [item for items in lists.values() for item in items]
     given = {part: lists.get(part, []) for part in SECTIONS} if "" not in lists else None
@@ -96,9 +85,8 @@ def class_folder(
         entries, given, val_fraction, test_fraction, seed, per_class, parity, origin, advice=_CROSSING
     )
     datalist = {**common_keys("multi_class", names, modality, ordered), **made}
-    datalist["description"] = f"{base.resolve().name}: {said}."
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {said}."
+    return datalist
 
 
 def _lists(
@@ -115,24 +103,23 @@ def _lists(
     }
 
 
-def _pictures(base: Path, exclude: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+def _pictures(root: Root) -> dict[str, dict[str, list[str]]]:
     """List ("" where there is only one) -> class -> pictures, as paths from the data folder.
 
     Raises:
         InputError: a folder that fits no layout, or a file in a class folder that is no picture.
     """
     found: dict[str, dict[str, list[str]]] = {}
-    for part, folder in _list_folders(base, exclude).items():
-        found[part] = {}
-        for name in _folders(base, folder, exclude):
-            place = (folder / name).relative_to(base).as_posix()
-            listed = [f"{place}/{file}" for file in files_below(folder / name)]
-            found[part][name] = [file for file in listed if _counts(file, exclude)]
-        loose = [file for file in files_below(folder, levels=0) if is_picture(file) and _counts(file, exclude)]
+    base = root.path
+    for part, folder in _list_folders(root).items():
+        found[part] = {name: root.files("/".join(filter(None, (folder, name)))) for name in root.folders(folder)}
+        loose = [file for file in root.files(folder, levels=0) if is_picture(file)]
         if loose:
-            raise InputError(f"{folder}: {len(loose)} picture(s) lie in no class folder: {some(loose)}; move them.")
+            raise InputError(
+                f"{base / folder}: {len(loose)} picture(s) lie in no class folder: {some(loose)}; move them."
+            )
     files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
-    others = [file for file in files if not is_picture(file)]
+    others = [file for file in files if not is_picture_file(base / file)]
     if others:
         raise InputError(
             f"{base}: {len(others)} file(s) in class folders are no pictures: {some(others)}; move them away, or leave "
@@ -142,35 +129,19 @@ def _pictures(base: Path, exclude: Sequence[str]) -> dict[str, dict[str, list[st
     return found
 
 
-def _list_folders(base: Path, exclude: Sequence[str]) -> dict[str, Path]:
-    """The folders that hold the class folders: one for each list, or the data folder itself as ""."""
-    parts = {name: section_name(name) for name in _folders(base, base, exclude)}
+def _list_folders(root: Root) -> dict[str, str]:
+    """The folders that hold the class folders: one for each list, or for the list "" the data folder itself, ""."""
+    parts = {name: section_name(name) for name in root.folders()}
     named = {name: part for name, part in parts.items() if part is not None}
     if not named:
-        return {"": base}
+        return {"": ""}
     others = sorted(set(parts) - set(named))
     if others or len(set(named.values())) < len(named):
         raise InputError(
-            f"{base} holds the folders {some(parts)}; expected either a folder a class, or train, val and test, each "
-            "once, with a folder a class in them."
+            f"{root.path} holds the folders {some(parts)}; expected either a folder a class, or train, val and test, "
+            "each once, with a folder a class in them."
         )
-    return {part: base / name for part in SECTIONS for name, its in named.items() if its == part}
-
-
-def _folders(base: Path, place: Path, exclude: Sequence[str]) -> list[str]:
-    """The folders in `place` that are not hidden, excluded, or what `check` wrote."""
-    found = [entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    kept = [entry for entry in found if _counts(f"{entry.relative_to(base).as_posix()}/", exclude)]
-    return sorted(entry.name for entry in kept if not holds_report([file.name for file in entry.iterdir()]))
-
-
-def _counts(path: str, exclude: Sequence[str]) -> bool:
-    """Whether a path from the data folder, a folder's with a slash at its end, fits none of the patterns."""
-    names = path.split("/")
-    if names[-1].lower() in _CLUTTER:
-        return False
-    parts = {path, path.removesuffix("/"), *filter(None, names)}
-    return not any(fnmatch.fnmatch(part, pattern) for pattern in exclude for part in parts)
+    return {part: name for part in SECTIONS for name, its in named.items() if its == part}
 
 
 def _refuse_masks(base: Path, files: Sequence[str]) -> None:
@@ -228,21 +199,3 @@ def _names(
         if name not in wanted:
             raise InputError(f"{base}: the folder {name!r} is not among class_names {wanted}; add it or move it away.")
     return wanted
-
-
-def _owners(files: Sequence[str], pattern: str | None, patients: str | Path | None) -> dict[str, str]:
-    """File -> patient; every file is one of its own where nothing says whose it is, which is printed."""
-    if pattern is not None and patients is not None:
-        raise InputError("patient_pattern and patients are both given; choose one.")
-    if pattern is not None:
-        return patients_in_names(files, pattern)
-    if patients is not None:
-        stems = {file: file_stem(file) for file in files}
-        cases = stems if len(set(stems.values())) == len(files) else dict(zip(files, files, strict=True))
-        owner = read_patients(patients, list(cases.values()))
-        return {file: owner[case] for file, case in cases.items()}
-    print(
-        "Every picture counts as a patient of its own; where patients have several, give --patient_pattern or "
-        "--patients, or they will cross the lists."
-    )
-    return {file: own_patient(file) for file in files}

@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
+from bundle_runtime.data.tables import Row, Table, nearest, plain
 from custom_components.errors import InputError
 
-from .csv_table import CsvTable, Row, nearest, plain
-from .lists import check_disjoint, classes_of, common_keys, say_labels, split_by_class, with_parity
+from .lists import check_disjoint, classes_of, common_keys, split_by_class, with_parity
 from .pictures import pictures_in
-from .registry import source
-from .split import existing_folder, finish
+from .registry import Root, source
 
 # Positives in train_val and in test, of the release's own table and lists.
 _POSITIVES = {
@@ -49,8 +48,7 @@ _SPELLINGS = {plain(name): name for name in CXR14_FINDINGS}
 
 @source
 def cxr14(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     csv: str | Path | None = None,
     images: str | Path | None = None,
     val_fraction: float = 0.1,
@@ -66,7 +64,6 @@ def cxr14(
 
     Args:
         root: the folder that holds all of it.
-        out: the datalist to write (default: `<root>/datalist.json`).
         csv: the table, a path in `root` or any other (default: the only `Data_Entry_2017*.csv`).
         images: the folder in `root` that holds the pictures, where copies of another size lie in others.
         val_fraction: share of the train_val patients that selects.
@@ -79,9 +76,9 @@ def cxr14(
         InputError: a file is missing, counts differ, an image is in both lists or in none, an unknown finding, or a
             patient in train_val and in test.
     """
-    base = existing_folder(root)
-    files = files_below(base)
-    content = CsvTable(_table_path(base, files, csv))
+    base = root.path
+    files = root.files()
+    content = Table(_table_path(base, files, csv))
     rows = _read_rows(content)
     names = {part: _read_list(base, files, part) for part in _LISTS}
     names = _joined(content, rows, names, partial)
@@ -101,9 +98,8 @@ def cxr14(
         datalist = {**split_by_class(train_val, val_fraction, 0, seed), "test": test}
         said = f"NIH's test list; validation taken out of train_val by patient (seed {seed})"
     datalist = {**common_keys("multi_label", CXR14_FINDINGS, "X-ray"), **datalist}
-    datalist["description"] = f"{base.resolve().name}: {said}."
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {said}."
+    return datalist
 
 
 def _table_path(base: Path, files: Sequence[str], csv: str | Path | None) -> Path:
@@ -141,7 +137,7 @@ def _read_list(base: Path, files: Sequence[str], part: str) -> list[str]:
     return names
 
 
-def _read_rows(content: CsvTable) -> dict[str, Item]:
+def _read_rows(content: Table) -> dict[str, Item]:
     """Image name -> its findings and its patient.
 
     Raises:
@@ -163,7 +159,7 @@ def _read_rows(content: CsvTable) -> dict[str, Item]:
     return rows
 
 
-def _findings(content: CsvTable, row: Row, column: str) -> list[int]:
+def _findings(content: Table, row: Row, column: str) -> list[int]:
     """`Effusion|Pleural_Thickening` as 0 and 1 in the order of `CXR14_FINDINGS`."""
     named = [name.strip() for name in row.cells[column].split("|")]
     if [plain(name) for name in named] in (["nofinding"], ["nofindings"]):
@@ -180,7 +176,7 @@ def _findings(content: CsvTable, row: Row, column: str) -> list[int]:
 
 
 def _joined(
-    content: CsvTable, rows: Mapping[str, Item], names: Mapping[str, list[str]], partial: bool
+    content: Table, rows: Mapping[str, Item], names: Mapping[str, list[str]], partial: bool
 ) -> dict[str, list[str]]:
     """The names of each list that have a row in the table.
 
@@ -204,7 +200,7 @@ def _joined(
     return {part: [name for name in names[part] if name in rows] for part in _LISTS}
 
 
-def _check_counts(content: CsvTable, listed: Mapping[str, Sequence[Item]]) -> None:
+def _check_counts(content: Table, listed: Mapping[str, Sequence[Item]]) -> None:
     """Compare images, patients and positives with the published numbers.
 
     Raises:

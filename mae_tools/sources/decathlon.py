@@ -10,14 +10,13 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.sequences import file_stem
 from custom_components.errors import InputError
 
-from .registry import source
-from .split import existing_folder, finish, split_by_patient
+from .registry import Root, source
+from .split import split_by_patient
 
 
 @source
 def decathlon(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -28,7 +27,6 @@ def decathlon(
 
     Args:
         root: the folder with `dataset.json`, e.g. `Task04_Hippocampus`.
-        out: the datalist to write (default: `<root>/datalist.json`).
         val_fraction: share of the cases that selects.
         test_fraction: share of the cases that is read once, at the end.
         seed: deals the cases.
@@ -44,7 +42,7 @@ def decathlon(
         **({"modality": modality} if isinstance(modality, str | dict) else {}),
         **split_by_patient(task.entries, val_fraction, test_fraction, seed),
     }
-    return finish(datalist, task.base, out)
+    return datalist
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,13 @@ class Task:
         return self.path.parent
 
 
-def read_task(root: str | Path) -> Task:
+def read_task(root: Root) -> Task:
     """Read `dataset.json` in `root`; the files it names must exist.
 
     Raises:
         InputError: unreadable, no training items, labels that do not count up from 0, or a missing file.
     """
-    base = existing_folder(root)
+    base = root.path
     path = base / "dataset.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -8,15 +8,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
+from bundle_runtime.data.tables import Row, Table
 from custom_components.errors import InputError
 
-from .csv_table import CsvTable, Row
-from .lists import common_keys, deal_lists, say_labels
+from .lists import common_keys, deal_lists
 from .pictures import PictureFinder, pictures_in
-from .registry import source
-from .split import existing_folder, finish
+from .registry import Root, source
 from .unpack import Unpacked
 
 # Coarse_lesion_type 1 to 8; -1 is not known, as for all of the published training list.
@@ -27,8 +26,7 @@ _ZERO = 32768  # stored value of 0 HU
 
 @source
 def deeplesion(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     csv: str | Path = "DL_info.csv",
     window: str | tuple[float, float] = "table",
     slices: str | Path | None = None,
@@ -48,7 +46,6 @@ def deeplesion(
 
     Args:
         root: the folder with the unpacked archives: `Images_png/000001_01_01/109.png`, or `.../000001_01_01_109.png`.
-        out: the datalist to write (default: `<root>/datalist.json`).
         csv: the table, a path in `root` or any other.
         window: "table" (the one that DICOM_windows gives for each slice) or the HU of black and white, such as
             `-175,275`. Read without it, the 16 bits would be stretched over the whole range of each slice.
@@ -65,23 +62,22 @@ def deeplesion(
     Raises:
         InputError: the table or a slice is missing, a slice is not 16-bit, or a window that is none.
     """
-    base = existing_folder(root)
+    base = root.path
     limits = _limits(window)
-    table = CsvTable(base / csv if (base / csv).is_file() else csv)
+    table = root.table(csv)
     rows = _key_slices(table, labelled, drop_noisy)
     said = window if isinstance(window, str) and limits is None else "_".join(f"{limit:g}" for limit in limits or ())
     unpacked = Unpacked(base, slices if slices is not None else f"key_slices_{said}", "slices")
-    given = _unpack(base, table, rows, limits, unpacked, labelled, partial_set)
+    given = _unpack(root, table, rows, limits, unpacked, labelled, partial_set)
     if not labelled:
-        datalist: dict[str, Any] = {**given, "modality": "CT", "description": f"{base.resolve().name}: key slices."}
-        return finish(datalist, base, out)
+        datalist: dict[str, Any] = {**given, "modality": "CT", "description": f"{root.name}: key slices."}
+        return datalist
     entries = [item for items in given.values() for item in items]
     if train_fraction is not None:
         test_fraction = 1 - train_fraction
     lists, how = deal_lists(entries, None, val_fraction, test_fraction, seed, True, parity)
-    datalist = {**common_keys("multi_class", TYPES, "CT"), **lists, "description": f"{base.resolve().name}: {how}."}
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist = {**common_keys("multi_class", TYPES, "CT"), **lists, "description": f"{root.name}: {how}."}
+    return datalist
 
 
 def _limits(window: str | tuple[float, float]) -> tuple[float, float] | None:
@@ -101,7 +97,7 @@ def _limits(window: str | tuple[float, float]) -> tuple[float, float] | None:
     return low, high
 
 
-def _key_slices(table: CsvTable, labelled: bool, drop_noisy: bool) -> dict[str, tuple[Row, str]]:
+def _key_slices(table: Table, labelled: bool, drop_noisy: bool) -> dict[str, tuple[Row, str]]:
     """File name -> its first row and its type ("" if not asked for)."""
     name, kind = table.column("File_name"), table.column("Coarse_lesion_type")
     noisy = table.column("Possibly_noisy") if drop_noisy else ""
@@ -130,8 +126,8 @@ def _key_slices(table: CsvTable, labelled: bool, drop_noisy: bool) -> dict[str, 
 
 
 def _unpack(
-    base: Path,
-    table: CsvTable,
+    root: Root,
+    table: Table,
     rows: dict[str, tuple[Row, str]],
     limits: tuple[float, float] | None,
     unpacked: Unpacked,
@@ -145,7 +141,8 @@ def _unpack(
     """
     patient, part = table.column("Patient_index"), table.column("Train_Val_Test")
     windows = table.column("DICOM_windows") if limits is None else ""
-    files = [file for file in files_below(base) if not file.startswith("key_slices_")]
+    base = root.path
+    files = [file for file in root.files() if not file.startswith("key_slices_")]
     finder = PictureFinder(pictures_in(files, base, None))
     given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
     missing = []
@@ -174,7 +171,7 @@ def _unpack(
     return given
 
 
-def _row_window(table: CsvTable, row: Row, column: str) -> tuple[float, float]:
+def _row_window(table: Table, row: Row, column: str) -> tuple[float, float]:
     """The window of a row, such as `-175, 275`; of several the first."""
     try:
         low, high = (float(value) for value in row.cells[column].strip("[]").split(",")[:2])

@@ -4,23 +4,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import some, volumes
-from bundle_runtime.data.patients import read_patients
+from bundle_runtime.data.find import by_stem, other_volumes, some
 from bundle_runtime.data.schema import Item
-from bundle_runtime.data.sequences import file_stem
+from bundle_runtime.data.sequences import patient_of
+from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
 
-from .registry import source
-from .split import existing_folder, finish, fitting, read_table, split_by_patient
+from .options import fitting, name_list, read_table
+from .registry import Root, source
+from .split import split_by_patient
 
 _FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 
 
 @source
 def folder(
-    root: str | Path,
-    out: str | Path | None = None,
-    class_names: Sequence[str] | None = None,
+    root: Root,
+    class_names: str | Sequence[str] | None = None,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -34,7 +34,6 @@ def folder(
 
     Args:
         root: the folder.
-        out: the datalist to write (default: `<root>/datalist.json`).
         class_names: all classes, background first.
         val_fraction: share of the patients that selects.
         test_fraction: share of the patients that is read once, at the end.
@@ -47,46 +46,49 @@ def folder(
         InputError: no pairs, an image or label without its partner, a case missing in the CSV, a pattern that fits
             no case.
     """
-    base = existing_folder(root)
-    pairs = _pairs(base)
+    pairs = _pairs(root)
+    class_names = None if class_names is None else name_list(class_names, "class_names")
     owner = read_patients(patients, list(pairs))
     missing = _unlabelled(unlabelled, list(pairs), class_names)
     entries: list[Item] = []
     for case, (image, label) in pairs.items():
         entry: Item = {
-            "image": image.relative_to(base).as_posix(),
-            "label": label.relative_to(base).as_posix(),
-            "patient_id": owner.get(case, case),
+            "image": image,
+            "label": label,
+            "patient_id": owner.get(case) or patient_of(case),
         }
         if case in missing:
             entry["unlabelled"] = missing[case]
         entries.append(entry)
     datalist: dict[str, Any] = {
-        "description": f"{base.resolve().name}: split by patient (seed {seed}).",
+        "description": f"{root.name}: split by patient (seed {seed}).",
         **split_by_patient(entries, val_fraction, test_fraction, seed),
     }
     if class_names is not None:
-        datalist["class_names"] = list(class_names)
+        datalist["class_names"] = class_names
     if modality is not None:
         datalist["modality"] = modality
-    return finish(datalist, base, out)
+    return datalist
 
 
-def _pairs(base: Path) -> dict[str, tuple[Path, Path]]:
+def _pairs(root: Root) -> dict[str, tuple[str, str]]:
     """Case -> (image, label), sorted by case."""
+    base = root.path
     layout = next((pair for pair in _FOLDERS if all((base / part).is_dir() for part in pair)), None)
     if layout is not None:
-        images, labels = ({file_stem(file): file for file in volumes(base / part)} for part in layout)
+        images, labels = (by_stem(root.volumes(part)) for part in layout)
         expected = f"{layout[0]}/ and {layout[1]}/ with equal file names"
     else:
-        stems = {file_stem(file): file for file in volumes(base)}
+        stems = by_stem(root.volumes())
         images, labels = (
             {stem.removesuffix(ending): file for stem, file in stems.items() if stem.endswith(ending)}
             for ending in ("_image", "_label")
         )
         expected = "images/ and labels/, or <case>_image.nii.gz and <case>_label.nii.gz"
     if not images and not labels:
-        raise InputError(f"{base} holds no NIfTI pairs; expected {expected}.")
+        others = other_volumes(base, root.files())
+        instead = f", but {others}; convert them to NIfTI" if others else ""
+        raise InputError(f"{base} holds no NIfTI pairs{instead}; expected {expected}.")
     alone = sorted(set(images) ^ set(labels))
     if alone:
         raise InputError(f"{base}: image or label is missing for {some(alone)}; expected {expected}.")

@@ -4,15 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
+from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
 from .crossing import resolve_crossing
-from .csv_table import CsvTable
-from .registry import source
-from .segmented import write_masks_list
-from .split import existing_folder
+from .registry import Root, source
+from .segmented import masks_list
 
 _NAME = re.compile(r"(train|testA|testB)_(\d+)\.bmp")
 _COUNTS = {"train": 85, "testA": 60, "testB": 20}
@@ -21,8 +20,7 @@ CLASSES = ("background", "gland")
 
 @source
 def glas(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     val_fraction: float = 0.2,
     seed: int = 0,
     parity: bool = False,
@@ -35,7 +33,6 @@ def glas(
 
     Args:
         root: the folder of the release; the files may lie anywhere below it.
-        out: the datalist to write (default: `<root>/datalist.json`).
         val_fraction: share of the training patients that selects.
         seed: chooses them.
         parity: the papers' own use: what is tested also selects.
@@ -46,12 +43,10 @@ def glas(
     Raises:
         InputError: pictures or masks are missing, or patients are in both lists.
     """
-    base = existing_folder(root)
-    given = _given(base, counts)
+    given = _given(root, counts)
     resolved, said = resolve_crossing(given, crossing)
-    return write_masks_list(
-        base,
-        out,
+    return masks_list(
+        root,
         resolved["training"],
         resolved,
         CLASSES,
@@ -65,13 +60,18 @@ def glas(
     )
 
 
-def _given(base: Path, counts: bool) -> dict[str, list[Item]]:
+def _given(root: Root, counts: bool) -> dict[str, list[Item]]:
     """The published lists.
 
     Raises:
         InputError: a mask is missing, Grade.csv lacks a picture, or there are not as many as published.
     """
-    files = {file.rpartition("/")[2]: file for file in files_below(base)}
+    base = root.path
+    files: dict[str, str] = {}
+    for file in root.files():
+        name = file.rpartition("/")[2]
+        if files.setdefault(name, file) != file and _NAME.fullmatch(name):
+            raise InputError(f"{base}: {files[name]} and {file} have the same name; keep one of them.")
     patients = _patients(base, files)
     given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
     found = dict.fromkeys(_COUNTS, 0)
@@ -104,6 +104,5 @@ def _patients(base: Path, files: dict[str, str]) -> dict[str, str]:
     if "Grade.csv" not in files:
         print("Grade.csv is not there: every picture counts as a patient of its own.")
         return {}
-    table = CsvTable(base / files["Grade.csv"])
-    name, patient = table.column("name"), table.column("patient ID", "patient")
-    return {row.cells[name]: row.cells[patient] for row in table.rows}
+    table = Table(base / files["Grade.csv"])
+    return table.mapping(("name",), ("patient ID", "patient"))

@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
+from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
-from .csv_table import CsvTable, is_blank
-from .lists import common_keys, deal_lists, say_labels
+from .lists import common_keys, deal_lists
 from .pictures import PictureFinder, own_patient, pictures_in
-from .registry import source
-from .split import existing_folder, finish
+from .registry import Root, source
 
 # International Clinical Diabetic Retinopathy scale, 0 to 4.
 GRADES = ("none", "mild", "moderate", "severe", "proliferative")
@@ -19,10 +18,9 @@ GRADES = ("none", "mild", "moderate", "severe", "proliferative")
 
 @source
 def messidor2(
-    root: str | Path,
+    root: Root,
     csv: str | Path = "messidor_data.csv",
     pairs: str | Path | None = "messidor-2.csv",
-    out: str | Path | None = None,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
     train_fraction: float | None = None,
@@ -37,7 +35,6 @@ def messidor2(
             any other.
         pairs: the table of the release that names the two eyes of a patient in each row (left and right); None counts
             every picture as a patient of its own, as the paper's split does.
-        out: the datalist to write (default: `<root>/datalist.json`).
         val_fraction: share of the patients of each grade that selects.
         test_fraction: share that is read once, at the end.
         train_fraction: instead of it, the share that is not tested: 0.7 is the paper's.
@@ -48,32 +45,31 @@ def messidor2(
         InputError: a table or column is missing, a grade is none of 0 to 4, a picture is missing, or an eye is in two
             pairs.
     """
-    base = existing_folder(root)
-    table = CsvTable(base / csv if (base / csv).is_file() else csv)
-    entries = _entries(base, table, _owners(base, pairs), paired=pairs is not None)
+    table = root.table(csv)
+    entries = _entries(root, table, _owners(root.path, pairs), paired=pairs is not None)
     if train_fraction is not None:
         test_fraction = 1 - train_fraction
     lists, said = deal_lists(entries, None, val_fraction, test_fraction, seed, True, parity)
     datalist = {**common_keys("multi_class", GRADES, "fundus photograph"), "ordered": True, **lists}
-    datalist["description"] = f"{base.resolve().name}: {said}."
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {said}."
+    return datalist
 
 
-def _entries(base: Path, table: CsvTable, owner: dict[str, str], paired: bool) -> list[Item]:
+def _entries(root: Root, table: Table, owner: dict[str, str], paired: bool) -> list[Item]:
     """The items of all rows with a grade.
 
     Raises:
         InputError: a column or a picture is missing, or a grade is none of 0 to 4.
     """
-    finder = PictureFinder(pictures_in(files_below(base), base, None))
+    base = root.path
+    finder = PictureFinder(pictures_in(root.files(), base, None))
     image, grade = table.column("image_id", "image"), table.column("adjudicated_dr_grade", "dr_grade")
     gradable = next((name for name in table.columns if name.lower() == "adjudicated_gradable"), None)
     entries: list[Item] = []
     missing, ungradable = [], 0
     for row in table.rows:
         cell = row.cells[grade]
-        if is_blank(cell) or (gradable is not None and row.cells[gradable] in ("0", "0.0")):
+        if not cell or (gradable is not None and row.cells[gradable] in ("0", "0.0")):
             ungradable += 1
             continue
         if cell.removesuffix(".0") not in map(str, range(len(GRADES))):
@@ -109,7 +105,7 @@ def _owners(base: Path, pairs: str | Path | None) -> dict[str, str]:
             f"{path}: there is no such table of pairs; give the one of the release, or pass --pairs None to count "
             "every picture as a patient of its own."
         )
-    table = CsvTable(path)
+    table = Table(path)
     left, right = table.column("left"), table.column("right")
     owner: dict[str, str] = {}
     for row in table.rows:

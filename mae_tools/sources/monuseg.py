@@ -1,6 +1,7 @@
 """MoNuSeg (Kumar et al. 2017, 2020): 1000 x 1000 H&E tiles of several organs, each nucleus outlined in an XML file."""
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,22 @@ from PIL import Image
 from skimage.draw import polygon
 from tqdm import tqdm
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
+from bundle_runtime.data.sequences import patient_of
 from custom_components.errors import InputError
 
-from .registry import source
-from .segmented import write_masks_list
-from .split import existing_folder
+from .pictures import is_picture
+from .registry import Root, source
+from .segmented import masks_list
 from .unpack import Unpacked
 
-_TCGA_PATIENT = "TCGA-XX-XXXX"
 CLASSES = ("background", "nucleus")
 
 
 @source
 def monuseg(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     masks: str | Path = "instance_masks",
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
@@ -35,12 +35,11 @@ def monuseg(
 ) -> dict[str, Any]:
     """Draw the outlines as instance masks (16-bit PNG, once) and write the datalist.
 
-    TIFF files and the XML files of the same name may lie in any folders below `root`; what lies in a folder with `test`
+    Pictures and the XML files of the same name may lie in any folders below `root`; what lies in a folder with `test`
     in its name is the test list. Validation is taken out of training by patient, the first 12 letters of a TCGA name.
 
     Args:
         root: the folder that holds the training and the test data.
-        out: the datalist to write (default: `<root>/datalist.json`).
         masks: folder for the masks, in `root` or any other.
         val_fraction: share of the training patients that selects.
         test_fraction: share of the patients that is tested where there is no test folder.
@@ -48,21 +47,20 @@ def monuseg(
         parity: what is tested also selects.
 
     Raises:
-        InputError: a tile without outlines or outlines without a tile, an unreadable file, or a patient in both lists.
+        InputError: a tile without outlines or the reverse, an unreadable or foreign file, or a patient in both lists.
     """
-    base = existing_folder(root)
-    pairs = _pairs(base)
+    base = root.path
     unpacked = Unpacked(base, masks, "masks")
+    pairs = _pairs(root, unpacked.folder)
     given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
     for tile, outlines in tqdm(pairs, desc="draw masks", unit="tile"):
         make = partial(_mask, base / tile, base / outlines)
         label = unpacked.add(f"{Path(tile).stem}.png", make, base / outlines)
-        item = {"image": tile, "label": label, "patient_id": Path(tile).stem[: len(_TCGA_PATIENT)]}
+        item = {"image": tile, "label": label, "patient_id": patient_of(Path(tile).stem)}
         tested = any("test" in folder.lower() for folder in Path(tile).parts[:-1])
         given["test" if tested else "training"].append(item)
-    return write_masks_list(
-        base,
-        out,
+    return masks_list(
+        root,
         given["training"],
         given if given["test"] else None,
         CLASSES,
@@ -88,6 +86,12 @@ def read_outlines(path: str | Path) -> list[np.ndarray]:
             np.array([(float(vertex.attrib["Y"]), float(vertex.attrib["X"])) for vertex in region.iter("Vertex")])
             for region in tree.iter("Region")
         ]
+        if next(tree.iter("Regions"), None) is None and not regions:
+            tags = sorted({element.tag for element in tree.iter()})
+            raise InputError(
+                f"{path}: its elements are {some(tags, 5)}, expected Regions, as Aperio ImageScope writes them; export "
+                "the outlines in its format, or as masks for the source tiles_masks."
+            )
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: the outlines cannot be read ({error!r}); expected an XML file of Aperio ImageScope."
@@ -132,21 +136,27 @@ def _mask(tile: Path, outlines: Path) -> np.ndarray:
     return mask
 
 
-def _pairs(base: Path) -> list[tuple[str, str]]:
+def _pairs(root: Root, made: Path) -> list[tuple[str, str]]:
     """Tiles and their outlines, as paths from the data folder.
 
     Raises:
         InputError: there is none, one without the other, or two tiles of a name.
     """
-    files = files_below(base)
-    tiles = {Path(file).stem: file for file in files if file.lower().endswith((".tif", ".tiff"))}
+    base = root.path
+    files = [file for file in root.files() if made not in (root.path.absolute() / file).parents]
+    pictures = list(filter(is_picture, files))
+    tiles = {Path(file).stem: file for file in pictures}
     outlines = {Path(file).stem: file for file in files if file.lower().endswith(".xml")}
     if not tiles or not outlines:
-        raise InputError(f"{base} holds {len(tiles)} TIFF and {len(outlines)} XML files; expected tiles and outlines.")
-    count = sum(file.lower().endswith((".tif", ".tiff")) for file in files)
-    if count > len(tiles):
-        raise InputError(f"{base} holds {count} TIFF files with {len(tiles)} names; keep one of each.")
-    for one, other, what in ((tiles, outlines, "no XML file"), (outlines, tiles, "no TIFF file")):
+        kinds = Counter(Path(file).suffix or "no ending" for file in files)
+        found = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no file"
+        raise InputError(
+            f"{base} holds {len(tiles)} pictures and {len(outlines)} XML files ({found}); expected a picture and the "
+            "outlines of Aperio ImageScope for each tile."
+        )
+    if len(pictures) > len(tiles):
+        raise InputError(f"{base} holds {len(pictures)} pictures with {len(tiles)} names; keep one of each.")
+    for one, other, what in ((tiles, outlines, "no XML file"), (outlines, tiles, "no picture")):
         alone = sorted(set(one) - set(other))
         if alone:
             raise InputError(f"{base}: {len(alone)} files have {what} of the same name: {some(alone)}.")

@@ -1,6 +1,5 @@
 """Task01_BrainTumour of the Medical Segmentation Decathlon: one 4-D file a case, split into the published folds."""
 
-from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.sequences import sequence_names
@@ -8,14 +7,13 @@ from custom_components.errors import InputError
 from custom_components.tumour_labels import CONVENTIONS
 
 from .decathlon import Task, read_task
-from .registry import source
-from .split import finish, split_by_fold
+from .registry import Root, source
+from .split import split_by_fold
 
 
 @source
 def msd(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     fold: int = 0,
     folds: int = 5,
     val_fraction: float = 0.1,
@@ -30,7 +28,6 @@ def msd(
 
     Args:
         root: the folder with `dataset.json`.
-        out: the datalist to write (default: `<root>/datalist.json`).
         fold: which fold is the test list.
         folds: how many there are; 1 puts all cases into the test list.
         val_fraction: share of the cases outside the fold that selects.
@@ -46,7 +43,7 @@ def msd(
     sequences = _sequences(task)
     datalist = split_by_fold(task.entries, task.name, fold, folds, seed, val_fraction, parity)
     datalist |= {"modality": "MRI", "sequences": sequences, "label_convention": "msd"}
-    return finish(datalist, task.base, out)
+    return datalist
 
 
 def _sequences(task: Task) -> list[str]:

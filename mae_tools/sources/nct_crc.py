@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists, say_labels
+from .lists import common_keys, deal_lists
 from .pictures import is_picture, own_patient
-from .registry import source
-from .split import existing_folder, finish
+from .registry import Root, source
 
 # Tiles of each class in the training and in the test set, as published.
 _COUNTS = {
@@ -29,8 +28,7 @@ _SETS = ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K")
 
 @source
 def nct_crc(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     drop_background: bool = False,
     training: str = _SETS[0],
     test: str = _SETS[1],
@@ -46,7 +44,6 @@ def nct_crc(
 
     Args:
         root: the folder that holds both.
-        out: the datalist to write (default: `<root>/datalist.json`).
         drop_background: leave out BACK, as SD-MAE does (eight classes, 89,434 and 6,333 tiles).
         training: the folder of the larger set; NCT-CRC-HE-100K-NONORM is that without stain normalisation.
         test: the folder of the smaller.
@@ -58,9 +55,9 @@ def nct_crc(
     Raises:
         InputError: a folder is missing or unknown, or the counts differ.
     """
-    base = existing_folder(root)
+    base = root.path
     names = [name for name in _COUNTS if not (drop_background and name == "BACK")]
-    found = [_tiles(base, folder) for folder in (training, test)]
+    found = [_tiles(root, folder) for folder in (training, test)]
     if counts:
         _check_counts(base, (training, test), found)
     entries = [
@@ -75,27 +72,24 @@ def nct_crc(
     given: dict[str, list[Item]] = {"training": entries[0], "validation": [], "test": entries[1]}
     lists, said = deal_lists([], given, val_fraction, 0, seed, True, parity, f"{test} is tested")
     datalist = {**common_keys("multi_class", names, "H&E"), **lists}
-    datalist["description"] = f"{base.resolve().name}: {said}{', without BACK' if drop_background else ''}."
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {said}{', without BACK' if drop_background else ''}."
+    return datalist
 
 
-def _tiles(base: Path, folder: str) -> dict[str, list[str]]:
+def _tiles(root: Root, folder: str) -> dict[str, list[str]]:
     """Class -> its tiles, as paths from the data folder.
 
     Raises:
         InputError: the folder or one of a class is missing, or there are others.
     """
-    place = base / folder
+    base, place = root.path, root.path / folder
     if not place.is_dir():
-        inside = some(sorted(entry.name for entry in base.iterdir() if entry.is_dir())) or "no folder"
+        inside = some(root.folders()) or "no folder"
         raise InputError(f"{base} holds {inside}; expected the folder {folder}, unpack it there or name it.")
-    classes = sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = root.folders(folder)
     if classes != sorted(_COUNTS):
         raise InputError(f"{place} holds the folders {some(classes, 12)}; expected {', '.join(_COUNTS)}.")
-    return {
-        name: [f"{folder}/{name}/{file}" for file in files_below(place / name) if is_picture(file)] for name in classes
-    }
+    return {name: list(filter(is_picture, root.files(f"{folder}/{name}"))) for name in classes}
 
 
 def _check_counts(base: Path, folders: tuple[str, str], found: list[dict[str, list[str]]]) -> None:

@@ -12,13 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from bundle_runtime.data.schema import Item
+from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
 from .crossing import resolve_crossing
-from .csv_table import CsvTable
-from .lists import common_keys, deal_lists, say_labels
-from .registry import source
-from .split import existing_folder, finish
+from .lists import common_keys, deal_lists
+from .registry import Root, source
 from .unpack import Unpacked
 
 _PARTS = {"training": "train", "validation": "valid", "test": "test"}
@@ -30,8 +29,7 @@ CLASSES = ("normal", "tumour")
 
 @source
 def pcam(
-    root: str | Path,
-    out: str | Path | None = None,
+    root: Root,
     tiles: str | Path = "tiles",
     parity: bool = False,
     crossing: str = "refuse",
@@ -44,7 +42,6 @@ def pcam(
 
     Args:
         root: the folder that holds the files.
-        out: the datalist to write (default: `<root>/datalist.json`).
         tiles: folder for the PNG files, in `root` or any other; those that are there stay, so that an interrupted
             unpacking goes on.
         parity: the test list also selects, and validation trains.
@@ -55,7 +52,7 @@ def pcam(
     Raises:
         InputError: a file is missing or damaged, or its sizes are not those expected.
     """
-    base = existing_folder(root)
+    base = root.path
     unpacked = Unpacked(base, tiles, "tiles", compress_level=1)
     lists: dict[str, list[Item]] = {}
     for part, word in _PARTS.items():
@@ -65,9 +62,8 @@ def pcam(
     lists, resolved = resolve_crossing(lists, crossing)
     dealt, said = deal_lists([], lists, 0, 0, 0, True, parity, f"lists as published{resolved}")
     datalist = {**common_keys("multi_class", CLASSES, "H&E"), **dealt}
-    datalist["description"] = f"{base.resolve().name}: {said}."
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {said}."
+    return datalist
 
 
 def _unpack(stem: Path, word: str, unpacked: Unpacked, expected: int | None, limit: int | None) -> list[Item]:
@@ -136,7 +132,7 @@ def _slides(path: Path, tiles: int) -> list[str]:
     if not path.is_file():
         print(f"{path.name} is not there: every tile counts as a patient of its own, and intervals come out too small.")
         return []
-    table = CsvTable(path)
+    table = Table(path)
     column = table.column("wsi", "slide")
     slides = [row.cells[column] for row in table.rows]
     if len(slides) != tiles or "" in slides:

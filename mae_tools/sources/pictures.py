@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bundle_runtime.data.find import some
 from bundle_runtime.data.image_file import PICTURE_SUFFIXES
+from bundle_runtime.data.sequences import patient_of
+from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
 
 
@@ -91,6 +93,36 @@ def patients_in_names(files: Sequence[str], pattern: str) -> dict[str, str]:
             f"it is searched in {where}."
         )
     return {file: match[1] for file, match in matches.items() if match}
+
+
+def owners(
+    files: Sequence[str],
+    pattern: str | None = None,
+    patients: str | Path | None = None,
+    hint: str = "--patient_pattern or --patients",
+) -> dict[str, str]:
+    """File -> patient, by a pattern, a table, or the TCGA barcode in its path; any other is a patient of its own.
+
+    What was not given is printed.
+
+    Raises:
+        InputError: both are given, or one does not fit the files.
+    """
+    if pattern is not None and patients is not None:
+        raise InputError("patient_pattern and patients are both given; choose one.")
+    if pattern is not None:
+        return patients_in_names(files, pattern)
+    if patients is not None:
+        return read_patients(patients, files)
+    named = [file for file in files if patient_of(file) != file]
+    if named:
+        print(f"{len(named)} of {len(files)} pictures belong to the patients of the TCGA barcodes in their names.")
+    if len(named) < len(files):
+        print(
+            f"Every {'other ' if named else ''}picture counts as a patient of its own; where patients have several, "
+            f"give {hint}, or they will cross the lists."
+        )
+    return {file: patient_of(own_patient(file)) for file in files}
 
 
 def own_patient(file: str) -> str:

@@ -1,17 +1,160 @@
-"""The data set layouts by name: a module of this folder registers its own."""
+"""The data set layouts by name: a module of this folder registers its own, and gets what all of them can do."""
 
+import functools
+import inspect
+import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-Source = TypeVar("Source", bound=Callable[..., dict[str, Any]])
-SOURCES: dict[str, Callable[..., dict[str, Any]]] = {}
+from bundle_runtime.data.datalist import write
+from bundle_runtime.data.find import excluded, files_below, folders_in, nifti_among
+from bundle_runtime.data.schema import SECTIONS, as_list
+from bundle_runtime.data.tables import Table
+from custom_components.errors import InputError
+
+from .earlier_split import split_by_table, split_like
+from .lists import say_labels
+from .options import name_list
+
+Source = Callable[..., dict[str, Any]]
+SOURCES: dict[str, Source] = {}
+# Settings that say whose the pictures are.
+_OWNERS = ("patients", "patient_pattern", "patient_column", "pairs")
 
 
-def source(function: Source) -> Source:
+@dataclass(frozen=True)
+class Root:
+    """The folder of a data set.
+
+    Attributes:
+        path: the folder.
+        exclude: patterns of files and folders that are left out, see `bundle_runtime.data.find.excluded`.
+    """
+
+    path: Path
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the folder is called."""
+        return self.path.resolve().name
+
+    @functools.cached_property
+    def _all(self) -> list[str]:
+        return files_below(self.path, exclude=self.exclude)
+
+    def files(self, below: str = "", levels: int | None = None) -> list[str]:
+        """The files of a folder in it and `levels` levels of subfolders (None: all), as paths from the data folder."""
+        start = f"{below}/" if below else ""
+        depth = start.count("/")
+        inside = [file for file in self._all if file.startswith(start)]
+        return [file for file in inside if levels is None or file.count("/") - depth <= levels]
+
+    def folders(self, below: str = "") -> list[str]:
+        """The names of the folders in a folder in it."""
+        return folders_in(self.path, below, self.exclude)
+
+    def volumes(self, below: str = "", levels: int | None = 0) -> list[str]:
+        """The NIfTI files of a folder in it, as paths from the data folder; see `nifti_among`."""
+        found = nifti_among(self.path, self.files(below, levels))
+        return [file.relative_to(self.path).as_posix() for file in found]
+
+    def table(self, path: str | Path) -> Table:
+        """A table that a setting names, in the folder or anywhere else."""
+        return Table(self.path / path if (self.path / path).is_file() else path)
+
+
+def source(function: Source | None = None, out_name: str = "datalist.json") -> Any:
     """Make a function the command `python -m mae_tools datalist <its name>`.
 
-    Its first argument is the folder, `out` the datalist to write; it returns the datalist. The docstring is the
-    command's help.
+    Its first argument is a `Root`, and it returns the datalist, which is written here. Its docstring is the command's
+    help. On the command line, and for callers, the first argument is the path of the folder, and these come on top:
+
+        out: the datalist to write (default: `<root>/datalist.json`).
+        exclude: leave out files and folders of this name, such as `*_mask*`, or of this path in the data folder, such
+            as `train/other/*`; several patterns are separated by commas.
+        split_from: another datalist of the same images or patients, such as that of the pre-training: each image comes
+            into the list where that one has it, or else its patient; those that it does not name train.
+        sections: instead of it, a table with the columns `case` and `section` (training, validation or test).
+
+    Args:
+        function: the source.
+        out_name: name of its datalist in the data folder.
     """
-    SOURCES[function.__name__] = function
-    return function
+    if function is None:
+        return functools.partial(source, out_name=out_name)
+
+    @functools.wraps(function)
+    def run(
+        root: str | Path,
+        *args: Any,
+        out: str | Path | None = None,
+        exclude: str | None = None,
+        split_from: str | Path | None = None,
+        sections: str | Path | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        base = existing_folder(root)
+        target = Path(out) if out is not None else base / out_name
+        if split_from is not None and target.resolve() == Path(split_from).resolve():
+            raise InputError(f"{target}: split_from would be overwritten; name another file with --out.")
+        if split_from is not None and sections is not None:
+            raise InputError("split_from and sections are both given; choose one.")
+        folder = Root(base, () if exclude is None else tuple(name_list(exclude, "exclude")))
+        made = function(folder, *args, **settings)
+        for part in SECTIONS if folder.exclude else ():  # of sources that take their files from a table
+            made[part] = [item for item in made[part] if not excluded(str(as_list(item["image"])[0]), folder.exclude)]
+        if split_from is not None:
+            named = inspect.signature(function).bind(folder, *args, **settings).arguments
+            made = split_like(made, split_from, base, not any(named.get(key) for key in _OWNERS))
+        if sections is not None:
+            made = split_by_table(made, sections, base)
+        return _finish(made, base, target)
+
+    run.__signature__ = _signature(function, run)  # type: ignore[attr-defined]
+    run.__doc__ = _help(inspect.getdoc(function) or "", inspect.getdoc(source) or "").replace("datalist.json", out_name)
+    SOURCES[function.__name__] = run
+    return run
+
+
+def existing_folder(root: str | Path) -> Path:
+    """`root` as a path, if it is a folder.
+
+    Raises:
+        InputError: it is not.
+    """
+    path = Path(root)
+    if not path.is_dir():
+        raise InputError(f"{root} is not a folder; give the folder of the data set.")
+    return path
+
+
+def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any]:
+    """Write the datalist, say so, and return it."""
+    if not any(datalist[part] for part in SECTIONS):
+        raise InputError(f"{base} holds nothing for a datalist; give another folder, or exclude less.")
+    if "task" in datalist:
+        say_labels(datalist)
+    write(target, datalist)
+    print(f"Wrote {target}: {', '.join(f'{part} {len(datalist[part])}' for part in SECTIONS)}.")
+    if os.path.abspath(target.parent) != os.path.abspath(base):
+        print(f"Its paths start at the data folder: pass --dataset_dir {os.path.abspath(base)} with it.")
+    return datalist
+
+
+def _signature(function: Source, run: Source) -> inspect.Signature:
+    """The arguments of a source, and those that all have, by name only."""
+    shared = [
+        each
+        for each in inspect.signature(run, follow_wrapped=False).parameters.values()
+        if each.kind is each.KEYWORD_ONLY
+    ]
+    return inspect.Signature([*inspect.signature(function).parameters.values(), *shared])
+
+
+def _help(own: str, shared: str) -> str:
+    """The docstring of a source with the shared arguments among its own."""
+    begin, end = shared.index("    out:"), shared.index("\n\nArgs:")
+    return own.replace("\n\nRaises:", f"\n{shared[begin:end]}\n\nRaises:", 1)

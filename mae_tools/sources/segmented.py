@@ -1,19 +1,17 @@
-"""What the sources of pictures with masks share: dealt to lists, described and written."""
+"""What the sources of pictures with masks share: dealt to lists and described."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.schema import MASK_KINDS, Item
 from custom_components.errors import InputError
 
 from .lists import Lists, deal_lists
-from .split import finish
+from .registry import Root
 
 
-def write_masks_list(
-    base: Path,
-    out: str | Path | None,
+def masks_list(
+    root: Root,
     entries: Sequence[Item],
     given: Lists | None,
     class_names: Sequence[str],
@@ -25,11 +23,10 @@ def write_masks_list(
     parity: bool = False,
     origin: str = "lists as given",
 ) -> dict[str, Any]:
-    """Deal pictures with masks by patient and write their datalist.
+    """The datalist of pictures with masks, dealt by patient.
 
     Args:
-        base: the data folder.
-        out: the datalist (default: `datalist.json` in it).
+        root: the data folder.
         entries: items whose `label` is the path of a mask.
         given: as in `deal_lists`, as are the next but the class names.
         class_names: background first.
@@ -50,5 +47,5 @@ def write_masks_list(
     datalist: dict[str, Any] = {"class_names": list(class_names), "mask_kind": mask_kind, **lists}
     if modality is not None:
         datalist["modality"] = modality
-    datalist["description"] = f"{base.resolve().name}: {said}."
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {said}."
+    return datalist

@@ -1,17 +1,10 @@
-"""What the sources share: files and tables read, seeded splits by patient, and the writing of the datalist."""
+"""Seeded splits by patient."""
 
-import fnmatch
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bundle_runtime.data.datalist import write
-from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from custom_components.errors import InputError
 
@@ -132,55 +125,3 @@ def _check_folds(fold: int, folds: int, val_fraction: float, patients: int) -> N
         raise InputError(f"fold is {fold!r}, expected 0 to {last} (folds {folds}, {patients} patients).")
     if not isinstance(val_fraction, int | float) or not 0 <= val_fraction < 1:
         raise InputError(f"val_fraction is {val_fraction!r}, expected a number from 0 to below 1.")
-
-
-def read_table(text: str | Mapping[str, Any] | None, key: str, example: str) -> Mapping[str, Any]:
-    """A table given as an argument, as such or as JSON; {} for None.
-
-    Raises:
-        InputError: neither.
-    """
-    table: Any = {} if text is None else text
-    if isinstance(text, str):
-        try:
-            table = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{key} is not valid JSON ({error}); expected e.g. {example}.") from error
-    if not isinstance(table, Mapping):
-        raise InputError(f"{key} is {table!r}, expected a table by case pattern, e.g. {example}.")
-    return table
-
-
-def fitting(pattern: str, cases: Sequence[str], key: str) -> list[str]:
-    """The cases that a pattern such as `btcv_*` fits.
-
-    Raises:
-        InputError: none.
-    """
-    matching = fnmatch.filter(cases, str(pattern))
-    if not matching:
-        raise InputError(f"{key}: the pattern {pattern!r} fits none of the cases {some(cases)}.")
-    return matching
-
-
-def finish(datalist: Datalist, root: Path, out: str | Path | None) -> dict[str, Any]:
-    """Write the datalist (default: `datalist.json` in `root`), say so, and return it."""
-    target = Path(out) if out is not None else root / "datalist.json"
-    write(target, datalist)
-    sizes = ", ".join(f"{section} {len(datalist[section])}" for section in SECTIONS)
-    print(f"Wrote {target}: {sizes}.")
-    if os.path.abspath(target.parent) != os.path.abspath(root):
-        print(f"Its paths start at the data folder: pass --dataset_dir {os.path.abspath(root)} with it.")
-    return datalist
-
-
-def existing_folder(root: str | Path) -> Path:
-    """`root` as a path, if it is a folder.
-
-    Raises:
-        InputError: it is not.
-    """
-    path = Path(root)
-    if not path.is_dir():
-        raise InputError(f"{root} is not a folder; give the folder of the data set.")
-    return path

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle_runtime.data.find import files_below, some
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS, Item
+from bundle_runtime.data.sequences import patient_of
+from bundle_runtime.data.tables import Row, Table, nearest
 from custom_components.errors import InputError
 
-from .csv_table import CsvTable, Row, is_blank, name_list, nearest
-from .lists import common_keys, deal_lists, is_labelled, say_labels, section_name
-from .pictures import PictureFinder, own_patient, patients_in_names, pictures_in
-from .registry import source
-from .split import existing_folder, finish
+from .lists import common_keys, deal_lists, is_labelled, section_name
+from .options import name_list
+from .pictures import PictureFinder, own_patient, owners, pictures_in
+from .registry import Root, source
 
 _VALUES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 _UNCERTAIN = {"unknown": None, "positive": 1, "negative": 0}
@@ -24,9 +25,8 @@ _MINUS_ONE = {"-1", "-1.0"}
 
 @source
 def table(
-    root: str | Path,
+    root: Root,
     csv: str | Path,
-    out: str | Path | None = None,
     path_column: str = "file",
     label_columns: str | Iterable[str] | None = None,
     class_column: str | None = None,
@@ -51,7 +51,6 @@ def table(
     Args:
         root: the folder of the data set; the pictures may lie anywhere in it.
         csv: the table, a path in `root` or any other.
-        out: the datalist to write (default: `<root>/datalist.json`).
         path_column: its column of file names or paths; folders in front and the ending may be missing.
         label_columns: multi-label: its columns of 0, 1, -1 (uncertain) and blank (unknown), one a finding.
         class_column: multi-class: its column of class names, in place of `label_columns`.
@@ -77,11 +76,10 @@ def table(
         InputError: unreadable table, unknown column, value or class, a row without a class, a class with one picture, a
             missing picture, one file with different labels, or patients in several of the given lists.
     """
-    base = existing_folder(root)
-    content = CsvTable(base / csv if (base / csv).is_file() else csv)
+    content = root.table(csv)
     labels = _Labels.of(content, label_columns, class_column, class_names, uncertain)
     columns = _Columns.of(content, path_column, patient_column, patient_pattern, split_column)
-    rows = _found_rows(content, columns.path, base, images, partial)
+    rows = _found_rows(content, columns.path, root, images, partial)
     entries, sections = _entries(content, rows, labels, columns, patient_pattern, drop_unlabelled)
     given = None
     if columns.split is not None:
@@ -91,9 +89,8 @@ def table(
     advice = "correct the table, or leave --split_column out so that the lists are made by patient"
     lists, said = deal_lists(entries, given, val_fraction, test_fraction, seed, per_class, parity, advice=advice)
     datalist = {**common_keys(labels.task, labels.names, modality, ordered), **lists}
-    datalist["description"] = f"{base.resolve().name}: {Path(content.path).name}, {said}."
-    say_labels(datalist)
-    return finish(datalist, base, out)
+    datalist["description"] = f"{root.name}: {Path(content.path).name}, {said}."
+    return datalist
 
 
 @dataclass(frozen=True)
@@ -105,9 +102,7 @@ class _Columns:
     split: str | None
 
     @classmethod
-    def of(
-        cls, content: CsvTable, path: str, patient: str | None, pattern: str | None, split: str | None
-    ) -> "_Columns":
+    def of(cls, content: Table, path: str, patient: str | None, pattern: str | None, split: str | None) -> "_Columns":
         if patient is not None and pattern is not None:
             raise InputError("patient_column and patient_pattern are both given; choose one.")
         found = [None if name is None else content.column(str(name), key=key) for name, key in (
@@ -128,7 +123,7 @@ class _Labels:
     @classmethod
     def of(
         cls,
-        content: CsvTable,
+        content: Table,
         label_columns: str | Iterable[str] | None,
         class_column: str | None,
         class_names: str | Iterable[str] | None,
@@ -151,7 +146,7 @@ class _Labels:
             raise InputError(f"{content.path}: column {column!r} holds {wanted}; expected at least two classes.")
         return cls("multi_class", wanted, [column], None)
 
-    def read(self, content: CsvTable, row: Row) -> int | list[int | None] | None:
+    def read(self, content: Table, row: Row) -> int | list[int | None] | None:
         """The label of a row; None for no class.
 
         Raises:
@@ -168,9 +163,9 @@ class _Labels:
             )
         return self.names.index(cell) if cell else None
 
-    def _finding(self, content: CsvTable, row: Row, column: str) -> int | None:
+    def _finding(self, content: Table, row: Row, column: str) -> int | None:
         cell = row.cells[column].lower()
-        if is_blank(cell):
+        if not cell:
             return None
         if cell in _MINUS_ONE:
             return self.uncertain
@@ -182,7 +177,7 @@ class _Labels:
         return _VALUES[cell]
 
 
-def _spellings(content: CsvTable, column: str) -> list[str]:
+def _spellings(content: Table, column: str) -> list[str]:
     """The different classes of a column, sorted.
 
     Raises:
@@ -207,14 +202,14 @@ def _sorted_classes(names: Iterable[str]) -> list[str]:
 
 
 def _found_rows(
-    content: CsvTable, column: str, base: Path, images: str | Path | None, partial: bool
+    content: Table, column: str, root: Root, images: str | Path | None, partial: bool
 ) -> list[tuple[str, Row]]:
     """The rows with the path of their picture from the data folder; an absolute path stays as it is.
 
     Raises:
         InputError: a picture is missing, unless `partial`, or a path fits several files.
     """
-    files = pictures_in(files_below(base), base, images)
+    base, files = root.path, pictures_in(root.files(), root.path, images)
     finder = PictureFinder(files)
     rows, missing = [], []
     for row in content.rows:
@@ -243,7 +238,7 @@ def _found_rows(
 
 
 def _entries(
-    content: CsvTable,
+    content: Table,
     rows: Sequence[tuple[str, Row]],
     labels: _Labels,
     columns: _Columns,
@@ -251,12 +246,9 @@ def _entries(
     drop_unlabelled: bool,
 ) -> tuple[list[Item], list[str]]:
     """Items and the list that each was given ("" without `split_column`), sorted by file."""
-    owner = patients_in_names([file for file, _ in rows], pattern) if pattern is not None else {}
-    if columns.patient is None and pattern is None:
-        print(
-            "Every picture counts as a patient of its own; where patients have several, name --patient_column or "
-            "--patient_pattern, or they will cross the lists."
-        )
+    owner = {}
+    if columns.patient is None:
+        owner = owners([file for file, _ in rows], pattern, hint="--patient_column or --patient_pattern")
     made: dict[str, tuple[Item, str, int]] = {}
     unlabelled, ownerless, repeated = 0, 0, 0
     for file, row in rows:
@@ -273,7 +265,7 @@ def _entries(
                 continue
         patient = owner.get(file, "") if columns.patient is None else row.cells[columns.patient]
         ownerless += columns.patient is not None and not patient
-        item["patient_id"] = patient or own_patient(file)
+        item["patient_id"] = patient or patient_of(own_patient(file))
         section = "" if columns.split is None else _section(content, row, columns.split, is_labelled(item))
         before = made.setdefault(file, (item, section, row.line))
         repeated += before[2] != row.line
@@ -287,10 +279,10 @@ def _entries(
     return [item for item, _, _ in kept], [section for _, section, _ in kept]
 
 
-def _section(content: CsvTable, row: Row, column: str, labelled: bool) -> str:
+def _section(content: Table, row: Row, column: str, labelled: bool) -> str:
     """The list of a row; a row without any label may leave it open, and then trains."""
     cell = row.cells[column]
-    if is_blank(cell) and not labelled:
+    if not cell and not labelled:
         return "training"
     name = section_name(cell)
     if name is None:
@@ -310,7 +302,7 @@ def _say(rows: int, unlabelled: int, dropped: bool, ownerless: int, repeated: in
         print(f"{unlabelled} of {rows} rows have no label and {what}.")
 
 
-def _check_labelled(content: CsvTable, labels: _Labels, entries: Sequence[Item]) -> None:
+def _check_labelled(content: Table, labels: _Labels, entries: Sequence[Item]) -> None:
     """Refuse a table without any label, and classes that cannot be in two lists."""
     if not any(map(is_labelled, entries)):
         raise InputError(f"{content.path}: no row has a label in {some(labels.columns)}; name other columns.")

@@ -10,11 +10,12 @@ from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.files import write_csv, write_json
 from bundle_runtime.slides.annotations import MARKED, REST, find_annotation
-from bundle_runtime.slides.find import SlideFile, find_slides, read_sections
+from bundle_runtime.slides.find import SlideFile, find_slides
 from bundle_runtime.slides.geojson import read_shapes
 from bundle_runtime.slides.slide import mpp_of
 from custom_components.errors import InputError
 
+from ..sources.earlier_split import read_sections
 from ..sources.split import check_fractions, split_by_patient
 from .cutting import FORMATS, Row, TileSettings, claim, cut_all
 
@@ -85,7 +86,7 @@ def tiles(
             others are done.
     """
     found = find_slides(slides, patient_pattern, patients, leave_out=[out])
-    placed = None if sections is None else read_sections(sections, found)
+    placed = None if sections is None else read_sections(sections, {entry.slide: entry.patient for entry in found})
     check_fractions(val_fraction, test_fraction)
     settings = TileSettings(
         mpp_of(magnification, mpp), tile_size, overlap, float(tissue_fraction), float(min_area), format, assume_mpp,

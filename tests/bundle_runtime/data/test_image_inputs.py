@@ -123,7 +123,7 @@ def test_thumbnails_of_a_check_are_no_input(tmp_path: Path) -> None:
 def test_equal_names_in_several_folders(tmp_path: Path) -> None:
     for name in ("1/a.png", "2/a.png", "b.png"):
         png(tmp_path / name)
-    assert [item["case"] for item in ImageInputs(str(tmp_path)).items] == ["b", "1/a.png", "2/a.png"]
+    assert [item["case"] for item in ImageInputs(str(tmp_path)).items] == ["1/a.png", "2/a.png", "b"]
 
 
 def test_a_datalist_needs_no_labels(tmp_path: Path) -> None:

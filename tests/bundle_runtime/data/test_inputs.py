@@ -26,8 +26,12 @@ def test_nothing_to_report(tmp_path: Path) -> None:
 
 
 def test_empty_and_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no \.nii.*subfolders are not searched.*DICOM has to be converted"):
+    with pytest.raises(InputError, match=r"holds no \.nii.*subfolders are not searched\); give the folder"):
         Inputs(str(tmp_path))
+    (tmp_path / "1.2.840.7").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match=r"are DICOM \(1\.2\.840\.7\): these have to be converted to NIfTI"):
+        Inputs(str(tmp_path))
+    (tmp_path / "1.2.840.7").unlink()
     with pytest.raises(InputError, match="none does not exist"):
         Inputs(str(tmp_path / "none"))
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from slide_files import dicom_slide, picture
 
-from bundle_runtime.slides.find import SlideFile, find_slides, read_sections
+from bundle_runtime.slides.find import SlideFile, find_slides
 from custom_components.errors import InputError
 
 
@@ -86,30 +86,3 @@ def test_a_dicom_file_that_is_no_slide_is_left_out_and_a_damaged_one_is_not(tmp_
     with pytest.raises(InputError, match="holds no slide"):
         find_slides(tmp_path)
     assert [entry.slide for entry in find_slides(touch(tmp_path, "broken.dcm"))] == ["broken"]
-
-
-def entries(*patients: str) -> list[SlideFile]:
-    return [SlideFile(Path(f"s{number}.tif"), f"s{number}", patient) for number, patient in enumerate(patients)]
-
-
-def test_sections(tmp_path: Path) -> None:
-    table = tmp_path / "t.csv"
-    table.write_text("slide,section\ns0,training\ns1,test\n")
-    assert read_sections(table, entries("a", "b")) == {"s0": "training", "s1": "test"}
-
-
-@pytest.mark.parametrize(
-    ("text", "patients", "match"),
-    [
-        ("slide,section\ns0,training\ns0,test\n", "a", "slide s0 is in two lists, training and test"),
-        ("slide,section\ns0,training\ns1,test\n", "aa", "patient a is in two lists"),
-        ("slide,section\ns0,training\n", "ab", "no section for slide s1"),
-        ("slide,section\ns0,train\n", "a", "has the section 'train'"),
-        ("a,b\n1,2\n", "a", "columns slide and section"),
-    ],
-)
-def test_sections_that_are_wrong(tmp_path: Path, text: str, patients: str, match: str) -> None:
-    table = tmp_path / "t.csv"
-    table.write_text(text)
-    with pytest.raises(InputError, match=match):
-        read_sections(table, entries(*patients))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bundle_runtime.data.datalist import items, load
-from bundle_runtime.data.heads import patient_of, usual_convention
+from bundle_runtime.data.sequences import patient_of, usual_convention
 from custom_components.errors import InputError
 from custom_components.tumour_labels import convention
 from mae_tools.sources import SOURCES

@@ -65,7 +65,7 @@ def test_patients_from_names_or_a_table(tmp_path: Path) -> None:
         csv.write_text(f"case,patient_id\n{rows}")
         assert class_folder(root, patients=csv) == by_pattern
     csv.write_text("case,patient_id\np0_0,p0\n")
-    with pytest.raises(InputError, match="names no patient for p"):
+    with pytest.raises(InputError, match="names no patient for a/p"):
         class_folder(root, patients=csv)
     with pytest.raises(InputError, match="patient_pattern and patients are both given"):
         class_folder(root, patients=csv, patient_pattern="(p)")

@@ -38,7 +38,7 @@ def small(root: Path, patients: int = 20) -> Path:
 
 
 def test_the_published_counts_hold(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = cxr14(release, tmp_path / "d.json", partial=True)
+    made = cxr14(release, out=tmp_path / "d.json", partial=True)
     said = capsys.readouterr().out
     assert "86292 of 86524 pictures of a list are missing" in said
     assert "25528 of 25596 pictures of a list are missing" in said

@@ -52,7 +52,7 @@ def test_patients_of_a_table_stay_together(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"patients\.csv: names no patient for c1, c10, c11, c2"):
         folder(root, patients=table)
     table.write_text("file,who\nc0,p0\n")
-    with pytest.raises(InputError, match="needs the columns case and patient_id; found file, who"):
+    with pytest.raises(InputError, match="there is no column 'case'; known are file, who"):
         folder(root, patients=table)
     with pytest.raises(InputError, match="cannot be read"):
         folder(root, patients=tmp_path / "none.csv")

@@ -93,9 +93,14 @@ def test_refusals(tmp_path: Path) -> None:
     bad.write_text("<Annotations><Region><Vertex X='a' Y='1'/></Region></Annotations>")
     with pytest.raises(InputError, match=r"the outlines cannot be read .*; expected an XML file of Aperio"):
         read_outlines(bad)
+    bad.write_text("<ASAP_Annotations><Annotations><Coordinate X='1'/></Annotations></ASAP_Annotations>")
+    with pytest.raises(InputError, match="elements are ASAP_Annotations, Annotations, Coordinate, expected Regions"):
+        monuseg(tmp_path)
+    bad.write_text(xml())
+    assert read_outlines(bad) == [], "a tile without nuclei"
     bad.unlink()
     with pytest.raises(InputError, match="1 files have no XML file of the same name: TCGA-18"):
         monuseg(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds 0 TIFF and 0 XML files"):
+    with pytest.raises(InputError, match="holds 0 pictures and 0 XML files \\(no file\\)"):
         monuseg(tmp_path / "empty")

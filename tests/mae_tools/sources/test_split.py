@@ -7,18 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle_runtime.data.datalist import load, write
-from bundle_runtime.data.find import files_below, some, volumes
 from custom_components.errors import InputError
-from mae_tools.sources.split import (
-    deal,
-    existing_folder,
-    finish,
-    fitting,
-    read_table,
-    shuffled,
-    split_by_fold,
-    split_by_patient,
-)
+from mae_tools.sources.split import deal, shuffled, split_by_fold, split_by_patient
 
 
 @given(st.integers(1, 40), st.integers(0, 5), st.floats(0, 0.45), st.floats(0, 0.45))
@@ -130,56 +120,3 @@ def test_folds_that_do_not_exist(arguments: dict[str, Any], sentence: str) -> No
     entries = [{"patient_id": str(index)} for index in range(12)]
     with pytest.raises(InputError, match=sentence):
         split_by_fold(entries, "heads", **arguments)
-
-
-def test_volumes_of_a_tree(tmp_path: Path) -> None:
-    for name in ("b.nii", "a.nii.gz", "._a.nii.gz", "c.png", "x/d.nii", "x/y/e.nii", ".z/f.nii"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = {
-        levels: [file.relative_to(tmp_path).as_posix() for file in volumes(tmp_path, levels)] for levels in (0, 1, None)
-    }
-    assert found == {
-        0: ["a.nii.gz", "b.nii"],
-        1: ["a.nii.gz", "b.nii", "x/d.nii"],
-        None: ["a.nii.gz", "b.nii", "x/d.nii", "x/y/e.nii"],
-    }
-    with pytest.raises(InputError, match="nowhere: the folder cannot be read"):
-        volumes(tmp_path / "nowhere")
-
-
-def test_what_check_wrote_is_no_data(tmp_path: Path) -> None:
-    for name in ("a.png", "check/b.png", "check/check.html", "check/more/c.png", "d/check.json", "d/e.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert len(files_below(tmp_path)) == 6
-    (tmp_path / "check" / "check.json").touch()
-    assert files_below(tmp_path) == ["a.png", "d/check.json", "d/e.png"]
-    assert "b.png" in files_below(tmp_path / "check"), "the folder itself was asked for"
-
-
-def test_tables_and_patterns() -> None:
-    assert read_table(None, "key", "{}") == {}
-    assert read_table('{"a": 1}', "key", "{}") == {"a": 1} == read_table({"a": 1}, "key", "{}")
-    with pytest.raises(InputError, match=r'key is not valid JSON .*expected e\.g\. \{"a": 1\}'):
-        read_table("{", "key", '{"a": 1}')
-    with pytest.raises(InputError, match="key is 3, expected a table by case pattern"):
-        read_table("3", "key", "{}")
-    assert fitting("a*", ["ab", "b", "ac"], "key") == ["ab", "ac"]
-    with pytest.raises(InputError, match=r"key: the pattern 'z' fits none of the cases ab, b"):
-        fitting("z", ["ab", "b"], "key")
-
-
-def test_finish_says_when_dataset_dir_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = {"training": [{"image": "a"}], "validation": [], "test": []}
-    finish(content, tmp_path, None)
-    assert "--dataset_dir" not in capsys.readouterr().out
-    finish(content, tmp_path, tmp_path / "lists" / "one.json")
-    assert f"--dataset_dir {tmp_path}" in capsys.readouterr().out
-    assert (tmp_path / "datalist.json").read_bytes() == (tmp_path / "lists" / "one.json").read_bytes()
-
-
-def test_small_parts(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere is not a folder"):
-        existing_folder(tmp_path / "nowhere")
-    assert some("abcd", 2) == "a, b and 2 more"

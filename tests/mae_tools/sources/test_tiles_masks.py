@@ -98,7 +98,7 @@ def test_the_split_of_another_datalist_is_taken_over(
     parts = {"training": "ab", "validation": "cd", "test": "ef"}
     lists = {part: [(f"images/{name}.png", owners[name]) for name in names] for part, names in parts.items()}
     earlier = earlier_list((tmp_path if elsewhere else root) / "classes.json", lists)
-    made = tiles_masks(root, tmp_path / "masks.json", mask_kind="binary", split_from=earlier)
+    made = tiles_masks(root, out=tmp_path / "masks.json", mask_kind="binary", split_from=earlier)
     found = {part: {image[7] for image, its in lists_of(made).items() if its == part} for part in SECTIONS}
     assert found == {"training": {*"abgh"}, "validation": {*"cd"}, "test": {*"ef"}}
     assert by_image(made)["images/f.png"]["patient_id"] == "p2"
@@ -114,20 +114,20 @@ def test_other_pictures_of_the_same_patients_go_to_the_list_of_the_patient(tmp_p
     lists = {"training": [("x/0.png", "p0"), ("x/1.png", "p1")], "validation": [("x/2.png", "p2")],
              "test": [("x/3.png", "p3")]}  # fmt: skip
     earlier = earlier_list(tmp_path / "classes.json", lists)
-    made = tiles_masks(tmp_path, tmp_path / "m.json", patient_pattern=r"^(p\d)_", split_from=earlier)
+    made = tiles_masks(tmp_path, out=tmp_path / "m.json", patient_pattern=r"^(p\d)_", split_from=earlier)
     assert lists_of(made) == {
         "images/p0_new.png": "training", "images/p1_new.png": "training", "images/p2_new.png": "validation",
         "images/p3_new.png": "test",
     }  # fmt: skip
-    with pytest.raises(InputError, match=r"split_from names none of the 4 pictures .* --patient_pattern"):
-        tiles_masks(tmp_path, tmp_path / "m.json", split_from=earlier)
+    with pytest.raises(InputError, match=r"split_from names none of the 4 images .* --patient_pattern"):
+        tiles_masks(tmp_path, out=tmp_path / "m.json", split_from=earlier)
 
 
 def test_an_equal_name_in_another_folder_is_another_picture(tmp_path: Path) -> None:
     for root in ("one", "two"):
         touch(tmp_path / root, "images/0.png", "masks/0.png")
     earlier = earlier_list(tmp_path / "one/d.json", {"training": [("images/0.png", "a")], "validation": [], "test": []})
-    with pytest.raises(InputError, match="split_from names none of the 1 pictures"):
+    with pytest.raises(InputError, match="split_from names none of the 1 images"):
         tiles_masks(tmp_path / "two", split_from=earlier)
 
 
@@ -138,7 +138,9 @@ def test_the_split_of_a_parity_list_stays_one(tmp_path: Path) -> None:
         "validation": [("images/b.png", "b")],
         "test": [("images/b.png", "b")],
     }
-    made = tiles_masks(tmp_path, tmp_path / "m.json", split_from=earlier_list(tmp_path / "c.json", lists, parity=True))
+    made = tiles_masks(
+        tmp_path, out=tmp_path / "m.json", split_from=earlier_list(tmp_path / "c.json", lists, parity=True)
+    )
     assert made["parity"] is True
     assert [item["image"] for item in made["test"]] == ["images/b.png"]
     assert made["validation"] == made["test"]

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bundle_runtime.data.tables import Table, nearest, of_cases, plain, read_patients
 from custom_components.errors import InputError
-from mae_tools.sources.csv_table import CsvTable, is_blank, name_list, nearest, plain
 
 
-def table(folder: Path, text: str) -> CsvTable:
+def table(folder: Path, text: str) -> Table:
     path = folder / "t.csv"
     path.write_text(text, encoding="utf-8")
-    return CsvTable(path)
+    return Table(path)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -55,32 +55,60 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the table has no rows"):
         table(tmp_path, "")
     with pytest.raises(InputError, match=r"none\.csv: the table cannot be read"):
-        CsvTable(tmp_path / "none.csv")
+        Table(tmp_path / "none.csv")
     (tmp_path / "t.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
     with pytest.raises(InputError, match=r"the table is not in UTF-8; save it again in UTF-8 .*'CSV UTF-8'"):
-        CsvTable(tmp_path / "t.csv")
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n", encoding="utf-16")
-    with pytest.raises(InputError, match=r"is not in UTF-8 but in UTF-16 \('Unicode text'\); save it again in UTF-8"):
-        CsvTable(tmp_path / "t.csv")
+        Table(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize(
-    "text", ["[Effusion, Pleural Thickening]", "Effusion,Pleural Thickening", "('Effusion', 'Pleural Thickening')"]
-)
-def test_lists_of_names(text: str) -> None:
-    assert name_list(text, "label_columns") == ["Effusion", "Pleural Thickening"]
-    assert name_list(("Effusion", 3), "label_columns") == ["Effusion", "3"]
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("first", ["", "sep=;\n", "sep=;\r\n", '"sep=;"\n'])
+def test_what_spreadsheets_write(tmp_path: Path, encoding: str, first: str) -> None:
+    """The line that names the separator counts, also against commas in the columns, and is no row."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(f'{first}"file";"a, b, c";x\r\n a.png ;1,5;NA\r\n'.encode(encoding))
+    content = Table(path)
+    assert content.columns == ["file", "a, b, c", "x"]
+    assert content.rows[0].cells == {"file": "a.png", "a, b, c": "1,5", "x": ""}
+    assert content.rows[0].line == 2 + bool(first)
 
 
-@pytest.mark.parametrize("names", ["", "[]", "a,,b", "a,a", []])
-def test_lists_that_are_none(names: str | list[str]) -> None:
-    with pytest.raises(InputError, match=r"label_columns is .*expected different names"):
-        name_list(names, "label_columns")
+@pytest.mark.parametrize("word", ["NA", "nan", "NaN", "null", "N/A", "#N/A", "<NA>", " na "])
+def test_words_for_missing_values(tmp_path: Path, word: str) -> None:
+    assert table(tmp_path, f"a,b\n1,{word}\n").rows[0].cells == {"a": "1", "b": ""}
+    assert table(tmp_path, "a,b\n1,none\n").rows[0].cells["b"] == "none", "a word, as the lowest of some grades"
 
 
-def test_names_and_blanks() -> None:
+def test_one_column_against_another(tmp_path: Path) -> None:
+    content = table(tmp_path, "Case,Patient ID\nc0, P1\nc1,P1 \nc1,P1\nc2,NA\n,P3\n")
+    assert content.mapping(("case",), ("patient_id",)) == {"c0": "P1", "c1": "P1"}
+    with pytest.raises(InputError, match=r"case c0 has the patient_id P1 in line 2 and P9 in line 3; keep one of them"):
+        table(tmp_path, "case,patient_id\nc0,P1\nc0,P9\n").mapping(("case",), ("patient_id",))
+
+
+def test_cases_go_by_path_name_or_stem_where_that_is_one_case_only() -> None:
+    found = {"images/a.png": "P1", "b.nii.gz": "P2", "c": "P3", "x\\d.png": "P4"}
+    wanted = ["a", "b", "deep/c.png", "d.png"]
+    assert of_cases(found, wanted, "t.csv", "patient") == dict(zip(wanted, found.values(), strict=True))
+    with pytest.raises(InputError, match=r"t\.csv: names no patient for one/c\.png, two/c\.png; add a row"):
+        of_cases(found, ["one/c.png", "two/c.png"], "t.csv", "patient")
+    dotted = {"1.2.7": "P1", "1.2.8": "P2"}
+    assert of_cases(dotted, list(dotted), "t.csv", "patient") == dotted
+
+
+def test_patients(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("\ufeffcase\tpatient_id\nc0\t P1\nc1.nii.gz\tP2\n", encoding="utf-8")
+    assert read_patients(tmp_path / "t.tsv", ["c0", "c1"]) == {"c0": "P1", "c1": "P2"}
+    assert read_patients(None, ["c0"]) == {}
+    with pytest.raises(InputError, match="names no patient for c9; add a row for each case"):
+        read_patients(tmp_path / "t.tsv", ["c0", "c9"])
+    (tmp_path / "t.csv").write_text("case,who\nc0,P1\n")
+    with pytest.raises(InputError, match="there is no column 'patient_id'; known are case, who"):
+        read_patients(tmp_path / "t.csv", ["c0"])
+
+
+def test_names() -> None:
     assert plain("Pleural_Thickening") == plain("pleural thickening ") == "pleuralthickening"
-    assert all(map(is_blank, ("", "NaN", "NA", "null"))) and not any(map(is_blank, ("0", "-1", "none")))  # noqa: PT018
     assert nearest("Pleural Thickning", ["Pleural_Thickening", "Mass"]) == "did you mean 'Pleural_Thickening'?"
     assert nearest("xxx", ["Edema", "Mass"]) == "known are Edema, Mass."
 
@@ -105,8 +133,6 @@ def test_what_is_written_with_quotes_is_read_back(
     lines = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in (columns, cells)]
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     path.write_text("\n".join(lines), encoding="utf-8")
-    if max(map(lines[0].count, ";\t")) > lines[0].count(","):
-        return  # the first line looks like a table with another separator
-    content = CsvTable(path)
+    content = Table(path)
     assert content.columns == columns
     assert [row.cells for row in content.rows] == [dict(zip(columns, cells, strict=True))]

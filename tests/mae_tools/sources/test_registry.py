@@ -1,0 +1,90 @@
+"""What every source can do: exclude files, take a split over, say where paths start."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from picture_trees import by_image, touch
+
+from bundle_runtime.data.datalist import load, write
+from custom_components.errors import InputError
+from mae_tools.sources import SOURCES
+from mae_tools.sources.class_folder import class_folder
+from mae_tools.sources.registry import Root
+
+
+def classes(root: Path) -> Path:
+    touch(root, *(f"{name}/{index}.png" for name in "ab" for index in range(6)))
+    return root
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_every_source_has_the_shared_settings_in_its_help(name: str) -> None:
+    command = SOURCES[name]
+    parameters = inspect.signature(command).parameters
+    assert next(iter(parameters)) == "root"
+    for setting in ("out", "exclude", "split_from", "sections"):
+        assert parameters[setting].kind is inspect.Parameter.KEYWORD_ONLY
+        assert f"\n    {setting}: " in (command.__doc__ or "")
+    assert (command.__doc__ or "").index("    sections:") < (command.__doc__ or "").index("Raises:")
+
+
+def test_split_from_takes_lists_and_patients_over(tmp_path: Path) -> None:
+    classes(tmp_path)
+    items = [{"image": f"a/{index}.png", "patient_id": "P1"} for index in range(3)]
+    write(tmp_path / "earlier.json", {"training": [], "validation": [], "test": items})
+    made = class_folder(tmp_path, split_from=tmp_path / "earlier.json")
+    assert [(item["image"], item["patient_id"]) for item in made["test"]] == [(f"a/{i}.png", "P1") for i in range(3)]
+    assert len(made["training"]) == 9
+    with pytest.raises(InputError, match="split_from would be overwritten"):
+        class_folder(tmp_path, out=tmp_path / "earlier.json", split_from=tmp_path / "earlier.json")
+
+
+def test_sections_place_every_case(tmp_path: Path) -> None:
+    classes(tmp_path)
+    words = {"0": "train", "1": "val", "2": "test"}
+    rows = "".join(f"{name}/{index}.png,{words[str(index % 3)]}\n" for name in "ab" for index in range(6))
+    (tmp_path / "s.csv").write_text(f"case,section\n{rows}")
+    with pytest.raises(InputError, match="choose one"):
+        class_folder(tmp_path, sections="s.csv", split_from="d.json")
+    made = class_folder(tmp_path, sections=tmp_path / "s.csv")
+    assert sorted(item["image"] for item in made["test"]) == ["a/2.png", "a/5.png", "b/2.png", "b/5.png"]
+    assert sorted(item["image"] for item in made["validation"]) == ["a/1.png", "a/4.png", "b/1.png", "b/4.png"]
+
+
+def test_exclude_and_what_is_then_empty(tmp_path: Path) -> None:
+    touch(classes(tmp_path), "a/0_mask.png")
+    assert "a/0_mask.png" not in by_image(class_folder(tmp_path, exclude="*_mask*,b/5.png"))
+    assert "b/5.png" not in by_image(class_folder(tmp_path, exclude="*_mask*,b/5.png"))
+    with pytest.raises(InputError, match="holds 0 class folder"):
+        class_folder(tmp_path, exclude="*")
+
+
+def test_tcga_barcodes_are_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{kind}/TCGA-0{i}-000{i}-01Z-00-DX1/tile_{j}.png" for kind in "ab" for i in range(4) for j in range(2)]
+    touch(tmp_path, *names)
+    made = class_folder(tmp_path)
+    assert {item["patient_id"] for item in by_image(made).values()} == {f"TCGA-0{i}-000{i}" for i in range(4)}
+    assert "16 of 16 pictures belong to the patients of the TCGA barcodes" in capsys.readouterr().out
+
+
+def test_a_root(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii.gz", "x/b.nii", "x/y/c.nii", "z/d.txt")
+    root = Root(tmp_path, ("z",))
+    assert root.files("x", levels=0) == ["x/b.nii"]
+    assert root.files("x") == ["x/b.nii", "x/y/c.nii"]
+    assert root.volumes() == ["a.nii.gz"]
+    assert root.folders() == ["x"]
+    assert root.folders("x") == ["y"]
+
+
+def test_what_is_said_of_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes(tmp_path)
+    class_folder(tmp_path)
+    assert "--dataset_dir" not in capsys.readouterr().out
+    class_folder(tmp_path, out=tmp_path / "lists" / "one.json")
+    assert f"--dataset_dir {tmp_path}" in capsys.readouterr().out
+    assert (tmp_path / "datalist.json").read_bytes() == (tmp_path / "lists" / "one.json").read_bytes()
+    assert len(load(tmp_path / "datalist.json")["training"]) > 4
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        class_folder(tmp_path / "nowhere")
