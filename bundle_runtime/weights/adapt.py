@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
+from custom_components.networks.patches import sinusoid_table
 
 from .describe import (
     CLASS_TOKEN,
@@ -43,7 +44,7 @@ def adapt(
         target_vit: The encoder to fit: our `ViT` or MONAI's.
         source: What to call the weights in messages and in the report.
         source_grid: Patch grid of the stored position table; needed only where it cannot be told otherwise.
-        inflate: Allow a 2D encoder to become a 3D one: kernels and positions are repeated along the last axis.
+        inflate: Allow a 2D encoder to become a 3D one (`resample.inflate_kernel` and `inflate_positions`).
         sidecar: The file's sidecar; its architecture gives the grid, the number of heads and the LayerNorm eps.
 
     Returns:
@@ -104,7 +105,7 @@ def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflat
         kernel = linear_to_kernel(kernel, patch)
         done.append("channel-last linear weight to convolution kernel")
     if kernel.ndim - 2 > target.spatial_dims or (kernel.ndim - 2 < target.spatial_dims and not inflate):
-        advice = "2D weights enter a 3D network only with inflate: true, 3D weights never a 2D one"
+        advice = "2D weights enter a 3D network only with inflate: true (--inflate true), 3D weights never a 2D one"
         raise _refuse(report.source, "spatial_dims", kernel.ndim - 2, target.spatial_dims, advice)
     stored = tuple(kernel.shape[2:])
     if stored != patch[: len(stored)]:
@@ -127,9 +128,12 @@ def _adapt_positions(
     found: Recognised, target: EncoderSizes, report: Report, source_grid: Sequence[int] | None, inflated: bool
 ) -> None:
     table = found.encoder.get(POSITIONS)
+    wanted = target.grid[:2] if inflated and target.grid else target.grid
+    if table is None and found.layout == "mae-pytorch" and (source_grid := source_grid or wanted):
+        table, found.origin[POSITIONS] = sinusoid_table(source_grid, target.hidden_size), POSITIONS
+        report.notes.append(f"the file has no positions: those of its code, along the rows of {as_text(tuple(source_grid))}")
     if table is None:
         return
-    wanted = target.grid[:2] if inflated and target.grid else target.grid
     grid, has_slot = _table_grid(table, found.layout, target, wanted, source_grid, report.source)
     if has_slot:
         table = _fold_class_slot(table, found, report)
@@ -137,7 +141,7 @@ def _adapt_positions(
         report.notes.append(f"{table.shape[1]} positions carried as stored; the network does not state its grid")
     else:
         if grid != wanted or inflated:
-            depth = f", repeated {target.grid[2]} times along depth" if inflated and target.grid else ""
+            depth = f", {target.grid[2]} along depth (a sine-cosine wave added)" if inflated and target.grid else ""
             report.resampled[POSITIONS] = f"{as_text(grid)} to {as_text(wanted)} positions{depth}"
         table = resample_positions(table, grid, wanted)
         if inflated and target.grid:

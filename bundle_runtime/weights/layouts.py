@@ -7,6 +7,7 @@
 | `masked-autoencoder` | the same under `encoder.` (our MaskedAutoencoder) | | | |
 | `monai-mae` | MONAI `MaskedAutoEncoderViT` | without class slot | `blocks.{L}` | 1e-5 |
 | `timm` | timm and Facebook's MAE | usually with class slot | `norm` | 1e-6 |
+| `mae-pytorch` | timm's with `q_bias`, `v_bias` (SD-MAE; BEiT stores a table) | computed, not stored | `norm` | 1e-6 |
 | `selfmedmae` | timm's under `encoder.` | `encoder_pos_embed`, outside, without class slot | `norm` | 1e-6 |
 
 The fused q-k-v weight has the same row order in timm and MONAI. SelfMedMAE: arXiv 2203.05573; MAE: arXiv 2111.06377.
@@ -15,6 +16,7 @@ The fused q-k-v weight has the same row order in timm and MONAI. SelfMedMAE: arX
 import re
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from custom_components.errors import InputError
@@ -98,6 +100,7 @@ def recognise(state_dict: dict[str, Tensor], source: str = "state dict") -> Reco
         else:
             found.unused.append(original)
     if table is _TIMM_NAMES:
+        _join_qkv_bias(found, state_dict)
         _fold_layer_scale(found, state_dict)
         _take_outer_positions(found, state_dict)
         _note_timm(found, prefix)
@@ -180,14 +183,27 @@ def _take_outer_positions(found: Recognised, state_dict: dict[str, Tensor]) -> N
             return
 
 
+def _join_qkv_bias(found: Recognised, state_dict: dict[str, Tensor]) -> None:
+    """BEiT and its descendants keep the biases of q and v by themselves and have none for k: zero says the same."""
+    for original in [name for name in found.unplaced if name.endswith(".q_bias")]:
+        other = original.removesuffix("q_bias") + "v_bias"
+        if other in found.unplaced:
+            q, v = state_dict[original], state_dict[other]
+            ours = re.sub(r".*(blocks\.\d+\.attn\.)q_bias", r"\1qkv.bias", original)
+            found.encoder[ours], found.origin[ours] = torch.cat([q, torch.zeros_like(q), v]), original
+            found.unplaced = [name for name in found.unplaced if name not in (original, other)]
+    if POSITIONS not in found.encoder and any(name.endswith("q_bias") for name in found.origin.values()):
+        found.layout = "mae-pytorch"
+
+
 def _fold_layer_scale(found: Recognised, state_dict: dict[str, Tensor]) -> None:
-    """timm's LayerScale multiplies a branch by a vector: the same as scaling the rows of its last linear map."""
+    """LayerScale (timm, BEiT) multiplies a branch by a vector: the same as scaling the rows of its last linear map."""
     folded = 0
     for original in list(found.unplaced):
-        match = re.search(r"(blocks\.\d+)\.ls([12])\.gamma$", original)
+        match = re.search(r"(blocks\.\d+)\.(?:ls([12])\.gamma|gamma_([12]))$", original)
         if not match:
             continue
-        last = f"{match[1]}.attn.out_proj" if match[2] == "1" else f"{match[1]}.mlp.linear2"
+        last = f"{match[1]}.attn.out_proj" if "1" in match.groups() else f"{match[1]}.mlp.linear2"
         if f"{last}.weight" not in found.encoder:
             continue
         gamma = state_dict[original]

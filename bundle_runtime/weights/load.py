@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from custom_components.errors import InputError
 from custom_components.networks.find import find_vit, unwrap
@@ -25,6 +25,7 @@ def load_encoder(
     report_path: str | Path | None = None,
     source_grid: Sequence[int] | None = None,
     inflate: bool = False,
+    new_norm: bool = False,
 ) -> Report:
     """Load the encoder of a weights file into a network and print what happened to every tensor.
 
@@ -35,6 +36,7 @@ def load_encoder(
         report_path: Where the report is saved as JSON; written before a refusal, too.
         source_grid: Patch grid of the file's position table, where neither sidecar nor count tells it.
         inflate: Allow 2D weights in a 3D network.
+        new_norm: The encoder's final norm starts afresh (gain 1, offset 0), so the file need not have it.
 
     Returns:
         The report.
@@ -52,6 +54,8 @@ def load_encoder(
         inflate=inflate,
         sidecar=read_sidecar(path),
     )
+    if new_norm:
+        report.new = [name for name in report.new if not name.startswith("norm.")]
     print(report, flush=True)
     if report_path is not None:
         report.save(report_path)
@@ -64,6 +68,9 @@ def load_encoder(
             "with part of it."
         )
     vit.load_state_dict(tensors, strict=False)
+    if new_norm:
+        vit.norm.reset_parameters()  # type: ignore[union-attr, operator]
+        print("weights: the encoder's final norm starts afresh; its pre-trained values are not used", flush=True)
     return report
 
 
@@ -73,7 +80,7 @@ def _advice(report: Report) -> str:
     if own_norm and report.new and all(name.startswith("norm.") for name in report.new):
         return (
             "The file is of a fine-tuned network, whose head has its own norm (fc_norm) in place of the encoder's: "
-            "give the pre-trained file that it was fine-tuned from"
+            "give the pre-trained file that it was fine-tuned from, or let that norm start afresh (encoder_norm: new)"
         )
     return "Build the network with the sizes of the file"
 
@@ -123,10 +130,7 @@ def init_network(
     if init != "mae" and not Path(init).is_file():
         raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")
     path = pretrained_encoder if init == "mae" and pretrained_encoder is not None else init
-    load_encoder(network, path, strict_encoder, report_path, source_grid, inflate)
-    if encoder_norm == "new":
-        find_vit(network).norm.reset_parameters()  # type: ignore[union-attr, operator]
-        print("weights: the encoder's final norm starts afresh; its pre-trained values are not used", flush=True)
+    load_encoder(network, path, strict_encoder, report_path, source_grid, inflate, encoder_norm == "new")
     for difference in _differences(path, {"normalisation": normalisation}, partly=True):
         print(f"weights: note: {difference}; pre-training saw other images than this run will", flush=True)
     _warn_if_unfinished(path, "pre-training")
@@ -169,6 +173,21 @@ def _other_heads(network: nn.Module, path: str | Path) -> list[str]:
     return [f"num_heads is {stored} in {sidecar_path(path)}, {given} in this run"]
 
 
+def _fine_tuned(network: nn.Module, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """A classifier of timm's names (fine-tuned with the code of MAE, MSMAE or SD-MAE) in those of `ViTClassifier`."""
+    pooled = "fc_norm.weight" in state
+    if pooled != getattr(network, "norm_after_pool", pooled):
+        what = "the mean of the tokens (fc_norm)" if pooled else "the class token"
+        raise InputError(
+            f"{source}: its head reads {what}, that of the network does not; choose the other head or pool."
+        )
+    if pooled:  # one norm, behind the mean; ours has it in the place of the encoder's
+        state = {name.replace("fc_norm.", "norm."): tensor for name, tensor in state.items()}
+    tensors, report = adapt(state, find_vit(network), source=source)
+    print(report, flush=True)
+    return {f"vit.{name}": t for name, t in tensors.items()} | {n: t for n, t in state.items() if n.startswith("head.")}
+
+
 def load_network(
     network: nn.Module,
     path: str | Path,
@@ -180,7 +199,7 @@ def load_network(
 
     Args:
         network: Built with the configuration that it was trained with; may be wrapped for DDP or compiled.
-        path: `model.pt` or `model.safetensors`.
+        path: `model.pt` or `model.safetensors`, or a classifier fine-tuned with the code of MAE, MSMAE or SD-MAE.
         class_names: The classes of this run; they must be those that the file's sidecar names, in the same order.
         normalisation: How this run prepares images; it must be as in the sidecar.
         choices: Further settings, by the name that they have in the sidecar, that change the network's output and none
@@ -205,6 +224,8 @@ def load_network(
         raise InputError(f"{path}: {different[0]}; give every stage the settings of the training (the same overlay).")
     inner = unwrap(network)
     state = {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in read_state_dict(path).items()}
+    if "head.weight" in state and "blocks.0.norm1.weight" in state:
+        state = _fine_tuned(inner, state, str(path))
     expected = inner.state_dict()
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]

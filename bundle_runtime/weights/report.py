@@ -50,8 +50,8 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """True when every encoder tensor was filled and the file's encoder has nothing left over."""
-        return self.encoder_loaded == self.encoder_total and not self.unplaced
+        """True when no encoder tensor is wanting and the file's encoder has nothing left over."""
+        return not self.new and not self.unplaced
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON values, with `encoder_loaded` and `complete`."""

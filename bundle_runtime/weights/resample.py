@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from custom_components.networks.patches import sincos_table
 
 
 def fold_channels(kernel: Tensor, channels: int) -> Tensor:
@@ -75,7 +76,10 @@ def resample_positions(table: Tensor, source: Sequence[int], target: Sequence[in
 
 
 def inflate_positions(table: Tensor, grid: Sequence[int], depth: int) -> Tensor:
-    """Repeat a 2D position table along a third axis.
+    """Give a 2D position table a third axis: each place's row, plus a sine-cosine wave along depth.
+
+    Repeated rows alone would leave the encoder blind to depth. The wave has mean 0 over depth, so that the mean over
+    depth is the table, and half the table's variance over places: what each of the table's own two axes has on average.
 
     Args:
         table: (1, g1 * g2, D).
@@ -87,4 +91,7 @@ def inflate_positions(table: Tensor, grid: Sequence[int], depth: int) -> Tensor:
     """
     if table.shape[1] != math.prod(grid):
         raise ValueError(f"table of {table.shape[1]} positions is not a {tuple(grid)} grid")
-    return torch.repeat_interleave(table, depth, dim=1)
+    wave = sincos_table((depth,), table.shape[2])
+    wave = wave - wave.mean(dim=1, keepdim=True)
+    strength = table.var(dim=1, correction=0).mean() / 2 / wave.var(dim=1, correction=0).mean().clamp(min=1e-12)
+    return (table[:, :, None] + strength.sqrt() * wave[:, None]).flatten(1, 2)

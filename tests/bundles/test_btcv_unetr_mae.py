@@ -12,6 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bundle_runtime.weights.save import save_encoder
+from custom_components.networks.vit import ViT
+
 Run = Callable[..., subprocess.CompletedProcess]
 
 
@@ -226,3 +229,26 @@ def test_two_processes_learn_what_one_does(run_stage: Run, stage: str, tmp_path:
         run_stage(stage, out, processes=processes, **settings)
         losses.append([float(row["train_loss"]) for row in history(out / stage / "history.csv")])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_2d_weights_are_refused_or_loaded_before_any_volume_is_read(
+    run_stage: Run, abdomens: Path, tmp_path: Path
+) -> None:
+    """The paper's row "UNETR + ImageNet": the documented command failed, and only after all volumes were cached."""
+    sizes = {"in_channels": 3, "img_size": 48, "patch_size": 16, "spatial_dims": 2}
+    vit = ViT(**sizes, hidden_size=12, mlp_dim=24, num_layers=3, num_heads=2)
+    save_encoder(tmp_path / "flat.safetensors", vit, {})
+    broken = tmp_path / "broken"
+    (broken / "images").mkdir(parents=True)
+    (broken / "labels").mkdir()
+    (broken / "datalist.json").write_text((abdomens / "datalist.json").read_text())
+    for file in (*(abdomens / "images").iterdir(), *(abdomens / "labels").iterdir()):
+        (broken / file.parent.name / file.name).write_bytes(b"not a volume")
+    flat = {"init": tmp_path / "flat.safetensors", "dataset_dir": broken, "max_epochs": 1, "patch_size": 16}
+    refused = run_stage("train", tmp_path, expect=1, **flat)
+    assert "spatial_dims is 2 in the file, 3 in the network" in refused.stderr
+    assert "--inflate true" in refused.stderr
+    assert "cannot be read" not in refused.stderr + refused.stdout
+    loaded = run_stage("train", tmp_path, expect=1, inflate="true", **flat)
+    assert "42 of 42 encoder tensors loaded" in loaded.stdout
+    assert "cannot be read" in loaded.stderr + loaded.stdout  # the volumes come behind

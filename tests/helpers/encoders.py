@@ -68,14 +68,14 @@ def timm_state(kernel: tuple[int, ...], positions: int, depth: int = DEPTH, seed
     return {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
 
 
-def timm_forward(state: dict[str, Tensor], image: Tensor) -> Tensor:
+def timm_forward(state: dict[str, Tensor], image: Tensor, norm: bool = True) -> Tensor:
     """(B, C, *S) -> (B, 1 + N, D): the encoder as its authors describe it, with explicit attention."""
     kernel = state["patch_embed.proj.weight"]
     conv = F.conv2d if kernel.ndim == 4 else F.conv3d
     tokens = conv(image, kernel, state["patch_embed.proj.bias"], stride=kernel.shape[2:]).flatten(2).transpose(1, 2)
     tokens = torch.cat([state["cls_token"].expand(len(image), -1, -1), tokens], dim=1) + state["pos_embed"]
 
-    def norm(x: Tensor, name: str) -> Tensor:
+    def layer_norm(x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, (WIDTH,), state[f"{name}.weight"], state[f"{name}.bias"], eps=1e-6)
 
     def linear(x: Tensor, name: str) -> Tensor:
@@ -83,16 +83,16 @@ def timm_forward(state: dict[str, Tensor], image: Tensor) -> Tensor:
 
     depth = sum(name.endswith("norm1.weight") for name in state)
     for i in range(depth):
-        qkv = linear(norm(tokens, f"blocks.{i}.norm1"), f"blocks.{i}.attn.qkv")
+        qkv = linear(layer_norm(tokens, f"blocks.{i}.norm1"), f"blocks.{i}.attn.qkv")
         heads = []
         for h in range(HEADS):
             size = WIDTH // HEADS
             q, k, v = (qkv[..., j * WIDTH + h * size : j * WIDTH + (h + 1) * size] for j in range(3))
             heads.append((q @ k.transpose(1, 2) / size**0.5).softmax(-1) @ v)
         tokens = tokens + linear(torch.cat(heads, -1), f"blocks.{i}.attn.proj")
-        hidden = F.gelu(linear(norm(tokens, f"blocks.{i}.norm2"), f"blocks.{i}.mlp.fc1"))
+        hidden = F.gelu(linear(layer_norm(tokens, f"blocks.{i}.norm2"), f"blocks.{i}.mlp.fc1"))
         tokens = tokens + linear(hidden, f"blocks.{i}.mlp.fc2")
-    return norm(tokens, "norm")
+    return layer_norm(tokens, "norm") if norm else tokens
 
 
 def selfmedmae_state(linear: bool = False) -> dict[str, Tensor]:

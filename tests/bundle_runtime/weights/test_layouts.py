@@ -1,5 +1,7 @@
 """Which code base a state dict comes from."""
 
+import math
+
 import pytest
 import torch
 from encoders import DEPTH, HEADS, MLP, WIDTH, on_vit, our_vit, selfmedmae_state, shaken, timm_state
@@ -24,6 +26,28 @@ def our_mae():
     return shaken(on_vit(MaskedAutoencoder, 1, 8, 4, **SIZES, decoder_size=6, decoder_layers=1, decoder_heads=1))
 
 
+def split_bias(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state of timm's names as BEiT's code has it: biases of q and v by themselves, none for k."""
+    state = dict(state)
+    for i in range(DEPTH):
+        q, _, v = state.pop(f"blocks.{i}.attn.qkv.bias").chunk(3)
+        state[f"blocks.{i}.attn.q_bias"], state[f"blocks.{i}.attn.v_bias"] = q, v
+    return state
+
+
+def sdmae_state() -> dict[str, torch.Tensor]:
+    """A pre-training file of SD-MAE's released code: no class token, no positions, decoder and projectors beside."""
+    state = split_bias(timm_state((3, 4, 4), 9))
+    del state["cls_token"], state["pos_embed"]
+    return {f"encoder.{name}": tensor for name, tensor in state.items()} | {
+        "decoder.blocks.0.norm1.weight": torch.ones(6),
+        "decoder.blocks.0.attn.q_bias": torch.ones(6),
+        "encoder_to_decoder.weight": torch.ones(6, WIDTH),
+        "encoder_proj_head.last_layer.weight_v": torch.ones(8, 4),
+        "mask_token": torch.ones(1, 1, 6),
+    }
+
+
 def layouts():
     return {
         "monai-vit": our_vit().state_dict(),
@@ -31,6 +55,7 @@ def layouts():
         "masked-autoencoder": our_mae().state_dict(),
         "monai-mae": monai_mae().state_dict(),
         "timm": timm_state((3, 4, 4), 10),
+        "mae-pytorch": sdmae_state(),
         "selfmedmae": selfmedmae_state(),
     }
 
@@ -114,3 +139,48 @@ def test_two_encoders_are_refused():
     state = {f"{side}.{name}": t for side in ("student", "teacher") for name, t in our_vit().state_dict().items()}
     with pytest.raises(InputError, match=r"several encoders \(student\., teacher\.\)"):
         recognise(state)
+
+
+def test_separate_biases_of_query_and_value_are_joined():
+    """They were listed as without a place, and zeros loaded instead: the output was off by 0.8 of its size."""
+    state, vit = sdmae_state(), our_vit(in_channels=3, img_size=12, spatial_dims=2, class_token=False)
+    tensors, report = adapt(state, vit)
+    assert report.complete
+    assert report.new == []
+    vit.load_state_dict(tensors)
+    x = torch.randn(2, 5, WIDTH)
+    weight = state["encoder.blocks.1.attn.qkv.weight"]
+    q, k, v = (x @ part.T for part in weight.chunk(3))
+    q = q + state["encoder.blocks.1.attn.q_bias"]
+    v = v + state["encoder.blocks.1.attn.v_bias"]
+    torch.testing.assert_close(vit.blocks[1].attn.qkv(x), torch.cat([q, k, v], -1))
+
+
+@pytest.mark.parametrize("size", [12, 20])
+def test_positions_that_the_code_computes_are_those_of_the_networks_grid(size):
+    vit = our_vit(in_channels=3, img_size=size, spatial_dims=2, class_token=False)
+    tensors, report = adapt(sdmae_state(), vit)
+    table, i = tensors["patch_embedding.position_embeddings"][0], 7
+    assert table.shape == ((size // 4) ** 2, WIDTH)
+    angles = [i / 10000 ** (2 * (j // 2) / WIDTH) for j in range(WIDTH)]
+    expected = [math.sin(angle) if j % 2 == 0 else math.cos(angle) for j, angle in enumerate(angles)]
+    torch.testing.assert_close(table[i], torch.tensor(expected))
+    assert any("the file has no positions" in note for note in report.notes)
+
+
+def test_positions_computed_for_another_grid_are_resampled():
+    vit = our_vit(in_channels=3, img_size=20, spatial_dims=2, class_token=False)
+    _, report = adapt(sdmae_state(), vit, source_grid=(3, 3))
+    assert report.resampled["patch_embedding.position_embeddings"] == "3x3 to 5x5 positions"
+
+
+def test_layer_scale_of_beit_is_folded_and_its_relative_positions_are_not_forgotten():
+    state = {
+        **split_bias(timm_state((3, 4, 4), 10)),
+        "blocks.0.attn.relative_position_bias_table": torch.ones(4, HEADS),
+    }
+    state |= {f"blocks.{i}.gamma_{j}": torch.full((WIDTH,), 0.5) for i in range(DEPTH) for j in (1, 2)}
+    tensors, report = adapt(state, our_vit(in_channels=3, img_size=12, spatial_dims=2))
+    assert torch.equal(tensors["blocks.0.attn.out_proj.weight"], 0.5 * state["blocks.0.attn.proj.weight"])
+    assert torch.equal(tensors["blocks.2.mlp.linear2.bias"], 0.5 * state["blocks.2.mlp.fc2.bias"])
+    assert report.unplaced == ["blocks.0.attn.relative_position_bias_table"]

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from encoders import on_vit, our_vit, selfmedmae_state, timm_state
+import torch.nn.functional as F
+from encoders import on_vit, our_vit, selfmedmae_state, timm_forward, timm_state
 from monai.handlers import CheckpointLoader
 from torch import nn
 
@@ -12,6 +13,7 @@ from bundle_runtime.weights.load import init_network, load_encoder, load_network
 from bundle_runtime.weights.save import save_encoder, save_network
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.networks.token_classifier import TokenClassifier
 from custom_components.networks.unetr import UNETR
 
 SIZES = {"hidden_size": 12, "mlp_dim": 24, "num_layers": 4, "num_heads": 3}
@@ -80,6 +82,44 @@ def test_a_fine_tuned_file_with_a_norm_of_its_head_says_so(tmp_path):
     with pytest.raises(InputError, match=r"fine-tuned network, .*\(fc_norm\).*: give the pre-trained file") as caught:
         load_encoder(our_vit(img_size=12, spatial_dims=2), tmp_path / "tuned.pth")
     assert "sizes" not in str(caught.value)
+
+
+def fine_tuned(pooled: bool) -> dict[str, torch.Tensor]:
+    """A classifier as MSMAE's and Facebook's code save it: with pooling `fc_norm` takes the place of `norm`."""
+    state = {**timm_state((3, 4, 4), 10), "head.weight": torch.randn(5, 12), "head.bias": torch.randn(5)}
+    if pooled:
+        state["fc_norm.weight"], state["fc_norm.bias"] = state.pop("norm.weight"), state.pop("norm.bias")
+    return state
+
+
+def test_a_norm_that_starts_afresh_need_not_be_in_the_file(tmp_path):
+    torch.save({"model": fine_tuned(pooled=True)}, tmp_path / "tuned.pth")
+    vit = init_network(
+        our_vit(in_channels=3, img_size=12, spatial_dims=2), str(tmp_path / "tuned.pth"), encoder_norm="new"
+    )
+    assert torch.equal(vit.norm.weight, torch.ones(12))
+
+
+@pytest.mark.parametrize("head", ["pool", "cls"])
+def test_a_classifier_fine_tuned_with_the_released_code_is_evaluated_whole(tmp_path, head):
+    """Logits as MAE's (and MSMAE's) network computes them, here from the plain forward pass of the encoder."""
+    state = fine_tuned(pooled=head == "pool")
+    torch.save({"model": state, "epoch": 99}, tmp_path / "checkpoint-99.pth")
+    vit = our_vit(in_channels=3, img_size=12, spatial_dims=2)
+    network = load_network(
+        TokenClassifier(vit, 5, head=head).eval(), tmp_path / "checkpoint-99.pth", choices={"head": head}
+    )
+    image = torch.randn(2, 3, 12, 12)
+    identity = {"norm.weight": torch.ones(12), "norm.bias": torch.zeros(12)}
+    tokens = timm_forward({**identity, **state}, image, norm=head == "cls")
+    token = tokens[:, 0]
+    if head == "pool":
+        token = F.layer_norm(tokens[:, 1:].mean(1), (12,), state["fc_norm.weight"], state["fc_norm.bias"], 1e-6)
+    expected = token @ state["head.weight"].T + state["head.bias"]
+    torch.testing.assert_close(network(image), expected, atol=2e-5, rtol=1e-5)
+    other = {"pool": "cls", "cls": "pool"}[head]
+    with pytest.raises(InputError, match=r"checkpoint-99\.pth: its head reads .*choose the other head or pool"):
+        load_network(TokenClassifier(vit, 5, head=other), tmp_path / "checkpoint-99.pth")
 
 
 def test_leftover_blocks_stop_the_load(tmp_path):

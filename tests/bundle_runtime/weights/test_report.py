@@ -14,11 +14,14 @@ def test_names_beyond_the_first_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("matched", "unplaced", "complete"),
-    [(["a", "b"], [], True), (["a"], [], False), (["a", "b"], ["cls_token"], False), ([], [], False)],
-)
-def test_complete_needs_every_tensor_and_nothing_of_the_files_encoder_left_over(matched, unplaced, complete):
-    report = Report(matched=matched, unplaced=unplaced, unused=["head.weight"], encoder_total=2)
+    ("matched", "new", "unplaced", "complete"),
+    [
+        (["a", "b"], [], [], True), (["a"], ["b"], [], False), (["a", "b"], [], ["cls_token"], False),
+        ([], ["a", "b"], [], False),
+    ],
+)  # fmt: skip
+def test_complete_needs_every_tensor_and_nothing_of_the_files_encoder_left_over(matched, new, unplaced, complete):
+    report = Report(matched=matched, new=new, unplaced=unplaced, unused=["head.weight"], encoder_total=2)
     assert report.encoder_loaded == len(matched)
     assert report.complete is complete
 

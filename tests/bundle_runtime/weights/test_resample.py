@@ -74,9 +74,20 @@ def test_axes_are_not_mixed_up():
     assert (found == found[:, :1, :1]).all()
 
 
-def test_inflated_positions_repeat_along_the_last_axis():
-    table = torch.randn(1, 6, 4)
-    found = inflate_positions(table, (2, 3), 5).view(2, 3, 5, 4)
-    assert (found == table.view(2, 3, 1, 4)).all()
+@few
+@given(st.integers(2, 8), st.integers(0, 99))
+def test_inflated_positions_tell_depth_apart_and_keep_the_table_as_their_mean(depth, seed):
+    """Repeated rows left the encoder blind to depth: a volume and its reversal gave the same tokens, reversed."""
+    table = 0.2 * torch.randn(1, 6, 24, generator=torch.Generator().manual_seed(seed))
+    found = inflate_positions(table, (2, 3), depth).view(6, depth, 24)
+    torch.testing.assert_close(found.mean(1), table[0])
+    assert torch.cdist(found[0], found[0]).add(torch.eye(depth)).min() > 0.01
+    # along depth as much variance as along one of the two axes of the table
+    torch.testing.assert_close(found[2].var(0, correction=0).mean(), table.var(1, correction=0).mean() / 2)
+
+
+def test_inflated_positions_of_one_slice_are_the_table():
+    table = torch.randn(1, 6, 24)
+    assert torch.equal(inflate_positions(table, (2, 3), 1), table)
     with pytest.raises(ValueError, match="6 positions"):
         inflate_positions(table, (2, 2), 5)
