@@ -12,7 +12,7 @@ from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
 from custom_components.distributed import is_main
-from custom_components.networks.find import unwrap
+from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.token_classifier import TokenClassifier
 
 from ..data.schema import Item
@@ -79,6 +79,7 @@ class AttentionPictures:
         last = class_attention_map(network, images, head_fusion=self.head_fusion)
         rolled = attention_rollout(network, images)
         kept = self._kept(network, images, last.shape[1:])
+        query = "class-token attention" if find_vit(network).class_token else "mean attention of the patches"
         whole = "" if kept is None else " (of a pass over all patches)"
         for row, index in enumerate(indices[row] for row in rows):
             case = str(self.items[index].get("case", index))
@@ -86,7 +87,7 @@ class AttentionPictures:
             found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             said = ", ".join(f"{self.class_names[column]} {value:.2f}" for column, value in found)
             name = f"{index:0{len(str(len(self.items) - 1))}d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', case)}.png"
-            titles = [f"{case}\n{said}", f"class-token attention, last block{whole}", f"attention rollout{whole}"]
+            titles = [f"{case}\n{said}", f"{query}, last block{whole}", f"attention rollout{whole}"]
             used = None if kept is None else kept[row]
             attention_figure(images[row], [last[row], rolled[row]], self.folder / name, titles, self.pixels, used)
 

@@ -131,7 +131,9 @@ def _adapt_positions(
     wanted = target.grid[:2] if inflated and target.grid else target.grid
     if table is None and found.layout == "mae-pytorch" and (source_grid := source_grid or wanted):
         table, found.origin[POSITIONS] = sinusoid_table(source_grid, target.hidden_size), POSITIONS
-        report.notes.append(f"the file has no positions: those of its code, along the rows of {as_text(tuple(source_grid))}")
+        report.notes.append(
+            f"the file has no positions: those of its code, along the rows of {as_text(tuple(source_grid))}"
+        )
     if table is None:
         return
     grid, has_slot = _table_grid(table, found.layout, target, wanted, source_grid, report.source)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..masking import find_strategy, hidden_count, shared_rand, visible_and_hidden
-from .patches import FIXED_TABLES, gather_rows, patch_statistics, patchify, position_table, unpatchify
+from .patches import FIXED_TABLES, VARIANCES, gather_rows, patch_statistics, patchify, position_table, unpatchify
 from .vit import Block, ViT, init_transformer
 
 
@@ -43,6 +43,7 @@ class MaskedAutoencoder(nn.Module):
         norm_pix_per_channel: take these of each channel (MRI sequence) of the patch by itself, so that all weigh the
             same in the loss; False takes them of all channels together, as SelfMedMAE does: a sequence that is flat
             within the patch then counts for little. Nothing without `norm_pix_loss`.
+        norm_pix_variance: of these values, see `patches.patch_statistics`.
         decoder_embed_bias: the map from encoder to decoder has a bias.
 
     Raises:
@@ -61,6 +62,7 @@ class MaskedAutoencoder(nn.Module):
         predict_ratio: float = 1.0,
         norm_pix_loss: bool = True,
         norm_pix_per_channel: bool = False,
+        norm_pix_variance: str = "population",
         decoder_embed_bias: bool = True,
     ) -> None:
         super().__init__()
@@ -72,6 +74,9 @@ class MaskedAutoencoder(nn.Module):
                 f"choose one of {', '.join(FIXED_TABLES)}."
             )
         self.mask_ratio, self.predict_ratio, self.norm_pix_loss = mask_ratio, predict_ratio, norm_pix_loss
+        if norm_pix_variance not in VARIANCES:
+            raise InputError(f"norm_pix_variance is {norm_pix_variance!r}; choose one of {', '.join(VARIANCES)}.")
+        self.norm_pix_variance = norm_pix_variance
         self._order = find_strategy(mask_strategy)
         self._norm_groups = encoder.in_channels if norm_pix_per_channel else 1
         self.encoder = encoder
@@ -165,7 +170,7 @@ class MaskedAutoencoder(nn.Module):
     def _statistics(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (B, M, P) as groups of values normalised together (B, M, G, P / G), and their mean and deviation."""
         groups = patches.unflatten(2, (self._norm_groups, -1))  # vectors are channel-first: a group is a channel
-        return groups, *patch_statistics(groups)
+        return groups, *patch_statistics(groups, self.norm_pix_variance)
 
     @torch.no_grad()
     def reconstruct(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+VARIANCES = ("population", "unbiased")  # in the order of what is subtracted from the number of values
+
 
 def patchify(image: Tensor, patch_size: list[int]) -> Tensor:
     """Cut an image into non-overlapping patch vectors.
@@ -63,15 +65,17 @@ def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
     return torch.gather(rows, 1, index.unsqueeze(-1).expand(-1, -1, rows.shape[2]))
 
 
-def patch_statistics(patches: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+def patch_statistics(patches: Tensor, variance: str = "population", eps: float = 1e-6) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each patch vector, (..., P) -> two (..., 1), in float32.
 
-    The variance is that of the population with `eps` inside the root (SelfMedMAE's 3D code); Facebook's MAE divides by
-    P - 1, which differs by 2e-4 or less at the sizes used here. A constant patch becomes all zeros.
+    Args:
+        patches: (..., P); a constant one becomes all zeros when normalised.
+        variance: "population" (SelfMedMAE's 3D code), or "unbiased" (Facebook's MAE: divided by P - 1, so that targets
+            are smaller by a share of 1 / 2P).
+        eps: added to the variance.
     """
-    patches = patches.float()
-    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True, correction=0)
-    return mean, (variance + eps).sqrt()
+    var, mean = torch.var_mean(patches.float(), dim=-1, keepdim=True, correction=VARIANCES.index(variance))
+    return mean, (var + eps).sqrt()
 
 
 def sincos_table(grid: Sequence[int], hidden_size: int, temperature: float = 10000.0) -> Tensor:

@@ -1,5 +1,7 @@
 """A masked autoencoder whose encoder also learns from its own decoder: SD-MAE (arXiv 2203.16983)."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -55,10 +57,13 @@ class Projector(nn.Module):
             nn.Linear(hidden_size, bottleneck),
         )  # fmt: skip
         self.prototypes = nn.Parameter(torch.empty(prototypes, bottleneck))
-        for name, parameter in self.named_parameters():
+        # The released code's start: the maps cut at one standard deviation, the prototypes as PyTorch starts any map.
+        # Only their directions count, but AdamW turns a short row sooner.
+        nn.init.kaiming_uniform_(self.prototypes, a=math.sqrt(5))
+        for name, parameter in self.mlp.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
-            else:  # cut at one standard deviation, as in the released code
+            else:
                 nn.init.trunc_normal_(parameter, std=0.02, a=-0.02, b=0.02)
 
     def forward(self, tokens: Tensor, average: bool) -> Tensor:
@@ -92,6 +97,8 @@ class SelfDistillationMAE(MaskedAutoencoder):
         projector_size: width inside the projectors.
         bottleneck: width before the prototypes.
         decoder_embed_bias: see `MaskedAutoencoder`; the released code has none.
+        pixel_std: by what the colours were divided, from the range 0..1. With `norm_pix_variance` "unbiased" of each
+            colour, 1e-6 of that range is added to the deviation, not the variance: the targets of the released code.
         **options: further keyword arguments of `MaskedAutoencoder`.
 
     Raises:
@@ -100,6 +107,7 @@ class SelfDistillationMAE(MaskedAutoencoder):
 
     student_projector: Projector
     teacher_projector: Projector
+    _eps: Tensor | None  # (G, 1)
 
     def __init__(
         self,
@@ -112,17 +120,26 @@ class SelfDistillationMAE(MaskedAutoencoder):
         projector_size: int = 2048,
         bottleneck: int = 256,
         decoder_embed_bias: bool = False,
+        pixel_std: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(encoder, decoder_embed_bias=decoder_embed_bias, **options)
         if level not in LEVELS:
             raise InputError(f"level of the distillation is {level!r}; choose one of {', '.join(LEVELS)}.")
         self.distil, self.level, self.teacher_grad = distil, level, teacher_grad
+        released = pixel_std is not None and self._norm_groups > 1 and self.norm_pix_variance == "unbiased"
+        self.register_buffer("_eps", 1e-6 / torch.tensor(pixel_std)[:, None] if released else None, persistent=False)
         if distil:
             self.student_projector = Projector(self.encoder.hidden_size, projector_size, bottleneck, prototypes)
             width = self.decoder_embed.out_features
             self.teacher_projector = Projector(width, projector_size, bottleneck, prototypes)
             self.teacher_projector.requires_grad_(teacher_grad)
+
+    def _statistics(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        groups, mean, std = super()._statistics(patches)
+        if self._eps is not None:
+            std = groups.std(dim=-1, keepdim=True) + self._eps
+        return groups, mean, std
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> SDMAEOutput:  # type: ignore[override]
         """Mask, encode the visible patches, decode all, project both views of the visible ones.

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.engine.checkpoint_file import read_checkpoint
 from bundle_runtime.weights.save import save_network
+from custom_components.augment import RandomFlip
 from custom_components.errors import find_input_error
 
 from .conftest import BUNDLES, Runner
@@ -98,15 +99,28 @@ def test_parity_is_the_released_form() -> None:
     assert loss.teacher_grad is True
     assert loss.centre_on == "probabilities"
     with torch.device("meta"):
-        assert released.get_parsed_content("network_def").encoder.pos_embed_type == "sinusoid_1d"
+        network = released.get_parsed_content("network_def")
+    assert network.encoder.pos_embed_type == "sinusoid_1d"
+    assert network.norm_pix_variance == "unbiased"
+    assert network._eps is not None
     default = config("pretrain").get_parsed_content("loss")
     assert (default.weight, default.student_temperature, default.teacher_temperature) == (0.2, 0.1, 0.04)
     assert (default.centre_on, default.teacher_grad, len(default.centre)) == ("logits", False, 4096)
 
 
+@pytest.mark.parametrize(("parity", "vertical"), [(True, 0.0), (False, 0.5)])
+def test_fine_tuning_flips_left_right_as_the_released_code_and_upside_down_on_top(
+    parity: bool, vertical: float
+) -> None:
+    """timm's `create_transform` flips left-right by default; parity kept the other flip as well."""
+    steps = config("train", parity=parity).get_parsed_content("train::augmentation").steps
+    flip = next(step for step in steps if isinstance(step, RandomFlip))
+    assert (flip.horizontal, flip.vertical) == (0.5, vertical)
+
+
 def test_pretraining_logs_what_the_teacher_says_and_keeps_the_centre(histo: Runner, tmp_path: Path) -> None:
     """The one run of the default suite: two updates an epoch, colour pictures, the centre in the checkpoint."""
-    histo.run("pretrain", tmp_path, max_epochs=2, stain_jitter=0.05, flip_prob=0.5, mask_strategy="block")
+    histo.run("pretrain", tmp_path, max_epochs=2, stain_jitter=0.05, flip_prob="[0.5,0.5]", mask_strategy="block")
     history = rows(tmp_path / "pretrain" / "history.csv")
     assert len(history) == 2
     for row in history:

@@ -102,7 +102,7 @@ BUNDLES: dict[str, tuple[dict[str, Callable[[Path], None]], Sequence[Stage]]] = 
                 },
                 pretrain={
                     **_CACHED, "max_epochs": 3, "val_interval": 3, "learning_rate": 2e-3, "stain_jitter": 0.05,
-                    "flip_prob": 0.5,
+                    "flip_prob": [0.5, 0.5],
                 },
                 linear_probe=_CACHED,
                 train={**_CACHED, "max_epochs": 16, "val_interval": 4, "learning_rate": 1e-2},

@@ -36,6 +36,19 @@ def evaluate(handlers: list[Any], network: nn.Module) -> SupervisedEvaluator:
     return evaluator
 
 
+@pytest.mark.parametrize(("token", "pool", "said"), [(True, "cls", "class-token"), (False, "mean", "mean")])
+def test_a_network_without_a_class_token_has_attention_pictures_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: bool, pool: str, said: str
+) -> None:
+    titles: list[list[str]] = []
+    monkeypatch.setattr(
+        "bundle_runtime.figures.attention_pictures.attention_figure", lambda *arguments: titles.append(arguments[3])
+    )
+    network = on_vit(ViTClassifier, 1, 16, 8, num_classes=2, pool=pool, class_token=token, **SIZES)
+    evaluate([AttentionPictures(network, tmp_path, NAMES, ITEMS, 1)], network)
+    assert titles[0][1].startswith(f"{said} attention")
+
+
 @pytest.mark.parametrize(
     ("wanted", "drawn"),
     [(0, []), (2, ["0_case_0.png", "2_case_2.png"]), (9, ["0_case_0.png", "1_case_1.png", "2_case_2.png"])],

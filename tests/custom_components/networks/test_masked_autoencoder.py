@@ -4,6 +4,7 @@ from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_components.errors import InputError
 from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.masking import block_order
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
@@ -72,6 +73,27 @@ def test_channels_are_normalised_by_themselves_on_request(channels: int, axes: i
         assert torch.allclose(own.var(-1, correction=0), torch.ones(()), atol=1e-3)
     image[:, 0] = gain * image[:, 0] + shift  # another scanner gain in one sequence changes nothing
     assert torch.allclose(network(image, noise).target, target, atol=2e-3)
+
+
+def test_loss_is_that_of_facebooks_mae_with_the_unbiased_variance() -> None:
+    """Its `forward_loss`, written out: pixels of a patch as (p, q, C), variance divided by P - 1, 1e-6 in the root."""
+    torch.manual_seed(0)
+    network = tiny(in_channels=3, spatial_dims=2, norm_pix_variance="unbiased").eval()
+    image, noise = torch.randn(4, 3, 16, 16), torch.rand(4, 4)
+    output = network(image, noise)
+    patches = image.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1).reshape(4, 4, -1)
+    target = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6) ** 0.5
+    index = output.hidden.unsqueeze(-1).expand(-1, -1, 192)
+    pred = output.pred.unflatten(2, (3, 8, 8)).permute(0, 1, 3, 4, 2).flatten(2)
+    expected = ((pred - target.gather(1, index)) ** 2).mean(-1).mean()
+    assert ReconstructionLoss()(output).item() == pytest.approx(expected.item(), abs=1e-6)
+    plain = tiny(in_channels=3, spatial_dims=2).eval()
+    assert ReconstructionLoss()(plain(image, noise)).item() - expected.item() > 1e-3  # the size of the difference
+
+
+def test_another_word_for_the_variance_is_refused() -> None:
+    with pytest.raises(InputError, match=r"norm_pix_variance is 'sample'; choose one of population, unbiased"):
+        tiny(norm_pix_variance="sample")
 
 
 def test_joint_normalisation_lets_the_loudest_channel_win() -> None:

@@ -55,12 +55,13 @@ def test_gather_rows() -> None:
     assert torch.equal(picked, torch.stack([rows[0, [3, 0]], rows[1, [1, 1]]]))
 
 
-def test_patch_statistics_are_of_the_population_and_safe_on_air() -> None:
+@pytest.mark.parametrize(("variance", "correction"), [("population", 0), ("unbiased", 1)])
+def test_patch_statistics_are_of_the_variance_named_and_safe_on_air(variance: str, correction: int) -> None:
     patches = torch.randn(2, 3, 50)
-    mean, std = patch_statistics(patches)
+    mean, std = patch_statistics(patches, variance)
     assert torch.allclose(mean, patches.mean(-1, keepdim=True), atol=1e-6)
-    assert torch.allclose(std**2, patches.var(-1, correction=0, keepdim=True) + 1e-6, atol=1e-5)
-    mean, std = patch_statistics(torch.full((1, 1, 8), 0.3))
+    assert torch.allclose(std**2, patches.var(-1, correction=correction, keepdim=True) + 1e-6, atol=1e-5)
+    mean, std = patch_statistics(torch.full((1, 1, 8), 0.3), variance)
     assert ((0.3 - mean) / std).abs().max() < 1e-3
 
 

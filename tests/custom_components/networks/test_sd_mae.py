@@ -83,9 +83,32 @@ def test_projector_agrees_with_weight_norm_of_torch() -> None:
     tokens = torch.randn(3, 5, 12)
     expected = last(F.normalize(projector.mlp(tokens), dim=-1))
     torch.testing.assert_close(projector(tokens, average=False), expected)
-    weights = torch.cat([p.flatten() for name, p in projector.named_parameters() if not name.endswith("bias")])
+    weights = torch.cat([p.flatten() for name, p in projector.mlp.named_parameters() if not name.endswith("bias")])
     assert weights.abs().max() <= 0.02
     assert all((p == 0).all() for name, p in projector.named_parameters() if name.endswith("bias"))
+
+
+def test_prototypes_start_as_a_linear_map_of_torch_does() -> None:
+    """As in the released code, whose own start is overwritten: rows of length 0.577, not 0.172."""
+    torch.manual_seed(0)
+    ours, map_ = Projector(384).prototypes.detach(), nn.Linear(256, 4096, bias=False).weight.detach()
+    assert ours.std().item() == pytest.approx(map_.std().item(), rel=0.01)
+    assert ours.abs().max().item() == pytest.approx(1 / 16, rel=1e-3)
+    assert ours.norm(dim=1).mean().item() == pytest.approx(3**-0.5, rel=0.01)
+
+
+def test_targets_are_those_of_the_released_code() -> None:
+    """It normalises each colour of a patch in the range 0..1, by its unbiased deviation plus 1e-6."""
+    std = [0.229, 0.224, 0.225]
+    network = tiny(norm_pix_variance="unbiased", pixel_std=std)
+    raw = torch.rand(4, 3, 32, 32) * 0.01 + 0.5  # little contrast: where the 1e-6 is counts
+    image = (raw - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    output = network(image, torch.rand(4, 16))
+    patches = raw.double().unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).reshape(4, 16, 3, 64)
+    wanted = ((patches - patches.mean(-1, keepdim=True)) / (patches.std(-1, keepdim=True) + 1e-6)).flatten(2).float()
+    torch.testing.assert_close(
+        output.target, wanted.gather(1, output.hidden[..., None].expand(-1, -1, 192)), atol=2e-4, rtol=0
+    )
 
 
 def test_without_distillation_it_is_a_masked_autoencoder() -> None:
