@@ -120,7 +120,8 @@ def ratio(peer: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
 def peak_memory(run: Callable[[], object], device: torch.device) -> int:
     """Bytes that `run` needs at its peak; on the CPU only meaningful in a process that has done nothing else.
 
-    On Linux the peak is the process's VmHWM: the `ru_maxrss` of a child process starts at the size of its parent.
+    On Linux the peak is the process's VmHWM, reset before: the `ru_maxrss` of a child process starts at the size of its
+    parent.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -138,6 +139,7 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int:
         line = next(line for line in status.read_text().splitlines() if line.startswith(name))
         return int(line.split()[1]) * 1024
 
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of the preparations
     before = field("VmRSS:")
     run()
     return field("VmHWM:") - before

@@ -1,107 +1,236 @@
-"""Bring what the network says back to the grid of the image file."""
+"""Bring what the network says back to the grid of the image file, slab by slab."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Invertd, MapTransform
+from monai.transforms import MapTransform
 from torch import Tensor
+from torch.nn import functional
 
 from ..tumour_labels import region_table, tissue_map
 
-# The coordinates of a resampling cost as much as the resampling: several classes share them.
-_CLASSES_AT_A_TIME = 4
+# Interpolated values held at a time: 64 MB of float32, whatever the size of the image and the number of classes.
+_VALUES_AT_A_TIME = 2**24
+# Voxels that a native axis may lean towards another axis of the network's grid and still count as parallel to it.
+_LEAN = 0.02
+
+# Where a slab lies, the probabilities (C, *S) around it, and what brings such values to its voxels.
+_Slab = tuple[tuple[slice, ...], Tensor, Callable[[Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Where the voxels along one native axis lie on the axis of the network's grid that runs along it.
+
+    `low` (N,) is the neighbour below, `weight` (N,) that of the neighbour above; `outside` counts the native voxels
+    before and after those that lie less than a voxel beyond the grid.
+    """
+
+    low: Tensor
+    weight: Tensor
+    outside: tuple[int, int]
+
+    def part(self, first: int, last: int) -> slice:
+        """The native voxels inside that have a neighbour among the network's voxels first..last."""
+        hit = ((self.low + 1 >= first) & (self.low <= last)).nonzero().flatten()
+        begin, end = self.outside[0], len(self.low) - self.outside[1]
+        return slice(max(int(hit[0]), begin), min(int(hit[-1]) + 1, end)) if len(hit) else slice(begin, begin)
+
+    def interpolate(self, values: Tensor, dim: int, part: slice, start: int = 0) -> Tensor:
+        """Values at the native voxels of `part`, where `values` begins at the network's voxel `start`."""
+        low, shape = self.low[part] - start, [1] * values.ndim
+        shape[dim] = len(low)
+        high = (low + 1).clamp(max=values.shape[dim] - 1)
+        weight = self.weight[part].view(shape)
+        return torch.lerp(values.index_select(dim, low), values.index_select(dim, high), weight)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How the voxels of the image file lie on the network's grid.
+
+    `matrix` (3, 4) takes a native voxel, its axes in `order`, to the network's grid; `shape` is the native one in the
+    same order. `axes` is None where the preprocessing turned or sheared the grid.
+    """
+
+    matrix: Tensor
+    shape: tuple[int, ...]
+    order: list[int]
+    axes: list[_Axis] | None
+
+    @classmethod
+    def of(cls, image: MetaTensor) -> "_Grid":
+        native = torch.as_tensor(image.meta["original_affine"], dtype=torch.float64).cpu()
+        matrix = torch.linalg.solve(torch.as_tensor(image.affine, dtype=torch.float64).cpu(), native)[:3]
+        order = matrix[:, :3].abs().argmax(dim=1).tolist()
+        order = order if sorted(order) == [0, 1, 2] else [0, 1, 2]
+        shape = tuple(int(image.meta["spatial_shape"][axis]) for axis in order)
+        matrix = matrix[:, [*order, 3]]
+        lean = matrix[:, :3].abs() * (torch.tensor(shape, dtype=torch.float64) - 1)
+        if lean.fill_diagonal_(0).sum(dim=1).max() > _LEAN:
+            return cls(matrix, shape, order, None)
+        axes = []
+        for axis, (length, size) in enumerate(zip(shape, image.shape[1:], strict=True)):
+            place = matrix[axis, axis] * torch.arange(length, dtype=torch.float64) + matrix[axis, 3]
+            inside = ((place > -1) & (place < size)).nonzero().flatten()
+            outside = (int(inside[0]), length - 1 - int(inside[-1])) if len(inside) else (length, 0)
+            place = place.clamp(0, size - 1)
+            low = place.floor().clamp(max=max(size - 2, 0))
+            axes.append(_Axis(low.long().to(image.device), (place - low).float().to(image.device), outside))
+        return cls(matrix, shape, order, axes)
+
+    def sample(self, values: Tensor, rows: slice) -> Tensor:
+        """Values (C, *S) at a slab (C, rows, Y, Z) of native voxels, on a grid that lies at any angle."""
+        size = torch.tensor(values.shape[1:], dtype=torch.float64)
+        steps = [torch.arange(length, dtype=torch.float64) for length in self.shape]
+        place = torch.stack(torch.meshgrid(steps[0][rows], *steps[1:], indexing="ij"), dim=-1)
+        place = place @ self.matrix[:, :3].T + self.matrix[:, 3]
+        inside = ((place > -1) & (place < size)).all(dim=-1).to(values.device)
+        corners = (2 * place / (size - 1).clamp(min=1) - 1).flip(-1).float().to(values.device)
+        sampled = functional.grid_sample(values[None], corners[None], padding_mode="border", align_corners=True)[0]
+        return sampled * inside
 
 
 class _Native(MapTransform):
-    """Inverts the preprocessing of an image for values that lie on the same grid."""
+    """Interpolates probabilities at the voxels of the image file and decides there.
+
+    Where the preprocessing put the network's grid is read from the affine matrices that MONAI keeps. Values are
+    interpolated linearly. A native voxel that lies less than one voxel of the network's grid beyond it takes the
+    nearest value; farther out (what was cropped away) there is background. Only slabs of the result exist as
+    probabilities, and only where something else than background can be the outcome.
+    """
 
     def __init__(
-        self,
-        keys: Sequence[str] | str,
-        transform: Compose,
-        orig_key: str = "image",
-        probabilities_key: str | None = None,
+        self, keys: Sequence[str] | str, orig_key: str = "image", probabilities_key: str | None = None
     ) -> None:
         super().__init__(keys)
-        self.transform, self.orig_key, self.probabilities_key = transform, orig_key, probabilities_key
+        self.orig_key, self.probabilities_key = orig_key, probabilities_key
 
-    def _invert(self, channel: Tensor, image: MetaTensor) -> MetaTensor:
-        invert = Invertd(keys="channel", transform=self.transform, orig_keys=self.orig_key, nearest_interp=False)
-        return invert({"channel": MetaTensor(channel), self.orig_key: image})["channel"]
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        raise NotImplementedError
 
+    def _active(self, probabilities: Tensor) -> Tensor:
+        """(*S) bool: voxels of the network's grid beside which the outcome may differ from background."""
+        raise NotImplementedError
 
-class NativeArgmaxd(_Native):
-    """Bring class scores from the network's grid back to the image file's own grid and take the best class there.
-
-    Scores are interpolated, not labels, so borders are as fine as the file's grid. Classes go four at a time with a
-    running maximum: memory is a few native volumes, not one per class (14 classes of 512 x 512 x 150 would be 2 GB).
-
-    Args:
-        keys: where the logits (C, *S) are; replaced by the label map (1, *native) uint8 or int16.
-        transform: the invertible preprocessing of the image.
-        orig_key: the preprocessed image, whose record of transforms is inverted.
-        probabilities_key: also keep the probabilities (C, *native) under this key.
-    """
+    def _decide(self, part: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:
+        """(*slab) uint8: the outcome for the voxels that `interpolate` brings `part` (C, *S) to."""
+        raise NotImplementedError
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with a native label map."""
         result = dict(data)
         for key in self.key_iterator(result):
-            probabilities = torch.as_tensor(result[key]).float().softmax(dim=0)
-            best: Tensor | None = None
-            kept: list[Tensor] = []
-            for start in range(0, len(probabilities), _CLASSES_AT_A_TIME):
-                native = self._invert(probabilities[start : start + _CLASSES_AT_A_TIME], result[self.orig_key])
-                if self.probabilities_key is not None:
-                    kept.append(native)
-                highest, number = native.as_tensor().max(dim=0, keepdim=True)
-                number = number.to(torch.int16) + start
-                if best is None:
-                    best, label, meta = highest, number, native.meta
-                else:
-                    better = highest > best
-                    label, best = torch.where(better, number, label), torch.where(better, highest, best)
+            image, logits = result[self.orig_key], torch.as_tensor(result[key])
+            grid = _Grid.of(image)
+            shape = [int(size) for size in image.meta["spatial_shape"]]
+            turned = [0, *(1 + axis for axis in grid.order)]
+            label = torch.zeros(1, *shape, dtype=torch.uint8)
+            kept = None if self.probabilities_key is None else torch.zeros(len(logits), *shape)
+            slabs = self._slabs if grid.axes else self._slabs_at_an_angle
+            for where, part, interpolate in slabs(logits.to(image.device), grid):
+                label.permute(turned)[0][where] = self._decide(part, interpolate).cpu()
+                if kept is not None:
+                    kept.permute(turned)[:, *where] = interpolate(part).cpu()
+            meta = {**image.meta, "affine": torch.as_tensor(image.meta["original_affine"], dtype=torch.float64)}
             result[key] = MetaTensor(label, meta=meta)
-            if self.probabilities_key is not None:
-                result[self.probabilities_key] = torch.cat(kept)
+            if kept is not None and self.probabilities_key is not None:
+                result[self.probabilities_key] = MetaTensor(kept, meta=meta)
         return result
+
+    def _slabs(self, logits: Tensor, grid: _Grid) -> Iterator[_Slab]:
+        """The boxes of the native grid, in the network's order of axes, that are worth interpolating."""
+        axes = grid.axes or []
+        first, *across = axes
+        rows = max(1, _VALUES_AT_A_TIME // (len(logits) * grid.shape[1] * grid.shape[2]))
+        end = grid.shape[0] - first.outside[1]
+        for begin in range(first.outside[0], end, rows):
+            slab = slice(begin, min(begin + rows, end))
+            # Along an axis that the preprocessing mirrored, the network's voxels come in falling order.
+            start, stop = int(first.low[slab].min()), int(first.low[slab].max()) + 2
+            part = self._probabilities(logits[:, start:stop].float())
+            boxes = [slice(axis.outside[0], len(axis.low) - axis.outside[1]) for axis in across]
+            if self.probabilities_key is None:
+                active = self._active(part).any(dim=0)
+                if not active.any():
+                    continue
+                spans = [active.any(dim=dim).nonzero().flatten() for dim in (1, 0)]
+                boxes = [axis.part(int(span[0]), int(span[-1])) for axis, span in zip(across, spans, strict=True)]
+            yield (slab, *boxes), part, partial(_interpolate, axes, (slab, *boxes), start)
+
+    def _slabs_at_an_angle(self, logits: Tensor, grid: _Grid) -> Iterator[_Slab]:
+        """The same where the grids are not parallel: all of the native grid, by coordinates."""
+        probabilities = self._probabilities(logits.float())
+        rows = max(1, _VALUES_AT_A_TIME // ((len(logits) + 12) * grid.shape[1] * grid.shape[2]))
+        for begin in range(0, grid.shape[0], rows):
+            slab = slice(begin, min(begin + rows, grid.shape[0]))
+            yield (slab, slice(None), slice(None)), probabilities, partial(grid.sample, rows=slab)
+
+
+def _interpolate(axes: Sequence[_Axis], where: Sequence[slice], start: int, values: Tensor) -> Tensor:
+    """Values (C, *S), which begin at the network's plane `start`, at a box of native voxels."""
+    for dim, (axis, part) in enumerate(zip(axes, where, strict=True), 1):
+        values = axis.interpolate(values, dim, part, start if dim == 1 else 0)
+    return values
+
+
+class NativeArgmaxd(_Native):
+    """Bring class scores from the network's grid back to the image file's own grid and take the best class there.
+
+    Scores are interpolated, not labels, so borders are as fine as the file's grid.
+
+    Args:
+        keys: where the logits (C, *S) are; replaced by the label map (1, *native) uint8.
+        orig_key: the preprocessed image, whose metadata say where its grid lies and where that of its file.
+        probabilities_key: also keep the probabilities (C, *native) float32 under this key.
+    """
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=0)
+
+    def _active(self, probabilities: Tensor) -> Tensor:
+        # An average of voxels that are background each is background.
+        return probabilities.argmax(dim=0) != 0
+
+    def _decide(self, part: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:
+        # The best of C classes has at least 1/C, and an average is never above its largest member.
+        able = part.amax(dim=(1, 2, 3)) >= (1 - 1e-5) / len(part)
+        return able.nonzero().flatten()[interpolate(part[able]).argmax(dim=0)].to(torch.uint8)
 
 
 class NativeRegionsd(_Native):
     """Bring region probabilities back to the image file's own grid and decide there, ET over TC over WT.
 
-    Probabilities are interpolated, not logits: outside the network's field of view, where the inverse puts zeros, a
-    logit of 0 would mean "as likely as not".
-
     Args:
         keys: where the logits (regions, *S) are; replaced by a map of tissue codes (1, *native), uint8.
-        transform: the invertible preprocessing of the image.
         class_names: background first, then the regions.
-        orig_key: the preprocessed image, whose record of transforms is inverted.
-        probabilities_key: also keep the probabilities (regions, *native) under this key.
+        orig_key: the preprocessed image, whose metadata say where its grid lies and where that of its file.
+        probabilities_key: also keep the probabilities (regions, *native) float32 under this key.
+
+    Raises:
+        InputError: a name is no region.
     """
 
     def __init__(
         self,
         keys: Sequence[str] | str,
-        transform: Compose,
         class_names: Sequence[str],
         orig_key: str = "image",
         probabilities_key: str | None = None,
     ) -> None:
-        super().__init__(keys, transform, orig_key, probabilities_key)
+        super().__init__(keys, orig_key, probabilities_key)
         region_table(class_names)  # refuses a name that is no region
         self.class_names = list(class_names)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the item with a native map of tissues."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            probabilities = torch.as_tensor(result[key]).float().sigmoid()
-            native = self._invert(probabilities, result[self.orig_key])
-            result[key] = MetaTensor(tissue_map(native.as_tensor() >= 0.5, self.class_names), meta=native.meta)
-            if self.probabilities_key is not None:
-                result[self.probabilities_key] = native
-        return result
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
+
+    def _active(self, probabilities: Tensor) -> Tensor:
+        return (probabilities >= 0.5).any(dim=0)
+
+    def _decide(self, part: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:
+        return tissue_map(interpolate(part) >= 0.5, self.class_names)[0]

@@ -140,3 +140,9 @@ def test_slides(result: Callable[..., dict[str, Any]]) -> None:
     assert [row["program"] for row in rows] == ["ours", "monai tifffile", "monai openslide"]
     assert rows[0]["largest_difference"] == 0, "both readers must give the same pixels"
     assert all(row["tiles_per_second"] > 0 and row["peak_memory_bytes"] > 0 for row in rows)
+
+
+def test_way_back(result: Callable[..., dict[str, Any]]) -> None:
+    (row,) = result("way_back")["rows"]
+    assert set(row["times"]) == set(row["bytes_a_voxel"]) == {"ours", "MONAI"}
+    assert row["equal"] > 0.999

@@ -2,13 +2,16 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeIntensityd, Orientationd, Spacingd
+from monai.transforms import Compose, CropForegroundd, Invertd, LoadImaged, NormalizeIntensityd, Orientationd, Spacingd
+from scipy import ndimage
 
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.saving import SaveLabelMapd
+from custom_components.transforms import native
 from custom_components.transforms.labels import ConventionLabeld, RegionsToTissuesd
 from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
 from custom_components.tumour_labels import region_masks
@@ -36,7 +39,7 @@ def test_native_argmax_comes_back_to_the_files_own_grid(scan: tuple[Path, np.nda
     steps = preprocessing()
     item = steps({"image": str(path)})
     assert item["image"].shape[1:] != label.shape
-    result = NativeArgmaxd("pred", steps)({**item, "pred": logits_like(item["image"])})["pred"]
+    result = NativeArgmaxd("pred")({**item, "pred": logits_like(item["image"])})["pred"]
     assert tuple(result.shape) == (1, *label.shape)
     assert np.allclose(result.affine, nib.load(path).affine)
     found = result.as_tensor()[0].numpy()
@@ -51,12 +54,58 @@ def test_native_argmax_equals_inverting_all_classes_at_once(scan: tuple[Path, np
     steps = preprocessing()
     item = steps({"image": str(path)})
     data = {**item, "pred": logits_like(item["image"])}
-    result = NativeArgmaxd("pred", steps, probabilities_key="probabilities")(data)
+    result = NativeArgmaxd("pred", probabilities_key="probabilities")(data)
     probabilities = result["probabilities"].as_tensor()
     assert probabilities.shape[0] == 3
     inside = probabilities.sum(0) > 0.99
     assert inside.float().mean() > 0.3
     assert torch.equal(probabilities.argmax(0)[inside], result["pred"].as_tensor()[0].long()[inside])
+
+
+PARALLEL = np.array([[0, -0.8, 0, 20], [0.7, 0, 0, -15], [0, 0, -2.5, 30], [0, 0, 0, 1.0]])  # axes swapped, mirrored
+SHEARED = np.array([[0.8, 0.2, 0, 20], [0.1, 0.7, 0.1, -15], [0, 0.1, 2.5, 30], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize("affine", [PARALLEL, SHEARED])
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, 2.0), (0.5, 0.6, 1.0)])
+def test_probabilities_equal_monais_own_inverse(affine: np.ndarray, spacing: tuple[float, ...], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    voxels = np.zeros((34, 30, 16), np.float32)
+    voxels[8:28, 6:25, 3:13] = ndimage.gaussian_filter(rng.normal(size=(20, 19, 10)), 2) * 900 + 200
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "a.nii.gz")
+    steps = Compose(
+        [
+            LoadImaged("image", reader="NibabelReader", ensure_channel_first=True),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Spacingd("image", pixdim=spacing, mode="bilinear"),
+            CropForegroundd("image", source_key="image", allow_smaller=True, margin=2),
+        ]
+    )
+    item = steps({"image": str(tmp_path / "a.nii.gz")})
+    logits = logits_like(item["image"])
+    logits[0] += 2
+    ours = NativeArgmaxd("pred", probabilities_key="probabilities")({**item, "pred": logits})
+    back = Invertd("channel", transform=steps, orig_keys="image", nearest_interp=False)
+    theirs = back({"channel": MetaTensor(logits.softmax(0)), "image": item["image"]})["channel"]
+    kept = ours["probabilities"]
+    assert np.allclose(kept.affine, theirs.affine)
+    inside = (theirs.as_tensor().sum(0) - 1).abs() < 1e-5  # the inverse fades out over the last voxel before the crop
+    assert inside.float().mean() > 0.2
+    # Where the grids are turned against each other MONAI rounds coordinates a little differently.
+    assert (kept.as_tensor() - theirs.as_tensor())[:, inside].abs().max() < 1e-3
+    fast = NativeArgmaxd("pred")({**item, "pred": logits})["pred"].as_tensor()
+    assert torch.equal(fast, ours["pred"].as_tensor())
+    assert fast.unique().tolist() == [0, 1, 2]
+    clear = theirs.as_tensor().topk(2, dim=0).values.diff(dim=0)[0].abs() > 2e-3
+    assert torch.equal(fast[0][inside & clear].long(), theirs.as_tensor().argmax(0)[inside & clear])
+
+
+def test_slabs_and_boxes_change_nothing(scan: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    item = preprocessing()({"image": str(scan[0])})
+    data = {**item, "pred": logits_like(item["image"])}
+    whole = NativeArgmaxd("pred")(data)["pred"].as_tensor()
+    monkeypatch.setattr(native, "_VALUES_AT_A_TIME", 1)
+    assert torch.equal(NativeArgmaxd("pred")(data)["pred"].as_tensor(), whole)
 
 
 # --- regions --------------------------------------------------------------------------------------------------------
@@ -74,7 +123,7 @@ def test_regions_come_back_to_the_files_own_grid(scan: tuple[Path, np.ndarray]) 
     path, label = scan
     steps = preprocessing()
     item = steps({"image": str(path)})
-    transform = NativeRegionsd("pred", steps, REGIONS, probabilities_key="probabilities")
+    transform = NativeRegionsd("pred", REGIONS, probabilities_key="probabilities")
     result = transform({**item, "pred": region_logits(item["image"])})
     tissues, probabilities = result["pred"], result["probabilities"]
     assert (tuple(tissues.shape), tissues.dtype) == ((1, *label.shape), torch.uint8)
@@ -100,7 +149,7 @@ def test_without_resampling_the_decision_is_that_of_the_networks_grid(scan: tupl
     )
     item = turn({"image": str(path)})
     logits = torch.randn(3, *item["image"].shape[1:], generator=torch.Generator().manual_seed(0))
-    native = NativeRegionsd("pred", turn, REGIONS)({**item, "pred": logits})["pred"]
+    native = NativeRegionsd("pred", REGIONS)({**item, "pred": logits})["pred"]
     on_grid = RegionsToTissuesd("pred", REGIONS)({"pred": MetaTensor(logits, affine=item["image"].affine)})["pred"]
     assert torch.equal(
         Orientationd("pred", axcodes="LPS", labels=None)({"pred": native})["pred"].as_tensor(), on_grid.as_tensor()
@@ -124,7 +173,7 @@ def test_through_the_evaluator_with_sequences_by_name(scan: tuple[Path, np.ndarr
     )
     item = {"image": [str(path), str(path)], "sequences": ["t2", "flair"], "label_convention": "brats2018"}
     named = {"case": "p1", "file": str(path), "patient_id": "p1", "unlabelled": []}
-    post = [NativeRegionsd("pred", steps, REGIONS), ConventionLabeld("pred"), SaveLabelMapd("pred", str(tmp_path))]
+    post = [NativeRegionsd("pred", REGIONS), ConventionLabeld("pred"), SaveLabelMapd("pred", str(tmp_path))]
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset([{**item, **named}], steps), batch_size=1),
