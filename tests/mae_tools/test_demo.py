@@ -95,7 +95,7 @@ def test_a_copied_bundle_has_a_demo_and_a_package(steps: list[tuple[str, str]], 
     demo(str(copy), out=str(tmp_path / "out"))
     assert [name for name, _ in steps] == ["check", "pretrain", *(name.format("") for name in BOTH)]
     assert all(str(copy / "configs") in command for name, command in steps if name != "check")
-    assert package(copy, tmp_path / "dist").name == "prostate_mae_v0.1.0.zip"
+    assert package(copy, tmp_path / "dist").name == "prostate_mae_v0.2.0.zip"
 
 
 def test_what_a_bundle_asks_for_is_there(copy: Path, tmp_path: Path) -> None:

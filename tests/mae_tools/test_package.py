@@ -27,7 +27,7 @@ from mae_tools.package import package
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "btcv_unetr_mae"
 CONFIGS = ROOT / "bundles" / NAME / "configs"
-ARCHIVE = f"{NAME}_v0.1.0.zip"
+ARCHIVE = f"{NAME}_v0.2.0.zip"
 
 
 def copy_bundle(folder: Path) -> Path:
