@@ -268,17 +268,22 @@ def predicted_tissues(class_names: Sequence[str] = ("background", "TC", "WT", "E
 
 def masks_from_engine(
     class_names: Sequence[str],
+    unlearnt: Sequence[int] = (),
 ) -> Callable[[list[dict[str, Any]]], tuple[list[Tensor], list[Tensor]]]:
     """An `output_transform` for MONAI metrics: tissue maps `pred` and `label` to region masks.
 
     Args:
         class_names: "background" first, then regions.
+        unlearnt: positions among them of regions that were not learnt; their masks are empty, so they are left out.
     """
 
     def transform(output: list[dict[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
         masks = [
             [region_masks(torch.as_tensor(item[key]), class_names) for item in output] for key in ("pred", "label")
         ]
+        for mask in (mask for part in masks for mask in part):
+            for index in unlearnt:
+                mask[index - 1] = False
         return masks[0], masks[1]
 
     return transform

@@ -88,6 +88,7 @@ class PreparedDataset(Dataset):
     Attributes:
         data: the items.
         transform: as given.
+        found: what was found in the items of all processes, where the first transform can look.
 
     Raises:
         InputError: items that cannot be used (all are printed), or the cache folder cannot be made or written.
@@ -110,6 +111,7 @@ class PreparedDataset(Dataset):
         first = next(iter(self._fixed.transforms), None)
         self._loader: Any = first if hasattr(first, "look") else None
         self._edges: dict[str, str] = {}
+        self.found: list[Found] = []
         self._ram: list[Prepared] | None = None
         if cache == "ram":
             made = self._fill(range(len(data)), num_workers, progress, in_ram=True)
@@ -142,6 +144,11 @@ class PreparedDataset(Dataset):
         with torch.random.fork_rng(devices=[]):  # for transforms that draw from PyTorch's generator, such as TorchIO's
             torch.default_generator.manual_seed(seed)
             return transform(item)
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """Plain values about each item."""
+        return [entry.facts for entry in self.found]
 
     def edges(self, file: str) -> str | None:
         """What `verify.edges` says of a file that was read for this data set; None if it was not."""
@@ -225,7 +232,7 @@ class PreparedDataset(Dataset):
         """
         if self._loader is None:
             return
-        found = [Found.of_plain(entry) for entry in plain if entry is not None]
+        self.found = found = [Found.of_plain(entry) for entry in plain if entry is not None]
         self._edges = {file: edge for entry in found for file, edge in entry.edges.items()}
         problems = [problem for entry in found for problem in entry.problems] + self._loader.sum_up(found)
         if is_main():

@@ -20,6 +20,7 @@ from .cache_folder import CacheFolder
 from .image_blocks import BlockBuilder, Contents, Reject, look, read_contents, sweep
 from .image_inputs import ImageInputs
 from .image_prepare import Recipe
+from .record import Record
 from .schema import Item
 from .verify import refuse, show
 from .verify_pictures import Seen, file_problems
@@ -47,6 +48,7 @@ class ImageCache:
         recipe: how a picture is prepared.
         skip_unreadable: go on without the files that cannot be used.
         inputs: of an inference, which are told what each file holds and report failures; then nothing is refused here.
+        record: of the network's training; an item's `warning` says how its picture differs from those.
         num_workers: processes that decode; 0 decodes in this one.
         progress: show a progress bar meanwhile.
 
@@ -69,6 +71,7 @@ class ImageCache:
         num_workers: int = 0,
         progress: bool = True,
         inputs: ImageInputs | None = None,
+        record: Record | None = None,
     ) -> None:
         self.recipe = recipe
         self._place = CacheFolder(folder, self.recipe.settings(), _FORMAT)
@@ -89,6 +92,13 @@ class ImageCache:
             self._judge(items, files, seen, skip_unreadable)
         used = [(item, digests[file]) for item, file in zip(items, files, strict=True) if file in digests]
         self.items = [item for item, _ in used]
+        facts = [seen[_file(item)].facts() for item in self.items]
+        self._sides = np.array([(entry["side"], entry["grey"]) for entry in facts], np.int32).reshape(-1, 2)
+        if record is not None:
+            self.items = [
+                {**item, "warning": "; ".join(filter(None, [item.get("warning"), *record.differences(found)]))}
+                for item, found in zip(self.items, self.facts, strict=True)
+            ]
         # Arrays, not paths: a copy of this object in a worker stays small.
         self.digests = np.array([name for _, name in used], "S32")
         self._blocks = contents.blocks
@@ -121,6 +131,11 @@ class ImageCache:
     def edges(self, file: str) -> str | None:
         """What `verify.edges` says of a file of the list, "unusable" of one that is left out; None of another one."""
         return self._edges.get(os.path.abspath(file))
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """What the training's record keeps of each picture."""
+        return [{"picture": {"side": side, "grey": bool(grey)}} for side, grey in self._sides.tolist()]
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -80,6 +80,11 @@ class ImageDataset(Dataset):
     def __len__(self) -> int:
         return len(self.data)
 
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """Plain values about each item, where the cache has them."""
+        return getattr(self.cache, "facts", [])
+
     def __getitem__(self, index: Index) -> Batch:
         """Item `index` as in epoch 0, or (epoch, index) as `EpochSampler` gives it."""
         return {key: values[0] for key, values in self.__getitems__([index]).items()}

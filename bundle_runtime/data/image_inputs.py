@@ -73,7 +73,7 @@ class ImageInputs(InferenceInputs):
 
         Returns:
             The usable items with `warning`: why the result may mean nothing (another modality or view than the
-            network was made for, equal pixels), or "".
+            network was made for, equal pixels, a tiny picture), or "".
 
         Raises:
             InputError: none is left.
@@ -114,7 +114,7 @@ class TileInputs(ImageInputs):
 
 def _warning(seen: Seen, expected: Mapping[str, Sequence[str]]) -> str:
     """Why the network may not have been made for a picture; what its header leaves open speaks for it."""
-    found = ["all its pixels are equal"] if seen.constant else []
+    found = seen.doubts()
     said = {"modality": seen.modality, "view position": seen.view}
     for name, wanted in expected.items():
         if said[name] and said[name].upper() not in wanted:

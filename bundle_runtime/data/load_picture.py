@@ -16,6 +16,7 @@ from custom_components.transforms.scaled_crop import rescale
 from .image_file import read_bytes, read_picture
 from .image_prepare import as_channels
 from .mask_file import class_map, decode_mask, instance_map
+from .record import Record
 from .schema import MASK_KINDS, as_list
 from .stain_normalisation import STAINS, normalise_stain
 from .verify import Found, Problem, edges, sentence, unusable
@@ -39,6 +40,7 @@ class LoadPictured(Transform):
             pixels become background in "label", so that the network learns to part what touches. 0 gives none.
         size: height and width to which picture and mask are squashed; None keeps theirs.
         stain: "macenko" brings the colours of an H&E-stained picture to those of one reference; "none" keeps them.
+        record: of the network's training, which pictures are compared with.
 
     Raises:
         InputError: a negative border, or a stain normalisation that is unknown or given for grey pictures.
@@ -53,6 +55,7 @@ class LoadPictured(Transform):
         border: int = 0,
         size: int | Sequence[int] | None = None,
         stain: str = "none",
+        record: Record | None = None,
     ) -> None:
         if stain not in STAINS:
             raise InputError(f"stain is {stain!r}; it must be one of {', '.join(STAINS)}.")
@@ -60,7 +63,7 @@ class LoadPictured(Transform):
             raise InputError(f"stain is {stain!r}, which needs the three channels of a colour picture, not {channels}.")
         if channels not in (1, 3):
             raise InputError(f"channels is {channels!r}; choose 1 (grey) or 3 (RGB).")
-        self.stain = stain
+        self.stain, self.record = stain, record
         self.class_names, self.classes = list(class_names), len(class_names)
         self.channels, self.label, self.instances = channels, label, instances
         self.border, self.size = int(border), None if size is None else as_pair(size)
@@ -68,7 +71,7 @@ class LoadPictured(Transform):
             raise InputError(f"border is {border}; it must be a width in pixels, or 0.")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the item with tensors.
+        """Return a copy of the item with tensors, and as "warning" why its result may mean nothing, or "".
 
         Raises:
             InputError: a file cannot be read, the sizes differ, or the mask holds what is no class.
@@ -76,7 +79,10 @@ class LoadPictured(Transform):
         result, found = self.look(data)
         if found.failed:
             raise unusable(found)
-        return result
+        doubts = Seen(*found.facts["seen"])._replace(constant=found.facts["constant"]).doubts()
+        doubts += [problem.message for problem in found.problems]
+        doubts += self.record.differences(found.facts) if self.record is not None else []
+        return {**result, "warning": "; ".join(doubts)}
 
     def look(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], Found]:
         """The same, and what was found; the item has no tensors where that is an error."""
@@ -90,6 +96,8 @@ class LoadPictured(Transform):
             found.edges[files[0]] = edges(content)
             picture = read_picture(files[0], content)
             found.facts["seen"] = ["", picture.kind, *picture.pixels.shape[1:]]
+            found.facts["picture"] = Seen(*found.facts["seen"]).facts()
+            found.facts["constant"] = bool(picture.pixels.min() == picture.pixels.max())
             pixels = np.array(as_channels(picture.pixels, self.channels))  # Pillow's own memory is read-only
             image = torch.from_numpy(pixels if self.stain == "none" else normalise_stain(pixels))
             result["image"] = image if self.size is None else rescale(image, self.size)
@@ -121,6 +129,7 @@ class LoadPictured(Transform):
         if seen.doubt:
             found.add("warning", file, seen.doubt)
         found.facts["mask"], found.facts["mask_kind"] = [file, list(seen)], kind
+        found.voxels = dict(enumerate(seen.pixels))
         if self.instances or self.border:
             objects = instance_map(mask.values, kind, classes)
         if self.border:

@@ -11,6 +11,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.data.utils import correct_nifti_header_if_necessary
 from monai.transforms import LoadImage, Transform
 
+from .record import Record
 from .schema import as_list
 from .sequences import sequence_names
 from .verify import Found, Problem, show, unusable
@@ -58,6 +59,7 @@ class LoadVolumesd(Transform):
         roi_size: crop of the network in voxels; a smaller volume gets a warning.
         spacing: voxel size in mm that volumes are resampled to before.
         header: also give, as "header", the bytes of the NIfTI header of the file that the image lies with.
+        record: of the network's training, which volumes are compared with.
 
     Raises:
         InputError: what is expected makes no sense; see `Expected.of`.
@@ -74,14 +76,16 @@ class LoadVolumesd(Transform):
         roi_size: int | Sequence[int] | None = None,
         spacing: float | Sequence[float] | None = None,
         header: bool = False,
+        record: Record | None = None,
     ) -> None:
+        self.record = record
         self.label, self.header = "label" in as_list(keys if isinstance(keys, str) else list(keys)), header
         self.expected = Expected.of(
             class_names, channels, roi_size, spacing, sequences, allow_missing_sequences, need_convention
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the item with the volumes; warnings go to stderr.
+        """Return a copy of the item with the volumes; warnings go to stderr, and become the item's "warning".
 
         The path of the file that the image lies with becomes the item's "file".
 
@@ -91,8 +95,10 @@ class LoadVolumesd(Transform):
         item, found = self.look(data)
         if found.failed:
             raise unusable(found)
+        for difference in self.record.differences(found.facts) if self.record is not None else ():
+            found.add("warning", found.image, difference)
         show(found.problems)
-        return item
+        return {**item, "warning": "; ".join(problem.message for problem in found.problems)}
 
     def look(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], Found]:
         """The same, and what was found; the item has no volumes where that is an error."""
@@ -101,6 +107,7 @@ class LoadVolumesd(Transform):
         if "sequences" in item:
             item["sequences"] = sequence_names(item["sequences"], f"{files[0]}: sequences")
         found = Found(item.get("section", ""), item.get("case", files[0]), item.get("file", files[0]))
+        found.unlabelled = list(item.get("unlabelled", []))
         wanted = item if self.label else {key: value for key, value in item.items() if key != "label"}
         images = read_images(found, wanted, self.expected)
         if images is None:

@@ -31,6 +31,7 @@ _TOP_KEYS = {
     "ordered",
     "mask_kind",
     "mpp",
+    "tissue_fraction",
     *SHARED_KEYS,
     *SECTIONS,
 }
@@ -52,6 +53,9 @@ def schema_problems(content: Any) -> Iterator[str]:
     for key, kind in (("modality", (str, dict)), ("description", str), ("parity", bool), ("ordered", bool)):
         if key in content and not isinstance(content[key], kind):
             yield f"{key} has the wrong type {type(content[key]).__name__}"
+    share = content.get("tissue_fraction", 0)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        yield f"tissue_fraction is {share!r}; expected the least share of tissue of a tile, from 0 to 1"
     mpp = content.get("mpp", 1)
     if isinstance(mpp, bool) or not isinstance(mpp, int | float) or not 0 < mpp < math.inf:
         yield f"mpp is {mpp!r}; expected the micrometres a pixel of the pictures, a positive number"

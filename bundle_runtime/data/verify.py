@@ -54,6 +54,8 @@ class Found:
         image: its first file.
         problems: what is wrong with it.
         voxels: label value -> voxels or pixels; None without a label.
+        tissues: tissue -> voxels, where a convention says what the values mean.
+        unlabelled: classes that the datalist or the convention declares not drawn in this item.
         edges: file -> size and digest, see `edges`.
         facts: plain values that only concern the list as a whole, see the loader's `sum_up`.
     """
@@ -63,6 +65,8 @@ class Found:
     image: str
     problems: list[Problem] = dataclasses.field(default_factory=list)
     voxels: dict[int, int] | None = None
+    tissues: dict[str, int] | None = None
+    unlabelled: list[str] = dataclasses.field(default_factory=list)
     edges: dict[str, str] = dataclasses.field(default_factory=dict)
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 

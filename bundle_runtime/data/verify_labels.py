@@ -26,21 +26,19 @@ class Label:
         values: as stored, on the image's grid; None where there are none to be used.
         codes: whole numbers, or tissue codes where a convention is declared.
         convention: what the values mean, in words, where it is declared.
-        tissues: tissue -> voxels, likewise.
     """
 
     image: Any = None
     values: np.ndarray | None = None
     codes: np.ndarray | None = None
     convention: str | None = None
-    tissues: dict[str, int] | None = None
 
 
 def read_label(report: Found, item: Item, first: Any, expected: Expected) -> Label:
     """Read the label of an item and note what is wrong with it.
 
     Args:
-        report: gets the problems, and the voxels of each value.
+        report: gets the problems, and the voxels of each value, and of each tissue where a convention names them.
         item: as `datalist.items` gives it.
         first: the nibabel image whose grid the label must have.
         expected: what the run wants.
@@ -131,13 +129,13 @@ def _tissues(report: Found, found: Label, file: str, item: Item) -> None:
         text = f"holds the value(s) {shown}, which the convention {rule.describe()} does not know"
         report.add("error", file, f"{text}; name the right label_convention{hint}")
         return
-    found.tissues = {
+    report.tissues = {
         tissue: voxels[value] for value, tissue in sorted(rule.tissues.items()) if value in voxels and value != 0
     }
-    if not found.tissues:
+    if not report.tissues:
         report.add("warning", file, "has no tumour; right for a healthy head or after an operation")
-    _check_amounts(report, file, found.tissues)
-    _check_unlabelled(report, file, item, rule, found.tissues)
+    _check_amounts(report, file, report.tissues)
+    _check_unlabelled(report, file, item, rule, report.tissues)
     found.codes = rule.decode(values, file)
 
 

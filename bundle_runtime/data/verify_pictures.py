@@ -1,7 +1,7 @@
 """What a picture file showed when it was decoded, and what is wrong with the pictures of a list."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .schema import Item, as_list
 from .verify import Problem
@@ -38,6 +38,22 @@ class Seen(NamedTuple):
     view: str = ""
     thumbnail: bytes = b""
 
+    def facts(self) -> dict[str, Any]:
+        """Plain values that later pictures are compared with."""
+        return {"side": min(self.height, self.width), "grey": "grey" in self.kind or self.kind == "bilevel"}
+
+    def doubts(self) -> list[str]:
+        """Why a network may get little from a file that can be read, in sentences that go behind its name."""
+        found = ["all its pixels are equal"] if self.constant else []
+        if min(self.height, self.width) < _SMALL:
+            found.append(f"is only {self.height}x{self.width} pixels, smaller than {_SMALL}")
+        return found if self.usual else [*found, f"holds {self.kind} and is converted to 8-bit grey or RGB"]
+
+    @property
+    def usual(self) -> bool:
+        """Whether the file holds what pictures are converted to, or DICOM."""
+        return self.kind in _USUAL or self.kind.startswith("DICOM")
+
 
 def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], skip: bool = False) -> Iterator[Problem]:
     """Unusable files one by one; small and converted pictures as one warning each, because there may be thousands."""
@@ -57,7 +73,7 @@ def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], sk
                 yield Problem(part, item["case"], file, "warning" if skip else "error", f"{text}; remove it")
             elif min(found.height, found.width) < _SMALL:
                 small.append(file)
-            if found.kind not in _USUAL and not found.kind.startswith("DICOM"):
+            if not found.usual:
                 converted.setdefault(found.kind, []).append(file)
     if small:
         size = f"{seen[small[0]].height}x{seen[small[0]].width}"

@@ -16,7 +16,7 @@ from .verify import Found
 from .volume import UnusableFile, corner_shift, millimetres, read_volume
 
 GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; rounding in headers stays far below
-_STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
+STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ def read_images(report: Found, item: Item, expected: Expected) -> Images | None:
         )
     if not found.files:
         return None
-    _check_background(report, found.named)
+    _note_values(report, found)
     _check_channels(report, files, found, expected)
     return found
 
@@ -261,10 +261,21 @@ def _check_blank(report: Found, file: str, name: str, volume: np.ndarray) -> Non
         report.add("error", file, text)
 
 
-def _check_background(report: Found, named: dict[str, np.ndarray]) -> None:
-    """Z-scores are taken over the voxels that are not 0, which are the brain only where the rest is exactly 0."""
-    zeros = {name: 1 - np.count_nonzero(volume) / volume.size for name, volume in named.items()}
-    few = [f"{name} {share:.1%}" for name, share in zeros.items() if share < _STRIPPED]
+def _note_values(report: Found, found: Images) -> None:
+    """Keep spacing, shares of zeros, and where 99 % of the values lie; warn of a background that is not 0.
+
+    Z-scores are taken over the voxels that are not 0, which are the brain only where the rest is exactly 0.
+    """
+    values, zeros = {}, {}
+    for name, volume in (found.named or {"image": found.files[0].voxels}).items():
+        flat = volume.ravel(order="K")
+        some = flat[:: max(1, flat.size // 100_000) | 1]  # odd, so that it is no multiple of a row
+        values[name] = [round(float(value), 4) for value in np.quantile(some, (0.005, 0.5, 0.995))]
+        zeros[name] = round(1 - np.count_nonzero(volume) / volume.size, 4)
+    if not report.failed:
+        spacing = list(size_and_spacing(found.first)[1])
+        report.facts["image"] = {"spacing": spacing, "values": values, "zeros": zeros}
+    few = [f"{name} {zeros[name]:.1%}" for name in found.named if zeros[name] < STRIPPED]
     if few:
         report.add(
             "warning",

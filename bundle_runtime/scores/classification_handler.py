@@ -8,6 +8,7 @@ from ignite.engine import Engine
 
 from custom_components.errors import InputError
 
+from ..data.record import Record
 from ..figures.classification import calibration_figure, confusion_figure, roc_figure
 from .classification import check_task, reliability, to_probabilities
 from .classification_report import Case, ClassificationReport
@@ -41,6 +42,7 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         min_positives: a finding with fewer keeps 0.5.
         seed: of the bootstrap.
         title: which list it is, printed before the table.
+        record: of the network's training; see `ScoreHandler`.
 
     Raises:
         InputError: a setting that does not fit, or a file of thresholds that is not of this model and these findings.
@@ -63,6 +65,7 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         min_positives: int = 10,
         seed: int = 0,
         title: str = "",
+        record: Record | None = None,
     ) -> None:
         check_task(task)
         if task == "multi_class" and (thresholds or choose_thresholds):
@@ -71,7 +74,7 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
             raise InputError("thresholds and choose_thresholds are both set; expected one: read them or choose them.")
         if rule not in RULES:
             raise InputError(f"rule of the thresholds is {rule!r}; it must be one of {', '.join(RULES)}.")
-        super().__init__(output_dir, header)
+        super().__init__(output_dir, header, record)
         self.items, self.pictures, self.title = items, pictures, title
         self.model_file, self.rule, self.min_positives = model_file, rule, min_positives
         self.threshold_file = choose_thresholds
@@ -100,9 +103,12 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         index, logits, labels = self._predictions.gather()
         cases = [_case(self.items[position], int(position)) for position in index]
         probabilities = to_probabilities(logits, self.settings["task"])
-        return ClassificationReport(
+        report = ClassificationReport(
             cases=cases, probabilities=probabilities, labels=labels, thresholds=self.thresholds, **self.settings
         )
+        said = ((case.case, self.items[position].get("warning")) for case, position in zip(cases, index, strict=True))
+        report.warnings = {case: text for case, text in said if text}
+        return report
 
     def _write(self) -> None:
         report = self.report
@@ -131,7 +137,7 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
             report.seed,
         )
         # They travel with the weights: where the cases came from belongs to them, local paths and settings do not.
-        about = {key: value for key, value in (self.header or {}).items() if key != "config"}
+        about = {key: value for key, value in self.header.items() if key not in ("config", "training")}
         about |= {"cases": len(report.cases)}
         write_thresholds(self.threshold_file, report.thresholds, self.model_file, about)
         return ["Thresholds were chosen on these same images: what is reached at them is not to be expected elsewhere."]

@@ -112,12 +112,12 @@ class ClassificationReport(Report):
     @property
     def undefined(self) -> dict[str, str]:
         """Why a class has no AUC, by class; empty where all have one."""
-        reasons = {}
+        reasons = {name: f"not learnt ({why})" for name, why in self.unlearnt.items()}
         for name, column in zip(self.class_names, self.findings.T, strict=True):
             known, positive = int(np.isfinite(column).sum()), int(np.nansum(column))
             if positive == 0 or positive == known:
                 side = "positive" if positive == 0 else "negative"
-                reasons[name] = f"no {side} among {known} images with a known label"
+                reasons[name] = reasons.get(name) or f"no {side} among {known} images with a known label"
         return reasons
 
     @property
@@ -147,8 +147,8 @@ class ClassificationReport(Report):
 
     def resampled(self, draws: Resamples) -> tuple[list[dict[str, Pair]], dict[str, Pair], dict[str, Pair]]:
         """All scores of the images and of their resamples: the ranked ones by class, their means, the overall ones."""
-        point = scores.point_scores(self.probabilities, self.labels, self.ordered)
-        drawn = scores.resampled_scores(self.probabilities, self.labels, draws, self.ordered)
+        point = self._learnt(scores.point_scores(self.probabilities, self.labels, self.ordered))
+        drawn = self._learnt(scores.resampled_scores(self.probabilities, self.labels, draws, self.ordered))
         means, drawn_means = self.macros(point), self.macros(drawn)
         classes = [
             {key: (point[key][column], drawn[key][column]) for key in scores.RANKED}
@@ -157,9 +157,16 @@ class ClassificationReport(Report):
         overall = {key: (point[key], drawn[key]) for key in scores.OVERALL if key in point}
         return classes, {key: (means[key], drawn_means[key]) for key in scores.RANKED}, overall
 
+    def _learnt(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The same, where a class that was not learnt has no ranked score."""
+        for column in (self.class_names.index(name) for name in self.unlearnt):
+            for key in scores.RANKED:
+                values[key][column] = math.nan
+        return values
+
     def metrics(self) -> dict[str, float]:
         """The few numbers for logs, without intervals."""
-        point = scores.point_scores(self.probabilities, self.labels, self.ordered)
+        point = self._learnt(scores.point_scores(self.probabilities, self.labels, self.ordered))
         means = self.macros(point)
         result = {"macro_auc": float(means["auc"]), "mean_ap": float(means["average_precision"])}
         return result | {name: float(point[name]) for name in scores.OVERALL if name in point}
@@ -224,7 +231,7 @@ class ClassificationReport(Report):
 
     def _notes(self) -> list[str]:
         fate = "counted as AUC 0 (parity)" if self.parity else "left out of the macro means"
-        notes = [f"{name}: {reason}; {fate}." for name, reason in self.undefined.items()]
+        notes = [f"{name}: {why}; {fate}." for name, why in self.undefined.items() if name not in self.unlearnt]
         if self.task == "multi_label":
             notes += [f"Threshold of {name}: {t['reason']}." for name, t in self.thresholds.items() if t.get("reason")]
         return notes + self.caution() + self.scarce
@@ -263,4 +270,6 @@ class ClassificationReport(Report):
         rows = [place[key] for key in keys]
         cases = [self.cases[row] for row in rows]
         settings = {name: getattr(self, name) for name in self.SETTINGS}
-        return type(self)(cases=cases, probabilities=self.probabilities[rows], labels=self.labels[rows], **settings)
+        kept = type(self)(cases=cases, probabilities=self.probabilities[rows], labels=self.labels[rows], **settings)
+        kept.unlearnt = self.unlearnt
+        return kept

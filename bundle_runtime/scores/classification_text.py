@@ -66,7 +66,10 @@ def table(summary: Mapping[str, Any]) -> str:
             ]
         else:
             more = [number(entry[key]) for key in ("precision", "recall", "f1")]
-        lines.append([name, *scored(entry), *counts, *more])
+        values = scored(entry)
+        if name in summary["undefined"] and summary["undefined"][name].startswith("not learnt"):
+            values[0] = "not learnt"
+        lines.append([name, *values, *counts, *more])
     counted = len(summary["classes"]) - (0 if summary["parity"] else len(summary["undefined"]))
     lines.append([f"macro mean, {counted} classes", *scored(summary["macro"])])
     blocks = [counted_images(summary["cases"], summary["patients"]), aligned(lines)]

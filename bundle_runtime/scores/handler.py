@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from custom_components.distributed import gather_objects, is_main
 from custom_components.errors import InputError
 
+from ..data.record import Record
 from .collect import decollated
 from .report import CaseReport, Report
 
@@ -26,12 +27,17 @@ class ScoreHandler(ABC, Generic[R]):
     Args:
         output_dir: folder of the files.
         header: config, seed, versions, data fingerprint; written at the top of `scores.json`.
+        record: of the network's training; it stands there too, and classes that it did not learn are not scored.
     """
 
     report: R
 
-    def __init__(self, output_dir: str | Path, header: Mapping[str, Any] | None = None) -> None:
-        self.output_dir, self.header = Path(output_dir), header
+    def __init__(
+        self, output_dir: str | Path, header: Mapping[str, Any] | None = None, record: Record | None = None
+    ) -> None:
+        self.output_dir, self.record = Path(output_dir), record
+        self.header = dict(header or {}) | ({} if record is None else {"training": record.to_plain()})
+        self.unlearnt = {} if record is None else record.unlearnt
 
     def attach(self, engine: Engine) -> None:
         """Register with `engine`."""
@@ -54,6 +60,7 @@ class ScoreHandler(ABC, Generic[R]):
 
     def _finish(self, engine: Engine) -> None:
         self.report = self._gather()
+        self.report.unlearnt = self.unlearnt
         self.report.check()
         engine.state.metrics.update(self.report.metrics())
         if is_main():
@@ -71,12 +78,17 @@ class CaseHandler(ScoreHandler[C]):
         make_report: gives an empty report.
         output_dir: folder of the files.
         header: written at the top of `scores.json`.
+        record: of the network's training.
     """
 
     def __init__(
-        self, make_report: Callable[[], C], output_dir: str | Path, header: Mapping[str, Any] | None = None
+        self,
+        make_report: Callable[[], C],
+        output_dir: str | Path,
+        header: Mapping[str, Any] | None = None,
+        record: Record | None = None,
     ) -> None:
-        super().__init__(output_dir, header)
+        super().__init__(output_dir, header, record)
         # A mistake in the settings shows before the first forward pass.
         self.make_report, self.report = make_report, make_report()
 
@@ -100,10 +112,13 @@ class CaseHandler(ScoreHandler[C]):
             except InputError as error:
                 raise InputError(f"{case}: {error}") from error
             self.report.add(case, str(found.get("patient_id") or ""), rows)
+            if found.get("warning"):
+                self.report.warnings[case] = str(found["warning"])
 
     def _gather(self) -> C:
         report = self.make_report()
-        for cases in gather_objects(self.report.cases):
+        for cases, warnings in gather_objects((self.report.cases, self.report.warnings)):
+            report.warnings |= warnings
             for (patient, case), rows in cases.items():
                 report.add(case, patient, rows)
         return report

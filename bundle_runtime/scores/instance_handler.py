@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.record import Record
 from .handler import CaseHandler
 from .instance_report import InstanceReport
 from .instances import Counts, score_picture
@@ -28,6 +29,7 @@ class ScoreInstances(CaseHandler[InstanceReport]):
         split: how predicted objects were parted, in words.
         parity_batch: see `InstanceReport`.
         header: config, seed, versions, data fingerprint; written at the top of `scores.json`.
+        record: of the network's training; see `ScoreHandler`.
     """
 
     def __init__(
@@ -38,16 +40,19 @@ class ScoreInstances(CaseHandler[InstanceReport]):
         split: str = "",
         parity_batch: int = 0,
         header: Mapping[str, Any] | None = None,
+        record: Record | None = None,
     ) -> None:
         self.keys = ("instances", "pred_instances") if objects else ()
         super().__init__(
-            lambda: InstanceReport(class_names, objects, split, parity_batch=parity_batch), output_dir, header
+            lambda: InstanceReport(class_names, objects, split, parity_batch=parity_batch), output_dir, header, record
         )
 
     def _rows(self, found: Mapping[str, Any], item: Mapping[str, Any]) -> list[Counts]:
         held = {**item, **found}
         label, prediction, *objects = (_plane(held[key]) for key in ("label", "pred", *self.keys))
-        return score_picture(label, prediction, len(self.report.class_names), *objects)
+        rows = score_picture(label, prediction, len(self.report.class_names), *objects)
+        named = zip(self.report.class_names[1:], rows, strict=True)
+        return [Counts() if name in self.unlearnt else row for name, row in named]
 
 
 def _plane(values: Tensor) -> np.ndarray:

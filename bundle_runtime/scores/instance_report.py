@@ -139,7 +139,8 @@ class InstanceReport(CaseReport[Counts]):
         blocks = [counted_images(summary["cases"], summary["patients"])]
         percent = f"[{self.confidence:.0%}]"
         for name, entry in summary["classes"].items():
-            lines = [[name, f"per image {percent}", f"pooled {percent}", "images"]]
+            title = f"{name} (not learnt)" if name in self.unlearnt else name
+            lines = [[title, f"per image {percent}", f"pooled {percent}", "images"]]
             for metric, title in self.titles.items():
                 each, pooled = entry["per_image"][metric], entry["pooled"][metric]
                 lines.append([title, show(each, 3), show(pooled, 3), str(each["n"])])
@@ -161,7 +162,8 @@ class InstanceReport(CaseReport[Counts]):
         for (patient, case), rows in self.cases.items():
             for name, row in zip(self.class_names[1:], rows, strict=True):
                 values = scores(row)
-                shown = [outcome(row.predicted, row.reference), *(float(values[metric]) for metric in self.titles)]
+                happened = "not learnt" if name in self.unlearnt else outcome(row.predicted, row.reference)
+                shown = [happened, *(float(values[metric]) for metric in self.titles)]
                 lines.append([case, patient, name, *shown, *asdict(row).values()])
         return ["case", "patient_id", "class", "outcome", *self.titles, *FIELDS], lines
 

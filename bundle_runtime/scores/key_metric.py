@@ -1,5 +1,6 @@
 """A cheap metric that chooses the best epoch of a classifier."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,18 +27,25 @@ class ClassificationScore(Metric):
         task: "multi_label" or "multi_class".
         score: "macro_auc"; with "multi_class" also accuracy, balanced_accuracy, macro_f1 or kappa.
         ordered: the classes are grades; kappa is then quadratic.
+        unlearnt: positions of classes that no training label shows: findings count as unknown, images are left out.
 
     Raises:
         InputError: an unknown task, or a score that it does not have.
     """
 
-    def __init__(self, task: str = "multi_label", score: str = "macro_auc", ordered: bool = False) -> None:
+    def __init__(
+        self,
+        task: str = "multi_label",
+        score: str = "macro_auc",
+        ordered: bool = False,
+        unlearnt: Sequence[int] = (),
+    ) -> None:
         allowed = SCORES if check_task(task) == "multi_class" else SCORES[:1]
         if score not in allowed:
             raise InputError(
                 f"score of the key metric is {score!r}; with {task} it must be one of {', '.join(allowed)}."
             )
-        self.task, self.score, self.ordered = task, score, ordered
+        self.task, self.score, self.ordered, self.unlearnt = task, score, ordered, list(unlearnt)
         self._predictions = Predictions()
         super().__init__(device=torch.device("cpu"))
 
@@ -58,5 +66,9 @@ class ClassificationScore(Metric):
         _, logits, labels = self._predictions.gather()
         if not len(logits) or not np.isfinite(logits).all():  # a diverged network is never the best one
             return float("nan")
+        if self.unlearnt and labels.ndim == 2:
+            labels[:, self.unlearnt] = np.nan
+        elif self.unlearnt:
+            logits, labels = (part[~np.isin(labels, self.unlearnt)] for part in (logits, labels))
         scores = point_scores(to_probabilities(logits, self.task), labels, self.ordered)
         return float(macro(scores["auc"]) if self.score == "macro_auc" else scores[self.score])

@@ -45,7 +45,8 @@ class ObjectTable(Table):
         self.area_of_pixel = None if microns_per_pixel is None else microns_per_pixel**2
 
     def _take(self, engine: Workflow) -> None:
-        for source, item in decollated(engine, self):
+        for entry, item in decollated(engine, self):
+            source = {**item, **entry}
             case = str(source["case"])
             classes = torch.as_tensor(item["pred"])[0].cpu().numpy().astype(np.int64)
             pixels = np.bincount(classes.ravel(), minlength=len(self.names))[1:]
@@ -54,7 +55,8 @@ class ObjectTable(Table):
                 found = self._objects(classes, torch.as_tensor(item["pred_instances"])[0].cpu().numpy())
                 numbers = [sum(row[1] == name for row in found) for name in self.names[1:]]
             areas = [value for area in pixels.tolist() for value in self._areas(area)]
-            self.rows[case, str(source.get("patient_id") or "")] = ([*numbers, *areas], found)
+            warning = str(source.get("warning") or "")
+            self.rows[case, str(source.get("patient_id") or "")] = ([*numbers, *areas, warning], found)
 
     def _objects(self, classes: np.ndarray, objects: np.ndarray) -> list[list[Any]]:
         """Number, class, row and column of the centre, and area of each object."""
@@ -83,4 +85,4 @@ class ObjectTable(Table):
             head = ["case", "object", "class", "row", "column", *(f"area_{unit}" for unit in units)]
             write_csv(self.paths[0], head, lines)
         counted = ([*key, *self.rows[key][0]] for key in sorted(self.rows))
-        write_csv(self.paths[1], ["case", "patient_id", *numbers, *sizes], counted)
+        write_csv(self.paths[1], ["case", "patient_id", *numbers, *sizes, "warning"], counted)

@@ -8,6 +8,7 @@ from monai.engines.workflow import Workflow
 
 from custom_components.distributed import say
 
+from ..data.record import Record
 from ..data.schema import Item
 from ..files import csv_text, write_atomically
 from ..weights.io import sha256_of
@@ -37,6 +38,7 @@ class PredictionTable(Table):
             every finding, and a line says so.
         header: what the lines at the top should say, None left out; of a file under "model" the SHA-256 is added, and
             the thresholds must be those of this model.
+        record: of the network's training; cells of classes that it did not learn are empty.
 
     Raises:
         InputError: an unknown task, or thresholds that cannot be read or are of other findings or of another model.
@@ -50,7 +52,9 @@ class PredictionTable(Table):
         output_dir: str | Path,
         thresholds: str | Path | None = None,
         header: Mapping[str, Any] | None = None,
+        record: Record | None = None,
     ) -> None:
+        self.unlearnt = {} if record is None else record.unlearnt
         super().__init__(Path(output_dir) / "predictions.csv")
         self.class_names, self.task, self.items = list(class_names), check_task(task), items
         self.header = dict(header or {})
@@ -79,14 +83,19 @@ class PredictionTable(Table):
         rows = []
         for index, row in sorted(self.rows.items()):
             said = [self.items[index].get(key, "") for key in _ABOUT]
-            rows.append([*said, *(f"{value:.6f}" for value in row), *self._verdicts(row)])
+            pairs = zip(self.class_names, row, strict=True)
+            shown = ("" if name in self.unlearnt else f"{value:.6f}" for name, value in pairs)
+            rows.append([*said, *shown, *self._verdicts(row)])
         return "".join(about) + csv_text([*_ABOUT, *self.class_names, *last], rows)
 
     def _verdicts(self, row: Sequence[float]) -> list[str]:
         if self.task == "multi_class":
             return [self.class_names[max(range(len(row)), key=row.__getitem__)]]
         pairs = zip(self.class_names, row, strict=True)
-        return ["yes" if value >= self.entries[name]["value"] else "no" for name, value in pairs]
+        return [
+            "not learnt" if name in self.unlearnt else "yes" if value >= self.entries[name]["value"] else "no"
+            for name, value in pairs
+        ]
 
     def _lines(self) -> list[str]:
         """What is said at the top of the file."""
@@ -94,6 +103,7 @@ class PredictionTable(Table):
         if self._model is not None and "sha256" not in self.header:
             lines.append(f"sha256: {sha256_of(self._model)}")
         lines.append(f"task: {self.task}")
+        lines += [f"not learnt: {name}, {why}" for name, why in self.unlearnt.items()]
         if self.task == "multi_class":
             return [*lines, "columns: a probability a class, and the likeliest class"]
         if self._chosen:

@@ -28,6 +28,8 @@ class Report(ABC):
     Attributes:
         ABOUT: attributes that the summary begins with; those of `SETTINGS` are arguments of the constructor.
         CASE: what a case is called.
+        unlearnt: why a class was not learnt, by name; it is not scored.
+        warnings: what is wrong with a case, by name.
 
     Args:
         class_names: names of the classes.
@@ -41,6 +43,8 @@ class Report(ABC):
 
     def __init__(self, class_names: Sequence[str], confidence: float, seed: int) -> None:
         self.class_names, self.confidence, self.seed = list(class_names), confidence, seed
+        self.unlearnt: dict[str, str] = {}
+        self.warnings: dict[str, str] = {}
 
     @property
     @abstractmethod
@@ -125,6 +129,9 @@ class Report(ABC):
         """
         summary = self.summary()
         summary["notes"] += list(notes)
+        summary["notes"] += [f"{name}: not learnt ({why}), so not scored." for name, why in self.unlearnt.items()]
+        summary["notes"] += [f"Warning: {case}: {text}." for case, text in self.warnings.items()]
+        summary |= {key: value for key in ("unlearnt", "warnings") if (value := getattr(self, key))}
         write_csv(Path(folder) / "cases.csv", *self._lines())
         write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
         return summary
@@ -139,9 +146,11 @@ class Report(ABC):
         saved = read_scores(folder)
         try:
             with (Path(folder) / "cases.csv").open(newline="", encoding="utf-8") as stream:
-                return cls._parse(saved, csv.DictReader(stream))
+                report = cls._parse(saved, csv.DictReader(stream))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(Path(folder), error) from error
+        report.unlearnt = saved.get("unlearnt", {})
+        return report
 
     @classmethod
     def _settings(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +207,7 @@ class CaseReport(Report, Generic[Row]):
     def only(self, keys: Iterable[Key]) -> Self:
         """A report of these cases."""
         kept = type(self)(**{name: getattr(self, name) for name in self.SETTINGS})
-        kept.cases = {key: self.cases[key] for key in keys}
+        kept.cases, kept.unlearnt = {key: self.cases[key] for key in keys}, self.unlearnt
         return kept
 
     def estimate(self, values: np.ndarray) -> dict[str, float | int]:

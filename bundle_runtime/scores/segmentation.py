@@ -7,7 +7,7 @@ values differ.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class Row:
         dice: Dice coefficient, 0 to 1.
         hd95: 95th percentile Hausdorff distance in mm (voxels under parity scoring).
         outcome: "found"; "missed": labelled, not predicted; "hallucinated": predicted, not labelled; "absent": neither;
-            "unlabelled": not drawn in this case, so neither scored nor counted.
+            "unlabelled": not drawn in this case, so neither scored nor counted; "not learnt": by the network, likewise.
         volume_ml_label: Labelled volume in ml (NaN in 2D).
         volume_ml_prediction: Predicted volume in ml (NaN in 2D).
     """
@@ -42,6 +42,10 @@ class Row:
     outcome: str
     volume_ml_label: float
     volume_ml_prediction: float
+
+    def not_learnt(self) -> "Row":
+        """The row of a class that the network cannot give."""
+        return replace(self, dice=NAN, hd95=NAN, outcome="not learnt", volume_ml_prediction=NAN)
 
 
 def check_penalty(miss_penalty: str | float) -> str | float:

@@ -12,6 +12,7 @@ from monai.data.utils import affine_to_spacing
 from custom_components.errors import InputError
 from custom_components.tumour_labels import region_table
 
+from ..data.record import Record
 from .handler import CaseHandler
 from .segmentation import Row, score_case
 from .segmentation_report import SegmentationReport
@@ -37,6 +38,7 @@ class ScoreSegmentation(CaseHandler[SegmentationReport]):
         chosen: Some of the classes, for further aggregates over these alone.
         header: Config, seed, versions, data fingerprint; written at the top of `scores.json`.
         regions: The classes are overlapping regions of a brain tumour, scored one by one (`tumour_labels.REGIONS`).
+        record: Of the network's training; see `ScoreHandler`.
     """
 
     def __init__(
@@ -48,11 +50,15 @@ class ScoreSegmentation(CaseHandler[SegmentationReport]):
         chosen: Sequence[str] | None = None,
         header: Mapping[str, Any] | None = None,
         regions: bool = False,
+        record: Record | None = None,
     ) -> None:
         if regions:
             region_table(class_names)  # refuses a name that is no region
         super().__init__(
-            lambda: SegmentationReport(class_names, miss_penalty, parity, chosen, regions=regions), output_dir, header
+            lambda: SegmentationReport(class_names, miss_penalty, parity, chosen, regions=regions),
+            output_dir,
+            header,
+            record,
         )
 
     def _found(self, source: Mapping[str, Any], item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -80,7 +86,8 @@ class ScoreSegmentation(CaseHandler[SegmentationReport]):
         settings = {name: getattr(report, name) for name in ("class_names", "miss_penalty", "parity", "regions")}
         unlabelled = self._unlabelled(found.get("unlabelled"))
         # X Y [Z], or R X Y [Z] for masks
-        return score_case(maps[0] if masks else maps[0][0], maps[1][0], spacing, unlabelled=unlabelled, **settings)
+        rows = score_case(maps[0] if masks else maps[0][0], maps[1][0], spacing, unlabelled=unlabelled, **settings)
+        return [row.not_learnt() if row.structure in self.unlearnt else row for row in rows]
 
     def _unlabelled(self, given: Sequence[str] | torch.Tensor | None) -> list[str]:
         """Class names from the datalist's list, or from the mask over classes that `UnlabelledMaskd` makes of it."""

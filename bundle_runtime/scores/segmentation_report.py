@@ -162,7 +162,7 @@ class SegmentationReport(CaseReport[Row]):
         notes = [
             f"Too few cases for an interval of {name}: scored in {entry['scored']}; at least 2 patients are needed."
             for name, entry in classes.items()
-            if math.isnan(entry["dice"]["low"])
+            if math.isnan(entry["dice"]["low"]) and name not in self.unlearnt
         ]
         return {
             "notes": notes + self.explanations() + self.caution(),
@@ -181,7 +181,8 @@ class SegmentationReport(CaseReport[Row]):
         for name, entry in summary["organs"].items():
             sizes = [millilitres(entry["volume_ml"][side]) for side in ("label", "prediction")[: len(volumes)]]
             counts = [str(entry[word]) for word in ("scored", "missed", "hallucinated", "unlabelled")]
-            lines.append([name, show(entry["dice"], 3), show(entry["hd95"], 1), *sizes, *counts])
+            values = [show(entry["dice"], 3), show(entry["hd95"], 1)]
+            lines.append([name, *(["not learnt", "-"] if name in self.unlearnt else values), *sizes, *counts])
         for part, word in (("all", f"{self.structure}s"), ("chosen", f"chosen {self.structure}s")):
             if summary[part]:
                 lines += self._mean_lines(summary, part, word)

@@ -11,13 +11,14 @@ from torch import Tensor
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES, region_table
 
+from ..data.record import Record
 from ..files import write_csv
 from .collect import decollated
 from .tables import Table
 
 
 class VolumeTable(Table):
-    """Writes `volumes.csv`: a line a case with the volume of each class or region in ml; attach to the evaluator.
+    """Writes `volumes.csv`: a line a case with the volume of each class or region in ml, and what makes it doubtful.
 
     The engine hands over lists of dicts (MONAI's `decollate`). `pred` in the output item is a `MetaTensor` (1, X, Y, Z)
     on the image's own grid: class indices, or tissue codes with `regions`.
@@ -27,12 +28,19 @@ class VolumeTable(Table):
         output_dir: Folder of the file.
         regions: The classes are overlapping regions of a brain tumour (`tumour_labels.REGIONS`).
         pred_key: Of the label map in the output item.
+        record: Of the network's training; cells of classes that it did not learn are empty.
     """
 
     def __init__(
-        self, class_names: Sequence[str], output_dir: str | Path, regions: bool = False, pred_key: str = "pred"
+        self,
+        class_names: Sequence[str],
+        output_dir: str | Path,
+        regions: bool = False,
+        pred_key: str = "pred",
+        record: Record | None = None,
     ) -> None:
         super().__init__(Path(output_dir) / "volumes.csv")
+        self.unlearnt = {} if record is None else record.unlearnt
         self.names, self.pred_key = list(class_names[1:]), pred_key
         # Which values of the map make up which column; classes do not overlap.
         self.table = region_table(class_names) if regions else torch.eye(len(class_names), dtype=torch.bool)[:, 1:]
@@ -42,7 +50,8 @@ class VolumeTable(Table):
         for source, item in decollated(engine, self):
             found = {**item, **source}
             case = str(found.get("case") or f"case_{len(self.rows)}")
-            self.rows[case, str(found.get("patient_id") or "")] = self._volumes(case, item[self.pred_key])
+            volumes = self._volumes(case, item[self.pred_key])
+            self.rows[case, str(found.get("patient_id") or "")] = volumes, str(found.get("warning") or "")
 
     def _volumes(self, case: str, label: Tensor) -> list[float]:
         """Volumes in ml, a number for each name."""
@@ -56,5 +65,8 @@ class VolumeTable(Table):
         return [value * millilitres for value in (counts @ self.table.double()).tolist()]
 
     def _write(self) -> None:
-        lines = ([*key, *(f"{value:.3f}" for value in volumes)] for key, volumes in sorted(self.rows.items()))
-        write_csv(self.paths[0], ["case", "patient_id", *(f"{name}_ml" for name in self.names)], lines)
+        lines = []
+        for key, (volumes, warning) in sorted(self.rows.items()):
+            named = zip(self.names, volumes, strict=True)
+            lines.append([*key, *("" if name in self.unlearnt else f"{ml:.3f}" for name, ml in named), warning])
+        write_csv(self.paths[0], ["case", "patient_id", *(f"{name}_ml" for name in self.names), "warning"], lines)

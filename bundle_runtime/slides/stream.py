@@ -16,6 +16,7 @@ from custom_components.errors import InputError
 
 from ..data.image_prepare import Recipe
 from ..data.inference import InferenceInputs
+from ..data.record import Record
 from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation
 from .find import SlideFile, find_slides
@@ -52,12 +53,13 @@ class SlideInputs(InferenceInputs):
         magnification: of the tiles; 20 means 0.5 micrometres a pixel.
         mpp: micrometres a pixel of the tiles, instead.
         stride: distance of neighbouring tiles in pixels of the tiles; None: no overlap.
-        tissue_fraction: least share of tissue of a tile that is looked at.
+        tissue_fraction: least share of tissue of a tile that is looked at; None: see `least_tissue`.
         min_area: smaller pieces of tissue are ignored, square millimetres.
         assume_mpp: see `Slide`.
         patient_pattern: see `find_slides`.
         patients: see `find_slides`.
         annotations: folder of annotations, see `find_annotation`; None: no scoring.
+        record: of the network's training.
 
     Attributes:
         plans: the usable slides; one without tissue has no tiles.
@@ -76,18 +78,19 @@ class SlideInputs(InferenceInputs):
         magnification: float | None = None,
         mpp: float | None = None,
         stride: int | None = None,
-        tissue_fraction: float = 0.1,
+        tissue_fraction: float | None = None,
         min_area: float = 0.01,
         assume_mpp: float | None = None,
         patient_pattern: str | None = None,
         patients: str | None = None,
         annotations: str | None = None,
+        record: Record | None = None,
     ) -> None:
         if distributed():
             raise InputError("Slides are looked at by one process; start it without torchrun.")
         super().__init__(output_dir, "slides")
         self.tile_size, self.assume_mpp, self.annotations = tile_size, assume_mpp, annotations
-        wanted = mpp_of(magnification, mpp)
+        wanted, share = mpp_of(magnification, mpp), least_tissue(tissue_fraction, record)
         found = find_slides(dataset_dir, patient_pattern, patients, leave_out=[output_dir])
         find_annotation(annotations, "")  # refuses a folder that does not exist, before hours of work
         self.count = len(found)
@@ -95,7 +98,7 @@ class SlideInputs(InferenceInputs):
         for entry in tqdm(found, desc="look for tissue", unit="slide", delay=2.0):
             try:
                 with Slide(entry.path, assume_mpp) as slide:
-                    grid, _, _ = tissue_grid(slide, wanted, tile_size, stride, tissue_fraction, False, min_area)
+                    grid, _, _ = tissue_grid(slide, wanted, tile_size, stride, share, False, min_area)
                     self._plan(entry, slide, grid)
             except InputError as error:
                 self.fail(entry, str(error))
@@ -190,6 +193,29 @@ def tile_loader(dataset: SlideTiles, num_workers: int = 0) -> DataLoader:
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
     )
+
+
+def least_tissue(tissue_fraction: float | None = None, record: Record | None = None) -> float:
+    """The least share of tissue of a tile that is looked at.
+
+    A network that never saw tiles with more glass than that calls them anything.
+
+    Args:
+        tissue_fraction: what is asked for; a warning is printed where it is below the training's. None takes the
+            training's, or 0.1 where that is not known.
+        record: of the training.
+    """
+    trained = None if record is None else record.about.get("tissue_fraction")
+    if tissue_fraction is None:
+        if trained is not None:
+            say(f"Tiles with less than {trained:g} of tissue are not looked at, as in the training.")
+        return 0.1 if trained is None else float(trained)
+    if trained is not None and tissue_fraction < trained:
+        say(
+            f"WARNING: tissue_fraction is {tissue_fraction:g}, and the training saw no tile with less than {trained:g} "
+            "of tissue: what is found at the rim of the tissue means little."
+        )
+    return tissue_fraction
 
 
 def check_targets(targets: Sequence[str], class_names: Sequence[str]) -> list[int]:

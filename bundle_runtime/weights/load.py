@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from custom_components.errors import InputError
+from custom_components.learnt import leave_out
 from custom_components.networks.find import find_vit, unwrap
 
+from ..data.record import Record
 from .adapt import adapt
 from .describe import architecture, as_text
 from .io import read_sidecar, read_state_dict, sidecar_path
@@ -197,6 +199,8 @@ def load_network(
 ) -> nn.Module:
     """Load a fine-tuned network (all tensors, equal names and shapes) for evaluation or inference.
 
+    What its training did not learn (see `data.record`) it never gives.
+
     Args:
         network: Built with the configuration that it was trained with; may be wrapped for DDP or compiled.
         path: `model.pt` or `model.safetensors`, or a classifier fine-tuned with the code of MAE, MSMAE or SD-MAE.
@@ -245,4 +249,25 @@ def load_network(
         )
     inner.load_state_dict(state)
     _warn_if_unfinished(path, "training")
+    record = read_record(path)
+    if record is None:
+        print(f"weights: note: {path} does not say what it was trained on; images cannot be compared with that.")
+    elif record.unlearnt:
+        print(f"weights: WARNING: not learnt, so never predicted: {'; '.join(record.sentences())}.", flush=True)
+    leave_out(inner, record.channels if record is not None else ())
     return network
+
+
+def read_record(path: str | Path) -> Record | None:
+    """What the training of a network learnt from, out of the sidecar of its weights; None where that does not say it.
+
+    Raises:
+        InputError: the sidecar is damaged.
+    """
+    plain = (read_sidecar(path) or {}).get("training")
+    try:
+        return None if plain is None else Record.of_plain(plain)
+    except (TypeError, KeyError) as error:
+        raise InputError(
+            f"{sidecar_path(path)}: 'training' is no record of a training ({error}); restore it."
+        ) from error

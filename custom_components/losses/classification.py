@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..learnt import only_learnt
 
 
 class ClassificationLoss(nn.Module):
@@ -24,11 +25,15 @@ class ClassificationLoss(nn.Module):
             0 is plain cross-entropy.
         label_smoothing: share of a class target that is spread evenly over all classes; "multi_class" only.
 
+    Attributes:
+        unlearnt: classes that no training label shows; the loss is that of a network without them.
+
     Raises:
         InputError: an unknown task, or a value out of range.
     """
 
     weights: Tensor | None
+    unlearnt: Sequence[int] = ()
 
     def __init__(
         self,
@@ -68,27 +73,31 @@ class ClassificationLoss(nn.Module):
                 )
             if self.weights.device != logits.device:
                 self.weights = self.weights.to(logits.device)  # in the first step only: copying makes the host wait
-        return self._findings(logits, label) if self.task == "multi_label" else self._classes(logits, label)
+        weights = self.weights
+        if self.task == "multi_class" and label.ndim == 1:
+            # one_hot may look at the largest index, for which the host waits.
+            label = torch.zeros_like(logits).scatter_(1, label.long()[:, None], 1.0)
+        if self.unlearnt:
+            logits, label = (only_learnt(values, self.unlearnt) for values in (logits, label))
+            weights = None if weights is None else only_learnt(weights[None], self.unlearnt)[0]
+        return (self._findings if self.task == "multi_label" else self._classes)(logits, label, weights)
 
-    def _findings(self, logits: Tensor, label: Tensor) -> Tensor:
+    def _findings(self, logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
         known = ~label.isnan()
         truth = torch.where(known, label, 0).float()  # a NaN times 0 would stay NaN
-        terms = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=self.weights, reduction="none")
+        terms = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weights, reduction="none")
         if self.focal_gamma:
             probability = logits.sigmoid()
             terms = terms * self._focus(probability + truth - 2 * probability * truth)
         # Counts stay on the device: asking whether one is 0 would make the host wait.
         return ((terms * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)).mean()
 
-    def _classes(self, logits: Tensor, label: Tensor) -> Tensor:
-        if label.ndim == 1:
-            # one_hot may look at the largest index, for which the host waits.
-            label = torch.zeros_like(logits).scatter_(1, label.long()[:, None], 1.0)
+    def _classes(self, logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
         truth = label.float() * (1 - self.label_smoothing) + self.label_smoothing / logits.shape[1]
         log_probability = logits.log_softmax(dim=1)
         terms = truth * log_probability
-        if self.weights is not None:
-            terms = terms * self.weights
+        if weights is not None:
+            terms = terms * weights
         if self.focal_gamma:
             terms = terms * self._focus(1 - log_probability.exp())
         return -terms.sum(dim=1).mean()

@@ -48,7 +48,12 @@ class PartialDiceCELoss(nn.Module):
         smooth_dr: added to Dice's denominator.
         lambda_dice: weight of the Dice term.
         lambda_ce: weight of the cross-entropy term.
+
+    Attributes:
+        unlearnt: classes that no training label shows; every case counts as one that does not draw them.
     """
+
+    unlearnt: Sequence[int] = ()
 
     def __init__(
         self,
@@ -70,17 +75,28 @@ class PartialDiceCELoss(nn.Module):
         Float32 whatever the logits: sums over a volume overflow fp16.
         """
         logits, label = logits.float(), target["label"]
-        if self.partial:
+        partial, unlabelled = self.partial or bool(self.unlearnt), target["unlabelled"]
+        if self.unlearnt:
+            unlabelled = _also(unlabelled, self.unlearnt)
+        if partial:
             # Voxels of a class that the case is said not to draw count as background, which that class is merged into.
-            stray = target["unlabelled"].gather(1, label.flatten(1).long()).view_as(label)
+            stray = unlabelled.gather(1, label.flatten(1).long()).view_as(label)
             label = label.masked_fill(stray, 0)
-            logits = merge_unlabelled(logits, target["unlabelled"])
+            logits = merge_unlabelled(logits, unlabelled)
         dice = self.dice(logits.softmax(dim=1), label).flatten(1)  # (B, C)
-        if self.partial:
-            drawn = (~target["unlabelled"]).float()
+        if partial:
+            drawn = (~unlabelled).float()
             dice = (dice * drawn).sum(dim=1) / drawn.sum(dim=1)
         cross_entropy = F.cross_entropy(logits, label[:, 0].long())
         return self.lambda_dice * dice.mean() + self.lambda_ce * cross_entropy
+
+
+def _also(unlabelled: Tensor, unlearnt: Sequence[int]) -> Tensor:
+    """(B, C) bool, with further classes in every row; nothing is copied from the host."""
+    result = unlabelled.clone()
+    for index in unlearnt:
+        result[:, index] = True
+    return result
 
 
 class RegionDiceLoss(nn.Module):
@@ -102,11 +118,15 @@ class RegionDiceLoss(nn.Module):
         smooth: s, in voxels of the crop; in proportion to the crop's size. 0 is the paper's.
         lambda_bce: weight of a binary cross-entropy (mean over the voxels) beside Dice; 0 is the paper's.
 
+    Attributes:
+        unlearnt: classes (0 is the background) that no training label shows; no case counts for them.
+
     Raises:
         InputError: a name that is no region, or a negative number.
     """
 
     table: Tensor
+    unlearnt: Sequence[int] = ()
 
     def __init__(self, class_names: Sequence[str], smooth: float = 100.0, lambda_bce: float = 0.0) -> None:
         super().__init__()
@@ -136,7 +156,8 @@ class RegionDiceLoss(nn.Module):
         if self.lambda_bce:
             entropy = F.binary_cross_entropy_with_logits(logits, masks.float(), reduction="none")
             loss = loss + self.lambda_bce * entropy.mean(space)
-        drawn = ~target["unlabelled"][:, 1:]
+        unlabelled = target["unlabelled"]
+        drawn = ~(_also(unlabelled, self.unlearnt) if self.unlearnt else unlabelled)[:, 1:]
         return ((loss * drawn).sum(1) / drawn.sum(1).clamp(min=1)).mean()
 
 
@@ -152,9 +173,14 @@ class DenseLoss(nn.Module):
         auxiliary_weight: weight of each auxiliary head, which has the same loss (SD-MAE's: 0.4).
         border_weight: pixels of the target's "border" map count 1 + this much in the cross-entropy; 0 is the papers'.
 
+    Attributes:
+        unlearnt: classes that no training label shows; Dice is the mean over the others.
+
     Raises:
         InputError: a weight is negative, or both terms have none.
     """
+
+    unlearnt: Sequence[int] = ()
 
     def __init__(
         self,
@@ -197,5 +223,8 @@ class DenseLoss(nn.Module):
                 terms = terms * (1 + self.border_weight * border[:, 0])
             total = total + self.lambda_ce * terms.mean()
         if self.lambda_dice:
-            total = total + self.lambda_dice * self.dice(logits, label)
+            # Of a class that neither side holds the term is 0, with `leave_out`: the sum is that of the others.
+            classes = logits.shape[1] - 1
+            share = classes / max(classes - len(self.unlearnt), 1)
+            total = total + self.lambda_dice * share * self.dice(logits, label)
         return total

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bundle_runtime.data.schema import Item
+from bundle_runtime.data.record import Images, unseen_classes
 from bundle_runtime.data.verify import Problem
 from bundle_runtime.data.volume import millimetres
 
@@ -13,6 +13,7 @@ from .case_report import CaseReport, tissue_part
 from .flips import compare_flips
 
 _FAR_SPACING = 2.0  # times the median of the list
+_FEW = 3  # cases of which the median says what is usual
 
 
 def compare_looks(reports: Sequence[CaseReport]) -> list[Problem]:
@@ -42,6 +43,17 @@ def compare_headers(reports: Sequence[CaseReport]) -> None:
             report.add("warning", report.image, rare)
 
 
+def compare_values(reports: Sequence[CaseReport], modality: str | None) -> None:
+    """Warn in each case whose values are in another unit than those of the list; those of an MRI scan have none."""
+    images = Images.of([report.facts for report in reports])
+    if "MR" in str(modality).upper() or len(reports) < _FEW:
+        return
+    for report in reports:
+        if "image" in report.facts and list(report.facts["image"]["values"]) == ["image"]:  # no named sequences
+            for text in images.other_values(report.facts, "those of most of the list"):
+                report.add("warning", report.image, text)
+
+
 def compare_sequences(reports: Sequence[CaseReport]) -> None:
     """Warn in each case that lacks a sequence which most others have; for when nobody says what the network takes."""
     named = [(report, report.sequences) for report in reports if report.sequences]
@@ -54,26 +66,17 @@ def compare_sequences(reports: Sequence[CaseReport]) -> None:
             report.add("warning", report.image, f"{text}; a network that takes it needs allow_missing_sequences: true")
 
 
-def unseen_classes(
-    reports: Sequence[CaseReport], items: Sequence[Item], class_names: Sequence[str] | None
-) -> list[Problem]:
-    """Warn about classes, or regions where the labels tell tissues, that no training label shows."""
-    training = [
-        (report, item)
-        for report, item in zip(reports, items, strict=True)
-        if report.section == "training" and (report.voxels if report.convention is None else report.tissues) is not None
-    ]
-    if class_names is None or not training:
-        return []
+def unlearnable(reports: Sequence[CaseReport], class_names: Sequence[str] | None) -> list[Problem]:
+    """Warn about classes, or regions where the labels tell tissues, that no training label shows.
+
+    Without class names the regions are those that a network usually has.
+    """
+    if class_names is None and any(report.tissues is not None for report in reports):
+        class_names = ("background", "TC", "WT", "ET")
+    training = [report for report in reports if report.section == "training"]
     return [
-        Problem("training", "", "", "warning", f"class {name!r} occurs in no training label, so it cannot be learnt")
-        for value, name in enumerate(class_names)
-        if value > 0 and all(name in item["unlabelled"] or not _shows(report, value, name) for report, item in training)
+        Problem("training", "", "", "warning", f"class {name!r} cannot be learnt: {reason}; train refuses it")
+        for name, reason in unseen_classes(training, class_names or ()).items()
     ]
 
 
-def _shows(report: CaseReport, value: int, name: str) -> bool:
-    """Whether a label has voxels of a class: of its value, or of a tissue of the region."""
-    if report.convention is None:
-        return value in (report.voxels or {})
-    return tissue_part().shows(name, report.tissues or {})

@@ -37,8 +37,8 @@ def inspect_item(
     _describe(report, images.first, shown)
     check_roi(report, images.first, expected)
     label = read_label(report, item, images.first, expected)
-    report.convention, report.tissues = label.convention, label.tissues
-    if label.tissues is not None and label.codes is not None:
+    report.convention = label.convention
+    if report.tissues is not None and label.codes is not None:
         tissue_part().look(report, item["label"], label.codes, images.named)
     report.coarse = coarse_picture(images.first, shown)
     if with_planes:

@@ -25,9 +25,8 @@ class CaseReport(Found):
     """What was found in one item; shapes, spacings (mm), `planes` and `coarse` are in RAS axis order, others as stored.
 
     Attributes:
-        tissues: tissue -> voxels, where `convention` says what the values mean.
+        convention: what the values of its label mean, in words.
         core_outside: how much more of the core's surface than of the oedema's faces what is no tumour, -1 to 1.
-        unlabelled: classes that the datalist or the convention declares not drawn in this item.
         coarse: a small picture of the first volume, to compare it with the other cases.
     """
 
@@ -39,10 +38,8 @@ class CaseReport(Found):
     dtype: str | None = None
     value_range: tuple[float, float] | None = None
     convention: str | None = None
-    tissues: dict[str, int] | None = None
     core_outside: float | None = None
     digest: str | None = None
-    unlabelled: list[str] = dataclasses.field(default_factory=list)
     planes: list[Plane] = dataclasses.field(default_factory=list)
     coarse: np.ndarray | None = None
 

@@ -13,7 +13,7 @@ from custom_components.errors import InputError
 
 from ..copies import Place, copy_problems, find_copies, volume_digest
 from ..page import Figure
-from .beside import compare_headers, compare_looks, compare_sequences, unseen_classes
+from .beside import compare_headers, compare_looks, compare_sequences, compare_values, unlearnable
 from .case import inspect_item
 from .case_report import tissue_part
 from .planes import colour_of, strip
@@ -53,9 +53,10 @@ def inspect(
         for part, item in tqdm(items, desc="check", unit="case", file=sys.stderr, disable=not items)
     ]
     compare_headers(reports)
+    compare_values(reports, content.get("modality"))
     if expected.sequences is None:
         compare_sequences(reports)
-    together = compare_looks(reports) + unseen_classes(reports, [item for _, item in items], class_names)
+    together = compare_looks(reports) + unlearnable(reports, class_names)
     if any("label_convention" in item for _, item in items) and class_names is not None and tissues is not None:
         together += tissues.foreign_classes(class_names)
     copies = find_copies(

@@ -194,4 +194,11 @@ def _datalist(
     }
     head = {"task": "multi_class", "class_names": settings.class_names} if labelled else {}
     said = f"Tiles of {settings.tile_size} pixels at {settings.mpp:g} micrometres a pixel; positions are in index.csv."
-    return {**head, "modality": "H&E", "mpp": settings.mpp, "description": said, **lists}
+    return {
+        **head,
+        "modality": "H&E",
+        "mpp": settings.mpp,
+        "tissue_fraction": settings.tissue_fraction,
+        "description": said,
+        **lists,
+    }
