@@ -37,8 +37,10 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> Path:
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes private files; results are meant to be read
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(target)  # a full disk does not say where it is
         raise
     return target
 

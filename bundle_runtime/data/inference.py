@@ -1,13 +1,14 @@
 """What inference runs share: what can be used runs, the rest is listed, and the exit code tells."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
+from monai.data.utils import list_data_collate
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from custom_components.distributed import is_main
-from custom_components.errors import InputError, find_input_error
+from custom_components.errors import InputError, find_input_error, machine_sentence, sentence_of
 
 from ..files import write_json
 from .schema import Item
@@ -35,6 +36,7 @@ class InferenceInputs:
         self.section, self.output_dir = section, Path(output_dir)
         self.count = 0
         self.problems: list[Problem] = []
+        self.output_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows before the first case
         (self.output_dir / "failures.json").unlink(missing_ok=True)
 
     def set_aside(self, case: str, file: str, reason: str) -> None:
@@ -54,10 +56,14 @@ class InferenceInputs:
             return
         rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
         path = self.output_dir / "failures.json"
-        write_json(path, rows)
+        try:
+            write_json(path, rows)
+            where = f"Listed in {path}."
+        except OSError as error:  # a full disk may be why they failed
+            where = f"They could not be listed: {sentence_of(error)}"
         listed = "; ".join(str(problem) for problem in self.problems[:_LISTED])
         more = f"; and {len(self.problems) - _LISTED} more" if len(self.problems) > _LISTED else ""
-        raise InputError(f"{failed} of {self.count} {self.noun} could not be used: {listed}{more}. Listed in {path}.")
+        raise InputError(f"{failed} of {self.count} {self.noun} could not be used: {listed}{more}. {where}")
 
     def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
         """The evaluator's `iteration_update`: a case that cannot be read, or that fails on the way, is set aside."""
@@ -69,9 +75,8 @@ class InferenceInputs:
             try:
                 return engine._iteration(engine, batch)
             except Exception as error:  # whatever it was, it is listed, and it decides the exit code
-                reason = find_input_error(error) or error
                 for case, file in cases:
-                    self.set_aside(case, file, f"it could not be segmented ({type(reason).__name__}: {reason})")
+                    self.set_aside(case, file, f"it could not be segmented ({sentence_of(error).removesuffix('.')})")
         engine.state.batch = []
         return []
 
@@ -101,6 +106,38 @@ class CaseDataset(Dataset):
             if isinstance(reason, ItemInputError) and reason.problems:
                 problem = reason.problems[0]
                 return {"case": item["case"], "file": problem.file, "problem": problem.message}
-            text = f"it could not be prepared ({type(error).__name__}: {error})"
+            text = f"it could not be prepared ({sentence_of(error).removesuffix('.')})"
             said = text if reason is None else sentence(reason, item["file"])
             return {"case": item["case"], "file": item["file"], "problem": said}
+
+
+class CaseLoader(DataLoader):
+    """The cases of a `CaseDataset` one by one, in their order; a loader process that dies costs its case alone.
+
+    The case that was waited for then comes with its `problem`, and new processes read the others.
+
+    Args:
+        dataset: a `CaseDataset`.
+        num_workers: processes that read ahead; 0 reads in the main one.
+    """
+
+    def __init__(self, dataset: CaseDataset, num_workers: int = 0) -> None:
+        super().__init__(dataset, batch_size=1, num_workers=num_workers, collate_fn=list_data_collate)
+        self.cases = dataset
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        done = 0
+        while done < len(self.cases):
+            rest = Subset(self.cases, range(done, len(self.cases)))
+            loader = DataLoader(rest, 1, num_workers=self.num_workers, collate_fn=self.collate_fn)
+            try:
+                for batch in loader:
+                    done += 1
+                    yield batch
+            except RuntimeError as error:
+                reason = machine_sentence(error)
+                if "DataLoader worker" not in str(error) or reason is None:
+                    raise
+                item = self.cases.data[done]
+                done += 1
+                yield {"case": [item["case"]], "file": [item["file"]], "problem": [reason.removesuffix(".")]}

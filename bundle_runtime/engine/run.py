@@ -9,6 +9,7 @@ from custom_components.distributed import is_main
 from custom_components.errors import InputError
 
 from ..config import resolve
+from .lock import in_use
 from .signals import exit_if_interrupted
 
 STATE = "training_state.pt"
@@ -33,16 +34,18 @@ def train(
             of an earlier training is removed.
 
     Raises:
-        InputError: `output_dir` holds an earlier training, and neither `resume` nor `overwrite` is set.
+        InputError: `output_dir` holds an earlier training, and neither `resume` nor `overwrite` is set; or another
+            training is writing into it or into the folder of the weights.
         SystemExit: a signal has stopped the training (see `exit_if_interrupted`).
     """
     folder = Path(output_dir)
     refuse_earlier_run(folder, resume, overwrite)
-    for entry in before:
-        resolve(entry)
-    remove_earlier_run(folder, resume)
-    trainer = resolve("train::trainer")
-    trainer.run()
+    with in_use(folder, Path(weights).parent):
+        for entry in before:
+            resolve(entry)
+        remove_earlier_run(folder, resume)
+        trainer = resolve("train::trainer")
+        trainer.run()
     exit_if_interrupted(trainer)
     if is_main():
         written = str(weights) if Path(weights).is_file() else f"none ({weights} was not written)"

@@ -75,8 +75,6 @@ def unlearnable(reports: Sequence[CaseReport], class_names: Sequence[str] | None
         class_names = ("background", "TC", "WT", "ET")
     training = [report for report in reports if report.section == "training"]
     return [
-        Problem("training", "", "", "warning", f"class {name!r} cannot be learnt: {reason}; train refuses it")
+        Problem("training", "", "", "warning", f"class {name!r} cannot be learnt: {reason}")
         for name, reason in unseen_classes(training, class_names or ()).items()
     ]
-
-

@@ -1,6 +1,6 @@
 """Labels that look wrong although their values are known: exchanged names, enhancing tumour that does not enhance."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -40,11 +40,6 @@ def look(report: CaseReport, label: str, codes: np.ndarray, volumes: Mapping[str
 def are_regions(class_names: Sequence[str]) -> bool:
     """Whether all classes but the background are tumour regions."""
     return all(name in REGIONS for name in class_names[1:])
-
-
-def shows(region: str, tissues: Collection[str]) -> bool:
-    """Whether any of the tissues is part of a region."""
-    return any(tissue in REGIONS.get(region, ()) for tissue in tissues)
 
 
 def foreign_classes(class_names: Sequence[str]) -> list[Problem]:

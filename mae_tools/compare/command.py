@@ -1,6 +1,7 @@
 """Two evaluations of the same cases side by side, with paired differences."""
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,14 @@ def compare(
         write: Folder that receives `comparison.txt` and `comparison.json`; None: nothing is written.
 
     Returns:
-        The table as text, and a dict: names, policy, number of cases, notes, and what the kind's `differences` gives.
+        The table as text, and a dict: names, policy, number of cases, how the trainings differ in what they learnt
+        from, notes, and what the kind's `differences` gives.
 
     Raises:
         InputError: A folder cannot be read, kinds, settings or labels differ, or no case is in both.
     """
-    kinds = [str(read_scores(path).get("task", SEGMENTATION)) for path in (path_a, path_b)]
+    saved = [read_scores(path) for path in (path_a, path_b)]
+    kinds = [str(scores.get("task", SEGMENTATION)) for scores in saved]
     if kinds[0] != kinds[1] or kinds[0] not in FAMILIES:
         raise InputError(
             f"{path_a} holds scores of {kinds[0]} and {path_b} of {kinds[1]}; expected two evaluations of one kind."
@@ -60,12 +63,23 @@ def compare(
     except InputError as error:
         raise InputError(f"{path_a} and {path_b}: {error}") from error
     about = {"name_a": name_a, "name_b": name_b, "policy": a.policy, "confidence": a.confidence, "cases": len(a.keys)}
-    result = {**about, **found, "notes": notes + found["notes"]}
-    text = "\n".join([*family.blocks(result), a.policy, *result["notes"]])
+    trainings = _trainings([scores["header"].get("training") for scores in saved], (name_a, name_b))
+    result = {**about, "trainings": trainings, **found, "notes": notes + found["notes"]}
+    text = "\n".join([*trainings, *family.blocks(result), a.policy, *result["notes"]])
     if write is not None:
         write_atomically(Path(write) / "comparison.txt", text + "\n")
         write_json(Path(write) / "comparison.json", result)
     return text, result
+
+
+def _trainings(records: Sequence[Mapping[str, Any] | None], names: Sequence[str]) -> list[str]:
+    """What two trainings did not share, in sentences; their differences in score are then not of the method alone."""
+    unknown = [name for name, record in zip(names, records, strict=True) if record is None]
+    if unknown:
+        return [f"What {' and '.join(unknown)} was trained on is not known (its scores hold no record of it)."]
+    a, b = ({**r["about"], "items": r["items"], "unlearnt": sorted(r["unlearnt"])} for r in records if r is not None)
+    other = [f"{key} {str(a.get(key))[:12]} / {str(b.get(key))[:12]}" for key in a | b if a.get(key) != b.get(key)]
+    return [f"CAUTION: {names[0]} and {names[1]} were trained differently: {', '.join(other)}."] if other else []
 
 
 def _common(a: Report, b: Report, path_a: str | Path, path_b: str | Path) -> tuple[Report, Report, list[str]]:

@@ -1,7 +1,9 @@
 import subprocess
 import sys
 
-from custom_components.errors import InputError, find_input_error
+import pytest
+
+from custom_components.errors import InputError, find_input_error, sentence_of
 
 PROGRAM = """
 from custom_components.errors import InputError, install_excepthook
@@ -46,3 +48,37 @@ def test_chains_that_loop_end() -> None:
     assert find_input_error(first) is None
     second.__cause__ = InputError("x")
     assert str(find_input_error(first)) == "x"
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("raise OSError(28, 'No space left on device', 'x/y.csv')", "x/y.csv cannot be used (No space left on device)"),
+        ("open('/dev/null/below', 'w')", "/dev/null/below cannot be used (Not a directory)"),
+        ("raise MemoryError()", "Memory ran out; take fewer --num_workers"),
+        (
+            "raise RuntimeError('DataLoader worker (pid 3) is killed by signal: Killed. ')",
+            "A loader process was killed",
+        ),
+        ("raise RuntimeError('unable to write to file </torch_3_1>: No space left (28)')", "--ipc=host"),
+        ("import torch; raise torch.OutOfMemoryError('CUDA out of memory. Tried')", "The GPU has too little memory"),
+        ("raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: 9 bytes')", "Memory ran out"),
+    ],
+)
+def test_what_the_machine_lacks_is_a_sentence_with_advice(action: str, said: str) -> None:
+    result = run(action)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
+    assert "--" in line
+
+
+def test_the_first_cause_is_told() -> None:
+    try:
+        try:
+            raise KeyError("spacing")
+        except KeyError as error:
+            raise RuntimeError("applying transform <Compose object at 0x7f>") from error
+    except RuntimeError as error:
+        assert sentence_of(error) == "KeyError: 'spacing'"

@@ -1,6 +1,8 @@
 """What inference runs share: a bad case is listed and the others run."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose, Lambdad
+from monai.transforms import Compose, Lambdad, Transform
 
-from bundle_runtime.data.inference import CaseDataset, InferenceInputs
+from bundle_runtime.data.inference import CaseDataset, CaseLoader, InferenceInputs
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from custom_components.errors import InputError
@@ -30,7 +31,7 @@ def run(inputs: Inputs, network: Any = None, num_workers: int = 0, steps: Any = 
     dataset = CaseDataset(inputs.items, Compose([LoadVolumesd("image"), *steps]))
     evaluator = SupervisedEvaluator(
         "cpu",
-        DataLoader(dataset, batch_size=1, num_workers=num_workers),
+        CaseLoader(dataset, num_workers=num_workers),
         torch.nn.Identity(),
         iteration_update=inputs.iteration,
     )
@@ -62,6 +63,24 @@ def test_a_case_that_cannot_be_read_does_not_stop_the_others(
     assert "python -m" not in rows[0]["problem"]
 
 
+class Killed(Transform):
+    """The process that gets to some case is killed, as by a system that is out of memory."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        if item["case"] in "bd":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_killed_loader_process_costs_its_case_alone(tmp_path: Path, num_workers: int) -> None:
+    volumes(tmp_path, *"abcde")
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    assert run(inputs, num_workers=num_workers, steps=[Killed()]) == ["a", "c", "e"]
+    with pytest.raises(InputError, match=r"2 of 5 images could not be used: .*b\.nii\.gz: A loader process was killed"):
+        inputs.finish()
+
+
 def test_a_case_that_fails_on_the_way_does_not_stop_the_others(tmp_path: Path) -> None:
     volumes(tmp_path, "a", "b", "c")
     inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
@@ -74,7 +93,7 @@ def test_a_case_that_fails_on_the_way_does_not_stop_the_others(tmp_path: Path) -
         return image
 
     assert run(inputs, network) == ["a", "c"]
-    with pytest.raises(InputError, match=r"1 of 3 images could not be used: .*b\.nii\.gz.*MemoryError: too large"):
+    with pytest.raises(InputError, match=r"1 of 3 images could not be used: .*b\.nii\.gz.*Memory ran out; take fewer"):
         inputs.finish()
 
 

@@ -6,7 +6,7 @@ from head_files import REGION_NAMES, SEQUENCES, draw, head, head_list
 from nifti_files import datalist, label, pair
 
 from bundle_runtime.data.verify_volumes import Expected
-from mae_tools.check.beside import compare_looks, compare_sequences, unseen_classes
+from mae_tools.check.beside import compare_looks, compare_sequences, compare_values, unlearnable
 from mae_tools.check.case import inspect_item
 from mae_tools.check.case_report import CaseReport
 from mae_tools.check.command import check
@@ -33,16 +33,42 @@ def test_a_region_that_no_training_label_shows(tmp_path: Path) -> None:
     entries = [head(tmp_path, "p0", codes=np.where(codes == 3, 2, codes)), head(tmp_path, "p1", seed=1)]
     path = head_list(tmp_path, training=entries[:1], test=entries[1:])
     told = check(path)["problems"]
-    assert [entry["message"] for entry in told] == ["class 'ET' occurs in no training label, so it cannot be learnt"]
+    assert [entry["message"] for entry in told] == [
+        "class 'ET' cannot be learnt: it occurs in none of the 1 training label(s)"
+    ]
     assert check(head_list(tmp_path, training=entries))["problems"] == []
 
 
 def test_a_region_that_the_training_labels_cannot_tell(tmp_path: Path) -> None:
     codes = draw()[1]
     undivided = {"rule": '{"1": "oedema", "2": "tumour core"}', "codes": np.where(codes > 1, 4, codes)}
-    report = inspect_item(head(tmp_path, **undivided), Expected.of(REGION_NAMES, channels=None), section="training")
-    found = unseen_classes([report], [{"unlabelled": ["ET", "NCR/NET"]}], REGION_NAMES)
-    assert [problem.message.split()[1] for problem in found] == ["'ET'"]
+    item = {**head(tmp_path, **undivided), "unlabelled": ["ET", "NCR/NET"]}
+    report = inspect_item(item, Expected.of(REGION_NAMES, channels=None), section="training")
+    for names in (REGION_NAMES, None):
+        (found,) = unlearnable([report], names)
+        assert found.message.startswith("class 'ET' cannot be learnt: no training label can tell it")
+
+
+def test_a_part_of_a_region_is_hidden(tmp_path: Path) -> None:
+    """The enhancing tumour has a value, and yet another one may hold some of it."""
+    table = '{"1": "non-enhancing core", "2": "oedema", "3": "tumour core", "4": "enhancing tumour"}'
+    codes = draw()[1]
+    item = {**head(tmp_path, rule=table, codes=np.where(codes == 3, 4, codes)), "unlabelled": ["ET", "NCR/NET"]}
+    report = inspect_item(item, Expected.of(REGION_NAMES, channels=None), section="training")
+    assert report.tissues is not None
+    assert report.tissues["enhancing tumour"] > 0
+    assert [problem.message.split()[1] for problem in unlearnable([report], REGION_NAMES)] == ["'ET'"]
+
+
+@pytest.mark.parametrize(("change", "said"), [(1024.0, True), (0.0, False)])
+def test_values_in_another_unit(change: float, said: bool) -> None:
+    reports = [CaseReport("training", str(number), f"{number}.nii") for number in range(5)]
+    for report, shift in zip(reports, [0, 10, -10, 5, change], strict=True):
+        values = [-1000 + shift, -800 + shift, 300 + shift]
+        report.facts = {"image": {"spacing": [1, 1, 1], "values": {"image": values}, "zeros": {"image": 0.0}}}
+    compare_values(reports, "CT")
+    assert [bool(report.problems) for report in reports] == [False] * 4 + [said]
+    assert not said or "Hounsfield" in reports[4].problems[0].message
 
 
 def test_lists_without_sequence_names_are_left_alone() -> None:
