@@ -8,7 +8,7 @@ from monai.data.utils import list_data_collate
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from custom_components.distributed import is_main
-from custom_components.errors import InputError, find_input_error, machine_sentence, sentence_of
+from custom_components.errors import InputError, find_input_error, sentence_of
 
 from ..files import write_json
 from .schema import Item
@@ -114,7 +114,8 @@ class CaseDataset(Dataset):
 class CaseLoader(DataLoader):
     """The cases of a `CaseDataset` one by one, in their order; a loader process that dies costs its case alone.
 
-    The case that was waited for then comes with its `problem`, and new processes read the others.
+    With it die the cases that it had read ahead. So the one that was waited for is read again by a process of its own;
+    if that dies as well the case comes with its `problem`. New processes then read the others.
 
     Args:
         dataset: a `CaseDataset`.
@@ -126,18 +127,18 @@ class CaseLoader(DataLoader):
         self.cases = dataset
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        done = 0
+        done, alone = 0, False
         while done < len(self.cases):
-            rest = Subset(self.cases, range(done, len(self.cases)))
-            loader = DataLoader(rest, 1, num_workers=self.num_workers, collate_fn=self.collate_fn)
+            part = Subset(self.cases, range(done, done + 1 if alone else len(self.cases)))
+            workers = min(self.num_workers, len(part))
             try:
-                for batch in loader:
+                for batch in DataLoader(part, 1, num_workers=workers, collate_fn=self.collate_fn):
                     done += 1
                     yield batch
-            except RuntimeError as error:
-                reason = machine_sentence(error)
-                if "DataLoader worker" not in str(error) or reason is None:
-                    raise
-                item = self.cases.data[done]
-                done += 1
-                yield {"case": [item["case"]], "file": [item["file"]], "problem": [reason.removesuffix(".")]}
+                alone = False
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if alone:
+                    item, reason = self.cases.data[done], sentence_of(error).removesuffix(".")
+                    done += 1
+                    yield {"case": [item["case"]], "file": [item["file"]], "problem": [reason]}
+                alone = not alone

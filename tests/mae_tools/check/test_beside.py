@@ -25,7 +25,7 @@ def test_spacing_and_orientation_far_from_the_rest(tmp_path: Path) -> None:
 
 def test_a_class_that_no_training_label_shows(tmp_path: Path) -> None:
     path = datalist(tmp_path, training=[pair(tmp_path, data=label(1))])
-    assert check(path)["problems"][0]["message"].startswith("class 'spleen' occurs in no training label")
+    assert check(path)["problems"][0]["message"].startswith("class 'spleen' cannot be learnt: it occurs in none")
 
 
 def test_a_region_that_no_training_label_shows(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_part_of_a_region_is_hidden(tmp_path: Path) -> None:
     """The enhancing tumour has a value, and yet another one may hold some of it."""
     table = '{"1": "non-enhancing core", "2": "oedema", "3": "tumour core", "4": "enhancing tumour"}'
     codes = draw()[1]
-    item = {**head(tmp_path, rule=table, codes=np.where(codes == 3, 4, codes)), "unlabelled": ["ET", "NCR/NET"]}
+    item = {**head(tmp_path, rule=table, codes=np.where(codes == 2, 4, codes)), "unlabelled": ["ET", "NCR/NET"]}
     report = inspect_item(item, Expected.of(REGION_NAMES, channels=None), section="training")
     assert report.tissues is not None
     assert report.tissues["enhancing tumour"] > 0
