@@ -250,7 +250,7 @@ def learn_from(
     """
     labels = getattr(dataset, "labels", None)
     shown, unlearnt, regions = (
-        _of_masks(dataset.found, class_names) if labels is None else _of_labels(labels, dataset, class_names)
+        _of_masks(dataset.found, class_names) if labels is None else _of_labels(labels, class_names)
     )
     if unlearnt:
         listed = "; ".join(f"{name} ({reason})" for name, reason in unlearnt.items())
@@ -283,7 +283,7 @@ def _of_masks(found: Sequence[Found], class_names: Sequence[str]) -> _Learnt:
     return shown, unseen_classes(found, class_names), any(entry.tissues is not None for entry in found)
 
 
-def _of_labels(labels: np.ndarray, dataset: Any, class_names: Sequence[str]) -> _Learnt:
+def _of_labels(labels: np.ndarray, class_names: Sequence[str]) -> _Learnt:
     task = "multi_class" if labels.ndim == 1 else "multi_label"
     counts = count_classes(labels, class_names, task)
     shown = {name: {"items": number["present"]} for name, number in counts.items()}

@@ -53,3 +53,33 @@ def test_comparison_refuses_what_cannot_be_compared(tmp_path):
     (tmp_path / "a" / "scores.json").write_text('{"class_names": [')
     with pytest.raises(InputError, match=r"scores\.json cannot be read"):
         compare(tmp_path / "a", tmp_path / "other", "a", "b")
+
+
+def test_trainings_that_differ_are_said_above_the_table(tmp_path):
+    record = {"about": {"max_epochs": 6, "label_fraction": 0.1}, "items": 3, "unlearnt": {}}
+    longer = {"about": {"max_epochs": 12, "label_fraction": 0.1}, "items": 3, "unlearnt": {"spleen": "nowhere"}}
+    for name, training in (("a", record), ("b", longer), ("same", record), ("old", None)):
+        header = {} if training is None else {"training": training}
+        filled_report([[0.9, 0.8, 0.7], [0.8, 0.8, 0.7]]).write(tmp_path / name, header)
+
+    def first_line(other: str) -> str:
+        return compare(tmp_path / "a", tmp_path / other, "scratch", "MAE")[0].splitlines()[0]
+
+    assert first_line("b") == (
+        "CAUTION: scratch and MAE were trained differently: max_epochs 6 / 12, unlearnt [] / ['spleen']."
+    )
+    assert first_line("same").startswith("2 cases in both")
+    assert first_line("old") == "What MAE was trained on is not known (its scores hold no record of it)."
+
+
+def test_a_class_that_was_not_learnt_has_no_score(tmp_path):
+    report = filled_report([[0.9, 0.8, 0.7], [0.8, 0.8, 0.7]])
+    report.cases = {key: [rows[0].not_learnt(), *rows[1:]] for key, rows in report.cases.items()}
+    report.unlearnt = {NAMES[1]: "nowhere"}
+    summary = report.write(tmp_path)
+    assert np.isnan(summary["organs"][NAMES[1]]["dice"]["mean"])
+    assert summary["all"]["mean_over_cases"]["dice"]["mean"] == pytest.approx(0.75)
+    assert "not learnt" in report.table(summary)
+    again = SegmentationReport.read(tmp_path)
+    assert again.unlearnt == report.unlearnt
+    assert again.only(again.keys[:1]).unlearnt == report.unlearnt
