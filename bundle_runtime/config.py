@@ -7,6 +7,7 @@ of epochs. The base file of a stage names every key there is; overlays and the c
 import difflib
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydoc import locate
 from typing import Any
 
 import torch
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.config_item import ConfigComponent
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
@@ -45,11 +47,13 @@ def begin(seed: int = 0) -> None:
     _hush()
     workflow, files, overrides = _running_workflow()
     if workflow is not None:
-        read_settings(workflow.parser, files)
+        given = {key: value for key, value in overrides.items() if isinstance(value, str | list | int | float)}
+        written = {**ConfigParser.load_config_files(files), **given} if files else {}
+        plain = read_settings(workflow.parser, files, written)
         _parsers[:] = [workflow.parser]
         config = workflow.parser.get()
         _settings.clear()
-        _settings.update({key: value for key, value in config.items() if not _is_plumbing(key)})
+        _settings.update(plain)
         if files:
             refuse_unknown_keys(config, files)
             for part in ("train", "validate"):
@@ -83,32 +87,63 @@ def _say_without_gpu(values: Mapping[str, Any], files: Sequence[str]) -> None:
     )
 
 
-def read_settings(parser: ConfigParser, files: Sequence[str]) -> None:
-    """Give settings the type that they have in the stage's own config.
+def read_settings(
+    parser: ConfigParser, files: Sequence[str], written: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Give settings the type that they have in the stage's own config, and the very text that somebody wrote.
 
-    The command line hands over `true`, `false` and `null` as text, which is true.
+    The command line hands over `true`, `false` and `null` as text, which is true, and a folder called 12 as a number;
+    MONAI makes `::` of `#` in whatever it reads, and takes a text that begins with `@` for a reference.
 
     Args:
         parser: the merged config; settings that say their value as text are replaced.
         files: the config files; the first is the stage's own.
+        written: the settings as they were written; those of the parser where there are none.
+
+    Returns:
+        The settings, without what the parser needs to take a text for one.
 
     Raises:
         InputError: a setting has a value of another type.
     """
     content = _load_first(files)
     changes: dict[str, Any] = {}
+    plain = {key: value for key, value in parser.get().items() if not _is_plumbing(key)}
     for key, default in content.items():
-        value = parser.get(key)
+        value = plain.get(key)
         if _is_plumbing(key) or isinstance(value, dict):
             continue
-        if isinstance(value, str) and value != default and not value.startswith(_REFERENCES):
+        own = _as_written(value, (written or {}).get(key, value), parser)
+        if isinstance(own, str | int | float) and own != default and not _is_reference(value):
             default = default_of(key, content)
-        read = read_value(key, value, default)
-        if read is not value:
-            changes[key] = read
+        read = plain[key] = own if own is not value and _is_reference(own) else read_value(key, own, default)
+        if read != value or type(read) is not type(value):
+            changes[key] = literal(read)
     if changes:
         parser.update(changes)
         parser.parse(reset=True)
+    return plain
+
+
+def _as_written(value: Any, written: Any, parser: ConfigParser) -> Any:
+    """`value` with the texts that were written where they are no reference or expression of MONAI."""
+    if isinstance(value, list) and isinstance(written, list) and len(value) == len(written):
+        return [_as_written(entry, own, parser) for entry, own in zip(value, written, strict=True)]
+    unknown = isinstance(written, str) and written.startswith("@") and written[1:] not in parser
+    return written if unknown or (isinstance(written, str) and not _is_reference(written)) else value
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(_REFERENCES)
+
+
+def literal(value: Any) -> Any:
+    """A setting as MONAI reads it right: a text with `#`, or with `@` or `%` in front, becomes an expression."""
+    if isinstance(value, list):
+        return [literal(entry) for entry in value]
+    if isinstance(value, str) and ("#" in value or value.startswith(("@", "%"))):
+        return "$" + "".join(f"\\x{ord(sign):02x}" if sign in "#@%" else sign for sign in repr(value))
+    return value
 
 
 def _load_first(files: Sequence[str]) -> dict[str, Any]:
@@ -186,8 +221,8 @@ def _not_a_repetition(record: logging.LogRecord) -> bool:
     return "run is terminating due to exception" not in record.getMessage()
 
 
-def _running_workflow() -> tuple[ConfigWorkflow | None, list[str], list[str]]:
-    """The workflow whose `initialize` is running, its config files and the keys of its overrides.
+def _running_workflow() -> tuple[ConfigWorkflow | None, list[str], dict[str, Any]]:
+    """The workflow whose `initialize` is running, its config files and its overrides.
 
     MONAI hands none of them to config items.
     """
@@ -199,9 +234,9 @@ def _running_workflow() -> tuple[ConfigWorkflow | None, list[str], list[str]]:
             workflow = owner
         if workflow is not None and frame.f_locals.get("config_file"):
             files = [str(file) for file in ensure_tuple(frame.f_locals["config_file"])]
-            return workflow, files, [str(key) for key in frame.f_locals.get("_args") or ()]
+            return workflow, files, {str(key): value for key, value in (frame.f_locals.get("_args") or {}).items()}
         frame = frame.f_back
-    return workflow, [], []
+    return workflow, [], {}
 
 
 # Values of overlays and the command line that have another type than the stage's own config gives them.
@@ -224,6 +259,8 @@ def read_value(key: str, value: Any, default: Any) -> Any:
     null_words = ("null",) if isinstance(default, str) else ("null", "none")
     if isinstance(value, str) and value.lower() in null_words:
         return None
+    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
+        return value if _is_reference(default) else _typed(key, value)
     if value is None or isinstance(default, str) or default is None:
         return value
     words = {"true": True, "false": False}
@@ -238,8 +275,22 @@ def read_value(key: str, value: Any, default: Any) -> Any:
         fits = isinstance(value, Sequence) and not isinstance(value, str)
         words_too = any(isinstance(entry, str) for entry in default)
         hint = "; quote its words: \"['one','two words']\"" if words_too else f" such as {default}" if default else ""
-        return _expect(fits, key, value, value, f"a list{hint}")
+        read = (
+            [str(entry) if isinstance(entry, int | float) else entry for entry in value]
+            if words_too and fits
+            else value
+        )
+        return _expect(fits, key, value, read, f"a list{hint}")
     return value
+
+
+def _typed(key: str, value: float) -> str:
+    """A number as the text that was typed for it: a folder may be called 007, which is 7, or 1_2, which is 12."""
+    for word, after in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        text = after if word == f"--{key}" else word.removeprefix(f"--{key}=")
+        if text != word and DefaultParseValue(text) == value:
+            return text
+    return str(value)
 
 
 def _expect(fits: bool, key: str, given: Any, read: Any, what: str) -> Any:

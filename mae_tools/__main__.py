@@ -7,9 +7,12 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import fire
+from fire.decorators import SetParseFns
+from fire.parser import DefaultParseValue
 
 from custom_components.errors import InputError, install_excepthook
 
@@ -20,7 +23,7 @@ COMMANDS = {
     "check": "mae_tools.check.command:check",
     "draw": "mae_tools.demo_data:PAINTERS",
     "demo": "mae_tools.demo:demo",
-    "compare": "mae_tools.__main__:_compare",
+    "compare": "mae_tools.compare.command:command",
     "weights": "mae_tools.weights.cli:COMMANDS",
     "package": "mae_tools.package:package",
     "tiles": "mae_tools.tiles.tiles:tiles",
@@ -57,23 +60,8 @@ def resolve(command: str) -> Any:
             "use the repository that the bundle comes from."
         )
     module, _, name = COMMANDS[command].partition(":")
-    found = _compare if name == _compare.__name__ else getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(module), name)
     return {word: _quiet(inner) for word, inner in found.items()} if isinstance(found, Mapping) else _quiet(found)
-
-
-def _compare(path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out: str | None = None) -> str:
-    """Compare two evaluations of the same cases: a table by organ, region or class, and paired differences.
-
-    Args:
-        path_a: output folder of one evaluation.
-        path_b: output folder of the other; differences are B minus A.
-        name_a: what to call the first.
-        name_b: what to call the second.
-        out: folder for comparison.txt and comparison.json; None only prints.
-    """
-    from .compare.command import compare
-
-    return compare(path_a, path_b, name_a, name_b, write=out)[0]
 
 
 def _quiet(command: Any) -> Any:
@@ -81,17 +69,40 @@ def _quiet(command: Any) -> Any:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        # Fire reads `--parity false` as text, which is true; and it gives most flags by position.
-        result = command(*map(_truth, args), **{key: _truth(value) for key, value in kwargs.items()})
+        result = command(*args, **kwargs)
         if isinstance(result, str):
             print(result)
 
-    return run
+    parameters = inspect.signature(command).parameters.values()
+    readers = {each.name: functools.partial(read_argument, each.name, each.annotation) for each in parameters}
+    return SetParseFns(**readers)(run)
 
 
-def _truth(value: Any) -> Any:
-    """`true` and `false` as what they mean; anything else as it is."""
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+def read_argument(name: str, annotation: Any, text: str) -> Any:
+    """A value of the command line as what its parameter takes: a folder called 2017 or a class 1_2 stays a text.
+
+    Raises:
+        InputError: a switch that is neither true nor false, or a list that cannot be read.
+    """
+    kinds = _kinds(annotation)
+    value = {"true": True, "false": False}.get(text.lower(), DefaultParseValue(text))
+    if kinds == {bool} and not isinstance(value, bool):
+        raise InputError(f"{name} is {text!r}, expected true or false.")
+    if kinds <= {str, Path, type(None)}:
+        return None if value is None else text
+    if isinstance(value, str) and text.startswith("[") and str not in get_args(annotation):
+        raise InputError(f"{name} is {text}, which is no list; quote its words: --{name} \"['one','two words']\".")
+    if str in kinds and not kinds & {int, float}:
+        if isinstance(value, list | tuple):
+            return [str(entry) if isinstance(entry, int | float) else entry for entry in value]
+        return text if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types in an annotation: of `str | Sequence[int] | None` str, Sequence, int and NoneType."""
+    outer = {get_origin(annotation) or annotation} - {Union, UnionType}
+    return outer.union(*map(_kinds, get_args(annotation)))
 
 
 def main() -> None:

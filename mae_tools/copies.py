@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bundle_runtime.data.find import some
+from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify import Problem
 
 _RANKED = 1 << 16  # numbers below are ranked by a table of this length, others by sorting
@@ -19,6 +20,12 @@ class Place(NamedTuple):
     case: str
     file: str
     label: Any = None
+
+    @classmethod
+    def of(cls, item: Item, file: str | None = None) -> "Place":
+        """The place of a prepared item, of its first file or another one."""
+        label = item.get("label")
+        return cls(item["section"], item["case"], file or item["file"], None if isinstance(label, str) else label)
 
 
 def picture_digest(pixels: np.ndarray) -> bytes:

@@ -45,9 +45,7 @@ _SUMS = "SHA256SUMS"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content gives equal bytes
 
 
-def package(
-    bundle: str | Path, out: str | Path = "dist", verify: bool | str = False, weights: bool | str = True
-) -> Path:
+def package(bundle: str | Path, out: str | Path = "dist", verify: bool = False, weights: bool = True) -> Path:
     """Write `<out>/<name>_v<version>.zip`, which unpacks to `<name>/`, and `<zip>.sha256` beside it.
 
     Inside are the configs (the YAML as it is, and a JSON twin of each for tools that read only JSON), docs, licence,
@@ -69,10 +67,9 @@ def package(
             or nothing can be written; with `verify`, a check failed.
     """
     root = Path(bundle).resolve()
-    checks, with_weights = _switch("verify", verify), _switch("weights", weights)
     version = _version(root)
     contents = _contents(root)
-    if with_weights:
+    if weights:
         _refuse_other_weights(root)
         contents = dict(sorted({**contents, **_models(root)}.items()))
     target = Path(out) / f"{root.name}_v{version}.zip"
@@ -89,18 +86,9 @@ def package(
     trained = "with" if "models/model.pt" in contents else "without"
     print(f"{target}: {len(contents) + 1} files, {target.stat().st_size / 1e6:.1f} MB, {trained} trained weights")
     print(f"sha256 {digest}")
-    if checks:
+    if verify:
         zoo_check.verify(target)
     return target
-
-
-def _switch(key: str, value: bool | str) -> bool:
-    """The command line hands over `true` and `false` as text, and any text is true to Python."""
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise InputError(f"{key} is {value!r}, expected true or false.")
-    return value
 
 
 def _version(root: Path) -> str:

@@ -70,13 +70,11 @@ def digests(items: Sequence[Item], num_workers: int = 0) -> list[bytes | None]:
 
 def _places(parts: Parts, seen: Mapping[str, Seen]) -> Iterator[tuple[Place, bytes]]:
     """Each readable file with its digest."""
-    for part, items in parts.items():
+    for items in parts.values():
         for item in items:
-            label = item.get("label")
-            label = None if isinstance(label, str) else label
             for file in as_list(item["image"]):
                 if not seen[file].problem:
-                    yield Place(part, item["case"], file, label), seen[file].digest
+                    yield Place.of(item, file), seen[file].digest
 
 
 def _figure(file: str, seen: Seen, classes: str) -> Figure:

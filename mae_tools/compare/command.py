@@ -20,6 +20,19 @@ FAMILIES = {
 }
 
 
+def command(path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out: str | None = None) -> str:
+    """Compare two evaluations of the same cases: a table by organ, region or class, and paired differences.
+
+    Args:
+        path_a: output folder of one evaluation.
+        path_b: output folder of the other; differences are B minus A.
+        name_a: what to call the first.
+        name_b: what to call the second.
+        out: folder for comparison.txt and comparison.json; None only prints.
+    """
+    return compare(path_a, path_b, name_a, name_b, write=out)[0]
+
+
 def compare(
     path_a: str | Path,
     path_b: str | Path,

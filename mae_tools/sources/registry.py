@@ -14,6 +14,7 @@ from bundle_runtime.data.schema import SECTIONS, as_list
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
+from .copies import settle
 from .earlier_split import split_by_table, split_like
 from .lists import say_labels
 from .options import name_list
@@ -78,6 +79,9 @@ def source(function: Source | None = None, out_name: str = "datalist.json") -> A
         split_from: another datalist of the same images or patients, such as that of the pre-training: each image comes
             into the list where that one has it, or else its patient; those that it does not name train.
         sections: instead of it, a table with the columns `case` and `section` (training, validation or test).
+        copies: decode every image, and where the same one is there under several names refuse the list, drop all but
+            one (the first of training, else of validation, else of test), or keep them, and all images of their
+            patients, together in the list that holds most of them; refuse, drop or together (default: do not look).
 
     Args:
         function: the source.
@@ -94,6 +98,7 @@ def source(function: Source | None = None, out_name: str = "datalist.json") -> A
         exclude: str | None = None,
         split_from: str | Path | None = None,
         sections: str | Path | None = None,
+        copies: str | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         base = existing_folder(root)
@@ -111,6 +116,8 @@ def source(function: Source | None = None, out_name: str = "datalist.json") -> A
             made = split_like(made, split_from, base, not any(named.get(key) for key in _OWNERS))
         if sections is not None:
             made = split_by_table(made, sections, base)
+        if copies is not None:
+            made = settle(made, copies, base, target)
         return _finish(made, base, target)
 
     run.__signature__ = _signature(function, run)  # type: ignore[attr-defined]

@@ -113,6 +113,28 @@ def test_words_of_the_command_line(stage: str, tmp_path: Path) -> None:
     assert "Unknown setting 'train#stepp'" in result.stderr
 
 
+def test_texts_and_numbers_survive(tmp_path: Path) -> None:
+    """MONAI makes `::` of `#`, takes `@x` for a reference; Fire makes 12 of 1_2."""
+    base = write(
+        tmp_path / "texts.yaml",
+        {
+            "stage": "texts",
+            "output_dir": "$'eval'",
+            "model_dir": "models",
+            "class_names": ["background", "liver"],
+            "rate": "$2.0 * 3",
+            "initialize": [{"_target_": "bundle_runtime.config.begin"}],
+            "run": ["$print([@output_dir, @model_dir, @class_names, @rate])"],
+        },
+    )
+    overlay = write(tmp_path / "over.yaml", {"class_names": ["grade #1", "50 %", "@home", "ä b", "a::b"]})
+    result = run("--config_file", f"['{base}','{overlay}']", "--output_dir", "1_2", "--model_dir=@a/m#1 %x@y\\'")
+    wanted = ["1_2", "@a/m#1 %x@y\\'", ["grade #1", "50 %", "@home", "ä b", "a::b"], 6.0]
+    assert str(wanted) in result.stdout, result.stderr
+    result = run("--config_file", base, "--class_names", "['a', 2017]", "--output_dir", "@model_dir", "--rate", "5")
+    assert str(["models", "models", ["a", "2017"], 5]) in result.stdout, result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "gpu", "said"),
     [

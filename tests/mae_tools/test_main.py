@@ -2,7 +2,7 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from fire import docstrings
 
 from custom_components.errors import InputError
-from mae_tools.__main__ import COMMANDS, available, refuse_unknown_flags, resolve
+from mae_tools.__main__ import COMMANDS, available, read_argument, refuse_unknown_flags, resolve
 from mae_tools.demo_data import make_abdomen
 
 
@@ -56,6 +56,51 @@ def test_switches_given_as_words(tmp_path: Path, word: str) -> None:
     result = run("datalist", "class_folder", str(tmp_path), "--parity", word)
     assert result.returncode == 0, result.stderr
     assert ("parity" in json.loads((tmp_path / "datalist.json").read_text())) == (word == "true")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "read"),
+    [
+        (str | Path, "2017", "2017"),
+        (str | Path | None, "1_2", "1_2"),
+        (str | None, "None", None),
+        (str, "[a", "[a"),
+        (bool, "FALSE", False),
+        (bool, "True", True),
+        (int, "3", 3),
+        (Sequence[str] | None, "['a','b c', 2017]", ["a", "b c", "2017"]),
+        (str | Sequence[str] | None, "2017", "2017"),
+        (str | Sequence[str] | None, "flair", "flair"),
+        (float | Sequence[float] | None, "[1,1.5,2]", [1, 1.5, 2]),
+        (str | dict[str, str] | None, '{"1": "oedema"}', {"1": "oedema"}),
+        (Any, "5", 5),
+    ],
+)
+def test_values_are_what_the_parameter_takes(annotation: Any, text: str, read: Any) -> None:
+    found = read_argument("key", annotation, text)
+    assert (found, type(found)) == (read, type(read))
+
+
+def test_values_that_a_parameter_does_not_take() -> None:
+    with pytest.raises(InputError, match="verify is 'maybe', expected true or false"):
+        read_argument("verify", bool, "maybe")
+    with pytest.raises(InputError, match=r"names is \[liver,left kidney\], which is no list; quote its words: --names"):
+        read_argument("names", Sequence[str] | None, "[liver,left kidney]")
+
+
+def test_folders_with_odd_names(tmp_path: Path) -> None:
+    for root in ("2017", "1_2", "a #1 %x @y ä"):
+        for name in ("1", "#2 b"):
+            for number in range(3):
+                file = tmp_path / root / name / f"{number}#.png"
+                file.parent.mkdir(exist_ok=True, parents=True)
+                file.touch()
+        command = [sys.executable, "-m", "mae_tools", "datalist", "class_folder", root]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        content = json.loads((tmp_path / root / "datalist.json").read_text())
+        assert content["class_names"] == ["#2 b", "1"]
+        assert content["training"][0]["image"].startswith("#2 b/")
 
 
 def test_an_unknown_flag_is_refused_before_the_command_runs(drawn: Path, tmp_path: Path) -> None:

@@ -242,12 +242,6 @@ def test_broken_yaml_is_named(bundle: Path, tmp_path: Path) -> None:
         package(bundle, tmp_path / "dist")
 
 
-def test_a_switch_that_is_neither_true_nor_false_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="verify is 'maybe', expected true or false"):
-        package(bundle, tmp_path / "dist", verify="maybe")
-    assert package(bundle, tmp_path / "dist", verify="false").is_file()
-
-
 def test_a_full_disk_leaves_nothing(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

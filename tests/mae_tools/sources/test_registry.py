@@ -23,7 +23,7 @@ def test_every_source_has_the_shared_settings_in_its_help(name: str) -> None:
     command = SOURCES[name]
     parameters = inspect.signature(command).parameters
     assert next(iter(parameters)) == "root"
-    for setting in ("out", "exclude", "split_from", "sections"):
+    for setting in ("out", "exclude", "split_from", "sections", "copies"):
         assert parameters[setting].kind is inspect.Parameter.KEYWORD_ONLY
         assert f"\n    {setting}: " in (command.__doc__ or "")
     assert (command.__doc__ or "").index("    sections:") < (command.__doc__ or "").index("Raises:")
