@@ -8,9 +8,10 @@ from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
 from .crossing import resolve_crossing
-from .lists import common_keys, deal_lists, section_name
+from .lists import common_keys, deal_lists
 from .pictures import is_picture
 from .registry import Root, source
+from .split import section_name
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 # person63_bacteria_306.jpeg; IM-0115-0001.jpeg, NORMAL2-IM-0927-0001-0002.jpeg. Both series of numbers are their own.

@@ -11,10 +11,11 @@ from bundle_runtime.data.schema import SECTIONS, Item
 from bundle_runtime.data.tables import nearest
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists, section_name
+from .lists import common_keys, deal_lists
 from .options import name_list
 from .pictures import is_picture, own_patient, owners
 from .registry import Root, source
+from .split import section_name
 
 _MASK = re.compile(r"(.+?)(_(?:mask|segmentation))(?:_\d+)?", re.IGNORECASE)
 _PARITY_TRAIN_FRACTION = 0.7

@@ -4,7 +4,7 @@ from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS
 from custom_components.errors import InputError
 
-from .lists import Lists
+from .split import Lists
 
 CROSSING = ("refuse", "drop", "keep")
 

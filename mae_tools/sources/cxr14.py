@@ -14,9 +14,10 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.tables import Row, Table, nearest, plain
 from custom_components.errors import InputError
 
-from .lists import check_disjoint, classes_of, common_keys, split_by_class, with_parity
+from .lists import check_disjoint, classes_of, common_keys, split_by_class
 from .pictures import pictures_in
 from .registry import Root, source
+from .split import with_parity
 
 # Positives in train_val and in test, of the release's own table and lists.
 _POSITIVES = {

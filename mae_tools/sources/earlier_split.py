@@ -11,7 +11,7 @@ from bundle_runtime.data.schema import SECTIONS, Datalist, Item, as_list, case_n
 from bundle_runtime.data.tables import Table, of_cases
 from custom_components.errors import InputError
 
-from .lists import Lists, section_name, with_parity
+from .split import Lists, section_name, with_parity
 
 
 def split_like(made: Datalist, earlier: str | Path, base: Path, take_patients: bool = False) -> Datalist:

@@ -10,25 +10,7 @@ from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from custom_components.errors import InputError
 
 from .pictures import own_patient
-from .split import check_fractions, shuffled, split_by_patient
-
-Lists = dict[str, list[Item]]
-
-_SECTION_NAMES = {
-    "training": "training",
-    "train": "training",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-
-
-def section_name(text: str) -> str | None:
-    """The list that a word means, in any case: `Train` is training, `val` validation; None for another word."""
-    return _SECTION_NAMES.get(text.strip().lower())
+from .split import Lists, check_fractions, shuffled, split_by_patient, with_parity
 
 
 def classes_of(item: Item) -> list[int]:
@@ -175,13 +157,6 @@ def check_disjoint(lists: Lists, advice: str) -> None:
         raise InputError(
             f"{len(crossing)} patient(s) are in several lists, {crossing[0]} in {first}: {some(crossing)}; {advice}."
         )
-
-
-def with_parity(lists: Lists) -> Datalist:
-    """The papers' own use: the test list (or the validation list, without one) also selects, all others train."""
-    held_out = lists["test"] or lists["validation"]
-    training = lists["training"] + (lists["validation"] if lists["test"] else [])
-    return {"training": training, "validation": held_out, "test": held_out, "parity": True}
 
 
 def say_labels(datalist: Datalist) -> None:

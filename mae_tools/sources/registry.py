@@ -1,6 +1,7 @@
 """The data set layouts by name: a module of this folder registers its own, and gets what all of them can do."""
 
 import functools
+import importlib
 import inspect
 import os
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from custom_components.errors import InputError
 
 from .copies import settle
 from .earlier_split import split_by_table, split_like
-from .lists import say_labels
 from .options import name_list
 
 Source = Callable[..., dict[str, Any]]
@@ -143,7 +143,8 @@ def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any
     if not any(datalist[part] for part in SECTIONS):
         raise InputError(f"{base} holds nothing for a datalist; give another folder, or exclude less.")
     if "task" in datalist:
-        say_labels(datalist)
+        # By name: the package of a bundle whose labels are maps holds no such source, and not this module.
+        importlib.import_module(f"{__package__}.lists").say_labels(datalist)
     write(target, datalist)
     print(f"Wrote {target}: {', '.join(f'{part} {len(datalist[part])}' for part in SECTIONS)}.")
     if os.path.abspath(target.parent) != os.path.abspath(base):
@@ -158,7 +159,8 @@ def _signature(function: Source, run: Source) -> inspect.Signature:
         for each in inspect.signature(run, follow_wrapped=False).parameters.values()
         if each.kind is each.KEYWORD_ONLY
     ]
-    return inspect.Signature([*inspect.signature(function).parameters.values(), *shared])
+    root, *own = inspect.signature(function).parameters.values()
+    return inspect.Signature([root.replace(annotation=str | Path), *own, *shared])
 
 
 def _help(own: str, shared: str) -> str:

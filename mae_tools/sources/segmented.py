@@ -6,8 +6,9 @@ from typing import Any
 from bundle_runtime.data.schema import MASK_KINDS, Item
 from custom_components.errors import InputError
 
-from .lists import Lists, deal_lists
+from .lists import deal_lists
 from .registry import Root
+from .split import Lists
 
 
 def masks_list(

@@ -10,6 +10,24 @@ from custom_components.errors import InputError
 
 _FEW_PATIENTS = 10
 
+Lists = dict[str, list[Item]]
+
+_SECTION_NAMES = {
+    "training": "training",
+    "train": "training",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def section_name(text: str) -> str | None:
+    """The list that a word means, in any case: `Train` is training, `val` validation; None for another word."""
+    return _SECTION_NAMES.get(text.strip().lower())
+
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
     """Names in a random order that depends on seed and names alone, on every platform and library version."""
@@ -125,3 +143,10 @@ def _check_folds(fold: int, folds: int, val_fraction: float, patients: int) -> N
         raise InputError(f"fold is {fold!r}, expected 0 to {last} (folds {folds}, {patients} patients).")
     if not isinstance(val_fraction, int | float) or not 0 <= val_fraction < 1:
         raise InputError(f"val_fraction is {val_fraction!r}, expected a number from 0 to below 1.")
+
+
+def with_parity(lists: Lists) -> Datalist:
+    """The papers' own use: the test list (or the validation list, without one) also selects, all others train."""
+    held_out = lists["test"] or lists["validation"]
+    training = lists["training"] + (lists["validation"] if lists["test"] else [])
+    return {"training": training, "validation": held_out, "test": held_out, "parity": True}

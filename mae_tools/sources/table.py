@@ -13,10 +13,11 @@ from bundle_runtime.data.sequences import patient_of
 from bundle_runtime.data.tables import Row, Table, nearest
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists, is_labelled, section_name
+from .lists import common_keys, deal_lists, is_labelled
 from .options import name_list
 from .pictures import PictureFinder, own_patient, owners, pictures_in
 from .registry import Root, source
+from .split import section_name
 
 _VALUES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 _UNCERTAIN = {"unknown": None, "positive": 1, "negative": 0}

@@ -8,11 +8,11 @@ from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS, Item
 from custom_components.errors import InputError
 
-from .lists import Lists, section_name
 from .options import name_list
 from .pictures import is_picture, own_patient, owners
 from .registry import Root, source
 from .segmented import masks_list
+from .split import Lists, section_name
 
 
 @source

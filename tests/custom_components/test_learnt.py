@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from custom_components.learnt import classes_from_engine, leave_out, only_learnt
 from custom_components.losses.classification import ClassificationLoss
-from custom_components.losses.segmentation import DenseLoss, PartialDiceCELoss, RegionDiceLoss
+from custom_components.losses.dense import DenseLoss
+from custom_components.losses.regions import RegionDiceLoss
+from custom_components.losses.segmentation import PartialDiceCELoss
 from custom_components.networks.dense_features import DenseOutput
 from custom_components.tumour_labels import masks_from_engine
 

@@ -14,7 +14,7 @@ from bundle_runtime.engine.attention_refresh import RefreshAttention
 from bundle_runtime.engine.checkpoint import Checkpoint
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop, Resize
-from custom_components.losses.reconstruction import SupervisedReconstructionLoss
+from custom_components.losses.supervised import SupervisedReconstructionLoss
 from custom_components.networks.ms_mae import MSMAE
 from custom_components.training.picture_batches import MappedPictureBatch
 from custom_components.training.step import TrainingStep

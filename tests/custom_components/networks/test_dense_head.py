@@ -10,7 +10,7 @@ from torch import nn
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
-from custom_components.losses.segmentation import DenseLoss
+from custom_components.losses.dense import DenseLoss
 from custom_components.networks.dense_head import STRIDES, PyramidPooling, PyramidSegmenter
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.training.optim import param_groups

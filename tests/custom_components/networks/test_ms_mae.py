@@ -3,7 +3,7 @@ import torch
 from encoders import on_vit
 
 from custom_components.errors import InputError
-from custom_components.losses.reconstruction import SupervisedReconstructionLoss
+from custom_components.losses.supervised import SupervisedReconstructionLoss
 from custom_components.masking import split_order, weighted_order
 from custom_components.networks.ms_mae import MSMAE
 from custom_components.networks.patches import patchify, unpatchify

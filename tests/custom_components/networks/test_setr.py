@@ -9,7 +9,7 @@ from encoders import on_vit
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
-from custom_components.losses.segmentation import DenseLoss
+from custom_components.losses.dense import DenseLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.setr import SETRPUP, ProgressiveUpsampling
 from custom_components.networks.vit import ViT

@@ -13,9 +13,9 @@ from mae_tools.sources.lists import (
     deal_lists,
     is_labelled,
     say_labels,
-    section_name,
     split_by_class,
 )
+from mae_tools.sources.split import section_name
 
 
 def made_of(labels: list[Any], patients: list[int] | None = None) -> list[dict[str, Any]]:
