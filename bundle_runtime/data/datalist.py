@@ -37,9 +37,10 @@ from custom_components.errors import InputError
 from custom_components.tumour_labels import convention
 
 from ..files import write_atomically
+from .find import files_below
 from .schema import SECTIONS, SHARED_KEYS, Datalist, Item, as_list, case_names, consistency_problems, schema_problems
 from .sequences import sequence_names
-from .verify import EDGE_BYTES
+from .verify import combined_edges, edges_of
 
 
 def load(
@@ -278,17 +279,15 @@ def _edges(file: str, readings: Sequence[Reading]) -> str:
     known = next((found for reading in readings if (found := reading.edges(file)) is not None), None)
     if known is not None:
         return known
+    if os.path.isdir(file):  # a DICOM series
+        names = (os.path.join(file, name) for name in files_below(Path(file), 0))
+        return combined_edges({name: _edges(name, ()) for name in names})
     try:
-        size = os.path.getsize(file)
-        with open(file, "rb") as stream:
-            digest = hashlib.sha256(stream.read(EDGE_BYTES))
-            stream.seek(max(size - EDGE_BYTES, 0))
-            digest.update(stream.read(EDGE_BYTES))
+        return edges_of(file)
     except OSError as error:
         raise InputError(
             f"{file}: the datalist names it, but it cannot be read ({error.strerror or error})."
         ) from error
-    return f"{size} {digest.hexdigest()}"
 
 
 def _base_folder(path: str | Path, dataset_dir: str | Path | None) -> Path:

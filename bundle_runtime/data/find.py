@@ -11,10 +11,10 @@ from custom_components.errors import InputError
 from .sequences import file_stem
 
 NIFTI = (".nii", ".nii.gz")
+THROUGH_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # NRRD, MetaImage
+VOLUMES = NIFTI + THROUGH_ITK
 # Volumes of other kinds, by their endings; DICOM files often have none.
 _OTHER_VOLUMES = {
-    "NRRD": (".nrrd", ".nhdr"),
-    "MetaImage": (".mha", ".mhd"),
     "DICOM": (".dcm", ".dicom", ".ima"),
     "Analyze": (".hdr", ".img", ".img.gz"),
     "FreeSurfer": (".mgh", ".mgz"),
@@ -102,16 +102,16 @@ def excluded(path: str, patterns: Collection[str]) -> bool:
 
 
 def volumes(place: Path, levels: int | None = 0, leave_out: Iterable[str | Path] = ()) -> list[Path]:
-    """The NIfTI files of a folder, as `files_below` and `nifti_among` find them."""
-    return nifti_among(place, files_below(place, levels, leave_out))
+    """The NIfTI, NRRD and MetaImage files of a folder, as `files_below` and `volumes_among` find them."""
+    return volumes_among(place, files_below(place, levels, leave_out))
 
 
-def nifti_among(place: Path, files: Sequence[str]) -> list[Path]:
-    """The NIfTI files among those of a folder; volumes of other kinds beside them are named."""
-    found = [file for file in files if file.lower().endswith(NIFTI)]
+def volumes_among(place: Path, files: Sequence[str]) -> list[Path]:
+    """The NIfTI, NRRD and MetaImage files among those of a folder; volumes of other kinds beside them are named."""
+    found = [file for file in files if file.lower().endswith(VOLUMES)]
     others = other_volumes(place, files) if found else ""
     if others:
-        print(f"{place}: only NIfTI is read, and {others} are left out; convert what belongs to the data.")
+        print(f"{place}: {others} are left out; convert what belongs to the data.")
     return [place / file for file in found]
 
 
@@ -130,7 +130,7 @@ def by_stem(files: Iterable[str]) -> dict[str, str]:
 
 
 def other_volumes(place: Path, files: Iterable[str]) -> str:
-    """The volumes among files that are no NIfTI, by kind, as `2 NRRD files (a.nrrd, b.nrrd)`; "" for none."""
+    """The volumes of other kinds among files, as `2 file(s) that are MINC (a.mnc, b.mnc)`; "" for none."""
     by_kind: dict[str, list[str]] = {}
     for file in files:
         lower = file.lower()

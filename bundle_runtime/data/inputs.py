@@ -1,5 +1,7 @@
 """New volumes for inference: found in a folder or a datalist, and the failures reported at the end."""
 
+import os
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -7,21 +9,25 @@ from pathlib import Path
 from custom_components.errors import InputError
 from custom_components.tumour_labels import Convention, convention, predicted_tissues
 
+from ..dicom.pixels import text
+from ..dicom.series import NoVolume, series_below
 from . import datalist as datalists
-from .find import NIFTI, by_stem, files_below, image_folder, nifti_among, other_volumes, some, volumes
+from .find import VOLUMES, files_below, image_folder, other_volumes, some, volumes
 from .inference import InferenceInputs
 from .schema import Item, as_list
 from .sequences import file_stem, group_by_case, patient_of, sequence_names, split_stem, usual_convention
 from .verify import sentence
 from .volume import UnusableFile, stored_shape
 
+_LABELS = re.compile("label|mask|seg", re.IGNORECASE)  # how folders of labels begin
+
 
 class Inputs(InferenceInputs):
     """The volumes of an inference run, which go through a `CaseDataset`.
 
     Args:
-        dataset_dir: folder of images (`.nii`, `.nii.gz`), searched without its subfolders (with `sequences`: with one
-            level of them), or the base of the datalist.
+        dataset_dir: folder of images (NIfTI, NRRD, MetaImage, DICOM series), searched with all its subfolders but those
+            of labels (with `sequences`: with one level of them), or the base of the datalist.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
         output_dir: folder for `failures.json`; with `sequences`, images in it are no input.
@@ -61,7 +67,7 @@ class Inputs(InferenceInputs):
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
         elif sequences is None:
-            found = _in_folder(image_folder(dataset_dir), output_dir)
+            found = self._in_folder(image_folder(dataset_dir))
         else:
             names = sequence_names(sequences)
             found = self._cases(image_folder(dataset_dir), names, sequence_names(file_sequences or sequences))
@@ -72,6 +78,40 @@ class Inputs(InferenceInputs):
         self.items: list[Item] = found
         if not self.items:
             self.finish()
+
+    def _in_folder(self, folder: Path) -> list[Item]:
+        """The volumes in a folder and below it; series that cannot be used go to the problems.
+
+        Raises:
+            InputError: none is there.
+        """
+        listed = files_below(folder, leave_out=[self.output_dir])
+        files = [file for file in listed if not any(_LABELS.match(part) for part in file.split("/")[:-1])]
+        paths = {str(folder / file): file for file in files if file.lower().endswith(VOLUMES)}
+        series, others = series_below(folder, files)
+        for path, found in series.items():
+            inside = os.path.relpath(path, folder)
+            name = inside if os.path.isdir(path) else f"{os.path.dirname(inside)}/{text(found.header, 'SeriesNumber')}"
+            paths[path] = folder.name if inside == "." else name
+        cases = _case_names(paths)
+        for path, found in series.items():
+            try:
+                found.stack()
+            except NoVolume as reason:
+                others.refused[path] = f"{found.title()} {reason}"
+                del cases[path]
+            except UnusableFile as reason:
+                self.set_aside(cases.pop(path), path, f"{found.title()} {reason}")
+        _tell_left_out({**others.refused, **dict.fromkeys(others.objects, "is a segmentation or a set of contours")})
+        if not cases and not self.problems:
+            raise InputError(
+                f"dataset_dir {folder} holds no volume, at any depth; expected {', '.join(VOLUMES)} files or DICOM "
+                "series (folders named label, mask or seg are left out)."
+            )
+        return [
+            {"image": path, "file": path, "case": case, "patient_id": case}
+            for path, case in sorted(cases.items(), key=lambda pair: pair[1])
+        ]
 
     def _writable(self, items: Sequence[Item], tissues: Sequence[str]) -> list[Item]:
         """The items whose convention has a value for whatever is predicted; the others go to the problems."""
@@ -91,6 +131,8 @@ class Inputs(InferenceInputs):
             InputError: none is there.
         """
         files = volumes(folder, levels=1, leave_out=[self.output_dir])
+        series, _ = series_below(folder, files_below(folder, 2, [self.output_dir]))
+        files += [Path(path) for path in series if os.path.isdir(path) and split_stem(path) is not None]
         parts = {str(file): split_stem(file) for file in files}
         by_case: dict[str, list[str]] = {}
         for path, named in parts.items():
@@ -103,8 +145,9 @@ class Inputs(InferenceInputs):
         items += self._whole(whole, file_sequences, taken=set(by_case))
         if not items and not self.problems:
             raise InputError(
-                f"dataset_dir {folder} and its subfolders hold no case; expected one NIfTI file a sequence, such as "
-                "P1_flair.nii.gz or P1/flair.nii.gz, or 4-D files (deeper subfolders are not searched"
+                f"dataset_dir {folder} and its subfolders hold no case; expected one file a sequence, such as "
+                "P1_flair.nii.gz or P1/flair.nii.gz, a folder of DICOM files such as P1/flair, or 4-D files (deeper "
+                "subfolders are not searched"
                 f"{_instead(folder)})."
             )
         left = [file for file in unnamed if file not in whole]
@@ -150,6 +193,27 @@ class Inputs(InferenceInputs):
             order = ", ".join(file_sequences)
             print(f"{len(items)} file(s) without a sequence in the name are assumed to hold {order}, in this order.")
         return items
+
+
+def _case_names(paths: Mapping[str, str]) -> dict[str, str]:
+    """A name for each path from its place in the folder: the last part, or all of them where others end alike."""
+    short = {path: file_stem(inside) if inside.lower().endswith(VOLUMES) else inside for path, inside in paths.items()}
+    counts = Counter(short.values())
+    names: dict[str, str] = {}
+    for path, inside in paths.items():
+        wanted = short[path] if counts[short[path]] == 1 else inside.removesuffix(Path(inside).name) + short[path]
+        wanted, number = wanted.replace("/", "_"), 1
+        while wanted in names.values():
+            number += 1
+            wanted = f"{wanted}_{number}"
+        names[path] = wanted
+    return names
+
+
+def _tell_left_out(reasons: Mapping[str, str]) -> None:
+    if reasons:
+        listed = some((f"{os.path.basename(path)} ({reason})" for path, reason in reasons.items()), 3)
+        print(f"{len(reasons)} DICOM object(s) that are no volume are left out: {listed}.")
 
 
 def _item(image: str | list[str], sequences: list[str], case: str) -> Item:
@@ -199,23 +263,7 @@ def _may_be_whole(file: Path, count: int) -> bool:
         return True
 
 
-def _in_folder(folder: Path, output_dir: str) -> list[Item]:
-    listed = files_below(folder, leave_out=[output_dir])
-    files = nifti_among(folder, [name for name in listed if "/" not in name])
-    deeper = [name for name in listed if "/" in name and name.lower().endswith(NIFTI)]
-    if not files:
-        inside = f", which hold {some(deeper, 3)}" if deeper else ""
-        raise InputError(
-            f"dataset_dir {folder} holds no {' or '.join(NIFTI)} file (subfolders are not searched{inside}); give the "
-            f"folder of the images{_instead(folder)}."
-        )
-    if deeper:
-        print(f"{len(deeper)} NIfTI file(s) in subfolders of {folder} are left out: {some(deeper, 3)}.")
-    stems = by_stem(map(str, files))
-    return [{"image": file, "file": file, "case": stem, "patient_id": stem} for stem, file in stems.items()]
-
-
 def _instead(folder: Path) -> str:
-    """What else lies in a folder without NIfTI files, and what to do about it."""
+    """What else lies in a folder without a case, and what to do about it."""
     others = other_volumes(folder, files_below(folder))
-    return f"; {others}: these have to be converted to NIfTI first, DICOM for example by dcm2niix" if others else ""
+    return f"; {others}: these have to be converted or named so" if others else ""

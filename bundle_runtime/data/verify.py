@@ -6,8 +6,9 @@ alone. `python -m mae_tools check` says the same in the same words, and more.
 
 import dataclasses
 import hashlib
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,26 @@ def edges(content: bytes) -> str:
     """Size of a file and digest of its first and last 64 KiB: what `datalist.fingerprint` takes of it."""
     ends = content[:EDGE_BYTES] + content[max(len(content) - EDGE_BYTES, 0) :]
     return f"{len(content)} {hashlib.sha256(ends).hexdigest()}"
+
+
+def edges_of(file: str) -> str:
+    """The same, of which only these are read.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    size = os.path.getsize(file)
+    with open(file, "rb") as stream:
+        digest = hashlib.sha256(stream.read(EDGE_BYTES))
+        stream.seek(max(size - EDGE_BYTES, 0))
+        digest.update(stream.read(EDGE_BYTES))
+    return f"{size} {digest.hexdigest()}"
+
+
+def combined_edges(parts: Mapping[str, str]) -> str:
+    """The same for an image of several files, from that of each, wherever they lie."""
+    listed = "\n".join(sorted(f"{os.path.basename(file)} {part}" for file, part in parts.items()))
+    return f"{len(parts)} files {hashlib.sha256(listed.encode()).hexdigest()}"
 
 
 def refuse(problems: Iterable[Problem], hint: str = CHECK_HINT, path: Path | None = None) -> None:

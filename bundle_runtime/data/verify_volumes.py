@@ -13,9 +13,10 @@ from custom_components.errors import InputError
 from .schema import Item, as_list
 from .sequences import sequence_name, sequence_names, split_stem
 from .verify import Found
-from .volume import UnusableFile, corner_shift, millimetres, read_volume
+from .volume import UnusableFile, corner_shift, millimetres, read_volume, skew
 
 GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; rounding in headers stays far below
+_SKEWED = 1.0  # degrees
 STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
 
 
@@ -299,6 +300,13 @@ def check_header(report: Found, file: str, image: Any) -> None:
             "warning",
             file,
             f"says {millimetres(zooms)} in pixdim but {millimetres(from_affine)} in its affine, which is used",
+        )
+    if (tilt := skew(affine)) > _SKEWED:
+        report.add(
+            "warning",
+            file,
+            f"has axes {tilt:.1f} degrees off right angles (gantry tilt): volumes in ml are right, but the network "
+            "sees skewed shapes; resample it onto a straight grid if that matters",
         )
     if qform > 0 and sform > 0:
         try:

@@ -1,4 +1,4 @@
-"""A NIfTI volume read to its last byte, and the small geometry that the checks of it need."""
+"""A volume read to its last byte, whatever its format, and the small geometry that the checks of it need."""
 
 import gzip
 import zlib
@@ -11,10 +11,13 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from .find import NIFTI
-from .verify import edges
+from custom_components.errors import InputError
+
+from .find import NIFTI, THROUGH_ITK
+from .verify import edges, edges_of, sentence
 
 _GZIP = b"\x1f\x8b"
+_SKEWED = 0.1  # degrees
 
 
 class UnusableFile(Exception):
@@ -22,30 +25,34 @@ class UnusableFile(Exception):
 
 
 def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, np.ndarray]:
-    """Read a NIfTI file completely, checksum included, opening it once.
+    """Read a volume completely, opening its file or files once.
 
     Args:
-        file: its path.
+        file: a NIfTI, NRRD or MetaImage file; a folder that holds one DICOM series, or one file of a series.
         prints: gets the file's `verify.edges`.
 
     Returns:
-        The image object and its voxels (X, Y, Z) or (X, Y, Z, C) as stored (float where the file scales them).
+        The nibabel image, for its grid (of a file that is not NIfTI an equal one), and the voxels (X, Y, Z) or
+        (X, Y, Z, C): as stored, or float where the file scales them; of DICOM in the units of the modality.
 
     Raises:
-        UnusableFile: missing, truncated, not NIfTI, not numbers, neither 3-D nor 4-D, spacing not positive.
+        UnusableFile: missing, truncated, of another format, not numbers, neither 3-D nor 4-D, spacing not positive.
     """
     try:
-        stored = Path(file).read_bytes()
-        if prints is not None:
-            prints[file] = edges(stored)
-        # All of it, and not lazily by nibabel, which would stop before the checksum at the end of the file.
-        content = gzip.decompress(stored) if stored[:2] == _GZIP else stored
-        image: Any = _kind(file, content).from_bytes(content)
-        data = np.asanyarray(image.dataobj)
+        if file.lower().endswith(NIFTI):
+            image, data = _read_nifti(file, prints)
+        elif file.lower().endswith(THROUGH_ITK):
+            image, data = _read_through_itk(file, prints)
+        else:
+            from ..dicom.series import read_series  # most runs need no DICOM
+
+            image, data = read_series(file, prints)
     except IsADirectoryError:
-        raise UnusableFile("is a folder, expected a NIfTI file") from None
+        raise UnusableFile("is a folder, expected a file") from None
     except FileNotFoundError:
         raise UnusableFile("the file does not exist; correct the path in the datalist or pass dataset_dir") from None
+    except InputError as error:
+        raise UnusableFile(sentence(error, file)) from error
     except ImageFileError as error:
         raise UnusableFile(f"is not a readable NIfTI file ({str(error).splitlines()[0]})") from error
     except (EOFError, OSError, ValueError, zlib.error, HeaderDataError, OverflowError, MemoryError) as error:
@@ -55,10 +62,21 @@ def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, n
         raise UnusableFile(f"has voxels of type {data.dtype}, expected numbers (an RGB or complex image?)")
     if data.ndim not in (3, 4) or 0 in data.shape:
         raise UnusableFile(f"has shape {data.shape}, expected a 3-D volume")
+    return image, data
+
+
+def _read_nifti(file: str, prints: dict[str, str] | None) -> tuple[Any, np.ndarray]:
+    stored = Path(file).read_bytes()
+    if prints is not None:
+        prints[file] = edges(stored)
+    # All of it, and not lazily by nibabel, which would stop before the checksum at the end of the file.
+    content = gzip.decompress(stored) if stored[:2] == _GZIP else stored
+    image: Any = _kind(content).from_bytes(content)
     # From the bytes, because nibabel silently turns a spacing of 0 into 1 and drops its sign.
     raw = np.frombuffer(content, image.header.template_dtype.newbyteorder(image.header.endianness), count=1)
     spacing = raw["pixdim"][0, 1:4]
-    if not (np.isfinite(spacing) & (spacing > 0)).all():
+    data = np.asanyarray(image.dataobj)
+    if data.ndim > 2 and not (np.isfinite(spacing) & (spacing > 0)).all():
         found = tuple(float(value) for value in spacing)
         raise UnusableFile(f"has spacing {found} mm, expected positive numbers; fix the header")
     return image, data
@@ -76,21 +94,49 @@ def stored_shape(file: Path) -> tuple[int, ...]:
             stored.seek(0)
             with gzip.open(stored) if packed else stored as stream:
                 content = stream.read(nib.Nifti2Header.sizeof_hdr)
-        header = _kind(str(file), content).header_class
+        header = _kind(content).header_class
         return tuple(header(content[: header.sizeof_hdr]).get_data_shape())
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error, HeaderDataError) as error:
         raise UnusableFile(f"has no header that can be read ({error})") from error
 
 
-def _kind(file: str, content: bytes) -> Any:
-    """The class of nibabel for the content of a `.nii` or `.nii.gz`, whichever of the two it is called."""
-    if not file.lower().endswith(NIFTI):
-        found = type(nib.load(file)).__name__
-        raise UnusableFile(f"is a {found}, expected one NIfTI file (.nii or .nii.gz); convert it")
+def _kind(content: bytes) -> Any:
+    """The class of nibabel for the content of a `.nii` or `.nii.gz`."""
     for kind in (nib.Nifti1Image, nib.Nifti2Image):
         if kind.header_class.may_contain_header(content[: nib.Nifti2Header.sizeof_hdr]):
             return kind
     raise ImageFileError("its first bytes are no NIfTI header" if content else "it is empty")
+
+
+def _read_through_itk(file: str, prints: dict[str, str] | None) -> tuple[Any, np.ndarray]:
+    from monai.data import ITKReader
+
+    if prints is not None:
+        prints[file] = edges_of(file)
+    reader = ITKReader()
+    try:
+        data, meta = reader.get_data(reader.read(file))
+    except RuntimeError as error:  # ITK tells the reason in the last of many lines
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UnusableFile(f"cannot be read ({lines[-1]}); copy or convert it again") from error
+    if meta["affine"].shape != (4, 4):
+        raise UnusableFile(f"has shape {data.shape}, expected a 3-D volume")
+    return in_millimetres(nib.Nifti1Image(data, np.asarray(meta["affine"]))), data
+
+
+def in_millimetres(image: Any) -> Any:
+    """An image of another format with what a NIfTI header says beyond an affine: that it is the scanner's, in mm."""
+    image.header.set_xyzt_units("mm")
+    image.set_sform(image.affine, code=1)
+    if skew(image.affine) < _SKEWED:  # a qform can only turn
+        image.set_qform(image.affine, code=1)
+    return image
+
+
+def skew(affine: np.ndarray) -> float:
+    """How far the axes of a grid are from right angles, in degrees: those of a tilted gantry are not at."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.degrees(np.arcsin(np.clip(np.abs(axes.T @ axes - np.eye(3)).max(), 0, 1))))
 
 
 def corner_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:

@@ -1,43 +1,18 @@
 """One DICOM picture (CR, DX, CT, MR, US, ...) as an array of grey or colour values, and what its header says."""
 
-import importlib.util
-import io
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
-from pydicom import uid
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+from pydicom.pixels import apply_color_lut
 
 from custom_components.errors import InputError
 
 from ..data.image_prepare import stretch, value_range
-
-# Objects that come in the same folders as pictures and are none: reports, annotations, plans, doses.
-_NO_PICTURE = {
-    "SR": "a structured report",
-    "SEG": "a segmentation",
-    "RTSTRUCT": "a set of radiotherapy contours",
-    "RTPLAN": "a radiotherapy plan",
-    "RTDOSE": "a radiotherapy dose",
-    "PR": "a presentation state",
-    "KO": "a list of key objects",
-    "REG": "a registration",
-    "DOC": "a document",
-}
-# Transfer syntaxes that Pillow and pydicom cannot decode alone, or not always: the package that can, and its module.
-_OPENJPEG = ("pylibjpeg-openjpeg", "openjpeg")
-_GDCM = ("python-gdcm", "gdcm")
-_PACKAGES = {
-    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), _OPENJPEG),
-    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), _OPENJPEG),
-    **dict.fromkeys((uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless), _GDCM),
-    uid.JPEGExtended12Bit: ("pylibjpeg-libjpeg", "libjpeg"),
-}
+from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, shown, text
 
 
 class DicomPicture(NamedTuple):
@@ -77,32 +52,32 @@ def read_dicom(file: str | os.PathLike[str], content: bytes | None = None) -> Di
         InputError: no DICOM file, no picture, several frames, a compression that nothing installed can undo, or damage.
     """
     name = os.fspath(file)
-    dataset = _parse(name, _read(name) if content is None else content)
+    dataset = parse(name, _read(name) if content is None else content)
     try:
         return _picture(dataset, name)
     except InputError:
         raise
     except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
-        raise _damaged(name, error) from error
+        raise damaged(name, error) from error
 
 
 def _picture(dataset: pydicom.Dataset, name: str) -> DicomPicture:
-    modality = _text(dataset, "Modality")
-    if modality in _NO_PICTURE:
-        raise InputError(f"{name}: is {_NO_PICTURE[modality]} ({modality}), expected a picture; leave it out.")
-    if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise InputError(f"{name}: has no pixel data (modality {_shown(modality) or 'unknown'}); leave it out.")
+    modality = text(dataset, "Modality")
+    if modality in NO_PICTURE:
+        raise InputError(f"{name}: is {NO_PICTURE[modality]} ({modality}), expected a picture; leave it out.")
+    if not has_pixels(dataset):
+        raise InputError(f"{name}: has no pixel data (modality {shown(modality) or 'unknown'}); leave it out.")
     count = int(dataset.get("NumberOfFrames") or 1)
     if count > 1:
         raise InputError(f"{name}: NumberOfFrames is {count}, expected a single picture; split the file.")
     _lift_functional_groups(dataset)
-    stored = _decode(dataset, name)
+    stored = next(frames(dataset, name))
     pixels = _colour(dataset, stored)
     return DicomPicture(
         _grey(dataset, stored) if pixels is None else pixels,
-        patient_id=_text(dataset, "PatientID"),
+        patient_id=text(dataset, "PatientID"),
         modality=modality,
-        view=_text(dataset, "ViewPosition"),
+        view=text(dataset, "ViewPosition"),
     )
 
 
@@ -113,24 +88,6 @@ def _read(name: str) -> bytes:
         raise InputError(f"{name}: cannot be read ({error.strerror or error}); correct the path.") from error
 
 
-def _parse(name: str, content: bytes) -> pydicom.Dataset:
-    """The data set of a file; one without the usual beginning is accepted if it says what it is."""
-    try:
-        try:
-            return pydicom.dcmread(io.BytesIO(content))
-        except InvalidDicomError:
-            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
-            usable = bool(dataset.get("SOPClassUID")) and "PixelData" in dataset
-    except Exception as error:  # pydicom raises many kinds for bytes that make no sense
-        raise _damaged(name, error) from error
-    if not usable:
-        raise InputError(f"{name}: is not a DICOM file; leave it out or convert it.")
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0]
-        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
-    return dataset
-
-
 def _lift_functional_groups(dataset: pydicom.Dataset) -> None:
     """Copy window and rescaling of an enhanced object's only frame to where a classic object has them."""
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
@@ -139,36 +96,6 @@ def _lift_functional_groups(dataset: pydicom.Dataset) -> None:
         for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             for element in (group.get(macro) or [[]])[0]:
                 dataset[element.tag] = element
-
-
-def _decode(dataset: pydicom.Dataset, name: str) -> np.ndarray:
-    """Stored values, (H, W) or (H, W, 3), colour as RGB."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        return pixel_array(dataset, index=0)
-    except (RuntimeError, NotImplementedError) as error:  # what pydicom raises when no decoder did it
-        package, module = _PACKAGES.get(syntax, ("", ""))
-        kind = _shown(syntax.name)
-        if package and importlib.util.find_spec(module) is None:
-            raise InputError(
-                f"{name}: is compressed as {kind}, which needs the package {package}; install it, or export the "
-                "file without compression."
-            ) from error
-        if not _known(syntax):
-            raise InputError(
-                f"{name}: its transfer syntax {kind} is not supported; export the file without compression."
-            ) from error
-        raise InputError(
-            f"{name}: its pixels ({kind}) cannot be decoded ({_reason(error)}); copy the file again, or export "
-            "it without compression."
-        ) from error
-
-
-def _known(syntax: uid.UID) -> bool:
-    try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False
 
 
 def _colour(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray | None:
@@ -220,7 +147,7 @@ def apply_window(values: np.ndarray, centre: float, width: float, function: str 
 def _window(dataset: pydicom.Dataset) -> tuple[float, float, str] | None:
     """Centre, width and function of the file's first window; None where it has no usable one."""
     centre, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
-    function = _text(dataset, "VOILUTFunction").upper() or "LINEAR"
+    function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
     usable = {"LINEAR": width >= 1, "LINEAR_EXACT": width > 0, "SIGMOID": width > 0}
     return (centre, width, function) if np.isfinite([centre, width]).all() and usable.get(function, False) else None
 
@@ -277,23 +204,3 @@ def _padding(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
         return np.zeros(stored.shape, bool)
     low, high = sorted((int(value), int(value if limit is None else limit)))
     return (stored >= low) & (stored <= high)
-
-
-def _text(dataset: pydicom.Dataset, key: str) -> str:
-    value: Any = dataset.get(key)
-    return "" if value is None else str(value).strip()
-
-
-def _damaged(name: str, error: Exception) -> InputError:
-    return InputError(f"{name}: is truncated or damaged ({_reason(error)}); export or copy it again.")
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
-    return _shown(" ".join(lines), 400) or type(error).__name__
-
-
-def _shown(text: str, most: int = 100) -> str:
-    """Text of a file, fit for a message: a damaged one can hold anything."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return printable if len(printable) <= most else f"{printable[:most]} ..."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.datalist import write
-from bundle_runtime.data.find import excluded, files_below, folders_in, nifti_among
+from bundle_runtime.data.find import excluded, files_below, folders_in, volumes_among
 from bundle_runtime.data.schema import SECTIONS, as_list
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
@@ -58,8 +58,8 @@ class Root:
         return folders_in(self.path, below, self.exclude)
 
     def volumes(self, below: str = "", levels: int | None = 0) -> list[str]:
-        """The NIfTI files of a folder in it, as paths from the data folder; see `nifti_among`."""
-        found = nifti_among(self.path, self.files(below, levels))
+        """The NIfTI, NRRD and MetaImage files of a folder in it, as paths from the data folder; see `volumes_among`."""
+        found = volumes_among(self.path, self.files(below, levels))
         return [file.relative_to(self.path).as_posix() for file in found]
 
     def table(self, path: str | Path) -> Table:

@@ -97,12 +97,12 @@ def test_endings_in_any_case_and_a_file_that_is_there_packed_and_not(tmp_path: P
 
 
 def test_volumes_of_other_kinds_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    touch(tmp_path, "a.nii", "b.NRRD", "c.mha", "notes.txt", "IM0001")
+    touch(tmp_path, "a.nii", "b.NRRD", "c.mnc", "notes.txt", "IM0001")
     (tmp_path / "1.2.840.7").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "p.png").write_bytes(gzip.compress(b"x"))
-    assert [file.name for file in volumes(tmp_path)] == ["a.nii"]
+    assert [file.name for file in volumes(tmp_path)] == ["a.nii", "b.NRRD"]
     said = capsys.readouterr().out
-    for part in ("are DICOM (1.2.840.7)", "are NRRD (b.NRRD)", "are MetaImage (c.mha)"):
+    for part in ("are DICOM (1.2.840.7)", "are MINC (c.mnc)"):
         assert part in said
     assert not any(word in said for word in ("notes", "IM0001", "p.png"))
     assert other_volumes(tmp_path, ["a.nii", "p.png"]) == ""

@@ -3,9 +3,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import slices, volume, write
 
 from bundle_runtime.data.inference import CaseDataset
 from bundle_runtime.data.inputs import Inputs
@@ -26,12 +28,8 @@ def test_nothing_to_report(tmp_path: Path) -> None:
 
 
 def test_empty_and_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no \.nii.*subfolders are not searched\); give the folder"):
+    with pytest.raises(InputError, match=r"holds no volume, at any depth; expected \.nii, \.nii\.gz.* or DICOM series"):
         Inputs(str(tmp_path))
-    (tmp_path / "1.2.840.7").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(InputError, match=r"are DICOM \(1\.2\.840\.7\): these have to be converted to NIfTI"):
-        Inputs(str(tmp_path))
-    (tmp_path / "1.2.840.7").unlink()
     with pytest.raises(InputError, match="none does not exist"):
         Inputs(str(tmp_path / "none"))
 
@@ -41,6 +39,41 @@ def test_a_datalist_needs_no_labels(tmp_path: Path) -> None:
     datalist = tmp_path / "datalist.json"
     datalist.write_text(json.dumps({"training": [], "validation": [], "test": [{"image": "a.nii.gz"}]}))
     assert [item["case"] for item in Inputs(str(tmp_path), str(datalist)).items] == ["a"]
+
+
+def test_a_folder_of_folders_in_several_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    for name in ("a.nii.gz", "p1/scan.nii.gz", "p2/scan.NII", "labels/a.nii.gz", "p1/segmentations/b.nii.gz"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(np.ones((6, 5, 4), np.float32), np.eye(4)), folder / name.lower())
+        (folder / name.lower()).rename(folder / name)
+    itk.imwrite(itk.image_from_array(np.ones((4, 5, 6), np.int16)), str(folder / "b.nrrd"))
+    parts = slices(volume())
+    write(folder / "P3", parts, ending="")
+    write(folder / "P4" / "all", slices(volume(), "b"), ending="")
+    write(folder / "P4" / "all", slices(volume(), "c", SeriesNumber=7))
+    write(folder / "P4" / "scout", slices(volume(), "d")[:1])
+    write(folder / "P5", slices(volume(), "e")[:2] + slices(volume(), "e")[3:])
+    inputs = Inputs(str(folder), output_dir=str(folder / "out"))
+    cases = ["P3", "P4_all_3", "P4_all_7", "a", "b", "p1_scan", "p2_scan"]
+    assert [item["case"] for item in inputs.items] == cases
+    for item in inputs.items:
+        assert LoadVolumesd("image", header=True)(item)["image"].shape in ((1, 6, 5, 4), (1, 40, 34, 6))
+    with pytest.raises(InputError, match=r"1 of 8 images .*P5: CT 3 .*lacks 1 slice"):
+        inputs.finish()
+    assert (
+        "1 DICOM object(s) that are no volume are left out: scout (CT 3 abdomen venous (1 slices)"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_dicom_series_a_sequence(tmp_path: Path) -> None:
+    for number, name in enumerate(("flair", "T1", "t1ce", "T2")):
+        write(tmp_path / "in" / "P1" / name, slices(volume(seed=number), name))
+    inputs = brain_inputs(tmp_path / "in")
+    assert [(item["case"], item["sequences"]) for item in inputs.items] == [("P1", list(FOUR))]
+    loaded = LoadVolumesd("image", sequences=FOUR)(inputs.items[0])["image"]
+    np.testing.assert_array_equal(loaded[1], volume(seed=1).astype(np.float32) - 1024)
 
 
 FOUR = ("flair", "t1", "t1ce", "t2")
@@ -243,7 +276,7 @@ def test_folders_without_a_case(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none does not exist"):
         brain_inputs(tmp_path / "none")
     folder = head(tmp_path / "in", "mask.nii.gz", "P1_seg.nii.gz", "too/deep/t1.nii.gz")
-    with pytest.raises(InputError, match=r"and its subfolders hold no case; expected one NIfTI file a sequence"):
+    with pytest.raises(InputError, match=r"and its subfolders hold no case; expected one file a sequence"):
         brain_inputs(folder)
 
 

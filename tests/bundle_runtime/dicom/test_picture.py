@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from picture_files import dataset, dicom, encoded, shades
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
-from pydicom.uid import (
-    MPEG2MPML,
-    JPEG2000Lossless,
-    JPEGLosslessSV1,
-    RLELossless,
-)
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from bundle_runtime.dicom import picture as module
 from bundle_runtime.dicom.picture import apply_window, is_dicom, read_dicom
 from custom_components.errors import InputError
 
@@ -191,30 +185,6 @@ def test_lossless_compression_changes_nothing(tmp_path: Path, syntax: Any) -> No
     np.testing.assert_array_equal(packed.pixels, read(dataset(STORED, **window)))
 
 
-def _rubbish(syntax: Any) -> bytes:
-    from pydicom.encaps import encapsulate
-
-    data = dataset(STORED)
-    data.file_meta.TransferSyntaxUID = syntax
-    data.PixelData = encapsulate([b"rubbish!"])
-    data["PixelData"].VR = "OB"
-    data["PixelData"].is_undefined_length = True
-    return encoded(data)
-
-
-def test_a_compression_that_needs_a_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"x: is compressed as JPEG Lossless.*needs the package python-gdcm; install"):
-        read_dicom("x", content=_rubbish(JPEGLosslessSV1))
-    with pytest.raises(InputError, match="needs the package pylibjpeg-openjpeg"):
-        read_dicom("x", content=_rubbish(JPEG2000Lossless))
-    monkeypatch.undo()
-    with pytest.raises(InputError, match=r"x: its pixels \(JPEG 2000.*cannot be decoded \(.+\); copy the file again"):
-        read_dicom("x", content=_rubbish(JPEG2000Lossless))
-    with pytest.raises(InputError, match=r"MPEG2.* is not supported"):
-        read_dicom("x", content=_rubbish(MPEG2MPML))
-
-
 @pytest.mark.parametrize(
     ("elements", "text"),
     [
@@ -284,8 +254,7 @@ def test_real_files(real_data: Path) -> None:
         assert picture.pixels.shape[1:] == (int(row["rows"]), int(row["cols"]))
         assert picture.modality == row["modality"]
         assert 0 <= picture.pixels.min() < picture.pixels.max() <= 1
-    assert len(refused) == 5
-    assert all(row["modality"] == "SEG" or "not decoded" in row["pixel_array_shape"] for row in refused)
+    assert [row["modality"] for row in refused] == ["SEG"]
 
 
 def test_air_is_dark_in_real_radiographs(real_data: Path) -> None:
