@@ -340,6 +340,8 @@ def read_files(
             except InputError:
                 if content[128:132] == b"DICM" or file.lower().endswith(_ENDINGS):
                     raise
+                if file == chosen:
+                    raise UnusableFile("is no NIfTI, NRRD, MetaImage or DICOM file; convert it") from None
                 continue
             key = found.add(dataset, file, with_pixels=True)
             if file in found.damaged:
@@ -352,7 +354,7 @@ def read_files(
                     _decode(dataset, file, stored)
     if wanted is None:
         reasons = some((f"{os.path.basename(file)} {reason}" for file, reason in found.refused.items()), 1)
-        raise UnusableFile(f"holds no DICOM image{f' ({reasons})' if reasons else ''}")
+        raise UnusableFile(f"is a folder that holds no DICOM image{f' ({reasons})' if reasons else ''}")
     if chosen is None and len(found.series) > 1:
         titles = some((series.title() for series in found.series.values()), 4)
         raise UnusableFile(

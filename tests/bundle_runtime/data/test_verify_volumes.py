@@ -257,7 +257,7 @@ def test_truncated_before_compression_and_flipped_bits(tmp_path: Path) -> None:
     ("name", "content", "sentence"),
     [
         ("a.nii.gz", b"not a NIfTI file at all" * 30, "not a readable NIfTI|damaged"),
-        ("a.png", b"\x89PNG....", "not a readable NIfTI"),
+        ("a.png", b"\x89PNG....", "is no NIfTI, NRRD, MetaImage or DICOM file"),
         ("folder", None, "is a folder"),
     ],
 )

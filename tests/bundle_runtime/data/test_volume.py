@@ -42,7 +42,7 @@ def test_both_versions_of_nifti_are_read_from_their_content(tmp_path: Path, name
         image, data = read_volume(str(tmp_path / name))
         assert (type(image), data.sum()) == (kind, 276)
     nib.save(nib.MGHImage(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "a.mgz")
-    with pytest.raises(UnusableFile, match="holds no DICOM image"):
+    with pytest.raises(UnusableFile, match="is no NIfTI, NRRD, MetaImage or DICOM file"):
         read_volume(str(tmp_path / "a.mgz"))
 
 
