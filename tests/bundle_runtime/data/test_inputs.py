@@ -24,7 +24,7 @@ def test_nothing_to_report(tmp_path: Path) -> None:
     save(tmp_path / "a.nii.gz")
     inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
     inputs.finish()
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_empty_and_missing_folder(tmp_path: Path) -> None:
