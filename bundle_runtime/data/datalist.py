@@ -17,7 +17,7 @@ Pictures that are classified have a `task` at the top and no background among th
 
 `"ordered": true` says that the classes are grades: kappa is then quadratic. Pictures that are segmented have masks as
 labels, and `mask_kind` says what their values mean: `classes` (the index of a class; also where it is absent), `binary`
-(any value above 0) or `instance` (a number an object, so that touching objects stay apart). `mpp` says at which
+(two values) or `instance` (a number an object, so that touching objects stay apart). `mpp` says at which
 micrometres a pixel tiles were cut from slides; a network that learns from them is then used at no other.
 
 Paths are absolute, or relative to the folder of the datalist (or to `dataset_dir`). `"parity": true` allows validation

@@ -4,10 +4,12 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from custom_components.errors import InputError
@@ -32,7 +34,11 @@ _KINDS = {
 }
 _PNG = b"\x89PNG"
 _HEAD_BYTES = 132
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"GIF8")
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
+_IN_PLANES = _SIGNED = 2  # values of the last two
+_OTHER_COLOURS = ("LAB", "HSV")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *_TIFF, b"GIF8")
 # What Pillow raises for bytes that it cannot make a picture of; SyntaxError is its word for a broken PNG.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
@@ -55,8 +61,9 @@ def read_picture(file: str | os.PathLike[str], content: bytes | None = None) -> 
     """Read one picture file to its last byte.
 
     * Bilevel becomes 0 and 255. Palettes are expanded, alpha is composited on black, CMYK becomes RGB.
-    * Grey of 16 or 32 bits or float is windowed from its 0.1 .. 99.9 percentiles to 8 bits, because scanners rarely
-      use the whole range. Colour of 16 bits keeps its upper 8.
+    * Grey of 16 or 32 bits, signed or float is windowed from its 0.1 .. 99.9 percentiles to 8 bits, because scanners
+      rarely use the whole range. Colour of 16 bits keeps its upper 8.
+    * TIFF: where 0 is white, grey is inverted; kinds that Pillow cannot read go through tifffile.
     * A turn noted by a camera (EXIF orientation) is carried out.
     * DICOM: see `read_dicom`.
 
@@ -109,11 +116,19 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
             if count > 1:
                 raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
             image.load()
-            kind = _kind(image)
-            return Picture(_pixels(ImageOps.exif_transpose(image)), kind)
+            tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+            if tags.get(_PLANAR) == _IN_PLANES and max(tags.get(_BITS, (0,))) > 8:  # Pillow mixes their bytes up
+                return _read_with_tifffile(name, content)
+            if image.mode in _OTHER_COLOURS:
+                raise InputError(f"{name}: its colours are {image.mode}, which is not supported; save it as RGB.")
+            turned = ImageOps.exif_transpose(image)
+            numbers = _numbers(turned, tags)
+            return Picture(_pixels(turned) if numbers is None else _stretched(*numbers), _kind(image))
     except InputError:
         raise
     except UnidentifiedImageError as error:
+        if content[:4] in _TIFF:
+            return _read_with_tifffile(name, content)
         raise InputError(
             f"{name}: is not a picture that can be read (its first bytes are {content[:8]!r}); expected PNG, JPEG, "
             "TIFF, BMP, WebP, GIF or DICOM."
@@ -125,6 +140,51 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
         raise InputError(f"{name}: is truncated or damaged ({reason}); copy it again.") from error
 
 
+def _read_with_tifffile(name: str, content: bytes) -> Picture:
+    """A TIFF of a kind that Pillow does not know: 12 bits, 64 bits, half floats, colour in planes, ...
+
+    Raises:
+        InputError: colours of another space, signed or float; several pictures; damage.
+    """
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            page, count = file.pages.first, len(file.pages)
+            values = page.asarray()
+    except Exception as error:  # whatever it was: a damaged file can break it anywhere
+        raise InputError(f"{name}: is truncated or damaged ({error}); copy it again.") from error
+    photometric = tifffile.PHOTOMETRIC(page.photometric).name
+    if count > 1:
+        raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
+    if values.ndim == 2 and photometric in ("MINISBLACK", "MINISWHITE") and values.dtype.kind in "iuf":
+        return Picture(_stretched(values, photometric == "MINISWHITE"), f"{page.bitspersample}-bit grey")
+    colours = values if values.shape[0] == 3 else np.moveaxis(values, -1, 0)
+    if photometric == "RGB" and values.dtype.kind == "u" and colours.ndim == len(colours) == 3:
+        return Picture(np.ascontiguousarray(colours >> max(page.bitspersample - 8, 0)).astype(np.uint8), "RGB")
+    raise InputError(
+        f"{name}: is a TIFF of {values.dtype} {photometric} {values.shape}, expected unsigned RGB or grey; convert it."
+    )
+
+
+def _stretched(values: np.ndarray, white_is_zero: bool = False) -> np.ndarray:
+    """Grey of any number type to uint8 (1, H, W)."""
+    finite = np.isfinite(values)
+    unit = stretch(np.where(finite, values, 0), *value_range(values[finite]))
+    return to_uint8(np.where(finite, 1 - unit if white_is_zero else unit, 0))[None]
+
+
+def _numbers(image: Image.Image, tags: Mapping[int, Any]) -> tuple[np.ndarray, bool] | None:
+    """The values of a grey picture that are no levels of 8 bits, and whether 0 is white; None for any other."""
+    bits, sign = (int(tags.get(key, (default,))[0]) for key, default in ((_BITS, 0), (_SAMPLE_FORMAT, 1)))
+    if image.mode == "L" and bits == 8 and sign == _SIGNED:
+        return np.asarray(image).view(np.int8), False  # Pillow has inverted them already
+    if not (image.mode.startswith("I") or image.mode == "F"):
+        return None
+    values = np.asarray(image)
+    if bits == 32 and sign == 1 and values.dtype == np.int32:
+        values = values.view(np.uint32)
+    return values, tags.get(_PHOTOMETRIC) == 0
+
+
 def _kind(image: Image.Image) -> str:
     kind = "16-bit grey" if image.mode.startswith("I;16") else _KINDS.get(image.mode, image.mode)
     see_through = "transparency" in image.info and "alpha" not in kind
@@ -134,11 +194,6 @@ def _kind(image: Image.Image) -> str:
 def _pixels(image: Image.Image) -> np.ndarray:
     """uint8 (1, H, W) or (3, H, W) of a loaded picture."""
     mode = image.mode
-    if mode.startswith("I") or mode == "F":
-        values = np.asarray(image)
-        finite = np.isfinite(values)
-        unit = stretch(np.where(finite, values, 0), *value_range(values[finite]))
-        return to_uint8(unit)[None]
     if mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         grey = mode in ("L", "LA", "La")
         image = _on_black(image.convert("RGBA"))

@@ -121,7 +121,7 @@ class LoadPictured(Transform):
         content = read_bytes(file)
         found.edges[file] = edges(content)
         mask = decode_mask(file, content)
-        classes = class_map(mask.values, kind, self.classes, file)
+        classes = class_map(mask, kind, self.classes, file)
         seen = look_at_mask(mask, classes, kind, self.classes)
         problem = seen.problem or size_problem(classes.shape, size)
         if problem:

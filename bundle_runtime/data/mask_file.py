@@ -1,7 +1,6 @@
 """One mask of a picture, its values as they are stored: numbers of objects or classes, never scaled grey levels."""
 
 import io
-import os
 import struct
 import zlib
 from typing import NamedTuple
@@ -12,17 +11,11 @@ from skimage.measure import label as connected_components
 
 from custom_components.errors import InputError
 
-from .image_file import read_bytes
 from .schema import MASK_KINDS
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP")  # of Pillow
 _NEIGHBOURS = 2  # for skimage: pixels that touch at a corner belong together
-
-
-def read_mask(file: str | os.PathLike[str]) -> np.ndarray:
-    """The values of a mask file; see `decode_mask`."""
-    name = os.fspath(file)
-    return decode_mask(name, read_bytes(name)).values
 
 
 class Mask(NamedTuple):
@@ -31,10 +24,12 @@ class Mask(NamedTuple):
     Attributes:
         values: int32 (H, W), or (H, W, 3) where the file is in colour.
         mode: Pillow's, of the file.
+        lossy: whether it was compressed as JPEG or the like, which changes values.
     """
 
     values: np.ndarray
     mode: str
+    lossy: bool = False
 
 
 def decode_mask(name: str, content: bytes) -> Mask:
@@ -54,6 +49,7 @@ def decode_mask(name: str, content: bytes) -> Mask:
             file_of.load()
             image: Image.Image = file_of
             mode = image.mode
+            lossy = file_of.format in _LOSSY or "jpeg" in str(file_of.info.get("compression"))
             if image.mode in ("LA", "PA"):
                 image = image.convert("L")
             elif image.mode not in ("1", "L", "P", "I", "F", "RGB") and not image.mode.startswith("I;16"):
@@ -73,16 +69,16 @@ def decode_mask(name: str, content: bytes) -> Mask:
         raise InputError(
             f"{name}: holds values that are no whole numbers of at least 0; store class or object numbers."
         )
-    return Mask(whole, mode)
+    return Mask(whole, mode, lossy)
 
 
-def class_map(values: np.ndarray, mask_kind: str, classes: int, name: str) -> np.ndarray:
+def class_map(mask: Mask, mask_kind: str, classes: int, name: str) -> np.ndarray:
     """What a mask says about each pixel's class.
 
     Args:
-        values: of `read_mask`.
-        mask_kind: "classes" (a class index each), "binary" (above 0 is class 1) or "instance" (a number an object,
-            all of class 1).
+        mask: of `decode_mask`.
+        mask_kind: "classes" (a class index each), "binary" (two values, or colours on black; of a lossy file what lies
+            above half of its highest value is class 1) or "instance" (a number an object, all of class 1).
         classes: number of classes, background included.
         name: of the file, for messages.
 
@@ -90,9 +86,10 @@ def class_map(values: np.ndarray, mask_kind: str, classes: int, name: str) -> np
         uint8 (H, W).
 
     Raises:
-        InputError: an unknown kind, a colour picture that is not binary, a value that is no class, more than 256
-            classes.
+        InputError: an unknown kind, a colour picture that is not binary, a binary mask with values between, numbers in
+            a lossy file, a value that is no class, more than 256 classes.
     """
+    values = mask.values
     if mask_kind not in MASK_KINDS:
         raise InputError(f"mask_kind is {mask_kind!r}; it must be one of {', '.join(MASK_KINDS)}.")
     if values.ndim == 3:
@@ -101,8 +98,25 @@ def class_map(values: np.ndarray, mask_kind: str, classes: int, name: str) -> np
                 f"{name}: is a colour picture, and mask_kind {mask_kind} needs one number a pixel; store the numbers "
                 "as grey levels (16-bit where there are more than 255)."
             )
+        colours = _colours(values)
         values = values.max(axis=2)
-    if mask_kind != "classes":
+        if not mask.lossy and np.linalg.matrix_rank(colours, tol=2 * len(colours)) > 1:
+            return (values > 0).astype(np.uint8)  # colours of different hue stand for objects
+    levels = np.unique(values)
+    if mask_kind == "binary":
+        if mask.lossy:
+            return (values > levels[-1] / 2).astype(np.uint8)
+        if len(levels[levels > 0]) > 1:
+            raise InputError(
+                f"{name}: holds {len(levels)} values ({_shown(levels)}), and a binary mask has two; if its edges are "
+                "soft, store it again after a threshold; if it numbers objects, set mask_kind to instance."
+            )
+        return (values > 0).astype(np.uint8)
+    if mask.lossy and len(levels) > 2:
+        raise InputError(
+            f"{name}: is a JPEG or the like, which changes the numbers of objects and classes; store it as PNG or TIFF."
+        )
+    if mask_kind == "instance":
         return (values > 0).astype(np.uint8)
     if values.max(initial=0) >= min(classes, 256):
         raise InputError(
@@ -112,11 +126,21 @@ def class_map(values: np.ndarray, mask_kind: str, classes: int, name: str) -> np
     return values.astype(np.uint8)
 
 
+def _colours(values: np.ndarray) -> np.ndarray:
+    """The distinct colours of (H, W, 3), as (N, 3)."""
+    codes = np.unique(values @ np.array([1 << 16, 1 << 8, 1], np.int32))
+    return codes[:, None] >> np.array([16, 8, 0]) & 255
+
+
+def _shown(levels: np.ndarray) -> str:
+    return ", ".join(map(str, levels[:3])) + (f" ... {levels[-1]}" if len(levels) > 3 else "")
+
+
 def instance_map(values: np.ndarray, mask_kind: str, classes: np.ndarray) -> np.ndarray:
     """The objects of a mask: its own numbers, or the connected parts of each class (corners connect) where it has none.
 
     Args:
-        values: of `read_mask`.
+        values: of `decode_mask`.
         mask_kind: as in `class_map`.
         classes: what `class_map` returned.
 

@@ -15,7 +15,7 @@ from .sequences import file_stem, sequence_names
 
 SECTIONS = ("training", "validation", "test")
 TASKS = ("multi_label", "multi_class")  # what `label` means in a datalist of pictures
-# What the values of a mask mean, where pictures are segmented: a class each, any value above 0, or a number an object.
+# What the values of a mask mean, where pictures are segmented: a class each, two values, or a number an object.
 MASK_KINDS = ("classes", "binary", "instance")
 
 Item = dict[str, Any]

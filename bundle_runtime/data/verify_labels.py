@@ -11,10 +11,11 @@ from custom_components.tumour_labels import CONVENTIONS, REGIONS, Convention, co
 from .schema import Item
 from .verify import Found
 from .verify_volumes import Expected, check_header, check_same_grid
-from .volume import UnusableFile, read_volume
+from .volume import UnusableFile, read_volume, turned_like
 
 FEW_VOXELS = 10  # a class with fewer voxels is more often a slip of the brush than an organ
 SMALL_FOREGROUND = 1e-4  # share of the volume
+WHOLE = 1e-3  # what a value may differ from a whole number, as after resampling or scaling
 
 
 @dataclasses.dataclass
@@ -80,16 +81,22 @@ def _read_whole_numbers(report: Found, found: Label, file: str, first: Any) -> b
     except UnusableFile as problem:
         report.add("error", file, str(problem))
         return False
-    found.values = data.reshape(data.shape[:3])
+    found.image, found.values = turned_like(found.image, data.reshape(data.shape[:3]), first)
     if not check_same_grid(report, file, found.image, first, "its image"):
         return False
     values, counts = np.unique(found.values, return_counts=True)
-    wrong = values[~np.isfinite(values) | (values != np.round(values))] if data.dtype.kind == "f" else []
+    wrong = values[~(np.abs(values - np.round(values)) <= WHOLE)] if data.dtype.kind == "f" else values[:0]
     if len(wrong):
-        some = ", ".join(f"{value:g}" for value in wrong[:5])
+        some = ", ".join(f"{value:.9g}" for value in wrong[:5])
         text = f"holds {len(wrong)} values that are not whole numbers ({some}); store class numbers"
         report.add("error", file, text)
         return False
+    if data.dtype.kind == "f" and (values != np.round(values)).any():
+        near = next(value for value in values if value != np.round(value))
+        report.add("warning", file, f"holds values such as {near:.9g}, which are rounded to whole numbers")
+        found.values = np.round(found.values)
+        values, inverse = np.unique(np.round(values), return_inverse=True)
+        counts = np.bincount(inverse, counts).astype(int)
     report.voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
     found.codes = found.values.astype(np.int32)
     return True

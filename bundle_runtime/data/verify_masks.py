@@ -44,10 +44,21 @@ def look_at_mask(mask: Mask, classes: np.ndarray, mask_kind: str, count: int) ->
     """
     pixels = tuple(np.bincount(classes.ravel(), minlength=count).tolist())
     if mask_kind != "instance":
-        return SeenMask("", pixels)
+        return SeenMask("", pixels, doubt=_soft(mask) if mask_kind == "binary" and mask.lossy else "")
     numbers, pieces = _separate_pieces(mask.values)
     problem, doubt = _cut_off(mask.mode, numbers, pieces)
     return SeenMask(problem, pixels, len(numbers), sum(several > 1 for several in pieces), doubt)
+
+
+def _soft(mask: Mask) -> str:
+    """What a lossy file made of a binary mask."""
+    values = mask.values.max(axis=2) if mask.values.ndim == 3 else mask.values
+    highest = values.max(initial=0)
+    between = float(((values > 0) & (values < highest)).mean())
+    return (
+        f"is a JPEG or the like: {between:.1%} of its pixels are neither 0 nor {highest}, and what lies above "
+        f"{highest / 2:g} counts as drawn; store masks as PNG"
+    )
 
 
 def size_problem(mask: Sequence[int], picture: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from custom_components.errors import InputError
 from .schema import Item, as_list
 from .sequences import sequence_name, sequence_names, split_stem
 from .verify import Found
-from .volume import UnusableFile, corner_shift, millimetres, read_volume, skew
+from .volume import UnusableFile, corner_shift, millimetres, read_volume, skew, turned_like
 
 GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; rounding in headers stays far below
 _SKEWED = 1.0  # degrees
@@ -161,6 +161,9 @@ def _note_image(report: Found, found: Images, read: ImageFile, expected: Expecte
         read = read._replace(names=None)
     _check_values(report, found, read)
     if found.files:
+        read = read._replace(
+            **dict(zip(("image", "voxels"), turned_like(read.image, read.voxels, found.first), strict=True))
+        )
         check_same_grid(report, read.path, read.image, found.first, "the first image")
     found.files.append(read)
     for position, name in enumerate(read.names or []):

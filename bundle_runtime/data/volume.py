@@ -9,6 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
 
 from custom_components.errors import InputError
@@ -18,6 +19,7 @@ from .verify import edges, edges_of, sentence
 
 _GZIP = b"\x1f\x8b"
 _SKEWED = 0.1  # degrees
+_SPACE_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # millimetres of unknown, metre, millimetre, micrometre
 
 
 class UnusableFile(Exception):
@@ -32,11 +34,13 @@ def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, n
         prints: gets the file's `verify.edges`.
 
     Returns:
-        The nibabel image, for its grid (of a file that is not NIfTI an equal one), and the voxels (X, Y, Z) or
-        (X, Y, Z, C): as stored, or float where the file scales them; of DICOM in the units of the modality.
+        The nibabel image, for its grid, in millimetres whatever its header is in (of a file that is not NIfTI an equal
+        one), and the voxels (X, Y, Z) or (X, Y, Z, C): as stored, or float where the file scales them; of DICOM in the
+        units of the modality.
 
     Raises:
-        UnusableFile: missing, truncated, of another format, not numbers, neither 3-D nor 4-D, spacing not positive.
+        UnusableFile: missing, truncated, of another format, not numbers, neither 3-D nor 4-D, spacing not positive, an
+            unknown unit of length.
     """
     try:
         if file.lower().endswith(NIFTI):
@@ -79,7 +83,32 @@ def _read_nifti(file: str, prints: dict[str, str] | None) -> tuple[Any, np.ndarr
     if data.ndim > 2 and not (np.isfinite(spacing) & (spacing > 0)).all():
         found = tuple(float(value) for value in spacing)
         raise UnusableFile(f"has spacing {found} mm, expected positive numbers; fix the header")
-    return image, data
+    return _in_millimetres(image), data
+
+
+def _in_millimetres(image: Any) -> Any:
+    unit = int(image.header["xyzt_units"]) & 7
+    if unit not in _SPACE_UNITS:
+        raise UnusableFile(f"has the unknown unit of length {unit} in xyzt_units, expected 2 (mm); fix the header")
+    factor = _SPACE_UNITS[unit]
+    if factor == 1:
+        return image
+    header = image.header.copy()
+    for key in ("srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z"):
+        header[key] = header[key] * factor
+    header["pixdim"][1:4] *= factor
+    header["xyzt_units"] = int(header["xyzt_units"]) - unit + 2
+    return type(image)(image.dataobj, header.get_best_affine(), header)
+
+
+def turned_like(image: Any, voxels: np.ndarray, first: Any) -> tuple[Any, np.ndarray]:
+    """An image and its voxels with the axes in the order and directions of another one; its place stays the same."""
+    turn = ornt_transform(io_orientation(image.affine), io_orientation(first.affine))
+    if np.isnan(turn).any() or (turn == [[0, 1], [1, 1], [2, 1]]).all():
+        return image, voxels
+    affine = image.affine @ inv_ornt_aff(turn, image.shape[:3])
+    turned = np.ascontiguousarray(apply_orientation(voxels, turn))
+    return type(image)(turned, affine, image.header), turned
 
 
 def stored_shape(file: Path) -> tuple[int, ...]:

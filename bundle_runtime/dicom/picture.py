@@ -12,7 +12,7 @@ from pydicom.pixels import apply_color_lut
 from custom_components.errors import InputError
 
 from ..data.image_prepare import stretch, value_range
-from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, shown, text
+from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, reason, shown, text
 
 
 class DicomPicture(NamedTuple):
@@ -57,6 +57,8 @@ def read_dicom(file: str | os.PathLike[str], content: bytes | None = None) -> Di
         return _picture(dataset, name)
     except InputError:
         raise
+    except AttributeError as error:  # what pydicom raises for an element that is not there
+        raise InputError(f"{name}: cannot be shown as a picture ({reason(error)}); export it again.") from error
     except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
         raise damaged(name, error) from error
 
@@ -70,6 +72,9 @@ def _picture(dataset: pydicom.Dataset, name: str) -> DicomPicture:
     count = int(dataset.get("NumberOfFrames") or 1)
     if count > 1:
         raise InputError(f"{name}: NumberOfFrames is {count}, expected a single picture; split the file.")
+    kind = text(dataset, "PhotometricInterpretation")
+    if kind and not kind.startswith(("MONOCHROME", "RGB", "YBR", "PALETTE COLOR")):
+        raise InputError(f"{name}: its colours are {shown(kind)}, which is not supported; export it as RGB.")
     _lift_functional_groups(dataset)
     stored = next(frames(dataset, name))
     pixels = _colour(dataset, stored)
@@ -100,20 +105,33 @@ def _lift_functional_groups(dataset: pydicom.Dataset) -> None:
 
 def _colour(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray | None:
     """RGB in 0..1, float32 (3, H, W); None for a grey picture."""
-    bits = int(dataset.BitsStored)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
+            _swap_palette(dataset)
         stored = apply_color_lut(stored, dataset)[..., :3]
-        bits = 8 * stored.dtype.itemsize
-    if stored.ndim == 2:
+        bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])  # entries of 8 bits may be stored in 16
+        bits = 8 * stored.dtype.itemsize if stored.max(initial=0) >= 2**bits else bits
+    elif stored.ndim == 2:
         return None
+    else:
+        bits = int(dataset.BitsStored)
     unit = np.clip(stored.astype(np.float32) / (2**bits - 1), 0, 1)
     return np.ascontiguousarray(np.moveaxis(unit, -1, 0))
+
+
+def _swap_palette(dataset: pydicom.Dataset) -> None:
+    """Bring the words of a big-endian palette into the order that `apply_color_lut` reads."""
+    for colour in ("Red", "Green", "Blue"):
+        element = dataset.get(f"{colour}PaletteColorLookupTableData")
+        if isinstance(element, bytes):
+            swapped = np.frombuffer(element, ">u2").astype("<u2").tobytes()
+            setattr(dataset, f"{colour}PaletteColorLookupTableData", swapped)
 
 
 def _grey(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
     """The picture in 0..1, float32 (1, H, W)."""
     padding = _padding(dataset, stored)
-    values = _modality_values(dataset, stored)
+    values = _modality_values(dataset, np.where(np.isfinite(stored), stored, 0))
     shown = _voi_table(dataset, values)
     if shown is None:
         chosen = _window(dataset)
@@ -199,8 +217,10 @@ def _through_table(table: pydicom.Dataset, values: np.ndarray, dataset: pydicom.
 
 def _padding(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
     """Which stored values fill the picture up where nothing was measured."""
-    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    kind = next((kind for kind in ("Float", "DoubleFloat") if f"{kind}PixelData" in dataset), "")
+    value, limit = (dataset.get(f"{kind}PixelPadding{end}") for end in ("Value", "RangeLimit"))
+    empty = ~np.isfinite(stored)
     if value is None:
-        return np.zeros(stored.shape, bool)
-    low, high = sorted((int(value), int(value if limit is None else limit)))
-    return (stored >= low) & (stored <= high)
+        return empty
+    low, high = sorted((value, value if limit is None else limit))
+    return empty | (stored >= low) & (stored <= high)

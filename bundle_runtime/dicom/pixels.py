@@ -48,7 +48,7 @@ def parse(name: str, content: bytes) -> pydicom.Dataset:
     """
     try:
         try:
-            return pydicom.dcmread(io.BytesIO(content))
+            dataset, usable = pydicom.dcmread(io.BytesIO(content)), True
         except InvalidDicomError:
             dataset = pydicom.dcmread(io.BytesIO(content), force=True)
             usable = bool(dataset.get("SOPClassUID")) and "PixelData" in dataset
@@ -57,8 +57,11 @@ def parse(name: str, content: bytes) -> pydicom.Dataset:
     if not usable:
         raise InputError(f"{name}: is not a DICOM file; leave it out or convert it.")
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0]
-        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+            raise InputError(f"{name}: is compressed and does not name its transfer syntax; export it again.")
+        implicit, little = dataset.original_encoding
+        explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
     return dataset
 
 
@@ -72,17 +75,34 @@ def frames(dataset: pydicom.Dataset, name: str) -> Iterator[np.ndarray]:
     Raises:
         InputError: nothing that is installed can decode them.
     """
-    count = 0
+    count, (above, spare) = 0, _unused_bits(dataset, name)
     try:
-        for frame in iter_pixels(dataset):
+        for frame in iter_pixels(dataset, correct_unused_bits=above == spare):
             count += 1
-            yield frame
+            yield frame if above == spare else frame << above >> spare
         return
     except (RuntimeError, NotImplementedError) as error:  # what pydicom raises when no decoder did it
         values = None if count else _through_itk(dataset, name)
         if values is None:
             raise _undecodable(dataset, name, error) from error
     yield from values
+
+
+def _unused_bits(dataset: pydicom.Dataset, name: str) -> tuple[int, int]:
+    """Bits above those of a value, and all that are none of it; equal where pydicom finds it, in the lowest bits.
+
+    Raises:
+        InputError: the values have no place.
+    """
+    sizes = [dataset.get(key) for key in ("BitsAllocated", "BitsStored", "HighBit")]
+    if "PixelData" not in dataset or None in sizes or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return 0, 0
+    allocated, stored, high = map(int, sizes)
+    above, spare = allocated - 1 - high, allocated - stored
+    if not 0 <= above <= spare:
+        found = f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}"
+        raise InputError(f"{name}: has {found}, which leave its values no place; export it again.")
+    return above, spare
 
 
 def _through_itk(dataset: pydicom.Dataset, name: str) -> np.ndarray | None:

@@ -12,6 +12,8 @@ from PIL import Image
 
 from custom_components.errors import InputError
 
+from ..data.image_file import DICOM_SUFFIXES
+
 MICRONS_AT_1X = 10.0  # by convention one pixel is 10 micrometres at 1x: 0.5 at 20x, 0.25 at 40x
 TOLERANCE = 0.05  # a level within 5 % of the wanted resolution is taken as it is (MONAI's WSIReader: the same)
 _PLAUSIBLE_MPP = (0.02, 20.0)  # of level 0; 72 dpi, which many programs write for want of better, is 353
@@ -255,7 +257,9 @@ def _opened(path: Path) -> openslide.OpenSlide:
     except openslide.OpenSlideUnsupportedFormatError as error:
         raise InputError(f"{path}: is no whole slide that OpenSlide reads; {_CONVERT}.") from error
     except openslide.OpenSlideError as error:
-        raise InputError(f"{path}: OpenSlide cannot read it ({error}); copy it again, or {_CONVERT}.") from error
+        advice = "copy it again" if path.suffix.lower() not in DICOM_SUFFIXES else "copy all files of its series again"
+        advice = _CONVERT if "nsupported" in str(error) else advice  # a conversion mends no damage
+        raise InputError(f"{path}: OpenSlide cannot read it ({error}); {advice}.") from error
     if slide.properties[openslide.PROPERTY_NAME_VENDOR] == "generic-tiff":
         try:
             _refuse_other_pixels(path)

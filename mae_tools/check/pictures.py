@@ -157,7 +157,7 @@ def inspect_mask(file: str, mask_kind: str, classes: int, size: Sequence[int] | 
     """
     try:
         mask = decode_mask(file, read_bytes(file))
-        mapped = class_map(mask.values, mask_kind, classes, file)
+        mapped = class_map(mask, mask_kind, classes, file)
     except InputError as error:
         return SeenMask(problem=sentence(error, file))
     found = look_at_mask(mask, mapped, mask_kind, classes)

@@ -40,7 +40,7 @@ def tiles_masks(
         root: the folder that holds both.
         images: the folder of the pictures.
         masks: that of the masks; it may be the same one where the masks have an ending of their own.
-        mask_kind: instance (a number an object), binary (any value above 0) or classes (the index of a class).
+        mask_kind: instance (a number an object), binary (two values) or classes (the index of a class).
         mask_ending: what a mask's name has more than its picture's: `_mask` for `a.png` and `a_mask.png`.
         class_names: background first.
         patient_pattern: a regular expression whose group finds the patient in the picture's name, or in its path if it

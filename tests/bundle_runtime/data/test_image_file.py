@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_files import dataset, dicom, encoded, png, shades
@@ -244,3 +245,57 @@ def test_a_picture_by_its_ending(tmp_path: Path) -> None:
     assert is_picture_file(tmp_path / "missing.PNG")  # whoever reads it says that it is missing
     assert not is_picture_file(tmp_path / "missing")
     assert not is_picture_file(tmp_path)
+
+
+GREYS = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "f2", "f4", "f8"]
+
+
+@pytest.mark.parametrize("kind", GREYS)
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_number_of_a_grey_tiff(tmp_path: Path, kind: str, photometric: str, order: str) -> None:
+    """Against tifffile: signs, both byte orders, values above half of the range, and 0 as black or white."""
+    span = 3.0 if kind[0] == "f" else 2.0 ** (8 * int(kind[1]) - (kind[0] == "i")) - 1
+    values = ((GREY / 255.0 - (kind[0] == "i") * 0.5) * span * 0.999).astype(kind)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values, photometric=photometric, byteorder=order)
+    stored = tifffile.imread(path).astype(np.float64)
+    picture = read_picture(path)
+    low, high = (0, 255) if kind == "u1" else np.percentile(stored, (0.1, 99.9))
+    unit = np.clip((stored - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(
+        picture.pixels[0], 255 * (1 - unit if photometric == "miniswhite" else unit), atol=1, err_msg=picture.kind
+    )
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4"])
+def test_colour_of_a_tiff_keeps_its_upper_bits(tmp_path: Path, planar: str, kind: str) -> None:
+    wide = COLOUR.astype(kind) << (8 * (int(kind[1]) - 1))
+    values = wide if planar == "contig" else np.ascontiguousarray(channel_first(wide))
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", planarconfig=planar)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").pixels, channel_first(COLOUR))
+
+
+def test_tiffs_that_are_refused_by_name(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "f.tif", COLOUR.astype(np.float32), photometric="rgb")
+    with pytest.raises(InputError, match=r"is a TIFF of float32 RGB \(40, 50, 3\), expected unsigned RGB or grey"):
+        read_picture(tmp_path / "f.tif")
+    tifffile.imwrite(tmp_path / "lab.tif", COLOUR, photometric="cielab")
+    with pytest.raises(InputError, match="its colours are LAB, which is not supported"):
+        read_picture(tmp_path / "lab.tif")
+    tifffile.imwrite(tmp_path / "two.tif", np.stack([GREY.astype(np.float16)] * 2), photometric="minisblack")
+    with pytest.raises(InputError, match="holds 2 pictures, expected one"):
+        read_picture(tmp_path / "two.tif")
+    content = (tmp_path / "f.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="is truncated or damaged"):
+        read_picture(tmp_path / "cut.tif")
+
+
+def test_a_float_tiff_with_gaps(tmp_path: Path) -> None:
+    values = GREY.astype(np.float32)
+    values[0] = np.nan
+    for photometric in ("minisblack", "miniswhite"):
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric)
+        assert not read_picture(tmp_path / "a.tif").pixels[0, 0].any()

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle_runtime.data.mask_file import class_map, instance_map, read_mask
+from bundle_runtime.data.image_file import read_bytes
+from bundle_runtime.data.mask_file import Mask, class_map, decode_mask, instance_map
+from bundle_runtime.data.verify_masks import look_at_mask
 from custom_components.errors import InputError
 
 VALUES = np.array([[0, 1, 2], [255, 7, 0]], np.uint8)
+
+
+def read(path: Path) -> Mask:
+    return decode_mask(str(path), read_bytes(str(path)))
 
 
 def saved(values: np.ndarray, path: Path, **options: object) -> Path:
@@ -19,13 +25,13 @@ def saved(values: np.ndarray, path: Path, **options: object) -> Path:
 
 @pytest.mark.parametrize("ending", ["png", "tif", "bmp"])
 def test_8_bit_numbers_are_kept(tmp_path: Path, ending: str) -> None:
-    assert np.array_equal(read_mask(saved(VALUES, tmp_path / f"m.{ending}")), VALUES)
+    assert np.array_equal(read(saved(VALUES, tmp_path / f"m.{ending}")).values, VALUES)
 
 
 @pytest.mark.parametrize(("ending", "kind"), [("png", np.uint16), ("tif", np.uint16), ("tif", np.int32)])
 def test_numbers_of_objects_above_255_are_kept(tmp_path: Path, ending: str, kind: type) -> None:
     values = (VALUES.astype(kind) * 257) if kind == np.uint16 else VALUES.astype(kind) * 70000
-    assert np.array_equal(read_mask(saved(values, tmp_path / f"m.{ending}")), values)
+    assert np.array_equal(read(saved(values, tmp_path / f"m.{ending}")).values, values)
 
 
 def test_a_palette_gives_its_indices_and_bilevel_0_and_1(tmp_path: Path) -> None:
@@ -33,22 +39,22 @@ def test_a_palette_gives_its_indices_and_bilevel_0_and_1(tmp_path: Path) -> None
     palette.putdata((VALUES % 3).ravel().tolist())
     palette.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
     palette.save(tmp_path / "p.png")
-    assert np.array_equal(read_mask(tmp_path / "p.png"), VALUES % 3)
+    assert np.array_equal(read(tmp_path / "p.png").values, VALUES % 3)
     Image.fromarray(VALUES > 1).save(tmp_path / "b.png")
-    assert np.array_equal(read_mask(tmp_path / "b.png"), VALUES > 1)
+    assert np.array_equal(read(tmp_path / "b.png").values, VALUES > 1)
 
 
 def test_equal_channels_are_one_and_alpha_is_left_out(tmp_path: Path) -> None:
     grey = np.repeat(VALUES[..., None], 4, axis=2)
     grey[..., 3] = 128
-    assert np.array_equal(read_mask(saved(grey, tmp_path / "m.png")), VALUES)
-    assert np.array_equal(read_mask(saved(grey[..., [0, 3]], tmp_path / "la.png")), VALUES)
+    assert np.array_equal(read(saved(grey, tmp_path / "m.png")).values, VALUES)
+    assert np.array_equal(read(saved(grey[..., [0, 3]], tmp_path / "la.png")).values, VALUES)
 
 
 def test_colour_is_a_mask_only_where_it_is_binary(tmp_path: Path) -> None:
     colour = np.zeros((2, 3, 3), np.uint8)
     colour[0, 1] = (0, 0, 90)
-    values = read_mask(saved(colour, tmp_path / "m.png"))
+    values = read(saved(colour, tmp_path / "m.png"))
     assert class_map(values, "binary", 2, "m.png").tolist() == [[0, 1, 0], [0, 0, 0]]
     with pytest.raises(InputError, match=r"m\.png: is a colour picture"):
         class_map(values, "instance", 2, "m.png")
@@ -56,14 +62,51 @@ def test_colour_is_a_mask_only_where_it_is_binary(tmp_path: Path) -> None:
 
 def test_what_the_values_mean() -> None:
     values = VALUES.astype(np.int32)
-    assert np.array_equal(class_map(values, "binary", 2, "m"), VALUES > 0)
-    assert np.array_equal(class_map(values, "instance", 2, "m"), VALUES > 0)
-    assert np.array_equal(class_map(values % 3, "classes", 3, "m"), VALUES % 3)
+    mask = Mask(values, "L")
+    assert np.array_equal(class_map(Mask(255 * (values > 2), "L"), "binary", 2, "m"), VALUES > 2)
+    assert np.array_equal(class_map(mask, "instance", 2, "m"), VALUES > 0)
+    assert np.array_equal(class_map(Mask(values % 3, "L"), "classes", 3, "m"), VALUES % 3)
     assert instance_map(values, "instance", VALUES > 0) is values
     with pytest.raises(InputError, match=r"holds the value 255, and the 3 class_names have the indices 0 to 2"):
-        class_map(values, "classes", 3, "m")
+        class_map(mask, "classes", 3, "m")
     with pytest.raises(InputError, match="mask_kind is 'ids'"):
-        class_map(values, "ids", 3, "m")
+        class_map(mask, "ids", 3, "m")
+
+
+def disc(soft: float = 0.0) -> np.ndarray:
+    """A disc of 255 on 0, with an edge that is so many pixels wide."""
+    rows, columns = np.mgrid[:96, :96] - 48
+    distance = 20.0 - np.hypot(rows, columns)
+    return (255 * (distance > 0 if not soft else np.clip(distance / soft + 0.5, 0, 1))).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"), [("jpg", {"quality": 60}), ("webp", {"quality": 60}), ("tif", {"compression": "jpeg"})]
+)
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_binary_mask_of_a_lossy_file_is_cut_at_half_and_said(
+    tmp_path: Path, ending: str, options: dict[str, object], colour: bool
+) -> None:
+    """Against the drawn disc: what lies above 0 would be a sixth more."""
+    drawn = disc()
+    mask = read(saved(np.repeat(drawn[..., None], 3, 2) if colour else drawn, tmp_path / f"m.{ending}", **options))
+    assert mask.lossy
+    found = class_map(mask, "binary", 2, "m")
+    assert (found != (drawn > 0)).sum() < 0.01 * (drawn > 0).sum()
+    assert "counts as drawn; store masks as PNG" in look_at_mask(mask, found, "binary", 2).doubt
+    for kind in ("instance", "classes"):
+        with pytest.raises(InputError, match=r"is a JPEG or the like, which changes the numbers|is a colour picture"):
+            class_map(mask, kind, 256, "m")
+
+
+def test_soft_edges_and_numbers_are_no_binary_mask(tmp_path: Path) -> None:
+    for values in (disc(soft=3.0), disc() // 255 + (disc(soft=1.0) > 200)):
+        for stored in (values, values[..., None] * np.array([1, 0, 0], np.uint8)):
+            with pytest.raises(
+                InputError, match=r"m: holds \d+ values \(0, .*\), and a binary mask has two; .* instance"
+            ):
+                class_map(read(saved(stored, tmp_path / "m.png")), "binary", 2, "m")
+    assert class_map(read(saved(disc() // 3, tmp_path / "m.png")), "binary", 2, "m").sum() == (disc() > 0).sum()
 
 
 def test_parts_that_touch_at_a_corner_are_one_object() -> None:
@@ -89,4 +132,4 @@ def test_files_that_are_no_masks(tmp_path: Path) -> None:
         "none.png": "does not exist",
     }.items():
         with pytest.raises(InputError, match=sentence):
-            read_mask(tmp_path / name)
+            read(tmp_path / name)

@@ -7,8 +7,9 @@ import pytest
 from head_files import REGION_NAMES, SEQUENCES, draw, head
 from hypothesis import given
 from hypothesis import strategies as st
-from nifti_files import label, only, pair, problems, save
+from nifti_files import NAMES, label, only, pair, problems, save
 
+from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.verify_labels import ranges
 from custom_components.tumour_labels import TISSUES, convention
 
@@ -26,6 +27,26 @@ def test_labels_that_are_not_class_numbers(tmp_path: Path) -> None:
     only(pair(tmp_path, data=np.full((12, 10, 8), np.nan, np.float32)), "error", "not whole numbers")
     only(pair(tmp_path, data=np.zeros((12, 10, 8, 3), np.uint8)), "error", "is 4-D, .*one 3-D map of class numbers")
     assert problems(pair(tmp_path, data=label(1, 2, dtype=np.float32))) == []
+
+
+@pytest.mark.parametrize("scale", [0.9999999, 1.0003])
+def test_numbers_that_are_nearly_whole_are_rounded_and_said(tmp_path: Path, scale: float) -> None:
+    where = pair(tmp_path, data=(label(1, 2) * np.float32(scale)).astype(np.float32))
+    only(where, "warning", r"holds values such as (0\.99|1\.000).*, which are rounded to whole numbers")
+    item, found = LoadVolumesd(class_names=NAMES).look(where)
+    assert sorted(found.voxels) == [0, 1, 2]
+    assert np.array_equal(item["label"][0], label(1, 2))
+
+
+@pytest.mark.parametrize("codes", ["LAS", "PIR", "SRA"])
+def test_a_label_with_its_axes_in_another_order_lies_on_its_image(tmp_path: Path, codes: str) -> None:
+    """dcm2niix turns axes; voxels and place are the same."""
+    where = pair(tmp_path, data=label(1, 2))
+    stored = nib.load(tmp_path / "lab" / "a.nii.gz")
+    turn = nib.orientations.ornt_transform(nib.io_orientation(stored.affine), nib.orientations.axcodes2ornt(codes))
+    nib.save(stored.as_reoriented(turn), tmp_path / "lab" / "a.nii.gz")
+    assert problems(where) == []
+    assert np.array_equal(LoadVolumesd(class_names=NAMES).look(where)[0]["label"][0], label(1, 2))
 
 
 def test_an_all_background_label(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import itk
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 from nifti_files import save
 
 from bundle_runtime.data.verify import edges
-from bundle_runtime.data.volume import UnusableFile, corner_shift, millimetres, read_volume, skew
+from bundle_runtime.data.volume import (
+    UnusableFile,
+    corner_shift,
+    millimetres,
+    read_volume,
+    skew,
+    stored_shape,
+    turned_like,
+)
 
 
 def test_reading_keeps_integers_and_the_ends_of_the_file(tmp_path: Path) -> None:
@@ -75,3 +84,51 @@ def test_skew_is_the_angle_of_a_tilted_gantry(tilt: float) -> None:
     affine[1, 2] = 3 * np.tan(np.radians(tilt))
     assert skew(affine) == pytest.approx(tilt, abs=1e-4)
     assert skew(affine[:, [2, 0, 1, 3]]) == pytest.approx(tilt, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
+def test_units_of_the_header_become_millimetres(tmp_path: Path, kind: type, unit: str, factor: float) -> None:
+    expected = np.array([[0, 2.0, 0, 7], [3, 0, 0, 8], [0, 0, -5, 9], [0, 0, 0, 1]])
+    affine = expected / np.array([[factor]] * 3 + [[1]])
+    image = kind(np.arange(24, dtype=np.int16).reshape(2, 3, 4), affine)
+    image.set_qform(affine, 1)
+    image.header.set_xyzt_units(unit, "sec")
+    nib.save(image, tmp_path / "a.nii.gz")
+    found, voxels = read_volume(str(tmp_path / "a.nii.gz"))
+    assert np.allclose(found.affine, expected, rtol=1e-5)
+    assert np.allclose(found.get_qform(), found.affine, atol=1e-4)
+    assert np.allclose(found.header.get_zooms(), (3, 2, 5))
+    assert found.header.get_xyzt_units() == ("unknown" if unit == "unknown" else "mm", "sec")
+    assert np.array_equal(voxels, image.dataobj)
+
+
+def test_an_unknown_unit_is_refused(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), np.eye(4))
+    image.header["xyzt_units"] = 5
+    nib.save(image, tmp_path / "a.nii")
+    with pytest.raises(UnusableFile, match="unknown unit of length 5 in xyzt_units"):
+        read_volume(str(tmp_path / "a.nii"))
+
+
+@given(st.permutations("RAS"), st.tuples(st.booleans(), st.booleans(), st.booleans()), st.permutations("RAS"))
+def test_axes_are_turned_like_those_of_another_image(one: list[str], flips: tuple[bool, ...], other: list[str]) -> None:
+    """Against nibabel's own reorientation, and every voxel keeps its place."""
+    codes = [{"R": "L", "A": "P", "S": "I"}[axis] if flip else axis for axis, flip in zip(one, flips, strict=True)]
+    base = nib.Nifti1Image(np.arange(24).reshape(2, 3, 4).astype(np.int16), np.diag([2.0, 3, 4, 1]))
+    starts, wanted = nib.io_orientation(base.affine), map(nib.orientations.axcodes2ornt, (codes, other))
+    images = [base.as_reoriented(nib.orientations.ornt_transform(starts, goal)) for goal in wanted]
+    turned, voxels = turned_like(images[0], np.asarray(images[0].dataobj), images[1])
+    assert np.array_equal(voxels, images[1].dataobj)
+    assert np.allclose(turned.affine, images[1].affine)
+    assert turned_like(images[1], voxels, images[1])[0] is images[1]
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.NII.GZ", "b.nii.gz", "c.nii"])
+def test_the_content_tells_whether_a_file_is_packed(tmp_path: Path, name: str) -> None:
+    """A gzip called .nii and the reverse are read as what they are."""
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    packed = name in ("a.NII.GZ", "c.nii")
+    (tmp_path / name).write_bytes(gzip.compress(image.to_bytes()) if packed else image.to_bytes())
+    assert read_volume(str(tmp_path / name))[1].sum() == 276
+    assert stored_shape(tmp_path / name) == (2, 3, 4)
