@@ -50,7 +50,8 @@ class Convention:
 
     Attributes:
         name: "msd", "brats2018", "brats2023" or "custom".
-        tissues: label value -> one of `TISSUES`; 0 is the background.
+        tissues: label value -> one of `TISSUES`; 0 is the background. Of several values of a tissue, as in BraTS 2012
+            to 2016, predictions get the lowest.
     """
 
     name: str
@@ -131,7 +132,7 @@ class Convention:
 
     def _value(self, tissue: str) -> int | None:
         """The value of a tissue, or of the narrowest undivided one that holds it."""
-        values = {name: value for value, name in self.tissues.items()}
+        values = {name: value for value, name in sorted(self.tissues.items(), reverse=True)}  # the lowest stays
         return next((values[name] for name in (tissue, *_COARSER.get(tissue, ())) if name in values), None)
 
     def to_text(self) -> str:
@@ -173,7 +174,7 @@ def convention(spec: str | Mapping[str, str] | Mapping[int, str]) -> Convention:
     Names may be in upper or lower case; brats2019, brats2020 and brats2021 are brats2018.
 
     Raises:
-        InputError: an unknown name, tissue or value, a tissue with two values, or a 0 that is not the background.
+        InputError: an unknown name, tissue or value, or a 0 that is not the background.
     """
     name = spec.strip().lower() if isinstance(spec, str) else ""
     name = _ALIASES.get(name, name)
@@ -192,11 +193,11 @@ def convention(spec: str | Mapping[str, str] | Mapping[int, str]) -> Convention:
     wrong = [tissue for tissue in tissues.values() if tissue not in TISSUES]
     wrong += [tissue for value, tissue in tissues.items() if (value == 0) != (tissue == TISSUES[0])]
     tissues = {0: TISSUES[0], **tissues}
-    if len(tissues) < 2 or wrong or len(set(tissues.values())) != len(tissues):
+    if len(tissues) < 2 or wrong:
         names = ", ".join(CONVENTIONS)
         raise InputError(
             f"label_convention is {spec!r}; expected {names}, or a table of label values (whole numbers; 0 is the "
-            f"background) and different tissues out of {', '.join(TISSUES[1:])}, such as "
+            f"background) and tissues out of {', '.join(TISSUES[1:])}, such as "
             f'{{"1": "oedema", "2": "tumour core"}}.{_POST_OPERATIVE if name == "brats2024" else ""}'
         )
     return Convention("custom", tissues)

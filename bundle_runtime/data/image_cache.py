@@ -25,7 +25,7 @@ from .schema import Item
 from .verify import refuse, show
 from .verify_pictures import Seen, file_problems
 
-_FORMAT = 2  # of the pixels and files; to be raised when the same settings would give other pixels
+_FORMAT = 3  # of the pixels and files; to be raised when the same settings would give other pixels
 _BLOCK_BYTES = 16 << 20
 _BLOCK_ROWS = 1024
 _LIST_BYTES = 512  # of a row in the list of its block, generously

@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 from skimage.exposure import equalize_adapthist
 
+from custom_components.augment.stain_normalisation import STAINS, normalise_stain
 from custom_components.errors import InputError
-
-from .stain_normalisation import STAINS, normalise_stain
 
 EQUALISE = ("hist", "clahe", "none")
 ORDERS = ("equalise_first", "resize_first")

@@ -9,6 +9,7 @@ from monai.transforms import Transform
 from scipy import ndimage
 from torch import Tensor
 
+from custom_components.augment.stain_normalisation import STAINS, normalise_stain
 from custom_components.augment.step import as_pair
 from custom_components.errors import InputError
 from custom_components.transforms.scaled_crop import rescale
@@ -18,7 +19,6 @@ from .image_prepare import as_channels
 from .mask_file import class_map, decode_mask, instance_map
 from .record import Record
 from .schema import MASK_KINDS, as_list
-from .stain_normalisation import STAINS, normalise_stain
 from .verify import Found, Problem, edges, sentence, unusable
 from .verify_masks import SeenMask, list_problems, look_at_mask, size_problem
 from .verify_pictures import Seen, file_problems

@@ -49,40 +49,25 @@ class LoadVolumesd(Transform):
 
     Args:
         keys: "image", and "label" where it is wanted.
-        class_names: all classes, background first; without them label values are not compared with anything.
-        channels: image channels that the network takes; with `sequences`, their number counts instead.
-        sequences: the channels, e.g. [flair, t1, t1ce, t2], in any spelling that `data.sequences` knows. The item then
-            names what its files, or the volumes of its only file, hold; that list leaves the item, as it would not
-            collate.
-        allow_missing_sequences: fill a sequence that a case lacks with zeros, instead of refusing the case.
-        need_convention: a label must say what its values mean.
-        roi_size: crop of the network in voxels; a smaller volume gets a warning.
-        spacing: voxel size in mm that volumes are resampled to before.
         header: also give, as "header", the bytes of the NIfTI header of the file that the image lies with.
         record: of the network's training, which volumes are compared with.
+        **expected: what the run wants, see `Expected`. Items then name their sequences, and that list leaves the item,
+            as it would not collate.
 
     Raises:
-        InputError: what is expected makes no sense; see `Expected.of`.
+        InputError: what is expected makes no sense.
     """
 
     def __init__(
         self,
         keys: Sequence[str] | str = ("image", "label"),
-        class_names: Sequence[str] | None = None,
-        channels: int | None = 1,
-        sequences: Sequence[str] | None = None,
-        allow_missing_sequences: bool = False,
-        need_convention: bool = False,
-        roi_size: int | Sequence[int] | None = None,
-        spacing: float | Sequence[float] | None = None,
         header: bool = False,
         record: Record | None = None,
+        **expected: Any,
     ) -> None:
         self.record = record
         self.label, self.header = "label" in as_list(keys if isinstance(keys, str) else list(keys)), header
-        self.expected = Expected.of(
-            class_names, channels, roi_size, spacing, sequences, allow_missing_sequences, need_convention
-        )
+        self.expected = Expected(**expected)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the volumes; warnings go to stderr, and become the item's "warning".

@@ -24,15 +24,13 @@ class SaveLabelMapd(MapTransform):
     """Write a label map, and on request probabilities, as NIfTI with the header of the image that it belongs to.
 
     Shape, affine, orientation codes, units and descriptive fields are the input's; only the data type and the display
-    range change. The file appears under its final name when it is complete.
+    range change. The file appears under its final name when it is complete. The item has the image's "file", its
+    "header" as `LoadVolumesd` gives it, and the "case".
 
     Args:
         keys: where the label map (1, *native) is.
         output_dir: folder for `<case>_<postfix>.nii.gz`; made if missing.
         postfix: end of the file name.
-        file_key: path of the input image, for messages.
-        header_key: bytes of its header, as `LoadVolumesd` gives them.
-        case_key: name of the case.
         dtype: data type on disk.
     """
 
@@ -41,15 +39,11 @@ class SaveLabelMapd(MapTransform):
         keys: Sequence[str] | str,
         output_dir: str,
         postfix: str = "seg",
-        file_key: str = "file",
-        header_key: str = "header",
-        case_key: str = "case",
         dtype: str = "uint8",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, np.dtype(dtype)
-        self.file_key, self.header_key, self.case_key = file_key, header_key, case_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the file and return a copy of the item with its path under `<key>_path`.
@@ -59,21 +53,21 @@ class SaveLabelMapd(MapTransform):
         """
         result = dict(data)
         for key in self.key_iterator(data):
-            kind, source = _header(result[self.header_key])
+            kind, source = _header(result["header"])
             shape = source.get_data_shape()[:3]
             array = np.asarray(torch.as_tensor(result[key]).cpu()).astype(self.dtype)
             array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
             if array.shape[:3] != shape:
                 raise InputError(
-                    f"{result[self.file_key]}: the result has shape {array.shape[:3]} but the image has "
+                    f"{result['file']}: the result has shape {array.shape[:3]} but the image has "
                     f"{shape}; the preprocessing was not inverted."
                 )
-            _check_place(result[key], source, result[self.file_key])
+            _check_place(result[key], source, result["file"])
             header = source.copy()
             header.set_data_dtype(self.dtype)
             header["cal_min"], header["cal_max"] = 0, float(array.max())
             header.set_slope_inter(1, 0)
-            path = self.output_dir / f"{result[self.case_key]}_{self.postfix}.nii.gz"
+            path = self.output_dir / f"{result['case']}_{self.postfix}.nii.gz"
             # Levels above 6 take several times as long and save next to nothing on label maps.
             packed = gzip.compress(kind(array, source.get_best_affine(), header).to_bytes(), compresslevel=6)
             write_atomically(path, packed)

@@ -136,9 +136,10 @@ def _tissues(report: Found, found: Label, file: str, item: Item) -> None:
         text = f"holds the value(s) {shown}, which the convention {rule.describe()} does not know"
         report.add("error", file, f"{text}; name the right label_convention{hint}")
         return
-    report.tissues = {
-        tissue: voxels[value] for value, tissue in sorted(rule.tissues.items()) if value in voxels and value != 0
-    }
+    report.tissues = {}
+    for value, tissue in sorted(rule.tissues.items()):
+        if value in voxels and value != 0:
+            report.tissues[tissue] = report.tissues.get(tissue, 0) + voxels[value]
     if not report.tissues:
         report.add("warning", file, "has no tumour; right for a healthy head or after an operation")
     _check_amounts(report, file, report.tissues)

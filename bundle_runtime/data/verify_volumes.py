@@ -20,54 +20,37 @@ _SKEWED = 1.0  # degrees
 STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Expected:
     """What the run will want of every item.
 
     Attributes:
-        class_names: all classes, background first; without them label values are only listed.
+        class_names: all classes, background first; without them label values are not compared with anything.
         channels: image channels over all files of an item; None takes as many as the item names sequences, or 1.
-        roi_size: crop of the network in voxels, RAS order.
-        spacing: voxel size in mm that volumes are resampled to, RAS order; None keeps their own.
-        sequences: names of the sequences that the network takes; then they are compared in place of `channels`.
+        roi_size: crop of the network in voxels, one number or three in RAS order; a smaller volume gets a warning.
+        spacing: voxel size in mm that volumes are resampled to, likewise; None keeps their own.
+        sequences: the sequences that the network takes, in any spelling that `data.sequences` knows; then they are
+            compared in place of `channels`.
         allow_missing_sequences: whether zeros may stand in for a sequence that an item lacks.
         need_convention: whether a label without a declared convention is an error.
+
+    Raises:
+        InputError: neither one nor three numbers, or two sequences that mean the same.
     """
 
-    class_names: tuple[str, ...] | None = None
+    class_names: Sequence[str] | None = None
     channels: int | None = 1
-    roi_size: tuple[int, ...] | None = None
-    spacing: tuple[float, ...] | None = None
-    sequences: tuple[str, ...] | None = None
+    roi_size: Any = None
+    spacing: Any = None
+    sequences: Sequence[str] | None = None
     allow_missing_sequences: bool = False
     need_convention: bool = False
 
-    @classmethod
-    def of(
-        cls,
-        class_names: Sequence[str] | None = None,
-        channels: int | None = 1,
-        roi_size: int | Sequence[int] | None = None,
-        spacing: float | Sequence[float] | None = None,
-        sequences: str | Sequence[str] | None = None,
-        allow_missing_sequences: bool = False,
-        need_convention: bool = False,
-    ) -> "Expected":
-        """The same from what configs and the command line give: one number or three, any spelling of a sequence.
-
-        Raises:
-            InputError: neither one nor three numbers, or two sequences that mean the same.
-        """
-        given = [sequences] if isinstance(sequences, str) else sequences
-        return cls(
-            None if class_names is None else tuple(class_names),
-            channels,
-            _triple(roi_size),
-            _triple(spacing),
-            None if given is None else tuple(sequence_names(given)),
-            allow_missing_sequences,
-            need_convention,
-        )
+    def __post_init__(self) -> None:
+        self.roi_size, self.spacing = _triple(self.roi_size), _triple(self.spacing)
+        if self.sequences is not None:
+            given = [self.sequences] if isinstance(self.sequences, str) else self.sequences
+            self.sequences = sequence_names(given)
 
 
 def _triple(value: Any) -> tuple[Any, ...] | None:

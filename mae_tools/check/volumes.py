@@ -42,11 +42,11 @@ def inspect(
         class_names: all classes, background first.
         num_workers: of no use here, as one volume fills the memory of many pictures.
         need_convention: every label must say what its values mean; so it is where all classes are tumour regions.
-        **wanted: further arguments of `Expected.of`.
+        **wanted: further arguments of `Expected`.
     """
     tissues = tissue_part()
     regions = tissues is not None and class_names is not None and tissues.are_regions(class_names)
-    expected = Expected.of(class_names, **wanted, need_convention=need_convention or regions)
+    expected = Expected(class_names, **wanted, need_convention=need_convention or regions)
     items = [(part, item) for part, listed in parts.items() for item in listed]
     reports = [
         inspect_item(item, expected, section=part, with_planes=True)

@@ -196,7 +196,6 @@ def test_a_convention_is_refused_for_what_may_be_predicted() -> None:
         {},
         {"1": "necrosis"},
         {"one": "oedema"},
-        {"1": "oedema", "2": "oedema"},
         {"-1": "oedema"},
         {"0": "oedema"},
         {"0": "oedema", "1": "tumour core"},
@@ -248,3 +247,14 @@ def test_masks_for_monais_metrics() -> None:
     assert [len(part) for part in masks] == [2, 2]
     assert not masks[0][0].any()
     assert masks[1][1].flatten(1).tolist() == [INSIDE[name] for name in NAMES[1:]]
+
+
+def test_several_values_of_one_tissue_are_read_and_the_lowest_is_written() -> None:
+    """As in BraTS 2012 to 2016, where 1 and 3 are both the non-enhancing core."""
+    names = {1: "non-enhancing core", 2: "oedema", 3: "non-enhancing core", 4: "enhancing tumour"}
+    rule = convention({str(value): tissue for value, tissue in names.items()})
+    codes = rule.decode(np.array([0, 1, 2, 3, 4]))
+    assert codes.tolist() == [0, *(TISSUES.index(tissue) for tissue in names.values())]
+    assert rule.encode(torch.from_numpy(codes)).tolist() == [0, 1, 2, 1, 4]
+    assert rule.unlabelled == ()
+    assert convention(rule.to_text()).tissues == rule.tissues

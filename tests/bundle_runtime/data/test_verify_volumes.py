@@ -211,18 +211,18 @@ def test_bad_headers(tmp_path: Path) -> None:
 
 
 def test_what_is_expected_is_read_from_what_configs_give() -> None:
-    expected = Expected.of(["background", "WT"], 4, 96, (1, 1, 1.5), sequences=["T1-Gd", "FLAIR"])
+    expected = Expected(["background", "WT"], 4, 96, (1, 1, 1.5), sequences=["T1-Gd", "FLAIR"])
     assert expected.class_names == ("background", "WT")
     assert (expected.roi_size, expected.spacing) == ((96, 96, 96), (1, 1, 1.5))
     assert expected.sequences == ("t1ce", "flair")
-    assert Expected.of(sequences="T1w").sequences == ("t1",)
-    assert Expected.of() == Expected()
+    assert Expected(sequences="T1w").sequences == ("t1",)
+    assert Expected() == Expected()
 
 
 @pytest.mark.parametrize("wrong", [{"roi_size": (96, 96)}, {"spacing": (1, 1)}, {"sequences": ["t1", "t1w"]}])
 def test_what_cannot_be_expected(wrong: dict) -> None:
     with pytest.raises(InputError):
-        Expected.of(**wrong)
+        Expected(**wrong)
 
 
 @pytest.mark.parametrize("key", ["image", "label"])

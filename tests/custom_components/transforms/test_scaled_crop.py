@@ -12,7 +12,7 @@ from PIL import Image
 
 from bundle_runtime.data.dataset import PreparedDataset, split_transform
 from bundle_runtime.data.load_picture import LoadPictured
-from bundle_runtime.data.stain_normalisation import normalise_stain
+from custom_components.augment.stain_normalisation import normalise_stain
 from custom_components.errors import InputError
 from custom_components.transforms.scaled_crop import RandomNumbersd, RandScaledCropd, rescale
 from mae_tools.demo_data.tissue import Stain, paint_tissue

@@ -43,7 +43,7 @@ def test_a_region_that_the_training_labels_cannot_tell(tmp_path: Path) -> None:
     codes = draw()[1]
     undivided = {"rule": '{"1": "oedema", "2": "tumour core"}', "codes": np.where(codes > 1, 4, codes)}
     item = {**head(tmp_path, **undivided), "unlabelled": ["ET", "NCR/NET"]}
-    report = inspect_item(item, Expected.of(REGION_NAMES, channels=None), section="training")
+    report = inspect_item(item, Expected(REGION_NAMES, channels=None), section="training")
     for names in (REGION_NAMES, None):
         (found,) = unlearnable([report], names)
         assert found.message.startswith("class 'ET' cannot be learnt: no training label can tell it")
@@ -54,7 +54,7 @@ def test_a_part_of_a_region_is_hidden(tmp_path: Path) -> None:
     table = '{"1": "non-enhancing core", "2": "oedema", "3": "tumour core", "4": "enhancing tumour"}'
     codes = draw()[1]
     item = {**head(tmp_path, rule=table, codes=np.where(codes == 2, 4, codes)), "unlabelled": ["ET", "NCR/NET"]}
-    report = inspect_item(item, Expected.of(REGION_NAMES, channels=None), section="training")
+    report = inspect_item(item, Expected(REGION_NAMES, channels=None), section="training")
     assert report.tissues is not None
     assert report.tissues["enhancing tumour"] > 0
     assert [problem.message.split()[1] for problem in unlearnable([report], REGION_NAMES)] == ["'ET'"]
@@ -82,7 +82,7 @@ def test_lists_without_sequence_names_are_left_alone() -> None:
 def test_msd_and_brats2023_exchanged(tmp_path: Path, real: str, read_as: str, wrong: int) -> None:
     """Both use 1, 2, 3 with 3 the enhancing tumour: only where oedema and core lie tells them apart."""
     items = [head(tmp_path, f"p{number}", rule=real, seed=number) for number in range(wrong)]
-    expected = Expected.of(REGION_NAMES, sequences=SEQUENCES)
+    expected = Expected(REGION_NAMES, sequences=SEQUENCES)
     assert compare_looks([inspect_item(item, expected) for item in items]) == []
     reports = [inspect_item({**item, "label_convention": read_as}, expected) for item in items]
     assert not any(report.problems for report in reports)  # the enhancing tumour is bright either way
@@ -98,7 +98,7 @@ def test_one_odd_tumour_among_many_is_no_wrong_convention_of_the_list(tmp_path: 
     items = [head(tmp_path, f"p{number}", rule="msd", seed=number) for number in range(3)]
     codes = np.array([0, 2, 1, 3], np.uint8)[draw(3)[1]]
     items.append(head(tmp_path, "p3", rule="msd", seed=3, codes=codes))
-    reports = [inspect_item(item, Expected.of(REGION_NAMES, channels=None)) for item in items]
+    reports = [inspect_item(item, Expected(REGION_NAMES, channels=None)) for item in items]
     assert sum((report.core_outside or 0) > 0 for report in reports) == 1
     assert compare_looks(reports) == []
     assert [len(report.problems) for report in reports] == [0, 0, 0, 1]
@@ -125,7 +125,7 @@ def test_a_real_head_read_by_the_wrong_convention_is_named_beside_a_right_one(re
                 "file": next(iter(found.values())),
             }
         )
-    reports = [inspect_item(item, Expected.of(REGION_NAMES, sequences=SEQUENCES)) for item in items]
+    reports = [inspect_item(item, Expected(REGION_NAMES, sequences=SEQUENCES)) for item in items]
     compare_looks(reports)
     told = [[problem for problem in report.problems if "around the oedema" in problem.message] for report in reports]
     assert [len(found) for found in told] == [0, 1]

@@ -20,7 +20,7 @@ def test_a_good_item_has_no_problem_and_is_described(tmp_path: Path) -> None:
 
 def test_a_good_head_is_described_by_its_tissues_and_first_wanted_sequence(tmp_path: Path) -> None:
     item = head(tmp_path, sequences=("t2", "t1ce", "t1", "flair"))
-    wanted = Expected.of(REGION_NAMES, sequences=SEQUENCES, need_convention=True)
+    wanted = Expected(REGION_NAMES, sequences=SEQUENCES, need_convention=True)
     report = inspect_item(item, wanted, with_planes=True)
     assert report.problems == []
     assert (report.channels, report.sequences) == (4, ["t2", "t1ce", "t1", "flair"])

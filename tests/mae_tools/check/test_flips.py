@@ -150,7 +150,7 @@ def reports(folder: Path, wrong: dict[int, str], count: int = 5) -> list[CaseRep
                 signs = [1 if axis in "RAS" else -1 for axis in wrong[number]]
                 nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([2.0, 2, 3, 1]) * [*signs, 1]), file)
         del item["label"]
-        found.append(inspect_item(item, Expected.of(sequences=SEQUENCES)))
+        found.append(inspect_item(item, Expected(sequences=SEQUENCES)))
     return found
 
 

@@ -14,13 +14,13 @@ WANTED = {"class_names": REGION_NAMES, "sequences": SEQUENCES, "need_convention"
 
 
 def only(item: dict[str, Any], sentence: str, **expected: Any) -> None:
-    (problem,) = inspect_item(item, Expected.of(**expected)).problems
+    (problem,) = inspect_item(item, Expected(**expected)).problems
     assert (problem.level, sentence in problem.message) == ("warning", True)
 
 
 @pytest.mark.parametrize("rule", ["msd", "brats2018", "brats2023"])
 def test_voxels_are_reported_by_tissue_whatever_the_convention(tmp_path: Path, rule: str) -> None:
-    report = inspect_item(head(tmp_path, rule=rule), Expected.of(**WANTED))
+    report = inspect_item(head(tmp_path, rule=rule), Expected(**WANTED))
     assert report.problems == []
     codes = draw()[1]
     named = {name: int((codes == code).sum()) for code, name in enumerate(TISSUES[:4]) if code}
@@ -32,7 +32,7 @@ def test_voxels_are_reported_by_tissue_whatever_the_convention(tmp_path: Path, r
 @pytest.mark.parametrize("sequences", [SEQUENCES, ("t1ce",), ("t2", "t1ce", "flair")])
 def test_an_enhancing_tumour_that_is_not_bright(tmp_path: Path, sequences: tuple[str, ...]) -> None:
     wanted = {**WANTED, "sequences": sequences}
-    assert inspect_item(head(tmp_path, sequences=sequences), Expected.of(**wanted)).problems == []
+    assert inspect_item(head(tmp_path, sequences=sequences), Expected(**wanted)).problems == []
     table = convention({"1": "enhancing tumour", "2": "oedema", "4": "non-enhancing core"})
     item = {**head(tmp_path, sequences=sequences), "label_convention": table.to_text()}
     only(item, "does not look enhanced", **wanted)

@@ -3,7 +3,7 @@ import pytest
 from monai.apps.pathology.transforms.stain.array import ExtractHEStains, NormalizeHEStains
 
 from bundle_runtime.data.image_prepare import Recipe
-from bundle_runtime.data.stain_normalisation import normalise_stain
+from custom_components.augment.stain_normalisation import normalise_stain
 from custom_components.errors import InputError
 
 # Optical density of red, green and blue of haematoxylin and of eosin, near what slides have.
