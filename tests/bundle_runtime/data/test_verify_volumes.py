@@ -212,11 +212,10 @@ def test_bad_headers(tmp_path: Path) -> None:
 
 def test_what_is_expected_is_read_from_what_configs_give() -> None:
     expected = Expected(["background", "WT"], 4, 96, (1, 1, 1.5), sequences=["T1-Gd", "FLAIR"])
-    assert expected.class_names == ("background", "WT")
+    assert expected.class_names == ["background", "WT"]
     assert (expected.roi_size, expected.spacing) == ((96, 96, 96), (1, 1, 1.5))
-    assert expected.sequences == ("t1ce", "flair")
-    assert Expected(sequences="T1w").sequences == ("t1",)
-    assert Expected() == Expected()
+    assert expected.sequences == ["t1ce", "flair"]
+    assert Expected(sequences="T1w").sequences == ["t1"]
 
 
 @pytest.mark.parametrize("wrong", [{"roi_size": (96, 96)}, {"spacing": (1, 1)}, {"sequences": ["t1", "t1w"]}])
