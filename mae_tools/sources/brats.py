@@ -1,5 +1,7 @@
 """Brain MRI with one file a sequence: BraTS of any year, or a hospital's own folder with some of its sequences."""
 
+import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
-from bundle_runtime.data.sequences import file_stem, group_by_case, patient_of, usual_convention
+from bundle_runtime.data.sequences import file_stem, group_by_case, patient_of, sequence_name, usual_convention
 from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
 from custom_components.tumour_labels import Convention, convention
@@ -34,6 +36,7 @@ def brats(
     conventions: str | Mapping[str, Any] | None = None,
     patients: str | Path | None = None,
     labels: bool = True,
+    sequences: str | Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write the datalist of a folder with one NIfTI file a sequence, searched with all its subfolders.
 
@@ -56,13 +59,16 @@ def brats(
         patients: CSV with the columns `case` and `patient_id`, for patients with several cases (default: one each;
             the time points of BraTS 2023 are known).
         labels: false lists all cases, without labels, for pre-training or inference.
+        sequences: file-name patterns, where names do not end in a sequence: `{"flair": "*Flair*", "t1ce": "*T1c*"}`, or
+            that as a JSON text. The case is the folder of a file, or what stands before the pattern in its name.
 
     Raises:
         InputError: no case, a sequence or label that a case has twice, a label without images, a pattern that fits no
             case, an unknown convention, a case missing in the CSV, or a fold that does not exist.
     """
     endings = [label_name] if isinstance(label_name, str) else [str(name) for name in label_name]
-    cases = _cases(root, endings)
+    patterns = read_table(sequences, "sequences", '{"flair": "*Flair*"}')
+    cases = _cases(root, endings, patterns)
     if labels:
         cases = _labelled(root.path, cases, endings)
     owner = read_patients(patients, list(cases))
@@ -92,7 +98,7 @@ class Case:
         return sorted(self.images, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
-def _cases(root: Root, endings: Sequence[str]) -> dict[str, Case]:
+def _cases(root: Root, endings: Sequence[str], patterns: Mapping[str, str]) -> dict[str, Case]:
     """All cases with at least one sequence, sorted by name, with their labels."""
     files, base = root.volumes(levels=None), root.path
     labels: dict[str, dict[str, str]] = {}
@@ -105,7 +111,8 @@ def _cases(root: Root, endings: Sequence[str]) -> dict[str, Case]:
             if known != file:
                 raise InputError(f"{base / file}: {known} already is the label of case {case}; keep one of them.")
     taken = {file for found in labels.values() for file in found.values()}
-    groups = group_by_case(file for file in files if file not in taken)
+    others = [file for file in files if file not in taken]
+    groups = _by_pattern(others, patterns) if patterns else group_by_case(others)
     images = {
         case: {name: file for name, file in found.items() if name != "seg"}
         for case, found in sorted(groups.items())
@@ -114,7 +121,7 @@ def _cases(root: Root, endings: Sequence[str]) -> dict[str, Case]:
     if not images:
         raise InputError(
             f"{base} holds no case; expected NIfTI files named by their sequence, such as P1_flair.nii.gz or "
-            "P1/t1ce.nii.gz."
+            'P1/t1ce.nii.gz, or say how they are named, such as --sequences \'{"flair": "*Flair*"}\'.'
         )
     alone = [next(iter(found.values())) for case, found in sorted(labels.items()) if case not in images]
     if alone:
@@ -124,6 +131,33 @@ def _cases(root: Root, endings: Sequence[str]) -> dict[str, Case]:
     if left:
         print(f"{len(left)} NIfTI file(s) with other endings are left out: {some(left, 3)}.")
     return {case: Case(found, _first(labels.get(case, {}), endings)) for case, found in images.items()}
+
+
+def _by_pattern(files: Sequence[str], patterns: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Case -> sequence -> file, for names that fit a pattern; upper and lower case are the same.
+
+    Raises:
+        InputError: a pattern that fits no file, a file of two sequences, or a case that has one twice.
+    """
+    cases: dict[str, dict[str, str]] = {}
+    names = {pattern: sequence_name(name) for name, pattern in patterns.items()}
+    unused = set(patterns.values())
+    for file in files:
+        stem = file_stem(file)
+        fitting_it = [pattern for pattern in names if fnmatch.fnmatch(stem.lower(), str(pattern).lower())]
+        if len(fitting_it) > 1:
+            raise InputError(f"{file} fits the patterns {some(fitting_it)} of sequences; make them narrower.")
+        for pattern in fitting_it:
+            literal = max(re.split(r"[*?]+", str(pattern)), key=len).lower()
+            before = stem[: stem.lower().index(literal)].rstrip("_-. ") if literal in stem.lower() else ""
+            case, name = before or Path(file).parent.name, names[pattern]
+            known = cases.setdefault(case, {}).setdefault(name, file)
+            if known != file:
+                raise InputError(f"{file}: {known} already is the {name} of case {case}; keep one of them.")
+            unused.discard(pattern)
+    if unused:
+        raise InputError(f"sequences: no file fits the pattern {some(sorted(unused))}; correct it, or leave it out.")
+    return cases
 
 
 def _labelled_case(file: str, ending: str) -> str | None:

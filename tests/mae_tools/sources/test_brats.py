@@ -243,3 +243,28 @@ def test_real_heads(tmp_path: Path, real_data: Path) -> None:
         assert len(np.unique(codes)) == len(np.unique(label)) > 2
     assert len(entries(brats(root / "tcga4mod_machine_labels", out=out, label_name="seg_machine"))) == 1
     assert len(entries(brats(root / "brats4mod", out=out))) == 2
+
+
+def test_sequences_by_patterns_of_their_names(tmp_path: Path) -> None:
+    """In a folder a case, and with the case in the name; labels as in BraTS 2012 to 2016."""
+    names = [
+        f"P{case}/{name}.nii.gz" for case in range(4) for name in ("Flair_subtrMeanDivStd", "T1c_x", "OTMultiClass")
+    ]
+    names += [f"Q{case}_{name}.nii.gz" for case in range(4) for name in ("Flair_x", "T1c_x", "OTMultiClass")]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    rule = {"1": "non-enhancing core", "2": "oedema", "3": "non-enhancing core", "4": "enhancing tumour"}
+    wanted: dict[str, Any] = {"label_name": "OTMultiClass", "label_convention": rule}
+    made = brats(tmp_path, sequences='{"flair": "*flair*", "T1-Gd": "*T1c*"}', **wanted)
+    items = [item for part in ("training", "validation", "test") for item in made[part]]
+    assert made["sequences"] == ["flair", "t1ce"]
+    assert made["label_convention"] == rule
+    by_patient = {item["patient_id"]: item for item in items}
+    assert sorted(by_patient) == [f"{letter}{case}" for letter in "PQ" for case in range(4)]
+    assert by_patient["P0"]["image"] == ["P0/Flair_subtrMeanDivStd.nii.gz", "P0/T1c_x.nii.gz"]
+    assert by_patient["Q3"]["label"] == "Q3_OTMultiClass.nii.gz"
+    with pytest.raises(InputError, match=r"no file fits the pattern \*T2\*"):
+        brats(tmp_path, sequences={"flair": "*flair*", "t2": "*T2*"}, **wanted)
+    with pytest.raises(InputError, match=r"fits the patterns \*flair\*, \*Mean\* of sequences"):
+        brats(tmp_path, sequences={"flair": "*flair*", "t2": "*Mean*"}, **wanted)
