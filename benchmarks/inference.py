@@ -33,10 +33,10 @@ from torch import Tensor, nn
 
 from custom_components.networks.unetr import UNETR
 from custom_components.networks.vit import ViT
-from custom_components.training.inferers import FlipSlidingWindowInferer
+from custom_components.training.inferers import WindowInferer
 
 # Name of the program -> its inferer.
-INFERERS = {"ours": FlipSlidingWindowInferer, "monai": SlidingWindowInferer}
+INFERERS = {"ours": WindowInferer, "monai": SlidingWindowInferer}
 CLASSES = 14
 
 

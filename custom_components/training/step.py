@@ -14,32 +14,43 @@ from ..seeding import mix_seed
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def has_bf16(device: torch.device | str) -> bool:
+    """Whether the hardware multiplies bfloat16 matrices itself, not by way of float32; as PyTorch says."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def autocast(device: torch.device | str, amp: str | bool) -> torch.autocast:
     """Mixed precision on any device (MONAI's is for CUDA only).
 
     Args:
         device: where the network lies.
-        amp: "off", "bf16" or "fp16". YAML reads a bare `off` as False, which means the same.
+        amp: "auto" (bf16 where `has_bf16`, else off), "off", "bf16" or "fp16". YAML reads a bare `off` as False, which
+            means the same.
 
     Raises:
         InputError: another word.
     """
     word = str(amp or "off")
+    if word == "auto":
+        word = "bf16" if has_bf16(device) else "off"
     if word not in AMP_DTYPES:
-        raise InputError(f"amp is {amp!r}; it must be one of {', '.join(AMP_DTYPES)}.")
+        raise InputError(f"amp is {amp!r}; it must be auto or one of {', '.join(AMP_DTYPES)}.")
     return torch.autocast(torch.device(device).type, dtype=AMP_DTYPES[word], enabled=word != "off")
 
 
-def _map(value: Any, change: Any) -> Any:
+def map_tensors(value: Any, change: Any) -> Any:
     """Apply `change` to the tensors of a tensor, dict, list, (named) tuple or None; the structure stays."""
     if isinstance(value, Tensor):
         return change(value)
     if value is None:
         return None
     if isinstance(value, dict):
-        return {key: _map(entry, change) for key, entry in value.items()}
+        return {key: map_tensors(entry, change) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        entries = [_map(entry, change) for entry in value]
+        entries = [map_tensors(entry, change) for entry in value]
         return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)
     raise TypeError(f"A batch and a network's output may hold tensors, dicts, lists and tuples, not {type(value)}.")
 
@@ -49,7 +60,7 @@ def _plain(value: Tensor) -> Tensor:
     return value.as_tensor() if isinstance(value, MetaTensor) else value
 
 
-def _widen(value: Tensor) -> Tensor:
+def widen(value: Tensor) -> Tensor:
     """A bfloat16 or float16 tensor as float32; others as they are."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
@@ -110,7 +121,7 @@ class TrainingStep:
         """
         torch.manual_seed(mix_seed(self.seed, engine.state.iteration))
         prepared = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        inputs, targets, *further = _map(tuple(prepared), _plain)
+        inputs, targets, *further = map_tensors(tuple(prepared), _plain)
         scaler = self._get_scaler(engine.state.device) if self.amp == "fp16" else None
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
@@ -147,7 +158,7 @@ class TrainingStep:
             # DistributedDataParallel need only exchange gradients once they are complete.
             quiet = nullcontext() if last or not hasattr(engine.network, "no_sync") else engine.network.no_sync()
             with quiet:
-                given, wanted = _map((inputs, targets), lambda value, rows=rows: value[rows])
+                given, wanted = map_tensors((inputs, targets), lambda value, rows=rows: value[rows])
                 loss = self._forward(engine, given, wanted, last)
                 loss = loss * (min(step, size - start) / size)
                 total = loss.detach() if total is None else total + loss.detach()
@@ -163,7 +174,7 @@ class TrainingStep:
             prediction = engine.inferer(image, engine.network, *args, **kwargs)
         if last:
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        return engine.loss_function(_map(prediction, _widen), targets).mean()
+        return engine.loss_function(map_tensors(prediction, widen), targets).mean()
 
     def _update(self, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> None:
         if self.clip_norm is not None:
