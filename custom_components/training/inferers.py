@@ -8,7 +8,7 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import one_of
 
 BLENDS = ("gaussian", "constant")
 
@@ -27,8 +27,7 @@ class FlipSlidingWindowInferer(SlidingWindowInferer):
     """
 
     def __init__(self, flip_axes: Sequence[int] = (), mode: str = "constant", **kwargs: Any) -> None:
-        if mode not in BLENDS:
-            raise InputError(f"blend is {mode!r}; choose one of {', '.join(BLENDS)}.")
+        one_of("blend", mode, BLENDS)
         super().__init__(mode=mode, **kwargs)
         self.flip_axes = tuple(flip_axes)
 

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from ..seeding import mix_seed
 
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,8 +25,7 @@ def autocast(device: torch.device | str, amp: str | bool) -> torch.autocast:
         InputError: another word.
     """
     word = str(amp or "off")
-    if word not in AMP_DTYPES:
-        raise InputError(f"amp is {amp!r}; it must be one of {', '.join(AMP_DTYPES)}.")
+    one_of("amp", word, AMP_DTYPES)
     return torch.autocast(torch.device(device).type, dtype=AMP_DTYPES[word], enabled=word != "off")
 
 
