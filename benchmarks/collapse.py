@@ -139,7 +139,7 @@ class Training:
             if statistics_ is not None:
                 statistics_.end_batch()
             if step in looked_at:
-                values = statistics_.result() if statistics_ is not None and statistics_.totals is not None else {}
+                values = statistics_.result() if statistics_ is not None else {}
                 row = {name.removeprefix("teacher_"): value for name, value in values.items()}
                 if values:
                     row["centre"] = self.loss.centre.abs().max().item()

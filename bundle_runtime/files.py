@@ -10,15 +10,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> Path:
+def write_atomically(path: str | os.PathLike[str], data: str | bytes | Callable[[BinaryIO], Any]) -> Path:
     """Write `data` to `path`: under the final name there is either the whole new file or what was there before.
+
+    A process that is killed while it writes leaves a file whose name begins with `.<name>.` beside it.
 
     Args:
         path: The final name; missing parent folders are made.
-        data: Text (written as UTF-8) or bytes.
+        data: Text (written as UTF-8), bytes, or what writes them to the open file.
 
     Returns:
         `path`.
@@ -32,7 +34,10 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes) -> Path:
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data.encode() if isinstance(data, str) else data)
+            if callable(data):
+                data(stream)
+            else:
+                stream.write(data.encode() if isinstance(data, str) else data)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes private files; results are meant to be read

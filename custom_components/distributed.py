@@ -15,9 +15,14 @@ def distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def rank_and_world() -> tuple[int, int]:
+    """The number of this process and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes files and prints."""
-    return not distributed() or dist.get_rank() == 0
+    return rank_and_world()[0] == 0
 
 
 def say(message: str) -> None:
@@ -34,7 +39,7 @@ def gather_objects(item: Result) -> list[Result]:
     """
     if not distributed():
         return [item]
-    parts: list[Any] = [None] * dist.get_world_size()
+    parts: list[Any] = [None] * rank_and_world()[1]
     dist.all_gather_object(parts, item)
     return parts
 

@@ -4,8 +4,11 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 _UNWRITABLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
@@ -17,6 +20,17 @@ class InputError(ValueError):
 
     The message is one clear sentence: which file or key, what was found, what was expected, what to do.
     """
+
+
+def one_of(what: str, value: Value, allowed: Collection[Value]) -> Value:
+    """Return a setting that is one of those allowed.
+
+    Raises:
+        InputError: it is not; the sentence names it and them.
+    """
+    if value not in allowed:
+        raise InputError(f"{what} is {value!r}; choose one of {', '.join(map(str, allowed))}.")
+    return value
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

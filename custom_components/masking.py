@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .distributed import rank_and_world
+from .errors import InputError, one_of
 
 # (noise (B, N), mask_ratio, grid) -> (B, N) all patch indices; the last `hidden_count(N, mask_ratio)` are hidden.
 # N = prod(grid), patches counted row-major. The noise is all a strategy has of chance, so equal noise hides equally.
@@ -37,8 +38,7 @@ def find_strategy(name: str) -> MaskStrategy:
     Raises:
         InputError: there is none.
     """
-    if name not in STRATEGIES:
-        raise InputError(f"mask_strategy is {name!r}; choose one of {', '.join(sorted(STRATEGIES))}.")
+    one_of("mask_strategy", name, sorted(STRATEGIES))
     return STRATEGIES[name]
 
 
@@ -117,10 +117,8 @@ def shared_rand(rows: int, columns: int, device: torch.device) -> Tensor:
     row, which is how `DistributedSampler` deals out samples. (With several crops per volume whole volumes are dealt
     out, so the same masks fall on other crops than in one process.) Without torch.distributed this is `torch.rand`.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-        return torch.rand(rows * world, columns, device=device)[rank::world]
-    return torch.rand(rows, columns, device=device)
+    rank, world = rank_and_world()
+    return torch.rand(rows * world, columns, device=device)[rank::world]
 
 
 class PatchSplit(NamedTuple):

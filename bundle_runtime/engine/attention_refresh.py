@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Pipeline
-from custom_components.distributed import distributed, is_main, say
-from custom_components.errors import InputError
+from custom_components.distributed import is_main, rank_and_world, say
+from custom_components.errors import InputError, one_of
 from custom_components.masking import attention_weights
 from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.vit import ViT
@@ -73,8 +73,7 @@ class RefreshAttention:
         batch_size: int = 64,
         history_path: str | os.PathLike[str] | None = None,
     ) -> None:
-        if source not in SOURCES:
-            raise InputError(f"mask_source is {source!r}; choose one of {', '.join(SOURCES)}.")
+        one_of("mask_source", source, SOURCES)
         if interval < 0 or first < 0:
             raise InputError(
                 f"refresh_interval is {interval} and mask_warmup_epochs is {first}; both must be 0 epochs or more."
@@ -197,7 +196,7 @@ def compute_maps(
     vit = find_vit(network)
     if not isinstance(vit, ViT) or not vit.class_token:
         raise InputError("Attention maps come from the class token, and the encoder has none; set class_token: true.")
-    rank, world = (dist.get_rank(), dist.get_world_size()) if distributed() else (0, 1)
+    rank, world = rank_and_world()
     share = list(range(len(dataset)))[rank::world]
     share += share[-1:] * (-(-len(dataset) // world) - len(share)) if share else [0]  # as many in each process
     loader = batch_loader(dataset, batch_size, sampler=share)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ class BestModel:
     def _write(self, engine: Workflow) -> None:
         best = scalars({"value": engine.state.best_metric}).get("value")
         content = {"epoch": engine.state.epoch, "validation": {engine.state.key_metric_name: best}}
-        save_network(self.path_pt, self.path_pt.with_suffix(".safetensors"), self.network, {**self.sidecar, **content})
+        save_network(self.path_pt, self.network, {**self.sidecar, **content})
 
 
 class MarkFinished:

@@ -15,14 +15,13 @@ from custom_components.distributed import any_rank, distributed, is_main, say
 from custom_components.errors import InputError
 from custom_components.networks.find import unwrap
 
+from ..weights.describe import network_difference
 from .checkpoint_file import (
     FORMAT,
     load_optimizer,
-    network_difference,
     optimizer_difference,
     plain,
     read_checkpoint,
-    temporary_path,
     write_checkpoint,
 )
 from .common import due, epochs_done, in_last_iteration, on_failure, once, stateful
@@ -99,7 +98,8 @@ class Checkpoint:
         engine.state.interrupted = None
         self._find_sampler(engine)
         if is_main():
-            temporary_path(self.path).unlink(missing_ok=True)  # of a run that was killed while it wrote
+            for left in self.path.parent.glob(f".{self.path.name}.*"):  # of a run that was killed while it wrote
+                left.unlink()
         if self.resume and self.path.exists():
             self._restore(engine, read_checkpoint(self.path))
         elif self.resume:

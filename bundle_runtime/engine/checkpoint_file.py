@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from custom_components.errors import InputError
 
-FORMAT = 2
+from ..files import write_atomically
+
+FORMAT = 3
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -42,29 +43,16 @@ def plain(value: Any, key: str = "") -> Any:
     )
 
 
-def temporary_path(path: Path) -> Path:
-    """Return the name under which `path` is prepared: always the same, so that a kill leaves at most one."""
-    return path.with_name(f".{path.name}.part")
-
-
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` to `path` atomically: at every moment `path` is the old checkpoint or the new one, whole.
 
     Raises:
         InputError: The disk is full or refuses; the previous checkpoint is untouched, no temporary file is left.
     """
-    part = temporary_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
+        write_atomically(path, lambda stream: torch.save(content, stream))
         _sync_folder(path.parent)
-    except BaseException as error:
-        if part.exists():
-            part.unlink()
+    except Exception as error:
         cause = _os_error(error)
         if cause is None:
             raise
@@ -135,18 +123,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "with the version that wrote it, or start it again with --overwrite true in place of --resume true."
         )
     return content
-
-
-def network_difference(saved: Mapping[str, torch.Tensor], network: nn.Module) -> str | None:
-    """Return the first difference between stored weights and `network` as half a sentence; None if they fit."""
-    own = network.state_dict()
-    for name in own:
-        if name not in saved:
-            return f"it has no tensor '{name}', which this network needs"
-        if saved[name].shape != own[name].shape:
-            return f"its tensor '{name}' is {tuple(saved[name].shape)}, this network needs {tuple(own[name].shape)}"
-    extra = [name for name in saved if name not in own]
-    return f"it holds a tensor '{extra[0]}', which this network does not have" if extra else None
 
 
 def optimizer_difference(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, kind: str) -> str | None:

@@ -14,13 +14,14 @@ from custom_components.distributed import distributed, say
 from custom_components.errors import InputError
 
 from .common import in_last_iteration, keep
+from .epoch_mean import EpochMean
 
 METRICS = ("teacher_information", "teacher_entropy", "teacher_prototypes", "teacher_centre", "teacher_constant")
 CONSTANT = 0.01  # nats; rounding alone gives less
 
 
 class TeacherStatistics:
-    """How a teacher's probabilities differ within a batch, as means over batches; sums stay on its device.
+    """How a teacher's probabilities differ within a batch, as means over batches.
 
     Within, because a teacher moves: pooled over many batches, its drift would count as information.
 
@@ -30,7 +31,7 @@ class TeacherStatistics:
 
     def __init__(self, prototypes: int) -> None:
         self.prototypes = prototypes
-        self.totals: Tensor | None = None  # information, entropy, prototypes in use, batches
+        self.means = EpochMean()  # information, entropy, prototypes in use
         self._batch: Tensor | None = None  # 2 K + 2: probabilities, rows that each prototype wins, entropy, rows
 
     def add(self, probabilities: Tensor) -> None:
@@ -52,22 +53,16 @@ class TeacherStatistics:
         means, entropy = sums[: self.prototypes] / sums[-1], sums[-2] / sums[-1]
         wins = sums[self.prototypes : 2 * self.prototypes]
         information = torch.special.entr(means).sum() - entropy
-        row = torch.stack([information, entropy, (wins > 0).sum().to(entropy.dtype), torch.ones_like(entropy)])
-        # Totals that were restored are on the CPU.
-        self.totals = row if self.totals is None else self.totals.to(row.device) + row
+        self.means.add(torch.stack([information, entropy, (wins > 0).sum().to(entropy.dtype)]))
 
     def result(self) -> dict[str, float]:
-        """Means over the batches since the last call: the first three of `METRICS`. Waits for the device.
+        """Means over the batches since the last call: the first three of `METRICS`; empty where there was no batch.
 
         The mutual information of image and prototype is the entropy of the batch's mean probabilities minus the mean
         entropy: 0 where every image gets the same probabilities, at most the logarithm of K or of the batch size.
         """
-        if self.totals is None:
-            raise ValueError("No batch has been closed.")
-        *sums, batches = self.totals.tolist()
-        self.totals = None
         # Rounding can push an information of 0 below it.
-        return {name: max(value / batches, 0.0) for name, value in zip(METRICS[:3], sums, strict=True)}
+        return {name: max(value, 0.0) for name, value in zip(METRICS, self.means.result(), strict=False)}
 
 
 class CollapseWatch:
@@ -83,8 +78,7 @@ class CollapseWatch:
     to life later, above all before the reconstruction has begun to learn, and the first such epoch is named in the same
     places.
 
-    The numbers are means over the last batches of the epoch, summed on the device and read once. At patch level
-    patches take the place of images. The sums are part of the checkpoint.
+    The numbers are means over the last batches of the epoch. At patch level patches take the place of images.
 
     Args:
         loss: the `SelfDistillationLoss`; with a weight of 0 there is nothing to watch.
@@ -155,10 +149,10 @@ class CollapseWatch:
         vars(engine.state).setdefault("warnings", []).append(message.removeprefix("WARNING: "))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums of the epoch, the same in every process, and which notes were given."""
-        return {"totals": self.statistics.totals, "warned": self.warned, "recovered": self.recovered}
+        """Return the sums of the epoch and which notes were given. Collective."""
+        return {**self.statistics.means.state_dict(), "warned": self.warned, "recovered": self.recovered}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on summing from `state`."""
-        self.statistics.totals = state["totals"]
+        self.statistics.means.load_state_dict(state)
         self.warned, self.recovered = bool(state["warned"]), bool(state["recovered"])

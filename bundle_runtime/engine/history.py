@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
-from custom_components.distributed import distributed, is_main
+from custom_components.distributed import is_main
 
 from ..files import csv_text, write_csv
 from .common import epochs_done, in_last_iteration, keep, once, scalars
+from .epoch_mean import EpochMean, wide
 
 _COLUMNS = ["epoch", "iteration", "learning_rate", "train_loss"]
 
@@ -22,10 +22,7 @@ _COLUMNS = ["epoch", "iteration", "learning_rate", "train_loss"]
 class History:
     """Averages the loss over each epoch and writes the history; attach to the trainer.
 
-    The loss is summed on the device and read once an epoch. The partial sum is part of the checkpoint: a run resumed
-    inside an epoch still reports that epoch's exact mean.
-
-    The mean over the epoch (and over the processes) is in `engine.state.metrics["train_loss"]` before the first
+    The loss's `EpochMean`, part of the checkpoint, is in `engine.state.metrics["train_loss"]` before the first
     `EPOCH_COMPLETED` handler runs; the row is written after validation: epoch, iteration, learning rate of the last
     parameter group (the undecayed one), train_loss, the trainer's `metrics` and, in validated epochs, the evaluator's
     scalar metrics.
@@ -46,14 +43,12 @@ class History:
     ) -> None:
         self.table = HistoryTable(path)
         self.optimizer, self.evaluator, self.metrics = optimizer, evaluator, list(metrics)
-        self._sum: torch.Tensor | None = None
-        self._count = 0
+        self.mean = EpochMean()
         self._ready = False
-        self._device = torch.device("cpu")
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
-        keep(engine, "loss", self)
+        keep(engine, "loss", self.mean)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_table)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
@@ -69,25 +64,9 @@ class History:
         self._ready = True
 
     def _iteration_completed(self, engine: Workflow) -> None:
-        loss = engine.state.output[0]["loss"]
-        self._device = loss.device
-        wide = loss.float() if loss.device.type == "mps" else loss.double()
-        # A state that was restored is on the CPU.
-        self._sum = wide if self._sum is None else self._sum.to(wide.device) + wide
-        self._count += 1
+        self.mean.add(wide(engine.state.output[0]["loss"]).view(1))
         if in_last_iteration(engine):
-            total, count = self._over_processes()
-            engine.state.metrics["train_loss"] = total / max(count, 1)
-            self._sum, self._count = None, 0
-
-    def _over_processes(self) -> tuple[float, float]:
-        total = 0.0 if self._sum is None else float(self._sum)
-        if not distributed():
-            return total, float(self._count)
-        both = torch.tensor([total, self._count], dtype=torch.float64, device=self._device)
-        dist.all_reduce(both)
-        total, count = both.tolist()
-        return total, count
+            (engine.state.metrics["train_loss"],) = self.mean.result()
 
     def _write_row(self, engine: Workflow) -> None:
         if not is_main():
@@ -102,17 +81,6 @@ class History:
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             row.update(scalars(self.evaluator.state.metrics))
         self.table.append(row)
-
-    def state_dict(self) -> dict[str, float]:
-        """Return the running sums of the epoch, over all processes (collective)."""
-        total, count = self._over_processes()
-        return {"sum": total, "count": count}
-
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on summing from `state`; in a distributed run the main process takes it all."""
-        mine = is_main() and state["count"] > 0
-        self._sum = torch.tensor(state["sum"], dtype=torch.float64) if mine else None
-        self._count = int(state["count"]) if mine else 0
 
 
 class HistoryTable:

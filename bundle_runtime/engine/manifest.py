@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from custom_components import __version__
-from custom_components.distributed import distributed, is_main
+from custom_components.distributed import is_main, rank_and_world
 from custom_components.errors import find_input_error
 
 from ..config import resolve, settings
@@ -75,7 +74,7 @@ class RunManifest:
             "versions": versions(),
             "git": git_commit(),
             "platform": platform.platform(),
-            "processes": dist.get_world_size() if distributed() else 1,
+            "processes": rank_and_world()[1],
             "device": _device_name(engine.state.device),
             "earlier_runs": self._earlier_runs() if is_main() else [],
         }

@@ -13,7 +13,7 @@ from monai.handlers import TensorBoardStatsHandler
 from torch import nn
 
 from custom_components.distributed import is_main
-from custom_components.errors import InputError
+from custom_components.errors import one_of
 from custom_components.training.optim import WarmupCosine
 
 from ..config import resolve
@@ -93,8 +93,7 @@ class StandardHandlers:
         self.optimizer, self.evaluator, self.probe = optimizer, evaluator, probe
         self.schedule: dict[str, Any] = {"warmup_epochs": warmup_epochs, "min_lr_ratio": min_lr_ratio, "power": power}
         judges = {"loss": evaluator} | ({} if probe is None else {"probe": probe})
-        if early_stop_by not in judges:
-            raise InputError(f"early_stop_by is {early_stop_by!r}; it must be one of {', '.join(judges)}.")
+        one_of("early_stop_by", early_stop_by, judges)
         self.early_stop = EarlyStop(judges[early_stop_by], early_stop)
         self.manifest = RunManifest(output_dir, data_fingerprint, evaluator)
         self.validation = Validation(val_interval, evaluator)

@@ -1,8 +1,8 @@
 """Where a Vision Transformer looks: class-token attention of one block, and attention rollout over all of them."""
 
-import itertools
 import math
 import textwrap
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, one_of
 from custom_components.networks.find import find_vit
 from custom_components.networks.vit import Attention, Block, ViT
 
@@ -29,13 +29,12 @@ _LINE_INCHES = 0.2  # of a title
 _TITLE_LETTERS = 44  # that a panel's width holds
 
 
-def class_attention_map(vit: nn.Module, image: Tensor, block: int = -1, head_fusion: str = "mean") -> Tensor:
-    """Attention of the class token over the patches in one block; without a class token the mean over all queries.
+def class_attention_map(vit: nn.Module, image: Tensor, head_fusion: str = "mean") -> Tensor:
+    """Attention of the class token over the patches in the last block; without one the mean over all queries.
 
     Args:
         vit: a `ViT`, or a network that holds one at `.vit` or `.encoder`.
         image: (B, C, *S), as the network takes it.
-        block: 0-based; -1 is the last.
         head_fusion: "mean" of the heads; "minmax" scales each head's map to 0..1 before, so that no head drowns the
             others; "max" or "min" over the heads.
 
@@ -43,15 +42,12 @@ def class_attention_map(vit: nn.Module, image: Tensor, block: int = -1, head_fus
         (B, *grid), on the device of the image.
 
     Raises:
-        InputError: there is no such block, or the fusion is unknown.
+        InputError: the fusion is unknown.
     """
     encoder = _encoder(vit)
-    _check_fusion(head_fusion)
-    depth = len(encoder.blocks)
-    if not -depth <= block < depth:
-        raise InputError(f"block is {block}; the network has {depth} blocks, 0 to {depth - 1}, -1 for the last.")
+    one_of("head_fusion", head_fusion, _FUSIONS)
     with evaluating(encoder), torch.no_grad():
-        weights = next(itertools.islice(_attentions(encoder, image), block % depth, None))
+        weights = deque(_attentions(encoder, image), maxlen=1).pop()
     rows = _patch_columns(encoder, _queries(encoder, weights))  # B heads K
     return _fuse(rows, head_fusion).unflatten(1, encoder.grid)
 
@@ -78,7 +74,7 @@ def attention_rollout(vit: nn.Module, image: Tensor, head_fusion: str = "mean", 
         Abnar and Zuidema, Quantifying attention flow in transformers, arXiv 2005.00928, section 3 (residual 0.5).
     """
     encoder = _encoder(vit)
-    _check_fusion(head_fusion)
+    one_of("head_fusion", head_fusion, _FUSIONS)
     if head_fusion == "minmax":
         raise InputError("head_fusion is 'minmax', which is for one block; choose mean, max or min for the rollout.")
     if not 0 <= residual <= 1:
@@ -171,11 +167,6 @@ def _encoder(network: nn.Module) -> ViT:
     if not isinstance(found, ViT):
         raise InputError(f"network holds a {type(found).__name__}; attention maps need the ViT of this package.")
     return found
-
-
-def _check_fusion(head_fusion: str) -> None:
-    if head_fusion not in _FUSIONS:
-        raise InputError(f"head_fusion is {head_fusion!r}; choose one of {', '.join(_FUSIONS)}.")
 
 
 def _attentions(vit: ViT, image: Tensor) -> Iterator[Tensor]:

@@ -1,7 +1,6 @@
 """Pictures of what a classifier looked at, during an inference."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,17 @@ from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
 from custom_components.distributed import is_main
+from custom_components.errors import one_of
 from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.token_classifier import TokenClassifier
 
-from ..data.schema import Item
+from ..data.schema import TASKS, Item
 from ..data.subset import evenly
 from ..probes.features import evaluating
-from ..scores.classification import check_task, to_probabilities
+from ..scores.classification import to_probabilities
 from ..scores.collect import tensor_of
 from .attention import attention_figure, attention_rollout, class_attention_map
+from .pictures import picture_path
 
 _TOP = 3
 
@@ -59,7 +60,7 @@ class AttentionPictures:
         pixels: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.folder, self.items = network, Path(folder), items
-        self.class_names, self.task, self.head_fusion = list(class_names), check_task(task), head_fusion
+        self.class_names, self.task, self.head_fusion = list(class_names), one_of("task", task, TASKS), head_fusion
         self.positions = frozenset(evenly(len(items), pictures))
         self.pixels = None if pixels is None else dict(pixels)
 
@@ -86,10 +87,10 @@ class AttentionPictures:
             top = values[row].topk(min(_TOP, len(self.class_names)))
             found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             said = ", ".join(f"{self.class_names[column]} {value:.2f}" for column, value in found)
-            name = f"{index:0{len(str(len(self.items) - 1))}d}_{re.sub(r'[^A-Za-z0-9._-]+', '_', case)}.png"
+            path = picture_path(self.folder, f"{index:0{len(str(len(self.items) - 1))}d}_{case}")
             titles = [f"{case}\n{said}", f"{query}, last block{whole}", f"attention rollout{whole}"]
             used = None if kept is None else kept[row]
-            attention_figure(images[row], [last[row], rolled[row]], self.folder / name, titles, self.pixels, used)
+            attention_figure(images[row], [last[row], rolled[row]], path, titles, self.pixels, used)
 
     @staticmethod
     def _kept(network: nn.Module, images: Tensor, grid: Sequence[int]) -> Tensor | None:

@@ -1,17 +1,63 @@
-"""Segmentations over their images: planes of a volume, and pictures with the outlines of objects."""
+"""Segmentations over planes of a volume."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
-from skimage.segmentation import find_boundaries
+from monai.data import MetaTensor
+from nibabel.orientations import apply_orientation, io_orientation
 
-from .panels import COLOURS, Cut, class_colour, grey_window, name_classes, panel_grid, same_shape, save_figure
+from .panels import Cut, class_colour, grey_window, name_classes, panel_grid, same_shape, save_figure
+from .pictures import CasePictures, array
 
-_WIDE = 512  # pixels of a panel below which outlines are drawn on an enlarged image: they would hide small objects
-_SHADE = 0.25
-_LARGER = 1.7  # than other figures: lines of one pixel should still be seen where three panels stand side by side
+
+class OverlayPictures(CasePictures):
+    """Draws label and prediction over the first cases (see `CasePictures`).
+
+    Image, label and prediction lie on one grid; label and prediction may be class indices (1, *S) or one channel per
+    class (C, *S). The label is that of the output item, else of the batch item.
+
+    Args:
+        *args: those of `CasePictures`.
+        channel: Channel of the image that is shown, such as one of several MRI sequences.
+        **options: those of `CasePictures`.
+    """
+
+    def __init__(self, *args: Any, channel: int = 0, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.channel = channel
+
+    def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path, title: str) -> None:
+        image, label = item[self.image_key], {**item, **result}.get("label")
+        spacing: Sequence[float] = (1.0, 1.0, 1.0)
+        turn = None
+        if isinstance(image, MetaTensor) and image.affine.ndim == 2:
+            # A scanner's axes may run any way; pictures are for people, who expect the standard views.
+            turn = io_orientation(image.affine.numpy())
+            spacing = [float(image.pixdim[axis]) for axis in np.argsort(turn[:, 0])]
+        overlay_figure(
+            _turned(array(image[self.channel]), turn),
+            None if label is None else _turned(_classes(label), turn),
+            path,
+            self.class_names,
+            prediction=_turned(_classes(result[self.pred_key]), turn),
+            spacing=spacing,
+            title=title,
+        )
+
+
+def _classes(tensor: torch.Tensor) -> np.ndarray:
+    """(1, *S) class indices or (C, *S) one channel per class -> (*S) class indices."""
+    tensor = tensor.detach().as_subclass(torch.Tensor)
+    tensor = tensor[0] if tensor.shape[0] == 1 else tensor.argmax(dim=0)
+    return tensor.cpu().numpy().astype(np.int64)
+
+
+def _turned(values: np.ndarray, turn: np.ndarray | None) -> np.ndarray:
+    return values if turn is None else apply_orientation(values, turn)
 
 
 def overlay_figure(
@@ -70,67 +116,3 @@ def _fullest_slice(foreground: np.ndarray, axis: int) -> int:
     """Index along `axis` of the slice with most foreground; the middle one where all are equal."""
     counts = foreground.sum(axis=tuple(i for i in range(foreground.ndim) if i != axis))
     return len(counts) // 2 if (counts == counts[0]).all() else int(counts.argmax())
-
-
-def outline_figure(
-    image: np.ndarray,
-    maps: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
-    path: str | Path,
-    class_names: Sequence[str],
-    title: str = "",
-) -> Figure:
-    """Draw the image, and beside it the same image with the outlines of each map.
-
-    Args:
-        image: uint8 (C, H, W), C = 1 or 3.
-        maps: by name, for example "reference" and "prediction": class indices (H, W), and numbers of objects (H, W) or
-            None; with numbers, objects that touch have a line between them.
-        path: PNG file, written atomically.
-        class_names: names by class index; index 0 is the background.
-        title: stands above the panels.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: a map has another size than the image.
-    """
-    picture = np.moveaxis(np.broadcast_to(image, (3, *image.shape[1:])), 0, -1)  # H W 3
-    factor = max(1, -(-_WIDE // max(picture.shape[:2])))
-    panels, present = {"image": picture}, set()
-    for name, (classes, objects) in maps.items():
-        if classes.shape != picture.shape[:2]:
-            raise ValueError(f"{name} has shape {classes.shape}, the image {picture.shape[:2]}")
-        panels[name] = _outlined(picture, classes, classes if objects is None else objects, factor)
-        present |= {int(value) for value in np.unique(classes) if 0 < value < len(class_names)}
-    height, width = picture.shape[:2]
-    figure, grid = panel_grid([width] * len(panels), [height], title, legend=bool(present))
-    figure.set_size_inches(*(_LARGER * figure.get_size_inches()))
-    for axes, (name, panel) in zip(grid[0], panels.items(), strict=True):
-        axes.imshow(panel, extent=(0, width, height, 0), interpolation="nearest")
-        axes.set_axis_off()
-        axes.set_title(name, fontsize=10)
-    name_classes(figure, {class_names[index]: _on_stains(index) for index in sorted(present)})
-    save_figure(figure, path)
-    return figure
-
-
-def _outlined(picture: np.ndarray, classes: np.ndarray, objects: np.ndarray, factor: int) -> np.ndarray:
-    """The picture enlarged by `factor`, with a line along the inner border of each object and a light shade inside."""
-    large, kinds, numbers = (
-        values.repeat(factor, axis=0).repeat(factor, axis=1) for values in (picture, classes, objects)
-    )
-    large = large.astype(np.float32)
-    lines = find_boundaries(numbers, mode="inner")
-    for index in np.unique(classes[classes > 0]).tolist():
-        colour = 255 * np.array(_on_stains(index))
-        inside = kinds == index
-        large[inside] += _SHADE * (colour - large[inside])
-        large[inside & lines] = colour
-    return large.round().astype(np.uint8)
-
-
-def _on_stains(index: int) -> tuple[float, float, float]:
-    """Colour of a class; the first is a green that neither H&E nor skin holds."""
-    red, green, blue = [(0.0, 0.9, 0.2), *(colour[:3] for colour in COLOURS)][(index - 1) % (len(COLOURS) + 1)]
-    return red, green, blue

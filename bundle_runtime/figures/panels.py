@@ -5,7 +5,6 @@ radiologists look at them: the patient's right on the left of the picture (axial
 (sagittal). 2D arrays are (X, Y) as MONAI's `PILReader` gives them: x grows to the right, y downwards.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +169,5 @@ def name_classes(figure: Figure, colours: Mapping[str, Any]) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Render in memory, then write the PNG in one step."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    write_atomically(path, stream.getvalue())
+    """Write a PNG file atomically."""
+    write_atomically(path, lambda stream: figure.savefig(stream, format="png"))

@@ -1,16 +1,149 @@
 """What a masked autoencoder makes of hidden patches: original, what the network saw, and its reconstruction."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from ignite.engine import Events
 from matplotlib.figure import Figure
+from monai.data import MetaTensor
+from monai.engines.workflow import Workflow
 from scipy import ndimage
+from torch import nn
 
+from custom_components.distributed import is_main
+from custom_components.errors import InputError
+from custom_components.networks.find import unwrap
+
+from ..engine.common import epochs_done
 from .panels import HIDDEN, Cut, grey_window, panel_grid, picture_pixels, same_shape, save_figure
+from .pictures import array, picture_path
 
 PANELS = ("original", "masked", "reconstruction")
+
+
+class ReconstructionPictures:
+    """Draws original, masked image and reconstruction of a few fixed images; attach to the pre-training's trainer.
+
+    The mask is the same every time (fixed seed), and the training does not notice: the random state and the network's
+    mode are put back. Volumes of several channels (MRI sequences) are shown with a row for each channel, in the axial
+    plane. Files: `<folder>/epoch_<epoch>_<case>.png`.
+
+    Args:
+        network: Has `reconstruct(image (B, C, *S)) -> (reconstruction (B, C, *S), mask (B, 1, *S))`.
+        images: Items (dicts with `image` (C, *S) and `case`), a data set of such, or a loader of batches; not the
+            training's own loader. An item that is a list of crops gives its first crop.
+        folder: Where the PNG files go.
+        interval: Epochs between pictures; the last epoch is always drawn. 0 draws none.
+        count: Number of images.
+        seed: Of the mask.
+        channel_names: What the rows are called; None numbers them, and shows flat images by their first channel alone.
+        pixels: For pictures (C, H, W) with C = 1 or 3: `mean` and `std` by which they were normalised. They are then
+            drawn upright, in colour where they have it; other flat images count as slices (C, X, Y).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Iterable[Any],
+        folder: str | os.PathLike[str],
+        interval: int = 10,
+        count: int = 2,
+        seed: int = 0,
+        channel_names: Sequence[str] | None = None,
+        pixels: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.network, self.images, self.folder = network, images, Path(folder)
+        self.interval, self.count, self.seed = int(interval), count, seed
+        self.channel_names = None if channel_names is None else list(channel_names)
+        self.pixels = None if pixels is None else dict(pixels)
+        self._chosen: list[tuple[str, torch.Tensor, Sequence[float] | None]] | None = None
+        self._drawn_at = -1
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the trainer."""
+        if self.interval > 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self._draw)
+            engine.add_event_handler(Events.COMPLETED, self._draw)
+
+    def _draw(self, engine: Workflow) -> None:
+        if not is_main() or self._drawn_at == engine.state.iteration:
+            return
+        self._drawn_at = engine.state.iteration
+        network, device = unwrap(self.network), engine.state.device
+        devices = [device] if device is not None and device.type == "cuda" else []
+        training = network.training
+        # A data loader draws from the random state as well, when it is iterated.
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            if self._chosen is None:
+                self._chosen = list(self._choose())
+            network.eval()
+            try:
+                for case, image, spacing in self._chosen:
+                    torch.manual_seed(self.seed)
+                    filled, mask = network.reconstruct(image.to(device))  # type: ignore[operator]
+                    self._picture(epochs_done(engine), case, image, filled, mask, spacing)
+            finally:
+                network.train(training)
+
+    def _choose(self) -> Iterable[tuple[str, torch.Tensor, Sequence[float] | None]]:
+        dims = int(unwrap(self.network).encoder.spatial_dims)  # type: ignore[arg-type, union-attr]
+        found = 0
+        for entry in self.images:
+            item = entry[0] if isinstance(entry, (list, tuple)) else entry
+            image, names = item["image"], item.get("case")
+            batched = image.ndim == dims + 2
+            rows = image if batched else image.unsqueeze(0)
+            for row in range(len(rows)):
+                if found == self.count:
+                    return
+                name = names[row] if batched and isinstance(names, (list, tuple)) else names
+                # Crops of one case share its name.
+                yield f"{found}_{name or 'image'}", rows[row : row + 1].float(), _spacing(image)
+                found += 1
+
+    def _picture(
+        self,
+        epoch: int,
+        case: str,
+        image: torch.Tensor,
+        filled: torch.Tensor,
+        mask: torch.Tensor,
+        spacing: Sequence[float] | None,
+    ) -> None:
+        path = picture_path(self.folder, case, epoch)
+        arrays = [array(tensor[0]) for tensor in (image, mask, filled)]  # C X Y [Z] each
+        title = f"{case.split('_', 1)[1]}, epoch {epoch}"
+        if getattr(unwrap(self.network), "norm_pix_loss", False):
+            title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
+        picture = arrays[0].ndim == 3 and len(arrays[0]) in (1, 3)
+        reconstruction_figure(
+            arrays[0],
+            arrays[1][0],
+            arrays[2],
+            path,
+            title=title,
+            spacing=spacing,
+            channel_names=self._rows(*arrays[0].shape),
+            pixels=self.pixels if picture else None,
+        )
+
+    def _rows(self, channels: int, *size: int) -> list[str]:
+        """Names of the channels that are drawn."""
+        if self.channel_names is None:
+            return [f"channel {channel}" for channel in range(channels)] if len(size) == 3 and channels > 1 else [""]
+        if len(self.channel_names) != channels:
+            raise InputError(f"channel_names has {len(self.channel_names)} names; the images have {channels} channels.")
+        return self.channel_names
+
+
+def _spacing(image: Any) -> list[float] | None:
+    if not isinstance(image, MetaTensor):
+        return None
+    return [float(size) for size in image.pixdim] if image.affine.ndim == 2 else None
 
 
 def reconstruction_figure(

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor, nn
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, one_of
 from custom_components.networks.find import find_vit
-from custom_components.training.step import autocast
 
 from ..data.schema import TASKS
 
 METHODS = ("logistic", "knn")
+C = 1.0  # inverse strength of the logistic regression's penalty
+K = 20  # neighbours
 _TEMPERATURE = 0.07  # of the neighbours' weights, as in DINO (arXiv 2104.14294, section 4.1 and its code)
 _ITERATIONS = 1000
-_ROWS = 1024  # of validation features compared at a time
 
 Array = np.ndarray
 
@@ -43,7 +43,6 @@ def extract_features(
     pipeline: Callable[[Tensor, Tensor], Tensor],
     device: torch.device | str,
     pool: str = "mean",
-    amp: str | bool = "off",
 ) -> tuple[Array, Array, Array]:
     """What the encoder says of every image; the network's mode is put back.
 
@@ -53,7 +52,6 @@ def extract_features(
         pipeline: (uint8 images, random numbers) -> float32 images, without random augmentation.
         device: where the network lies.
         pool: "mean" of the patch tokens after the encoder's norm, or its "cls" token.
-        amp: "off", "bf16" or "fp16", as in training.
 
     Returns:
         Features float32 (N, D), labels (N,) int64 or (N, K) float32, item positions (N,) int64.
@@ -63,8 +61,7 @@ def extract_features(
     """
     vit = find_vit(network)
     class_token = bool(getattr(vit, "class_token", False))
-    if pool not in ("mean", "cls"):
-        raise InputError(f"pool is {pool!r}; choose mean or cls.")
+    one_of("pool", pool, ("mean", "cls"))
     if pool == "cls" and not class_token:
         raise InputError("pool is 'cls', but the encoder has no class token; choose mean.")
     features, labels, indices = [], [], []
@@ -73,9 +70,7 @@ def extract_features(
             if "label" not in batch:
                 raise InputError("A probe needs labels, and the data set gives none: set its task and class_names.")
             images = pipeline(batch["image"].to(device, non_blocking=True), batch["random"])
-            with autocast(device, amp):
-                tokens = vit(images).tokens
-            tokens = tokens.float()
+            tokens = vit(images).tokens
             pooled = tokens[:, 0] if pool == "cls" else tokens[:, int(class_token) :].mean(dim=1)
             features.append(pooled.cpu().numpy())
             labels.append(batch["label"].numpy())
@@ -90,15 +85,12 @@ def probe_predictions(
     task: str,
     classes: int,
     method: str = "logistic",
-    C: float = 1.0,
-    k: int = 20,
-    max_train: int | None = 20000,
-    weighted: bool = True,
 ) -> Array:
     """Scores of validation features by a model of training features; the same input gives the same numbers.
 
     Features are standardised by the mean and deviation of the training features. Logistic regression is scikit-learn's,
-    one a finding for several labels, on the rows where it is known. Nearest neighbours are those by cosine.
+    one a finding for several labels, on the rows where it is known. Nearest neighbours are those by cosine and count by
+    exp(cosine / 0.07), as in DINO.
 
     Args:
         train_x: (N, D).
@@ -107,33 +99,27 @@ def probe_predictions(
         task: "multi_label" or "multi_class".
         classes: K.
         method: "logistic" or "knn".
-        C: inverse strength of the logistic regression's penalty.
-        k: neighbours.
-        max_train: training rows that are used, evenly spread; None uses all.
-        weighted: neighbours count by exp(cosine / 0.07), as in DINO; otherwise all alike.
 
     Returns:
         (M, K) float64, higher where a class is likelier; NaN for a class that training does not show in both states.
 
     Raises:
-        InputError: an unknown task or method, or a setting out of range.
+        InputError: an unknown task or method.
     """
-    _check(task, method, C, k)
-    if max_train is not None and len(train_x) > max_train:
-        rows = np.linspace(0, len(train_x) - 1, max_train).round().astype(int)
-        train_x, train_y = train_x[rows], train_y[rows]
+    one_of("task", task, TASKS)
+    one_of("method", method, METHODS)
     train_x, val_x = _standardised(train_x, val_x)
     known = as_table(train_y, task, classes)
     learnable = (known == 1).any(axis=0) & (known == 0).any(axis=0)
     if method == "knn":
-        scores = _neighbours(train_x, known, val_x, k, weighted)
+        scores = _neighbours(train_x, known, val_x)
     elif task == "multi_class":
-        scores = _one_of_several(train_x, train_y, val_x, classes, C)
+        scores = _one_of_several(train_x, train_y, val_x, classes)
     else:
         scores = np.full((len(val_x), classes), np.nan)
         for column in np.flatnonzero(learnable):
             rows = np.isfinite(known[:, column])
-            model = _logistic(C).fit(train_x[rows], known[rows, column])
+            model = _logistic().fit(train_x[rows], known[rows, column])
             scores[:, column] = model.decision_function(val_x)
     scores[:, ~learnable] = np.nan
     return scores
@@ -147,10 +133,6 @@ def probe_scores(
     task: str,
     class_names: Sequence[str],
     method: str = "logistic",
-    C: float = 1.0,
-    k: int = 20,
-    max_train: int | None = 20000,
-    weighted: bool = True,
 ) -> dict[str, float | None]:
     """Train a probe on some features and score it on others; the settings are those of `probe_predictions`.
 
@@ -159,7 +141,7 @@ def probe_scores(
         show in both states), "macro_auc" over the others (NaN if there are none), and for several classes of which one
         holds "accuracy".
     """
-    scores = probe_predictions(train_x, train_y, val_x, task, len(class_names), method, C, k, max_train, weighted)
+    scores = probe_predictions(train_x, train_y, val_x, task, len(class_names), method)
     return summarise(scores, val_y, task, class_names)
 
 
@@ -194,15 +176,6 @@ def _auc(scores: Array, labels: Array) -> float | None:
     return float(roc_auc_score(labels[known], scores[known]))
 
 
-def _check(task: str, method: str, C: float, k: int) -> None:
-    if task not in TASKS:
-        raise InputError(f"task is {task!r}; choose one of {', '.join(TASKS)}.")
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; choose one of {', '.join(METHODS)}.")
-    if not C > 0 or k < 1:
-        raise InputError(f"C is {C} and k is {k}; C must be above 0, and k at least 1.")
-
-
 def _standardised(train: Array, other: Array) -> tuple[Array, Array]:
     mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     std[std == 0] = 1  # a feature that never changes says nothing; it becomes 0
@@ -210,40 +183,28 @@ def _standardised(train: Array, other: Array) -> tuple[Array, Array]:
     return first, second
 
 
-def _logistic(C: float) -> LogisticRegression:
+def _logistic() -> LogisticRegression:
     return LogisticRegression(C=C, max_iter=_ITERATIONS)  # lbfgs: no random numbers
 
 
-def _one_of_several(train_x: Array, train_y: Array, val_x: Array, classes: int, C: float) -> Array:
+def _one_of_several(train_x: Array, train_y: Array, val_x: Array, classes: int) -> Array:
     """Log-probabilities by multinomial regression; NaN for classes that training lacks."""
     scores = np.full((len(val_x), classes), np.nan)
     present = np.unique(train_y)
     if len(present) > 1:
-        scores[:, present] = _logistic(C).fit(train_x, train_y).predict_log_proba(val_x)
+        scores[:, present] = _logistic().fit(train_x, train_y).predict_log_proba(val_x)
     return scores
 
 
-def _neighbours(train_x: Array, known: Array, val_x: Array, k: int, weighted: bool) -> Array:
-    """Share of the neighbours that show a class, among the nearest `k` for which it is known."""
-    train, val = (nn.functional.normalize(torch.from_numpy(part), dim=1) for part in (train_x, val_x))
-    labels = torch.from_numpy(known)
-    whole = bool(labels.isfinite().all())
-    scores = torch.full((len(val), labels.shape[1]), torch.nan, dtype=torch.float64)
-    for start in range(0, len(val), _ROWS):
-        cosine = (val[start : start + _ROWS] @ train.T).double()  # M N
-        if whole:
-            scores[start : start + _ROWS] = _votes(cosine, labels, k, weighted)
-            continue
-        for column in range(labels.shape[1]):
-            rows = labels[:, column].isfinite()
-            if rows.any():
-                votes = _votes(cosine[:, rows], labels[rows, column : column + 1], k, weighted)
-                scores[start : start + _ROWS, column] = votes[:, 0]
-    return scores.numpy()
+def _neighbours(train_x: Array, known: Array, val_x: Array) -> Array:
+    """Share of the neighbours that show a class, among the nearest `K` for which it is known."""
+    scores, defined = np.full((len(val_x), known.shape[1]), np.nan), np.isfinite(known)
+    for rows in np.unique(defined[:, defined.any(axis=0)], axis=1).T:  # one search for classes known of the same rows
+        columns = (defined == rows[:, None]).all(axis=0)
+        model = KNeighborsRegressor(min(K, rows.sum()), weights=_closeness, algorithm="brute", metric="cosine")
+        scores[:, columns] = model.fit(train_x[rows], known[np.ix_(rows, columns)]).predict(val_x)
+    return scores
 
 
-def _votes(cosine: Tensor, labels: Tensor, k: int, weighted: bool) -> Tensor:
-    """(M, N) similarities and (N, K) labels -> (M, K)."""
-    nearest: Any = cosine.topk(min(k, cosine.shape[1]), dim=1)
-    weights = ((nearest.values - 1) / _TEMPERATURE).exp() if weighted else torch.ones_like(nearest.values)
-    return (weights[..., None] * labels[nearest.indices]).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+def _closeness(distance: Array) -> Array:
+    return np.exp(-distance / _TEMPERATURE)

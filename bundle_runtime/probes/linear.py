@@ -14,10 +14,10 @@ from custom_components.distributed import is_main
 from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
 from ..files import aligned, json_ready, write_json
-from ..scores.intervals import bootstrap_interval
+from ..scores.intervals import bootstrap_interval, mean_of_defined
 from ..scores.resampling import Resamples, ranking_scores
 from ..scores.text import counted_images
-from .features import METHODS, Array, as_table, correct, extract_features, probe_predictions, summarise
+from .features import METHODS, Array, C, K, as_table, correct, extract_features, probe_predictions, summarise
 
 
 def run_linear_probe(
@@ -32,16 +32,11 @@ def run_linear_probe(
     methods: Sequence[str] = METHODS,
     header: Mapping[str, Any] | None = None,
     pool: str = "mean",
-    C: float = 1.0,
-    k: int = 20,
-    max_train: int | None = None,
     batch_size: int = 64,
-    num_workers: int = 0,
     resamples: int = 1000,
-    amp: str | bool = "off",
     section: str = "test",
 ) -> dict[str, Any]:
-    """Train probes on one list, score them on another, print a table and write `probe.json`.
+    """Train probes on one list, score them on another, print a table, write `probe.json` and return what it holds.
 
     Intervals are 95 % percentile bootstrap intervals over patients.
 
@@ -57,66 +52,48 @@ def run_linear_probe(
         methods: of "logistic" and "knn".
         header: what `probe.json` should say besides (weights, settings, data fingerprint).
         pool: "mean" or "cls", see `extract_features`.
-        C: of the logistic regression.
-        k: neighbours.
-        max_train: training images that are used; None uses all.
         batch_size: images at a time.
-        num_workers: loader processes.
         resamples: of the bootstrap; 0 gives no intervals.
-        amp: as in `extract_features`.
         section: which list `test_dataset` is, for the table and the file.
-
-    Returns:
-        What `probe.json` holds.
 
     Raises:
         InputError: an unknown method, task or pool, or images without labels.
     """
     (train_x, train_y, _), (test_x, test_y, index) = (
-        extract_features(network, batch_loader(part, batch_size, num_workers=num_workers), pipeline, device, pool, amp)
+        extract_features(network, batch_loader(part, batch_size), pipeline, device, pool)
         for part in (train_dataset, test_dataset)
     )
     items = [test_dataset.data[position] for position in index]
     groups = [str(item.get("patient_id") or item.get("file") or item["image"]) for item in items]
-    results: dict[str, Any] = {}
+    results = {}
     for method in methods:
-        scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method, C, k, max_train)
-        intervals = _intervals(scores, test_y, task, class_names, groups, resamples) if resamples else {}
-        results[method] = {"scores": summarise(scores, test_y, task, class_names), "intervals": intervals}
-    settings = {"pool": pool, "C": C, "k": k, "max_train": max_train, "task": task, "resamples": resamples}
-    content = {
-        "header": dict(header or {}),
-        "settings": {**settings, "section": section},
-        "train_images": len(train_x),
-        "test_images": len(test_x),
-        "test_patients": len(set(groups)),
-        "methods": results,
-    }
-    content = json_ready(content)
+        scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method)
+        results[method] = _results(scores, test_y, task, class_names, groups, resamples)
+    settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": resamples}
+    counts = {"train_images": len(train_x), "test_images": len(test_x), "test_patients": len(set(groups))}
+    about = {"header": dict(header or {}), "settings": {**settings, "section": section}}
+    content = json_ready({**about, **counts, "methods": results})
     if is_main():
         path = write_json(Path(output_dir) / "probe.json", content)
         print(f"{_table(content)}\nwritten: {path}", flush=True)
     return content
 
 
-def _intervals(
+def _results(
     scores: np.ndarray, labels: np.ndarray, task: str, class_names: Sequence[str], groups: Sequence[str], resamples: int
 ) -> dict[str, Any]:
-    """The interval of every AUC, of their mean, and for "multi_class" of the accuracy, by name."""
-    found = auc_intervals(scores, as_table(labels, task, len(class_names)), groups, resamples)
-    intervals: dict[str, Any] = dict(zip([*class_names, "macro_auc"], found, strict=True))
-    if task == "multi_class":
-        intervals["accuracy"] = bootstrap_interval(correct(scores, labels), groups=groups, resamples=resamples)
-    return intervals
+    """The scores of a method; intervals of every AUC, of their mean, and for "multi_class" of the accuracy, by name."""
+    intervals: dict[str, Any] = {}
+    if resamples:
+        found = auc_intervals(scores, as_table(labels, task, len(class_names)), groups, resamples)
+        intervals |= zip([*class_names, "macro_auc"], found, strict=True)
+        if task == "multi_class":
+            intervals["accuracy"] = bootstrap_interval(correct(scores, labels), groups=groups, resamples=resamples)
+    return {"scores": summarise(scores, labels, task, class_names), "intervals": intervals}
 
 
 def auc_intervals(
-    scores: Array,
-    labels: Array,
-    groups: Sequence[str],
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    scores: Array, labels: Array, groups: Sequence[str], resamples: int = 1000
 ) -> list[tuple[float, float]]:
     """Percentile bootstrap intervals of the ROC-AUC of each column, and of the mean over the columns.
 
@@ -127,22 +104,17 @@ def auc_intervals(
         labels: (N, K) of 0, 1 and NaN for unknown.
         groups: (N,) names, for example patients.
         resamples: how many.
-        confidence: share of the bootstrap distribution inside the interval.
-        seed: of the drawing.
 
     Returns:
         K + 1 pairs (low, high); NaN where there is nothing to score.
     """
-    drawn = Resamples.draw(groups, resamples, seed)
+    drawn = Resamples.draw(groups, resamples)
     columns = []
     for values, truth in zip(scores.T, labels.T, strict=True):
         known = np.isfinite(values).all() and len(values) > 0
         columns.append(ranking_scores(values, truth, drawn)["auc"] if known else np.full(resamples, np.nan))
     aucs = np.stack(columns, axis=1)  # R K
-    defined = np.isfinite(aucs)
-    number = defined.sum(axis=1)
-    mean = np.where(number > 0, np.where(defined, aucs, 0).sum(axis=1) / np.maximum(number, 1), np.nan)
-    return [drawn.interval(values, confidence) for values in (*aucs.T, mean)]
+    return [drawn.interval(values) for values in (*aucs.T, mean_of_defined(aucs, axis=1))]
 
 
 def _table(content: Mapping[str, Any]) -> str:

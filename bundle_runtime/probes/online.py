@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from ignite.engine import Events
@@ -17,11 +16,12 @@ from torch.utils.data import Subset
 
 from custom_components.augment import Pipeline
 from custom_components.distributed import distributed, is_main, say
-from custom_components.errors import InputError, find_input_error
+from custom_components.errors import InputError, find_input_error, one_of
 from custom_components.networks.find import unwrap
 
 from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
+from ..data.subset import evenly
 from ..engine.common import due, keep
 from ..files import write_csv
 from .features import METHODS, extract_features, probe_scores
@@ -48,15 +48,11 @@ class OnlineProbe:
         class_names: the K findings or classes.
         interval: epochs between probes; the last epoch is always probed; 0 turns all of it off.
         method: "logistic" or "knn".
-        device: where the network lies; None takes the trainer's.
+        device: where the network lies.
         history_path: CSV file with a row a probe: epoch, macro AUC, accuracy for several classes, AUC of each class.
         max_train: training images that are used, evenly spread over the list.
         batch_size: images at a time.
-        num_workers: loader processes.
         pool: "mean" or "cls", see `extract_features`.
-        C: of the logistic regression.
-        k: neighbours.
-        amp: "off", "bf16" or "fp16", as in training.
 
     Attributes:
         state: epoch of the last probe, best_metric and best_metric_epoch, key_metric_name, metrics of the last probe.
@@ -75,18 +71,13 @@ class OnlineProbe:
         class_names: Sequence[str],
         interval: int = 10,
         method: str = "knn",
-        device: torch.device | str | None = None,
+        device: torch.device | str = "cpu",
         history_path: str | os.PathLike[str] | None = None,
         max_train: int = 20000,
         batch_size: int = 64,
-        num_workers: int = 0,
         pool: str = "mean",
-        C: float = 1.0,
-        k: int = 20,
-        amp: str | bool = "off",
     ) -> None:
-        if method not in METHODS:
-            raise InputError(f"method of the probe is {method!r}; choose one of {', '.join(METHODS)}.")
+        one_of("method of the probe", method, METHODS)
         self.interval = int(interval)
         if self.interval > 0 and (train_dataset.labels is None or val_dataset.labels is None):
             raise InputError("The online probe needs labels: give both data sets a task and class_names.")
@@ -94,8 +85,7 @@ class OnlineProbe:
         self.datasets = (train_dataset, val_dataset)
         self.task, self.class_names, self.method = task, list(class_names), method
         self.history_path = None if history_path is None else Path(history_path)
-        self.max_train, self.batch_size, self.num_workers = max_train, batch_size, num_workers
-        self.pool, self.C, self.k, self.amp = pool, C, k, amp
+        self.max_train, self.batch_size, self.pool = max_train, batch_size, pool
         self.rows: list[dict[str, float | int | None]] = []
         self.state = SimpleNamespace()
         self._update_state()
@@ -118,7 +108,7 @@ class OnlineProbe:
     def _epoch_completed(self, engine: Workflow) -> None:
         if not due(engine, self.interval):
             return
-        scores = self._shared(engine)
+        scores = self._shared()
         self.rows = [row for row in self.rows if int(row["epoch"] or 0) < engine.state.epoch]
         self.rows.append({"epoch": engine.state.epoch, **scores})
         self._update_state()
@@ -126,15 +116,15 @@ class OnlineProbe:
         self._write()
         say(self._line(engine))
 
-    def _shared(self, engine: Workflow) -> dict[str, float | None]:
+    def _shared(self) -> dict[str, float | None]:
         """The scores, which the main process computes; a mistake that it finds ends the others too."""
         if not distributed():
-            return self._scores(engine)
+            return self._scores()
         box: list[Any] = [None]
         error: BaseException | None = None
         if is_main():
             try:
-                box = [self._scores(engine)]
+                box = [self._scores()]
             except Exception as caught:  # the others wait for a word
                 error = caught
                 box = [str(find_input_error(caught) or f"the probe of the main process failed: {caught}")]
@@ -145,18 +135,19 @@ class OnlineProbe:
             raise InputError(box[0])
         return box[0]
 
-    def _scores(self, engine: Workflow) -> dict[str, float | None]:
-        device = torch.device(self.device if self.device is not None else engine.state.device)
+    def _scores(self) -> dict[str, float | None]:
+        device = torch.device(self.device)
         network = unwrap(self.network)
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # a data loader draws from the random state when it is iterated
             parts = []
             for dataset, most in zip(self.datasets, (self.max_train, None), strict=True):
-                loader = batch_loader(_some(dataset, most), self.batch_size, num_workers=self.num_workers)
-                parts.append(extract_features(network, loader, self.pipeline, device, self.pool, self.amp)[:2])
+                some = None if most is None or most >= len(dataset) else evenly(len(dataset), most)
+                part = dataset if some is None else Subset(dataset, some)
+                loader = batch_loader(part, self.batch_size)
+                parts.append(extract_features(network, loader, self.pipeline, device, self.pool)[:2])
         (train_x, train_y), (val_x, val_y) = parts
-        settings: dict[str, Any] = {"method": self.method, "C": self.C, "k": self.k}
-        return probe_scores(train_x, train_y, val_x, val_y, self.task, self.class_names, **settings)
+        return probe_scores(train_x, train_y, val_x, val_y, self.task, self.class_names, self.method)
 
     def _update_state(self) -> None:
         """Bring `state` in line with the rows."""
@@ -191,13 +182,6 @@ class OnlineProbe:
         self.rows = [dict(row) for row in state["rows"]]
         self._update_state()
         self._write()
-
-
-def _some(dataset: ImageDataset, most: int | None) -> Any:
-    """The data set, or so many of its images, evenly spread."""
-    if most is None or len(dataset) <= most:
-        return dataset
-    return Subset(dataset, np.linspace(0, len(dataset) - 1, most).round().astype(int).tolist())
 
 
 def _is_nan(value: float | int | None) -> bool:

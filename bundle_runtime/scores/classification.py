@@ -10,24 +10,11 @@ import numpy as np
 from sklearn import metrics as oracle
 from torch import Tensor
 
-from custom_components.errors import InputError
-
-from ..data.schema import TASKS
+from .intervals import mean_of_defined
 from .resampling import RANKED, SENSITIVITIES, Array, Resamples, ranking_scores
 
 BINS = 15
 OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")  # "multi_class" only
-
-
-def check_task(task: str) -> str:
-    """Return the task.
-
-    Raises:
-        InputError: it is not a known one.
-    """
-    if task not in TASKS:
-        raise InputError(f"task is {task!r}; it must be one of {', '.join(TASKS)}.")
-    return task
 
 
 def findings(labels: np.ndarray, classes: int) -> Array:
@@ -140,9 +127,7 @@ def macro(values: Array, zero: np.ndarray | None = None) -> Array:
     """
     if zero is not None:
         values = np.where(zero.reshape(-1, *[1] * (values.ndim - 1)), 0.0, values)
-    defined = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0)
+    return mean_of_defined(values)
 
 
 def reliability(probabilities: Array, outcomes: np.ndarray, bins: int = BINS) -> tuple[Array, Array, Array]:

@@ -6,15 +6,16 @@ from typing import Any
 
 from ignite.engine import Engine
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, one_of
 
 from ..data.record import Record
+from ..data.schema import TASKS
 from ..figures.classification import calibration_figure, confusion_figure, roc_figure
-from .classification import check_task, reliability, to_probabilities
+from .classification import reliability, to_probabilities
 from .classification_report import Case, ClassificationReport
 from .collect import Predictions
 from .handler import ScoreHandler
-from .thresholds import RULES, choose_thresholds, read_thresholds, write_thresholds
+from .thresholds import choose_thresholds, read_thresholds, write_thresholds
 
 
 class ScoreClassification(ScoreHandler[ClassificationReport]):
@@ -38,8 +39,6 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
             at that of the thresholds.
         pictures: draw ROC curves, calibration and, with "multi_class", the confusion matrix.
         model_file: the weights; ties thresholds to the model.
-        rule: "youden" or "f1", how thresholds are chosen.
-        min_positives: a finding with fewer keeps 0.5.
         seed: of the bootstrap.
         title: which list it is, printed before the table.
         record: of the network's training; see `ScoreHandler`.
@@ -61,23 +60,18 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         header: Mapping[str, Any] | None = None,
         pictures: bool = True,
         model_file: str | Path | None = None,
-        rule: str = "youden",
-        min_positives: int = 10,
         seed: int = 0,
         title: str = "",
         record: Record | None = None,
     ) -> None:
-        check_task(task)
+        one_of("task", task, TASKS)
         if task == "multi_class" and (thresholds or choose_thresholds):
             raise InputError("thresholds are for the findings of multi_label; with multi_class set them to null.")
         if thresholds and choose_thresholds:
             raise InputError("thresholds and choose_thresholds are both set; expected one: read them or choose them.")
-        if rule not in RULES:
-            raise InputError(f"rule of the thresholds is {rule!r}; it must be one of {', '.join(RULES)}.")
         super().__init__(output_dir, header, record)
         self.items, self.pictures, self.title = items, pictures, title
-        self.model_file, self.rule, self.min_positives = model_file, rule, min_positives
-        self.threshold_file = choose_thresholds
+        self.model_file, self.threshold_file = model_file, choose_thresholds
         self.settings: dict[str, Any] = {
             "class_names": list(class_names),
             "task": task,
@@ -127,15 +121,8 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         """Choose thresholds on these images where that is asked for; returns what a reader should know."""
         if self.threshold_file is None:
             return []
-        report.thresholds = choose_thresholds(
-            report.probabilities,
-            report.labels,
-            report.class_names,
-            self.min_positives,
-            self.rule,
-            report.groups,
-            report.seed,
-        )
+        given = report.probabilities, report.labels, report.class_names, report.groups, report.seed
+        report.thresholds = choose_thresholds(*given)
         # They travel with the weights: where the cases came from belongs to them, local paths and settings do not.
         about = {key: value for key, value in self.header.items() if key not in ("config", "training")}
         about |= {"cases": len(report.cases)}

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, one_of
 
+from ..data.schema import TASKS
 from . import classification as scores
 from .classification_text import policy, table
-from .report import RESAMPLES, Key, Report
-from .resampling import Pair, Resamples
+from .report import Key, Report
+from .resampling import RESAMPLES, Pair, Resamples
 from .text import FEW
 from .thresholds import fixed_thresholds
 
@@ -37,7 +38,6 @@ class ClassificationReport(Report):
         parity: a finding without positives or without negatives counts as AUC 0 in the macro mean, as in the papers'
             code; otherwise it is named and left out.
         ordered: the classes are grades; kappa is then quadratic.
-        confidence: of the bootstrap intervals; images of one patient are drawn together.
         seed: of the bootstrap.
         thresholds: by finding, as `read_thresholds` gives them; None: 0.5 each.
 
@@ -45,8 +45,8 @@ class ClassificationReport(Report):
         InputError: no image, arrays that do not fit the names, a probability that is not finite, or an image twice.
     """
 
-    SETTINGS = ("task", "class_names", "parity", "ordered", "confidence", "seed")
-    ABOUT = ("task", "policy", *SETTINGS[1:], "resamples", "ece_bins")
+    SETTINGS = ("task", "class_names", "parity", "ordered", "seed")
+    ABOUT = ("task", "policy", *SETTINGS[1:-1], "confidence", "seed", "resamples", "ece_bins")
     CASE = "image"
     resamples, ece_bins = RESAMPLES, scores.BINS
 
@@ -59,12 +59,11 @@ class ClassificationReport(Report):
         labels: np.ndarray,
         parity: bool = False,
         ordered: bool = False,
-        confidence: float = 0.95,
         seed: int = 0,
         thresholds: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(class_names, confidence, seed)
-        self.task, self.cases = scores.check_task(task), list(cases)
+        super().__init__(class_names, seed)
+        self.task, self.cases = one_of("task", task, TASKS), list(cases)
         self.probabilities = np.asarray(probabilities, np.float64)
         self.labels = np.asarray(labels, np.float64 if task == "multi_label" else np.int64)
         self.parity, self.ordered = parity, ordered
@@ -181,7 +180,7 @@ class ClassificationReport(Report):
             `OVERALL`), "ece" of the most probable class and "confusion_matrix" (true classes down). "undefined":
             classes without AUC and why. "notes".
         """
-        draws = self.draws()
+        draws = Resamples.draw(self.groups, seed=self.seed)
         by_class, means, overall = self.resampled(draws)
 
         def estimates(pairs: Mapping[str, Pair]) -> dict[str, dict[str, float]]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..files import aligned
 from .instances import Counts, scores, total
 from .report import CaseReport, mean, outcome
-from .resampling import Pair
+from .resampling import Pair, Resamples
 from .text import counted_images, show
 
 TASK = "segmentation of pictures"
@@ -34,14 +34,13 @@ class InstanceReport(CaseReport[Counts]):
         class_names: names by class index; index 0 is the background.
         score_objects: score objects as well, not only pixels.
         split: how predicted objects were parted, in words; stands in the policy.
-        confidence: of the bootstrap intervals; pictures of one patient are resampled together.
         seed: of the bootstrap.
         parity_batch: also give the scores of SD-MAE's released code: IoU pooled over batches of so many pictures in the
             order of the list, then averaged with the batches' sizes; 0 does not.
     """
 
-    SETTINGS = ("class_names", "score_objects", "split", "parity_batch", "confidence", "seed")
-    ABOUT = ("task", "policy", *SETTINGS)
+    SETTINGS = ("class_names", "score_objects", "split", "parity_batch", "seed")
+    ABOUT = ("task", "policy", *SETTINGS[:-1], "confidence", "seed")
     task = TASK
 
     def __init__(
@@ -49,11 +48,10 @@ class InstanceReport(CaseReport[Counts]):
         class_names: Sequence[str],
         score_objects: bool = True,
         split: str = "",
-        confidence: float = 0.95,
         seed: int = 0,
         parity_batch: int = 0,
     ) -> None:
-        super().__init__(class_names, confidence, seed)
+        super().__init__(class_names, seed)
         self.score_objects, self.split, self.parity_batch = score_objects, split, int(parity_batch)
 
     @property
@@ -88,7 +86,7 @@ class InstanceReport(CaseReport[Counts]):
 
     def pooled(self, column: int) -> dict[str, Pair]:
         """Pooled scores of one class by metric: () of all pictures, (R,) in every resample of the patients."""
-        draws, sums = self.draws(), {}
+        draws, sums = Resamples.draw(self.groups, seed=self.seed), {}
         for name, values in self.sums(column).items():
             by_patient = np.bincount(draws.member, values, minlength=draws.patients)
             sums[name] = by_patient @ draws.counts.astype(np.float64)
@@ -120,7 +118,7 @@ class InstanceReport(CaseReport[Counts]):
 
     def scores(self) -> dict[str, Any]:
         """Per class the means over images, the pooled scores, and how often it was found, missed, invented, absent."""
-        classes, draws = {}, self.draws()
+        classes, draws = {}, Resamples.draw(self.groups, seed=self.seed)
         for column, name in enumerate(self.class_names[1:]):
             rows, pooled = self.rows(column), self.pooled(column)
             outcomes = [outcome(row.predicted, row.reference) for row in rows]

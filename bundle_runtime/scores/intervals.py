@@ -8,6 +8,13 @@ import numpy as np
 from scipy import stats
 
 
+def mean_of_defined(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Mean along an axis over the numbers that are defined (not NaN); NaN where none is."""
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, values, 0.0).sum(axis=axis) / defined.sum(axis=axis)
+
+
 def bootstrap_interval(
     values: Sequence[float] | np.ndarray,
     confidence: float = 0.95,
@@ -18,8 +25,7 @@ def bootstrap_interval(
     """Bootstrap interval of a mean: BCa, or the percentile interval where BCa is undefined (for example equal values).
 
     Args:
-        values: (N,) values of N cases, or (N, K): the statistic is then the mean of the K column means.
-            NaN = not scored.
+        values: (N,), or (N, K): the statistic is then the mean of the K column means. NaN = not scored.
         confidence: Share of the bootstrap distribution inside the interval.
         seed: Seed of the resampling; the same values in the same order give the same interval.
         groups: (N,) names, for example patients: whole groups are drawn, not single cases. None: each case on its own.

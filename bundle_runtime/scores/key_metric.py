@@ -8,9 +8,10 @@ import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, one_of
 
-from .classification import check_task, macro, point_scores, to_probabilities
+from ..data.schema import TASKS
+from .classification import macro, point_scores, to_probabilities
 from .collect import Predictions
 
 SCORES = ("macro_auc", "accuracy", "balanced_accuracy", "macro_f1", "kappa")
@@ -40,7 +41,7 @@ class ClassificationScore(Metric):
         ordered: bool = False,
         unlearnt: Sequence[int] = (),
     ) -> None:
-        allowed = SCORES if check_task(task) == "multi_class" else SCORES[:1]
+        allowed = SCORES if one_of("task", task, TASKS) == "multi_class" else SCORES[:1]
         if score not in allowed:
             raise InputError(
                 f"score of the key metric is {score!r}; with {task} it must be one of {', '.join(allowed)}."

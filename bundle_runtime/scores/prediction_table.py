@@ -7,12 +7,13 @@ from typing import Any
 from monai.engines.workflow import Workflow
 
 from custom_components.distributed import say
+from custom_components.errors import one_of
 
 from ..data.record import Record
-from ..data.schema import Item
+from ..data.schema import TASKS, Item
 from ..files import csv_text, write_atomically
 from ..weights.io import sha256_of
-from .classification import check_task, to_probabilities
+from .classification import to_probabilities
 from .collect import logits_of, tensor_of
 from .tables import Table
 from .thresholds import fixed_thresholds, read_thresholds
@@ -56,7 +57,7 @@ class PredictionTable(Table):
     ) -> None:
         self.unlearnt = {} if record is None else record.unlearnt
         super().__init__(Path(output_dir) / "predictions.csv")
-        self.class_names, self.task, self.items = list(class_names), check_task(task), items
+        self.class_names, self.task, self.items = list(class_names), one_of("task", task, TASKS), items
         self.header = dict(header or {})
         self.thresholds = None if thresholds is None else Path(thresholds)
         model = self.header.get("model")

@@ -14,10 +14,8 @@ from custom_components.errors import InputError
 
 from ..files import write_csv, write_json
 from .intervals import bootstrap_interval
-from .resampling import Resamples
 from .text import few_patients
 
-RESAMPLES = 1000  # of scores that are no means over cases
 Key = tuple[str, str]  # patient, case; no patient stands for "a patient of its own"
 Row = TypeVar("Row")
 
@@ -33,16 +31,16 @@ class Report(ABC):
 
     Args:
         class_names: names of the classes.
-        confidence: of the bootstrap intervals; cases of one patient are resampled together.
         seed: of the bootstrap.
     """
 
     ABOUT: ClassVar[tuple[str, ...]]
     SETTINGS: ClassVar[tuple[str, ...]]
     CASE: ClassVar[str] = "case"
+    confidence: ClassVar[float] = 0.95  # of the bootstrap intervals; cases of one patient are resampled together
 
-    def __init__(self, class_names: Sequence[str], confidence: float, seed: int) -> None:
-        self.class_names, self.confidence, self.seed = list(class_names), confidence, seed
+    def __init__(self, class_names: Sequence[str], seed: int) -> None:
+        self.class_names, self.seed = list(class_names), seed
         self.unlearnt: dict[str, str] = {}
         self.warnings: dict[str, str] = {}
 
@@ -90,10 +88,6 @@ class Report(ABC):
     def patients(self) -> int:
         """How many groups there are."""
         return len(set(self.groups))
-
-    def draws(self) -> Resamples:
-        """Bootstrap resamples of the patients."""
-        return Resamples.draw(self.groups, RESAMPLES, self.seed)
 
     def caution(self) -> list[str]:
         """A warning where the intervals rest on few patients, empty otherwise."""
@@ -177,8 +171,8 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 class CaseReport(Report, Generic[Row]):
     """A report that is filled case by case, with a row for each class but the first, the background."""
 
-    def __init__(self, class_names: Sequence[str], confidence: float, seed: int) -> None:
-        super().__init__(class_names, confidence, seed)
+    def __init__(self, class_names: Sequence[str], seed: int) -> None:
+        super().__init__(class_names, seed)
         self.cases: dict[Key, list[Row]] = {}
 
     @property

@@ -13,6 +13,7 @@ from scipy import sparse
 
 SENSITIVITIES = {"sensitivity_90": 0.9, "sensitivity_95": 0.95}  # the specificity at which each is taken
 RANKED = ("auc", "average_precision", *SENSITIVITIES)
+RESAMPLES = 1000
 BLOCK = 128  # resamples at a time: bounds the memory
 
 Array = NDArray[np.float64]
@@ -32,7 +33,7 @@ class Resamples:
     counts: NDArray[np.float32]
 
     @classmethod
-    def draw(cls, groups: Sequence[str], number: int = 1000, seed: int = 0) -> "Resamples":
+    def draw(cls, groups: Sequence[str], number: int = RESAMPLES, seed: int = 0) -> "Resamples":
         """Draw as many patients as there are, with replacement, `number` times.
 
         Args:
@@ -83,6 +84,11 @@ class Resamples:
         value, drawn = pair
         low, high = self.interval(drawn, confidence) if np.isfinite(value) else (float("nan"), float("nan"))
         return {"mean": float(value), "low": low, "high": high}
+
+    def paired(self, a: Pair, b: Pair, confidence: float = 0.95) -> dict[str, dict[str, float]]:
+        """Estimates of two sides and of their difference within each resample."""
+        pairs = {"a": a, "b": b, "difference": (b[0] - a[0], b[1] - a[1])}
+        return {side: self.estimate(pair, confidence) for side, pair in pairs.items()}
 
 
 @dataclass(frozen=True)

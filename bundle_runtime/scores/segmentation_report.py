@@ -11,6 +11,7 @@ from custom_components.errors import InputError
 from custom_components.tumour_labels import REGION_NAMES
 
 from ..files import aligned
+from .intervals import mean_of_defined
 from .report import CaseReport, Key, mean
 from .segmentation import Row, check_penalty
 from .text import millilitres, show
@@ -36,7 +37,6 @@ class SegmentationReport(CaseReport[Row]):
         miss_penalty: As given to `score_case`, for the sentence that states the policy.
         parity: As given to `score_case`.
         chosen: Some of the classes, for further aggregates over these alone (the paper's "Dice-8").
-        confidence: Confidence of the bootstrap intervals; cases of one patient are resampled together.
         seed: Seed of the bootstrap.
         regions: As given to `score_case`; texts then speak of regions and explain their names.
 
@@ -44,8 +44,8 @@ class SegmentationReport(CaseReport[Row]):
         InputError: `chosen` names something else than a class, or `miss_penalty` is no policy.
     """
 
-    SETTINGS = ("class_names", "miss_penalty", "parity", "regions", "confidence", "seed")
-    ABOUT = ("policy", "hd95_unit", *SETTINGS)
+    SETTINGS = ("class_names", "miss_penalty", "parity", "regions", "seed")
+    ABOUT = ("policy", "hd95_unit", *SETTINGS[:-1], "confidence", "seed")
 
     def __init__(
         self,
@@ -53,11 +53,10 @@ class SegmentationReport(CaseReport[Row]):
         miss_penalty: str | float = "diagonal",
         parity: bool = False,
         chosen: Sequence[str] | None = None,
-        confidence: float = 0.95,
         seed: int = 0,
         regions: bool = False,
     ) -> None:
-        super().__init__(class_names, confidence, seed)
+        super().__init__(class_names, seed)
         self.chosen = list(chosen or ())
         for name in self.chosen:
             if name not in self.class_names[1:]:
@@ -132,7 +131,7 @@ class SegmentationReport(CaseReport[Row]):
         """`mean_dice` and `mean_hd95`, and over the chosen classes `mean_dice_<how many>` and `mean_hd95_<...>`."""
         suffixes = {"": self.class_names[1:], **({f"_{len(self.chosen)}": self.chosen} if self.chosen else {})}
         return {
-            f"mean_{metric}{suffix}": mean(mean_over_classes(self._of(names, metric)))
+            f"mean_{metric}{suffix}": mean(mean_of_defined(self._of(names, metric), axis=1))
             for suffix, names in suffixes.items()
             for metric in METRICS
         }
@@ -142,7 +141,7 @@ class SegmentationReport(CaseReport[Row]):
 
     def _aggregates(self, names: Sequence[str]) -> dict[str, Any]:
         values = {metric: self._of(names, metric) for metric in METRICS}
-        over_cases = {metric: self.estimate(mean_over_classes(table)) for metric, table in values.items()}
+        over_cases = {metric: self.estimate(mean_of_defined(table, axis=1)) for metric, table in values.items()}
         over_classes = {metric: self.estimate(table) for metric, table in values.items()}
         return {"organs": list(names), "mean_over_cases": over_cases, "mean_over_organs": over_classes}
 
@@ -216,10 +215,3 @@ class SegmentationReport(CaseReport[Row]):
         report = super()._parse(saved, lines)
         report.chosen = (saved["chosen"] or {}).get("organs", [])
         return report
-
-
-def mean_over_classes(values: np.ndarray) -> np.ndarray:
-    """Mean over the classes defined in each case: (cases, classes) -> (cases,), NaN where none is."""
-    defined = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, values, 0.0).sum(axis=1) / defined.sum(axis=1)

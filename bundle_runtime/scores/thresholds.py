@@ -13,11 +13,9 @@ from ..files import write_json
 from ..weights.io import sha256_of
 from .resampling import Array, Ranking, Resamples
 
-RULES = {
-    "youden": "sensitivity + specificity - 1 is highest (Youden 1950)",
-    "f1": "F1 is highest",
-}
+RULE = "youden"
 FALLBACK = 0.5
+LEAST = 10  # positives, and negatives
 MAX_SPREAD = 0.2
 RESAMPLES = 200
 
@@ -26,23 +24,20 @@ def choose_thresholds(
     probabilities: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
-    min_positives: int = 10,
-    rule: str = "youden",
     groups: Sequence[str] | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """Choose a threshold for each finding; to be called with validation cases, never with those of the test.
+    """Choose a threshold for each finding, where sensitivity + specificity - 1 is highest (Youden 1950).
 
-    A threshold lies half-way between the scores that it parts. It is not reliable, and 0.5 takes its place, where the
-    finding has fewer than `min_positives` positives (or negatives), or where the thresholds chosen in bootstrap
-    resamples of the patients spread over more than 0.2 (from their 10th to their 90th percentile).
+    To be called with validation cases, never with those of the test. A threshold lies half-way between the scores that
+    it parts. It is not reliable, and 0.5 takes its place, where the finding has fewer than 10 positives (or negatives),
+    or where the thresholds chosen in bootstrap resamples of the patients spread over more than 0.2 (from their 10th to
+    their 90th percentile).
 
     Args:
         probabilities: (N, K).
         labels: (N, K) 1, 0 or NaN for unknown.
         class_names: the K findings.
-        min_positives: see above.
-        rule: "youden" or "f1".
         groups: (N,) patients; None: every case is a patient of its own.
         seed: of the resamples.
 
@@ -51,12 +46,8 @@ def choose_thresholds(
         (bool) and reason (empty where reliable).
 
     Raises:
-        InputError: an unknown rule, or arrays that do not fit the names.
+        InputError: arrays that do not fit the names.
     """
-    if rule not in RULES:
-        raise InputError(f"rule of the thresholds is {rule!r}; it must be one of {', '.join(RULES)}.")
-    if min_positives < 1:
-        raise InputError(f"min_positives is {min_positives}; it must be at least 1.")
     wide, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.float64)
     if wide.ndim != 2 or wide.shape != truth.shape or wide.shape[1] != len(class_names):
         raise InputError(
@@ -64,25 +55,22 @@ def choose_thresholds(
             " column a finding in both."
         )
     resamples = Resamples.draw([str(i) for i in range(len(wide))] if groups is None else groups, RESAMPLES, seed)
-    return {
-        name: _choose(wide[:, column], truth[:, column], min_positives, rule, resamples)
-        for column, name in enumerate(class_names)
-    }
+    return {name: _choose(wide[:, column], truth[:, column], resamples) for column, name in enumerate(class_names)}
 
 
-def _choose(scores: Array, labels: Array, least: int, rule: str, resamples: Resamples) -> dict[str, Any]:
+def _choose(scores: Array, labels: Array, resamples: Resamples) -> dict[str, Any]:
     positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
-    entry: dict[str, Any] = {"value": FALLBACK, "rule": rule, "positives": positives, "negatives": negatives}
+    entry: dict[str, Any] = {"value": FALLBACK, "rule": RULE, "positives": positives, "negatives": negatives}
     reasons = [
-        f"{number} {name}, fewer than {least}"
+        f"{number} {name}, fewer than {LEAST}"
         for name, number in (("positives", positives), ("negatives", negatives))
-        if number < least
+        if number < LEAST
     ]
     chosen = spread = float("nan")
     if positives and negatives:
         ranking = Ranking.of(scores, labels)
-        chosen = float(_best(ranking, Resamples.once(len(scores)), rule)[0])
-        drawn = _best(ranking, resamples, rule)
+        chosen = float(_best(ranking, Resamples.once(len(scores)))[0])
+        drawn = _best(ranking, resamples)
         low, high = np.nanpercentile(drawn, [10, 90])
         spread = float(high - low)
         if spread > MAX_SPREAD:
@@ -92,7 +80,7 @@ def _choose(scores: Array, labels: Array, least: int, rule: str, resamples: Resa
     return {**entry, "value": value, "chosen": chosen, "spread": spread, "reliable": not reasons, "reason": reason}
 
 
-def _best(ranking: Ranking, resamples: Resamples, rule: str) -> Array:
+def _best(ranking: Ranking, resamples: Resamples) -> Array:
     """The best threshold of each resample, NaN where it holds only one side: (R,)."""
     parts = []
     for block in resamples.blocks():
@@ -100,10 +88,7 @@ def _best(ranking: Ranking, resamples: Resamples, rule: str) -> Array:
         positives, negatives = found[-1], false[-1]
         both = (positives > 0) & (negatives > 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            if rule == "youden":
-                gain = found / positives - false / negatives
-            else:
-                gain = 2 * found / (found + false + positives)
+            gain = found / positives - false / negatives
         parts.append(np.where(both, ranking.cut[np.argmax(np.where(both, gain, 0.0), axis=0)], np.nan))
     return np.concatenate(parts)
 
@@ -125,11 +110,10 @@ def write_thresholds(
     Returns:
         What was written.
     """
-    rules = {str(entry["rule"]) for entry in thresholds.values()}
     content = {
         "header": dict(header or {}),
-        "policy": f"Per finding, where {'; '.join(RULES[rule] for rule in sorted(rules))}; {FALLBACK} where that is"
-        " not reliable. A probability of at least the value means yes.",
+        "policy": "Per finding, where sensitivity + specificity - 1 is highest (Youden 1950); "
+        f"{FALLBACK} where that is not reliable. A probability of at least the value means yes.",
         "model_file": None if model_file is None else Path(model_file).name,
         "model_sha256": None if model_file is None else sha256_of(model_file),
         "class_names": list(thresholds),

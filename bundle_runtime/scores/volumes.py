@@ -27,21 +27,15 @@ class VolumeTable(Table):
         class_names: Names by class index, background first; or background and regions.
         output_dir: Folder of the file.
         regions: The classes are overlapping regions of a brain tumour (`tumour_labels.REGIONS`).
-        pred_key: Of the label map in the output item.
         record: Of the network's training; cells of classes that it did not learn are empty.
     """
 
     def __init__(
-        self,
-        class_names: Sequence[str],
-        output_dir: str | Path,
-        regions: bool = False,
-        pred_key: str = "pred",
-        record: Record | None = None,
+        self, class_names: Sequence[str], output_dir: str | Path, regions: bool = False, record: Record | None = None
     ) -> None:
         super().__init__(Path(output_dir) / "volumes.csv")
         self.unlearnt = {} if record is None else record.unlearnt
-        self.names, self.pred_key = list(class_names[1:]), pred_key
+        self.names = list(class_names[1:])
         # Which values of the map make up which column; classes do not overlap.
         self.table = region_table(class_names) if regions else torch.eye(len(class_names), dtype=torch.bool)[:, 1:]
         self.what = f"tissue codes 0 to {len(TISSUES) - 1}" if regions else f"class indices 0 to {len(self.names)}"
@@ -50,16 +44,16 @@ class VolumeTable(Table):
         for source, item in decollated(engine, self):
             found = {**item, **source}
             case = str(found.get("case") or f"case_{len(self.rows)}")
-            volumes = self._volumes(case, item[self.pred_key])
+            volumes = self._volumes(case, item["pred"])
             self.rows[case, str(found.get("patient_id") or "")] = volumes, str(found.get("warning") or "")
 
     def _volumes(self, case: str, label: Tensor) -> list[float]:
         """Volumes in ml, a number for each name."""
         if not isinstance(label, MetaTensor) or label.ndim != 4:
-            raise InputError(f"{case}: {self.pred_key} is no volume with an affine; keep track_meta on, for ml.")
+            raise InputError(f"{case}: pred is no volume with an affine; keep track_meta on, for ml.")
         counts = torch.bincount(label.as_tensor().flatten(), minlength=len(self.table)).double().cpu()
         if len(counts) > len(self.table):
-            raise InputError(f"{case}: {self.pred_key} holds the value {len(counts) - 1}; expected {self.what}.")
+            raise InputError(f"{case}: pred holds the value {len(counts) - 1}; expected {self.what}.")
         # The determinant, not the product of the spacings: it is right for sheared grids (gantry tilt) as well.
         millilitres = float(torch.linalg.det(label.affine[:3, :3].double()).abs()) / 1000
         return [value * millilitres for value in (counts @ self.table.double()).tolist()]

@@ -10,7 +10,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from custom_components.distributed import say
-from custom_components.errors import InputError
+from custom_components.errors import InputError, one_of
 
 from ..data.schema import TASKS
 from ..figures.detection import detection_figure, froc_figure
@@ -79,10 +79,8 @@ class DetectionReport:
     ) -> None:
         self.targets = [target] if isinstance(target, str) else list(target)
         self.columns = check_targets(self.targets, class_names)
-        if task not in TASKS:
-            raise InputError(f"task is {task!r}; choose one of {', '.join(TASKS)}.")
-        if unannotated not in UNANNOTATED:
-            raise InputError(f"unannotated is {unannotated!r}; choose one of {', '.join(UNANNOTATED)}.")
+        one_of("task", task, TASKS)
+        one_of("unannotated", unannotated, UNANNOTATED)
         for name, value, most in (
             ("threshold", threshold, 1.0), ("froc_threshold", froc_threshold, 1.0), ("min_area", min_area, np.inf),
             ("nms_distance", nms_distance, np.inf), ("grow_distance", grow_distance, np.inf),

@@ -1,16 +1,15 @@
 """What a Vision Transformer looks like: found in a network, described from its modules and tensors."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Size, nn
+from torch import Size, Tensor, nn
 
 from custom_components.errors import InputError
 
 PATCH_WEIGHT = "patch_embedding.patch_embeddings.weight"
-PATCH_BIAS = "patch_embedding.patch_embeddings.bias"
 POSITIONS = "patch_embedding.position_embeddings"
 CLASS_TOKEN = "cls_token"
 
@@ -126,3 +125,15 @@ def architecture_grid(described: dict[str, Any]) -> tuple[int, ...] | None:
         return None
     grid = tuple(size // patch for size, patch in zip(img_size, patch_size, strict=True))
     return grid if math.prod(grid) else None
+
+
+def network_difference(saved: Mapping[str, Tensor], network: nn.Module) -> str | None:
+    """Return the first difference between stored weights and `network` as half a sentence; None if they fit."""
+    own = network.state_dict()
+    for name in own:
+        if name not in saved:
+            return f"it has no tensor '{name}', which this network needs"
+        if saved[name].shape != own[name].shape:
+            return f"its tensor '{name}' is {tuple(saved[name].shape)}, this network needs {tuple(own[name].shape)}"
+    extra = [name for name in saved if name not in own]
+    return f"it holds a tensor '{extra[0]}', which this network does not have" if extra else None

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, one_of
 from custom_components.learnt import leave_out
 from custom_components.networks.find import find_vit, unwrap
 
 from ..data.record import Record
 from .adapt import adapt
-from .describe import architecture, as_text
+from .describe import architecture, network_difference
 from .io import read_sidecar, read_state_dict, sidecar_path
 from .report import Report, first_names
 
@@ -118,8 +118,7 @@ def init_network(
     Raises:
         InputError: If the file is missing or does not fit, or `encoder_norm` is another word.
     """
-    if encoder_norm not in ENCODER_NORMS:
-        raise InputError(f"encoder_norm is {encoder_norm!r}; choose one of {', '.join(ENCODER_NORMS)}.")
+    one_of("encoder_norm", encoder_norm, ENCODER_NORMS)
     if init == "scratch":
         print("weights: init is scratch: the network starts from its random initialisation", flush=True)
         return network
@@ -230,23 +229,8 @@ def load_network(
     state = {name.removeprefix("module.").removeprefix("_orig_mod."): t for name, t in read_state_dict(path).items()}
     if "head.weight" in state and "blocks.0.norm1.weight" in state:
         state = _fine_tuned(inner, state, str(path))
-    expected = inner.state_dict()
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    shapes = [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    found = ""
-    if shapes:
-        stored, built = (as_text(tuple(tensors[shapes[0]].shape)) for tensors in (state, expected))
-        found = f"{shapes[0]} is {stored} in the file, {built} in the network"
-    elif missing:
-        found = f"{missing[0]} is missing in the file"
-    elif unexpected:
-        found = f"{unexpected[0]} is in the file, not in the network"
-    if found:
-        raise InputError(
-            f"{path}: {found} ({len(shapes)} shapes differ, {len(missing)} missing, {len(unexpected)} unexpected of "
-            f"{len(expected)}); use the class_names, sizes and network_def that it was trained with."
-        )
+    if found := network_difference(state, inner):
+        raise InputError(f"{path}: {found}; use the class_names, sizes and network_def that it was trained with.")
     inner.load_state_dict(state)
     _warn_if_unfinished(path, "training")
     record = read_record(path)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,12 @@ def save_encoder(path: str | Path, vit: nn.Module, sidecar: dict[str, Any]) -> P
     return write_weights({path: tensors}, {**sidecar, "architecture": architecture(encoder)})
 
 
-def save_network(
-    path_pt: str | Path, path_safetensors: str | Path, network: nn.Module, sidecar: dict[str, Any]
-) -> tuple[Path, Path]:
+def save_network(path_pt: str | Path, network: nn.Module, sidecar: dict[str, Any]) -> tuple[Path, Path]:
     """Write a whole network twice, as a plain PyTorch state dict and as safetensors, with one sidecar.
 
     Args:
-        path_pt: For tools that expect `model.pt`; readable with `weights_only=True`.
-        path_safetensors: The same tensors; same stem, so that both share the sidecar.
+        path_pt: `<name>.pt`, for tools that expect it; readable with `weights_only=True`. The same tensors go to
+            `<name>.safetensors`.
         network: Any network; DDP and compile wrappers are left out of the names.
         sidecar: As for `save_encoder`.
 
@@ -64,15 +63,12 @@ def save_network(
         content["architecture"] = architecture(find_vit(network))
     except InputError:
         content["architecture"] = None  # a network without a ViT is saved all the same
-    if sidecar_path(path_pt) != sidecar_path(path_safetensors):
-        write_weights({path_pt: state}, content)
-        write_weights({path_safetensors: state}, content)
-    else:
-        write_weights({path_pt: state, path_safetensors: state}, content)
-    return Path(path_pt), Path(path_safetensors)
+    paths = Path(path_pt), Path(path_pt).with_suffix(SAFETENSORS)
+    write_weights(dict.fromkeys(paths, state), content)
+    return paths
 
 
-def write_weights(files: dict[str | Path, dict[str, Tensor]], sidecar: dict[str, Any]) -> Path:
+def write_weights(files: Mapping[Any, dict[str, Tensor]], sidecar: dict[str, Any]) -> Path:
     """Write weights files that share one sidecar, each atomically.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from .step import Extent, Step, as_float, as_interval, as_pair, as_probability, send
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -82,8 +82,7 @@ class RandomResizedCrop(Step):
     ) -> None:
         self.size = as_pair(size)
         self.scale, self.ratio = as_interval(scale, "scale", high=1.0), as_interval(ratio, "ratio")
-        if interpolation not in INTERPOLATIONS:
-            raise InputError(f"interpolation is {interpolation!r}; it must be one of {', '.join(INTERPOLATIONS)}.")
+        one_of("interpolation", interpolation, INTERPOLATIONS)
         self.interpolation = interpolation
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
@@ -185,8 +184,7 @@ class Resize(Step):
 
     def __init__(self, size: int | Sequence[int], interpolation: str = "bilinear") -> None:
         self.size = as_pair(size)
-        if interpolation not in INTERPOLATIONS:
-            raise InputError(f"interpolation is {interpolation!r}; it must be one of {', '.join(INTERPOLATIONS)}.")
+        one_of("interpolation", interpolation, INTERPOLATIONS)
         self.interpolation = interpolation
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..distributed import distributed
-from ..errors import InputError
+from ..errors import InputError, one_of
 
 if TYPE_CHECKING:  # networks import losses
     from ..networks.sd_mae import SDMAEOutput
@@ -74,8 +74,7 @@ class SelfDistillationLoss(nn.Module):
                 raise InputError(f"{name}_temperature is {value}; it must be above 0.")
         if not 0 <= centre_momentum < 1:
             raise InputError(f"centre_momentum is {centre_momentum}; it must be at least 0 and below 1.")
-        if centre_on not in CENTRES:
-            raise InputError(f"centre_on is {centre_on!r}; choose one of {', '.join(CENTRES)}.")
+        one_of("centre_on", centre_on, CENTRES)
         self.weight, self.centre_momentum = float(weight), float(centre_momentum)
         self.student_temperature, self.teacher_temperature = float(student_temperature), float(teacher_temperature)
         self.centre_on, self.teacher_grad = centre_on, teacher_grad

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from .vit import ViT
 
 POOLS = ("cls", "mean")
@@ -39,8 +39,7 @@ class ViTClassifier(nn.Module):
         head_init_std: float | None = None,
     ) -> None:
         super().__init__()
-        if pool not in POOLS:
-            raise InputError(f"pool is {pool!r}; choose one of {', '.join(POOLS)}.")
+        one_of("pool", pool, POOLS)
         if pool == "cls" and not encoder.class_token:
             raise InputError("pool is 'cls', but class_token is false; set pool: mean, or class_token: true.")
         if norm_after_pool and pool != "mean":

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from ..masking import shared_rand, split_counts, split_order, weighted_order
 from .masked_autoencoder import MaskedAutoencoder
 from .vit import ViT, init_transformer
@@ -67,8 +67,7 @@ class MSMAE(MaskedAutoencoder):
         norm_pix_loss: bool = False,
         **kwargs: Any,
     ) -> None:
-        if mask_strategy not in STRATEGIES:
-            raise InputError(f"mask_strategy of MSMAE is {mask_strategy!r}; choose one of {', '.join(STRATEGIES)}.")
+        one_of("mask_strategy of MSMAE", mask_strategy, STRATEGIES)
         if not encoder.class_token:
             raise InputError("MSMAE needs the class token, whose attention decides the mask; set class_token: true.")
         if not 0.0 < warmup_mask_ratio < 1.0:

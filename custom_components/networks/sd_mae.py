@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import one_of
 from .masked_autoencoder import MaskedAutoencoder
 from .vit import ViT
 
@@ -124,8 +124,7 @@ class SelfDistillationMAE(MaskedAutoencoder):
         **options: Any,
     ) -> None:
         super().__init__(encoder, decoder_embed_bias=decoder_embed_bias, **options)
-        if level not in LEVELS:
-            raise InputError(f"level of the distillation is {level!r}; choose one of {', '.join(LEVELS)}.")
+        one_of("level of the distillation", level, LEVELS)
         self.distil, self.level, self.teacher_grad = distil, level, teacher_grad
         released = pixel_std is not None and self._norm_groups > 1 and self.norm_pix_variance == "unbiased"
         self.register_buffer("_eps", 1e-6 / torch.tensor(pixel_std)[:, None] if released else None, persistent=False)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from ..masking import attention_weights, hidden_count, shared_rand, weighted_order
 from .classifier import ViTClassifier
 from .patches import gather_rows, patchify
@@ -17,11 +17,6 @@ TRAIN_TOKENS = ("sampled", "kept", "all")
 EVAL_TOKENS = ("all", "kept")
 KEEP = ("high", "low", "sample")
 MAP_SOURCES = ("early_block", "low_resolution")
-
-
-def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"{name} is {value!r}; choose one of {', '.join(allowed)}.")
 
 
 class TokenClassifier(ViTClassifier):
@@ -74,7 +69,7 @@ class TokenClassifier(ViTClassifier):
         head_init_std: float | None = None,
     ) -> None:
         for name, value, allowed in (("head", head, HEADS), ("train_tokens", train_tokens, TRAIN_TOKENS)):
-            _check_word(name, value, allowed)
+            one_of(name, value, allowed)
         if not 0.0 < drop_ratio < 1.0:
             raise InputError(f"drop_ratio is {drop_ratio}; it must lie between 0 and 1, both excluded.")
         pooled = head == "pool"
@@ -96,9 +91,9 @@ class TokenClassifier(ViTClassifier):
         select_block: int = 2,
     ) -> None:
         """Say which tokens are used from now on, with the weights as they are; arguments and errors as of the class."""
-        _check_word("eval_tokens", eval_tokens, EVAL_TOKENS)
-        _check_word("keep", keep, KEEP)
-        _check_word("map_source", map_source, MAP_SOURCES)
+        one_of("eval_tokens", eval_tokens, EVAL_TOKENS)
+        one_of("keep", keep, KEEP)
+        one_of("map_source", map_source, MAP_SOURCES)
         if not 0.0 < keep_ratio <= 1.0:
             raise InputError(f"keep_ratio is {keep_ratio}; it must be above 0 and at most 1.")
         if "kept" in (self.train_tokens, eval_tokens):

@@ -16,7 +16,7 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from ..masking import shared_rand
 from .patches import FIXED_TABLES, gather_rows, patchify, position_table
 
@@ -259,8 +259,7 @@ class ViT(nn.Module):
                     f"roi_size (img_size) {list(self.img_size)} is not divisible by patch_size "
                     f"{list(self.patch_size)}: {size} is no multiple of {patch}, {choice} would be."
                 )
-        if self.pos_embed_type not in POSITION_TYPES:
-            raise InputError(f"pos_embed_type is {self.pos_embed_type!r}; choose one of {', '.join(POSITION_TYPES)}.")
+        one_of("pos_embed_type", self.pos_embed_type, POSITION_TYPES)
 
     def forward(
         self,

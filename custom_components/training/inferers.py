@@ -10,7 +10,7 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from .step import autocast, map_tensors, widen
 
 BLENDS = ("gaussian", "constant")
@@ -80,8 +80,7 @@ class WindowInferer(Inferer):
         background: int | None = 0,
     ) -> None:
         super().__init__()
-        if mode not in BLENDS:
-            raise InputError(f"blend is {mode!r}; choose one of {', '.join(BLENDS)}.")
+        one_of("blend", mode, BLENDS)
         if not 0 <= overlap < 1:
             raise InputError(f"overlap is {overlap}; it must be at least 0 and below 1.")
         autocast("cpu", amp)  # refuses another word

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from ..seeding import mix_seed
 
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,11 +33,9 @@ def autocast(device: torch.device | str, amp: str | bool) -> torch.autocast:
     Raises:
         InputError: another word.
     """
-    word = str(amp or "off")
+    word = str(one_of("amp", amp or "off", ("auto", *AMP_DTYPES)))
     if word == "auto":
         word = "bf16" if has_bf16(device) else "off"
-    if word not in AMP_DTYPES:
-        raise InputError(f"amp is {amp!r}; it must be auto or one of {', '.join(AMP_DTYPES)}.")
     return torch.autocast(torch.device(device).type, dtype=AMP_DTYPES[word], enabled=word != "off")
 
 

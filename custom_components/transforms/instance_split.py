@@ -6,7 +6,7 @@ from skimage.feature import peak_local_max
 from skimage.measure import label as connected_components
 from skimage.segmentation import watershed
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 
 METHODS = ("watershed", "components")
 _SMOOTHING = 1.0  # pixels; ragged borders would otherwise give one nucleus several centres
@@ -18,8 +18,7 @@ def check_split(method: str, min_size: int, min_distance: int) -> None:
     Raises:
         InputError: an unknown method, or a number out of range.
     """
-    if method not in METHODS:
-        raise InputError(f"split is {method!r}; it must be one of {', '.join(METHODS)}.")
+    one_of("split", method, METHODS)
     if min_size < 0 or min_distance < 1:
         raise InputError(
             f"min_size is {min_size} and min_distance is {min_distance}; they must be at least 0 and 1 pixels."

@@ -6,7 +6,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, ScaleIntensityRange, ScaleIntensityRangePercentiles
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 
 MODES = ("window", "percentile")
 
@@ -29,8 +29,7 @@ class ScaleToUnitd(MapTransform):
         self, keys: KeysCollection, mode: str, limits: Sequence[float], allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if mode not in MODES:
-            raise InputError(f"intensity_mode is {mode!r}; choose one of {', '.join(MODES)}.")
+        one_of("intensity_mode", mode, MODES)
         whole = (0, 100) if mode == "percentile" else (-float("inf"), float("inf"))
         if len(limits) != 2 or not whole[0] <= limits[0] < limits[1] <= whole[1]:
             unit = "percentiles between 0 and 100" if mode == "percentile" else "numbers"

@@ -17,33 +17,27 @@ _DECLARE = "set label_convention (msd, brats2018, brats2023 or a table) in the d
 
 
 class UnlabelledMaskd(Transform):
-    """Turn an item's list of unlabelled class names into a mask that collates.
+    """Turn an item's list "unlabelled" of class names into a mask that collates: (classes,), True where not drawn.
 
     Args:
         class_names: all classes, background first.
-        key: where the list of names is; replaced by a bool tensor (classes,), True where a class is not drawn.
     """
 
-    def __init__(self, class_names: Sequence[str], key: str = "unlabelled") -> None:
-        self.class_names, self.key = list(class_names), key
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = list(class_names)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the mask."""
-        names = set(data[self.key])
-        return {**data, self.key: torch.tensor([name in names for name in self.class_names])}
+        names = set(data["unlabelled"])
+        return {**data, "unlabelled": torch.tensor([name in names for name in self.class_names])}
 
 
 class TissueLabeld(Transform):
     """Decode a loaded label map to tissue codes (`regions.TISSUES`) by the label convention that the item declares.
 
-    Args:
-        key: where the label map (1, X, Y, Z) is, values as in its file; replaced by a uint8 map of the same kind.
-        convention_key: where the convention's name, or its table as JSON, is. It is taken out of the item: MONAI's
-            spatial transforms write into whatever is called `<key>_...`.
+    "label" (1, X, Y, Z) holds values as in its file, and then codes, uint8. "label_convention", a name or a table as
+    JSON, is taken out of the item: MONAI's spatial transforms write into whatever is called `<key>_...`.
     """
-
-    def __init__(self, key: str = "label", convention_key: str = "label_convention") -> None:
-        self.key, self.convention_key = key, convention_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the codes.
@@ -51,16 +45,16 @@ class TissueLabeld(Transform):
         Raises:
             InputError: no convention is declared, or the label holds a value that it does not know.
         """
-        label = data[self.key]
+        label = data["label"]
         meta = label.meta if isinstance(label, MetaTensor) else {}
         file = str(meta.get("filename_or_obj") or data.get("case") or "the label")
-        if not data.get(self.convention_key):
+        if not data.get("label_convention"):
             raise InputError(f"{file}: nothing says what the values of this label mean; {_DECLARE}.")
         if len(label) != 1:
             raise InputError(f"{file}: holds {len(label)} volumes; expected a label map of one.")
-        codes = regions.convention(data[self.convention_key]).decode(np.asarray(torch.as_tensor(label).cpu()), file)
-        rest = {key: value for key, value in data.items() if key != self.convention_key}
-        return {**rest, self.key: _like(label, torch.from_numpy(codes))}
+        codes = regions.convention(data["label_convention"]).decode(np.asarray(torch.as_tensor(label).cpu()), file)
+        rest = {key: value for key, value in data.items() if key != "label_convention"}
+        return {**rest, "label": _like(label, torch.from_numpy(codes))}
 
 
 class RegionsToTissuesd(MapTransform):
@@ -90,20 +84,14 @@ class ConventionLabeld(MapTransform):
 
     Args:
         keys: where the tissue codes (1, X, Y, Z) are; replaced by label values, uint8.
-        convention: name or table that serves all items; None takes what each item declares.
-        convention_key: where an item declares it.
+        convention: name or table that serves all items; None takes what each item declares as "label_convention".
     """
 
-    def __init__(
-        self,
-        keys: Sequence[str] | str,
-        convention: str | Mapping[str, str] | None = None,
-        convention_key: str = "label_convention",
-    ) -> None:
+    def __init__(self, keys: Sequence[str] | str, convention: str | Mapping[str, str] | None = None) -> None:
         super().__init__(keys)
         if convention is not None:
             regions.convention(convention)  # refuses what is no convention
-        self.convention, self.convention_key = convention, convention_key
+        self.convention = convention
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the values.
@@ -112,7 +100,7 @@ class ConventionLabeld(MapTransform):
             InputError: no convention is known, or it has no value for a tissue that occurs.
         """
         result = dict(data)
-        spec = self.convention or result.get(self.convention_key)
+        spec = self.convention or result.get("label_convention")
         if not spec:
             case = result.get("case", "the label map")
             raise InputError(f"{case}: nothing says which values the label map is to have; {_DECLARE}.")

@@ -98,17 +98,15 @@ class _Grid:
 class _Native(MapTransform):
     """Interpolates probabilities at the voxels of the image file and decides there.
 
-    Where the preprocessing put the network's grid is read from the affine matrices that MONAI keeps. Values are
-    interpolated linearly. A native voxel that lies less than one voxel of the network's grid beyond it takes the
-    nearest value; farther out (what was cropped away) there is background. Only slabs of the result exist as
+    Where the preprocessing put the network's grid is read from the affine matrices that MONAI keeps with "image".
+    Values are interpolated linearly. A native voxel that lies less than one voxel of the network's grid beyond it takes
+    the nearest value; farther out (what was cropped away) there is background. Only slabs of the result exist as
     probabilities, and only where something else than background can be the outcome.
     """
 
-    def __init__(
-        self, keys: Sequence[str] | str, orig_key: str = "image", probabilities_key: str | None = None
-    ) -> None:
+    def __init__(self, keys: Sequence[str] | str, probabilities_key: str | None = None) -> None:
         super().__init__(keys)
-        self.orig_key, self.probabilities_key = orig_key, probabilities_key
+        self.probabilities_key = probabilities_key
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         raise NotImplementedError
@@ -125,7 +123,7 @@ class _Native(MapTransform):
         """Return a copy of the item with a native label map."""
         result = dict(data)
         for key in self.key_iterator(result):
-            image, logits = result[self.orig_key], torch.as_tensor(result[key])
+            image, logits = result["image"], torch.as_tensor(result[key])
             grid = _Grid.of(image)
             shape = [int(size) for size in image.meta["spatial_shape"]]
             turned = [0, *(1 + axis for axis in grid.order)]
@@ -185,7 +183,6 @@ class NativeArgmaxd(_Native):
 
     Args:
         keys: where the logits (C, *S) are; replaced by the label map (1, *native) uint8.
-        orig_key: the preprocessed image, whose metadata say where its grid lies and where that of its file.
         probabilities_key: also keep the probabilities (C, *native) float32 under this key.
     """
 
@@ -208,7 +205,6 @@ class NativeRegionsd(_Native):
     Args:
         keys: where the logits (regions, *S) are; replaced by a map of tissue codes (1, *native), uint8.
         class_names: background first, then the regions.
-        orig_key: the preprocessed image, whose metadata say where its grid lies and where that of its file.
         probabilities_key: also keep the probabilities (regions, *native) float32 under this key.
 
     Raises:
@@ -219,10 +215,9 @@ class NativeRegionsd(_Native):
         self,
         keys: Sequence[str] | str,
         class_names: Sequence[str],
-        orig_key: str = "image",
         probabilities_key: str | None = None,
     ) -> None:
-        super().__init__(keys, orig_key, probabilities_key)
+        super().__init__(keys, probabilities_key)
         region_table(class_names)  # refuses a name that is no region
         self.class_names = list(class_names)
 

@@ -11,18 +11,17 @@ from .instance_split import check_split, split_instances
 
 
 class SplitInstancesd(Transform):
-    """Number the objects of a predicted class map, as `split_instances` does.
+    """Number the objects of the class map "pred" (1, H, W) as "pred_instances", int32, as `split_instances` does.
 
     Args:
         method: "watershed" or "components".
         min_size: smallest object, pixels.
         min_distance: pixels between the centres of two objects.
-        key: where the class map (1, H, W) is; the objects go to `<key>_instances`, int32 (1, H, W).
     """
 
-    def __init__(self, method: str = "watershed", min_size: int = 0, min_distance: int = 5, key: str = "pred") -> None:
+    def __init__(self, method: str = "watershed", min_size: int = 0, min_distance: int = 5) -> None:
         check_split(method, min_size, min_distance)
-        self.method, self.min_size, self.min_distance, self.key = method, min_size, min_distance, key
+        self.method, self.min_size, self.min_distance = method, min_size, min_distance
 
     def describe(self) -> str:
         """How objects are parted, in words, for reports."""
@@ -33,6 +32,6 @@ class SplitInstancesd(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the objects."""
-        classes = torch.as_tensor(data[self.key])[0].cpu().numpy().astype(np.int32)
+        classes = torch.as_tensor(data["pred"])[0].cpu().numpy().astype(np.int32)
         objects = split_instances(classes, self.method, self.min_size, self.min_distance)
-        return {**data, f"{self.key}_instances": torch.from_numpy(objects)[None]}
+        return {**data, "pred_instances": torch.from_numpy(objects)[None]}

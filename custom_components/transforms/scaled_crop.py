@@ -37,8 +37,7 @@ class RandScaledCropd(RandomizableTransform, MapTransform):
         keys: picture first, then maps of class or object numbers; all (C, H, W).
         size: of the crop in pixels.
         scale: range of the resize ratio, drawn evenly; 2 shows half of the picture twice as large.
-        max_share: see above; 1 takes the first window.
-        label_key: whose classes are counted.
+        max_share: of "label"; 1 takes the first window.
     """
 
     def __init__(
@@ -47,19 +46,18 @@ class RandScaledCropd(RandomizableTransform, MapTransform):
         size: int | Sequence[int],
         scale: Sequence[float] = (0.5, 2.0),
         max_share: float = 0.75,
-        label_key: str = "label",
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
         self.size, self.scale = as_pair(size), as_interval(scale, "crop_scale")
         if not 0 < max_share <= 1:
             raise InputError(f"max_share is {max_share}; it must be above 0 and at most 1.")
-        self.max_share, self.label_key = max_share, label_key
+        self.max_share = max_share
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with crops."""
         result = dict(data)
-        label = data[self.label_key][0]
+        label = data["label"][0]
         ratio = self.R.uniform(*self.scale)
         window = [max(1, round(side / ratio)) for side in self.size]
         for _ in range(_TRIES):

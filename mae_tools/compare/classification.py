@@ -7,11 +7,11 @@ from scipy.stats import binomtest
 
 from bundle_runtime.scores.classification_report import ClassificationReport
 from bundle_runtime.scores.classification_text import OVERALL_WORDS
-from bundle_runtime.scores.resampling import Pair
+from bundle_runtime.scores.resampling import Pair, Resamples
 from bundle_runtime.scores.text import counted_images
 from custom_components.errors import InputError
 
-from .table import paired, side_by_side
+from .table import side_by_side
 
 REPORT = ClassificationReport
 SAME = ("task", "class_names", "parity", "ordered", "confidence")
@@ -36,11 +36,11 @@ def differences(a: ClassificationReport, b: ClassificationReport) -> dict[str, A
             f"different labels for {len(wrong)} image(s), first '{a.cases[wrong[0]].case}'; expected two"
             " evaluations of one list with one set of labels."
         )
-    draws = a.draws()
+    draws = Resamples.draw(a.groups, seed=a.seed)
     (classes_a, means_a, overall_a), (classes_b, means_b, overall_b) = (side.resampled(draws) for side in (a, b))
 
     def compared(one: dict[str, Pair], other: dict[str, Pair]) -> dict[str, Any]:
-        return {key: paired(one[key], other[key], draws, a.confidence) for key in one}
+        return {key: draws.paired(one[key], other[key], a.confidence) for key in one}
 
     result: dict[str, Any] = {
         "task": a.task,

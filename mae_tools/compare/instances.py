@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from bundle_runtime.scores.instance_report import OBJECTS, PIXELS, InstanceReport
+from bundle_runtime.scores.resampling import Resamples
 
-from .table import paired, side_by_side
+from .table import side_by_side
 
 REPORT = InstanceReport
 SAME = ("class_names", "policy", "seed")
@@ -24,12 +25,13 @@ def differences(a: InstanceReport, b: InstanceReport) -> dict[str, Any]:
         "classes": per class and metric, "per_image" and "pooled", the estimates "a", "b" and "difference"; notes.
     """
     classes: dict[str, Any] = {}
+    draws = Resamples.draw(a.groups, seed=a.seed)
     for column, name in enumerate(a.class_names[1:]):
         (each_a, pooled_a), (each_b, pooled_b) = ((side.per_image(column), side.pooled(column)) for side in (a, b))
         classes[name] = {
             metric: {
                 "per_image": _per_image(a, each_a[metric], each_b[metric]),
-                "pooled": paired(pooled_a[metric], pooled_b[metric], a.draws(), a.confidence),
+                "pooled": draws.paired(pooled_a[metric], pooled_b[metric], a.confidence),
             }
             for metric in COMPARED
             if metric in a.titles

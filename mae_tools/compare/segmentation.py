@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from bundle_runtime.scores.segmentation_report import METRICS, PERFECT, SegmentationReport, mean_over_classes
+from bundle_runtime.scores.intervals import mean_of_defined
+from bundle_runtime.scores.segmentation_report import METRICS, PERFECT, SegmentationReport
 
 from .table import side_by_side
 
@@ -28,7 +29,7 @@ def differences(a: SegmentationReport, b: SegmentationReport) -> dict[str, Any]:
         sides = {"a": a.matrix(metric), "b": b.matrix(metric), "difference": _difference(a, b, metric)}
         for column, name in enumerate(classes):
             classes[name][metric] = {side: a.estimate(values[:, column]) for side, values in sides.items()}
-        overall[metric] = {side: a.estimate(mean_over_classes(values)) for side, values in sides.items()}
+        overall[metric] = {side: a.estimate(mean_of_defined(values, axis=1)) for side, values in sides.items()}
     return {
         "hd95_unit": a.hd95_unit,
         "missed": {

@@ -4,14 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundle_runtime.files import aligned
-from bundle_runtime.scores.resampling import Pair, Resamples
 from bundle_runtime.scores.text import show
-
-
-def paired(a: Pair, b: Pair, draws: Resamples, confidence: float) -> dict[str, dict[str, float]]:
-    """Estimates of both sides and of their difference within each resample."""
-    pairs = {"a": a, "b": b, "difference": (b[0] - a[0], b[1] - a[1])}
-    return {side: draws.estimate(pair, confidence) for side, pair in pairs.items()}
 
 
 def side_by_side(

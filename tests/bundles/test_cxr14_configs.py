@@ -82,9 +82,7 @@ def test_inference_knows_that_the_network_fits_before_it_reads_an_image(bundle: 
         inference().get_parsed_content("evaluator")
     assert "no trained network found" in str(find_input_error(caught.value))
     assert not (tmp_path / "out").exists()
-    save_network(
-        tmp_path / "model.pt", tmp_path / "model.safetensors", inference().get_parsed_content("network_def"), {}
-    )
+    save_network(tmp_path / "model.pt", inference().get_parsed_content("network_def"), {})
     for _ in range(2):  # the cache is that of a run alone: no other run can be refused for its settings
         images = inference().get_parsed_content("images")
         assert images.folder.parent == tmp_path / "out"

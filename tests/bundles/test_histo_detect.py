@@ -57,7 +57,7 @@ def train(tiles: Path, model: Path) -> None:
         loss.backward()
         optimizer.step()
     sidecar = {"class_names": TINY["class_names"], "normalisation": NORMALISATION}
-    save_network(model / "model.pt", model / "model.safetensors", network, sidecar)
+    save_network(model / "model.pt", network, sidecar)
 
 
 def detect(

@@ -72,7 +72,7 @@ def test_slides_are_not_opened_for_a_network_of_another_resolution(tmp_path: Pat
         return config("detect", **small, **places, **settings)
 
     network = detection().get_parsed_content("network_def")
-    save_network(tmp_path / "model.pt", tmp_path / "model.safetensors", network, {"mpp": 0.25})
+    save_network(tmp_path / "model.pt", network, {"mpp": 0.25})
     for settings, sentence in (({"mpp": 0.5}, "trained on tiles of 0.25"), ({"mpp": 0.25}, "none: does not exist")):
         with pytest.raises(Exception, match=r".") as caught:
             detection(**settings).get_parsed_content("inputs")

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from custom_components.errors import InputError, find_input_error, sentence_of
+from custom_components.errors import InputError, find_input_error, one_of, sentence_of
 
 PROGRAM = """
 from custom_components.errors import InputError, install_excepthook
@@ -78,3 +78,9 @@ def test_the_first_cause_is_told() -> None:
     wrapped = RuntimeError("applying transform <Compose object at 0x7f>")
     wrapped.__cause__ = KeyError("spacing")
     assert sentence_of(wrapped) == "KeyError: 'spacing'"
+
+
+def test_a_setting_is_one_of_those_allowed() -> None:
+    assert one_of("channels", 3, (1, 3)) == 3
+    with pytest.raises(InputError, match=r"^channels is 4; choose one of 1, 3\.$"):
+        one_of("channels", 4, (1, 3))

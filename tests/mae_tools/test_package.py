@@ -127,7 +127,7 @@ def put_weights(bundle: Path, parser: ConfigParser) -> None:
     """The weights of pre-training and training with the settings of `parser`."""
     models, network = bundle / "models", parser.get_parsed_content("network_def")
     sidecar = {key: parser.get_parsed_content(key) for key in ("class_names", "normalisation")}
-    save_network(models / "model.pt", models / "model.safetensors", network, sidecar)
+    save_network(models / "model.pt", network, sidecar)
     save_encoder(models / "pretrained_encoder.safetensors", network, {})
 
 

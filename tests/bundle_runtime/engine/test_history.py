@@ -54,13 +54,6 @@ def test_history_keeps_the_rows_of_the_resumed_epochs_only(tmp_path):
     assert path.read_text() == "epoch,iteration,learning_rate,train_loss\n"
 
 
-def test_the_sums_of_an_epoch_are_its_state(tmp_path):
-    history = Tiny(tmp_path).history
-    assert history.state_dict() == {"sum": 0.0, "count": 0.0}
-    history.load_state_dict({"sum": 1.5, "count": 2.0})
-    assert history.state_dict() == {"sum": 1.5, "count": 2.0}
-
-
 def test_history_takes_further_metrics_of_the_trainer_where_they_are_there(tmp_path):
     class Measure:
         def attach(self, engine):

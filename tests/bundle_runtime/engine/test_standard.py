@@ -119,7 +119,7 @@ def test_early_stopping_by_the_evaluator_or_the_probe(tmp_path: Path) -> None:
     tiny = Standard(tmp_path, early_stop=2, probe=probe)
     assert tiny.handlers.early_stop.evaluator is tiny.evaluator
     assert Standard(tmp_path, early_stop_by="probe", probe=probe).handlers.early_stop.evaluator is probe
-    with pytest.raises(InputError, match="early_stop_by is 'dice'; it must be one of loss, probe"):
+    with pytest.raises(InputError, match="early_stop_by is 'dice'; choose one of loss, probe"):
         Standard(tmp_path, early_stop_by="dice", probe=probe)
-    with pytest.raises(InputError, match="early_stop_by is 'probe'; it must be one of loss"):
+    with pytest.raises(InputError, match="early_stop_by is 'probe'; choose one of loss"):
         Standard(tmp_path, early_stop_by="probe")

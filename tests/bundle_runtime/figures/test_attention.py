@@ -51,14 +51,13 @@ def image() -> Tensor:
     return torch.randn(2, 1, 16, 24, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("block", [0, 1, -1])
 @pytest.mark.parametrize("class_token", [True, False])
 @torch.no_grad()
-def test_the_map_of_a_block_is_that_of_the_plain_formula(image: Tensor, block: int, class_token: bool) -> None:
+def test_the_map_of_the_last_block_is_that_of_the_plain_formula(image: Tensor, class_token: bool) -> None:
     network = tiny(class_token)
-    weights = plain(network, image)[block].mean(dim=1)
+    weights = plain(network, image)[-1].mean(dim=1)
     expected = weights[:, 0, 1:] if class_token else weights.mean(dim=1)
-    found = class_attention_map(network, image, block)
+    found = class_attention_map(network, image)
     assert found.shape == (2, 2, 3)
     torch.testing.assert_close(found.flatten(1), expected, atol=1e-5, rtol=1e-4)
 
@@ -105,8 +104,8 @@ def test_mode_and_gradients_are_left_alone(image: Tensor) -> None:
     network = tiny(drop_path_rate=0.9).train()
     network.blocks[0].eval()
     before = torch.random.get_rng_state()
-    first = class_attention_map(network, image, 2)
-    torch.testing.assert_close(class_attention_map(network, image, 2), first, atol=0, rtol=0)
+    first = class_attention_map(network, image)
+    torch.testing.assert_close(class_attention_map(network, image), first, atol=0, rtol=0)
     assert not first.requires_grad
     assert not attention_rollout(network, image).requires_grad
     assert network.training
@@ -122,8 +121,6 @@ def test_a_classifier_holds_the_encoder(image: Tensor) -> None:
 
 
 def test_settings_out_of_range(image: Tensor) -> None:
-    with pytest.raises(InputError, match="block is 3; the network has 3 blocks"):
-        class_attention_map(tiny(), image, 3)
     with pytest.raises(InputError, match="head_fusion is 'sum'"):
         class_attention_map(tiny(), image, head_fusion="sum")
     with pytest.raises(InputError, match="minmax"):

@@ -10,7 +10,9 @@ from PIL import Image
 from tiny_training import Tiny
 from torch import nn
 
-from bundle_runtime.figures.pictures import OverlayPictures, ReconstructionPictures
+from bundle_runtime.figures import overlays, reconstruction
+from bundle_runtime.figures.overlays import OverlayPictures
+from bundle_runtime.figures.reconstruction import ReconstructionPictures
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.tumour_labels import TISSUES
@@ -107,8 +109,6 @@ def head(channels=4):
 
 def drawn_figures(monkeypatch):
     """Figures instead of files: what the handler hands over to be saved."""
-    from bundle_runtime.figures import reconstruction
-
     figures = []
     monkeypatch.setattr(reconstruction, "save_figure", lambda figure, path: figures.append(figure))
     return figures
@@ -194,10 +194,8 @@ def test_overlays_of_the_first_cases_at_the_interval(tmp_path):
 
 
 def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
-    from bundle_runtime.figures import pictures
-
     drawn = []
-    monkeypatch.setattr(pictures, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
+    monkeypatch.setattr(overlays, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
     overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1)).run()
     (image, label, path, names), options = drawn[0]
     assert (image.shape, label.shape, options["prediction"].shape) == ((8, 9, 10),) * 3
@@ -208,17 +206,15 @@ def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
 
 
 def test_the_sequence_shown_can_be_chosen_and_tissues_have_their_names(tmp_path, monkeypatch):
-    from bundle_runtime.figures import pictures
-
     drawn = []
-    monkeypatch.setattr(pictures, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
+    monkeypatch.setattr(overlays, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
     item = {"image": head(), "label": torch.randint(0, 4, (1, 16, 16, 16)).byte(), "case": "a"}
     handler = OverlayPictures(tmp_path, TISSUES, channel=2, pred_key="label")
-    handler._picture(1, item, {"label": item["label"]})
+    handler._picture(item, {"label": item["label"]}, tmp_path / "a.png", "a")
     (image, label, path, names), _ = drawn[0]
     assert np.array_equal(image, item["image"][2])
     assert np.array_equal(label, item["label"][0])
-    assert (path.name, names) == ("epoch_00001_a.png", list(TISSUES))
+    assert (path.name, names) == ("a.png", list(TISSUES))
 
 
 def test_overlays_can_be_switched_off_and_need_lists(tmp_path):
@@ -229,11 +225,9 @@ def test_overlays_can_be_switched_off_and_need_lists(tmp_path):
 
 
 def test_titles_say_what_is_shown_and_nothing_else(tmp_path, monkeypatch):
-    from bundle_runtime.figures import pictures
-
     titles = []
-    for name in ("overlay_figure", "reconstruction_figure"):
-        monkeypatch.setattr(pictures, name, lambda *args, **options: titles.append(options["title"]))
+    for module, name in ((overlays, "overlay_figure"), (reconstruction, "reconstruction_figure")):
+        monkeypatch.setattr(module, name, lambda *args, **options: titles.append(options["title"]))
     evaluation = OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False)
     overlay_evaluator(evaluation).run()
     overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1)).run(3)

@@ -7,8 +7,7 @@ from encoders import on_vit
 from ignite.engine import Engine
 from matplotlib.image import imread
 
-from bundle_runtime.figures.pictures import ReconstructionPictures
-from bundle_runtime.figures.reconstruction import reconstruction_figure
+from bundle_runtime.figures.reconstruction import ReconstructionPictures, reconstruction_figure
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 
 RNG = np.random.default_rng(0)

@@ -106,7 +106,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("options", [{"method": "knn"}, {"method": "logistic", "pool": "cls", "num_workers": 1}])
+@pytest.mark.parametrize("options", [{"method": "knn"}, {"method": "logistic", "pool": "cls"}])
 def test_the_training_does_not_notice(tmp_path: Path, options: dict[str, Any]) -> None:
     states = []
     for probe in (False, True):

@@ -8,7 +8,6 @@ from sklearn.calibration import calibration_curve
 
 from bundle_runtime.scores import classification as scores
 from bundle_runtime.scores.resampling import Resamples
-from custom_components.errors import InputError
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -115,8 +114,3 @@ def test_large_logits_do_not_tie():
     extreme = np.array([[-1e4, 1e4]], np.float32)
     assert scores.to_probabilities(extreme, "multi_label").tolist() == [[0, 1]]
     assert scores.to_probabilities(extreme, "multi_class").tolist() == [[0, 1]]
-
-
-def test_unknown_task():
-    with pytest.raises(InputError, match="task is 'regression'"):
-        scores.check_task("regression")

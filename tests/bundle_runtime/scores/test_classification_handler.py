@@ -1,3 +1,5 @@
+"""Scoring of a classifier, and `key_metric`, which chooses its best epoch."""
+
 import json
 from types import SimpleNamespace
 
@@ -96,7 +98,6 @@ def test_thresholds_are_chosen_then_read(tmp_path, capsys):
         "multi_label",
         tmp_path / "validation",
         choose_thresholds=path,
-        rule="f1",
         header={"section": "validation", "config": {"dataset_dir": "/home/me/data"}, "data_fingerprint": "abc"},
         title="Validation list",
         **common,
@@ -167,8 +168,6 @@ def test_bad_settings(tmp_path):
         ScoreClassification(GRADES, "multi_class", tmp_path, items(), choose_thresholds=tmp_path / "t.json")
     with pytest.raises(InputError, match="both set"):
         ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), thresholds="a", choose_thresholds="b")
-    with pytest.raises(InputError, match="rule of the thresholds"):
-        ScoreClassification(FINDINGS, "multi_label", tmp_path, items(), rule="best")
     with pytest.raises(InputError, match="must be one of macro_auc"):
         ClassificationScore("multi_label", "accuracy")
     engine = SimpleNamespace(state=SimpleNamespace(output=[{}], batch=[{}]))

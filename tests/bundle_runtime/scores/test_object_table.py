@@ -7,7 +7,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 
-from bundle_runtime.figures.pictures import OutlinePictures
+from bundle_runtime.figures.outlines import OutlinePictures
 from bundle_runtime.scores.object_table import ObjectTable
 from custom_components.errors import InputError
 

@@ -1,9 +1,11 @@
 """What is found out about a Vision Transformer from its modules and tensors, ours and MONAI's."""
 
 import pytest
+import torch
 from encoders import our_vit
 from monai.networks.nets import UNETR as MonaiUNETR
 from monai.networks.nets import ViT as MonaiViT
+from torch import nn
 
 from bundle_runtime.weights.describe import (
     architecture,
@@ -12,6 +14,7 @@ from bundle_runtime.weights.describe import (
     cubic_grid,
     depth_of,
     encoder_sizes,
+    network_difference,
 )
 from custom_components.errors import InputError
 
@@ -71,3 +74,17 @@ def test_the_image_size_follows_from_the_grid_where_a_module_does_not_state_it()
 )
 def test_the_grid_of_a_described_architecture(described, grid):
     assert architecture_grid(described) == grid
+
+
+def test_the_first_difference_of_weights_is_half_a_sentence():
+    network, weights = nn.Linear(2, 3), nn.Linear(2, 3).state_dict()
+    assert network_difference(weights, network) is None
+    assert network_difference({"weight": weights["weight"]}, network) == (
+        "it has no tensor 'bias', which this network needs"
+    )
+    assert network_difference({**weights, "weight": torch.zeros(3, 4)}, network) == (
+        "its tensor 'weight' is (3, 4), this network needs (3, 2)"
+    )
+    assert network_difference({**weights, "scale": weights["bias"]}, network) == (
+        "it holds a tensor 'scale', which this network does not have"
+    )

@@ -126,7 +126,7 @@ def test_wrong_settings_and_small_images_get_a_sentence() -> None:
         ({"scale": (0.5, 0.2)}, "scale is"),
         ({"scale": (0.0, 0.2)}, "scale is"),
         ({"ratio": (0, 1)}, "ratio is"),
-        ({"interpolation": "nearest"}, "interpolation is 'nearest'; it must be one of bilinear, bicubic"),
+        ({"interpolation": "nearest"}, "interpolation is 'nearest'; choose one of bilinear, bicubic"),
     ):
         with pytest.raises(InputError, match=message):
             RandomResizedCrop(8, **wrong)

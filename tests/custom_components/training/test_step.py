@@ -318,7 +318,7 @@ def test_yaml_reads_a_bare_off_as_false() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"amp": "half"}, "amp is 'half'; it must be auto or one of off, bf16, fp16"),
+        ({"amp": "half"}, "amp is 'half'; choose one of auto, off, bf16, fp16"),
         ({"amp": True}, "amp is True"),
         ({"micro_batch": 0}, "micro_batch is 0; it must be at least 1, or null"),
         ({"clip_norm": 0.0}, "clip_norm is 0.0; it must be above 0, or null"),

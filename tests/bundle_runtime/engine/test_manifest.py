@@ -1,7 +1,6 @@
-"""The manifest of a run, and its progress bar."""
+"""The manifest of a run."""
 
 import getpass
-import io
 import json
 import platform
 import subprocess
@@ -15,9 +14,7 @@ from monai.handlers import StatsHandler
 from tiny_training import At, Tiny
 
 from bundle_runtime.engine import manifest
-from bundle_runtime.engine.common import scalars
 from bundle_runtime.engine.manifest import RunManifest
-from bundle_runtime.engine.progress import Progress
 from custom_components.errors import InputError
 
 
@@ -129,55 +126,3 @@ def test_the_commit_is_that_of_this_package_or_none(tmp_path, monkeypatch):
     assert manifest.git_commit()["changed"] is True
     monkeypatch.setenv("PATH", "")
     assert manifest.git_commit() is None  # no git
-
-
-def test_metrics_that_are_one_number_become_floats():
-    import numpy as np
-
-    metrics = {"a": 1, "b": torch.tensor([2.0]), "c": np.float32(3), "d": torch.ones(2), "e": "x", "f": True, "g": None}
-    assert scalars(metrics) == {"a": 1.0, "b": 2.0, "c": 3.0}
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_the_bar_runs_over_the_whole_run_and_starts_at_the_resumed_iteration(tmp_path):
-    stream = Terminal()
-    Tiny(tmp_path, epochs=2, handlers=lambda tiny: [Progress("train", evaluator=tiny.evaluator, stream=stream)]).run()
-    text = stream.getvalue()
-    assert "8/8" in text
-    assert "epoch 2/2" in text
-    assert "train_loss" in text
-    assert "best mse" in text
-    stream = Terminal()
-    Tiny(tmp_path, epochs=3, resume=True, handlers=lambda tiny: [Progress("train", stream=stream)]).run()
-    assert "8/12" in stream.getvalue()
-    assert "12/12" in stream.getvalue()
-    assert "0/12" not in stream.getvalue()
-
-
-def test_a_log_file_gets_plain_lines(tmp_path):
-    stream = io.StringIO()
-    Tiny(tmp_path, epochs=2, handlers=lambda tiny: [Progress("train", stream=stream)]).run()
-    assert "\r" not in stream.getvalue()
-    lines = stream.getvalue().splitlines()
-    assert 1 <= len(lines) <= 4
-    assert lines[-1].startswith("train: 100% 8/8 [")
-
-
-@pytest.mark.parametrize(("stream", "bars"), [(Terminal(), 2), (io.StringIO(), 0)])
-def test_an_evaluator_has_a_bar_over_its_cases_but_no_line_in_a_log_for_a_short_one(tmp_path, stream, bars):
-    tiny = Tiny(tmp_path)
-    Progress("validate", metrics=["mse"], stream=stream).attach(tiny.evaluator)
-    for epoch in (1, 5):
-        tiny.evaluator.run(epoch)
-    assert stream.getvalue().count("0/7") == bars
-
-
-def test_the_bar_is_closed_when_the_run_fails(tmp_path):
-    progress = Progress("train", stream=io.StringIO())
-    with pytest.raises(ZeroDivisionError):
-        Tiny(tmp_path, handlers=lambda tiny: [progress, At(Events.ITERATION_STARTED, 3, lambda: 1 / 0)]).run()
-    assert progress._bar is None
