@@ -1,7 +1,7 @@
 """One fine-tuning step (forward, loss, backward, AdamW): ours against MONAI's `UNETR` and `ViT`.
 
-Segmentation with Dice and cross-entropy on 14 classes, classification with binary cross-entropy on 14 findings; the same
-sizes, optimiser and batch for both, no drop path. The steps run in turns in one process.
+Segmentation with Dice and cross-entropy on 14 classes, classification with binary cross-entropy on 14 findings; the
+same sizes, optimiser and batch for both, no drop path. The steps run in turns in one process.
 
     python benchmarks/finetune_step.py                                  # all settings on the CPU
     python benchmarks/finetune_step.py --device cuda --dtype bf16       # on a GPU, autocast for both
