@@ -1,5 +1,6 @@
 """Pictures while a run goes on: what the autoencoder makes of hidden patches, what the network segments."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,8 @@ class ReconstructionPictures:
 
     The mask is the same every time (fixed seed), and the training does not notice: the random state and the network's
     mode are put back. Volumes of several channels (MRI sequences) are shown with a row for each channel, in the axial
-    plane. Files: `<folder>/epoch_<epoch>_<case>.png`.
+    plane, and the first in the others. Files: `<folder>/epoch_<epoch>_<case>.png`, with `_mask<percent>` behind the
+    case for another mask ratio than the training's.
 
     Args:
         network: Has `reconstruct(image (B, C, *S)) -> (reconstruction (B, C, *S), mask (B, 1, *S))`.
@@ -39,6 +41,7 @@ class ReconstructionPictures:
         count: Number of images.
         seed: Of the mask.
         channel_names: What the rows are called; None numbers them, and shows flat images by their first channel alone.
+        mask_ratio: Draw each image at this mask ratio (the network's `mask_ratio` meanwhile) beside the training's own.
         pixels: For pictures (C, H, W) with C = 1 or 3: `mean` and `std` by which they were normalised. They are then
             drawn upright, in colour where they have it; other flat images count as slices (C, X, Y).
     """
@@ -53,7 +56,11 @@ class ReconstructionPictures:
         seed: int = 0,
         channel_names: Sequence[str] | None = None,
         pixels: Mapping[str, Any] | None = None,
+        mask_ratio: float | None = None,
     ) -> None:
+        if mask_ratio is not None and not 0 < mask_ratio < 1:
+            raise InputError(f"picture_mask_ratio is {mask_ratio}; it must lie between 0 and 1, or be null.")
+        self.mask_ratio = mask_ratio
         self.pixels = None if pixels is None else dict(pixels)
         self.channel_names = None if channel_names is None else list(channel_names)
         self.network = network
@@ -77,18 +84,22 @@ class ReconstructionPictures:
         self._drawn_at = engine.state.iteration
         network, device = unwrap(self.network), engine.state.device
         devices = [device] if device is not None and device.type == "cuda" else []
-        training = network.training
+        training, own = network.training, getattr(network, "mask_ratio", None)
+        ratios = [own, *([] if self.mask_ratio in (None, own) else [self.mask_ratio])]
         # A data loader draws from the random state as well, when it is iterated.
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             if self._chosen is None:
                 self._chosen = list(self._choose())
             network.eval()
             try:
-                for case, image, spacing in self._chosen:
+                for (case, image, spacing), ratio in itertools.product(self._chosen, ratios):
                     torch.manual_seed(self.seed)
+                    network.mask_ratio = ratio
                     filled, mask = network.reconstruct(image.to(device))  # type: ignore[operator]
-                    self._picture(epochs_done(engine), case, image, filled, mask, spacing)
+                    name = case if ratio == own else f"{case}_mask{100 * ratio:.4g}"
+                    self._picture(epochs_done(engine), name, image, filled, mask, spacing)
             finally:
+                network.mask_ratio = own  # type: ignore[assignment]
                 network.train(training)
 
     def _choose(self) -> Iterable[tuple[str, torch.Tensor, Sequence[float] | None]]:
@@ -119,7 +130,7 @@ class ReconstructionPictures:
         path = self.folder / _file_name(epoch, case)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = [_array(tensor[0]) for tensor in (image, mask, filled)]  # C X Y [Z] each
-        title = f"{case.split('_', 1)[1]}, epoch {epoch}"
+        title = f"{case.split('_', 1)[1]}, epoch {epoch}, {100 * float(mask.float().mean()):.3g} % hidden"
         if getattr(unwrap(self.network), "norm_pix_loss", False):
             title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
         picture = arrays[0].ndim == 3 and len(arrays[0]) in (1, 3)

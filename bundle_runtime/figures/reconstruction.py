@@ -27,7 +27,8 @@ def reconstruction_figure(
 
     A picture (`pixels` given) has one row, upright and in its colours. A volume of one channel has a row for each plane
     through the middle of a hidden patch near the centre of the image, all in one grey window; with several channels
-    each has a row and a window of its own (sequences have different units), in the axial plane.
+    each has a row and a window of its own (sequences have different units) in the axial plane, then the first channel
+    has one for each of the other planes.
 
     Args:
         image: (C, X, Y[, Z]), of a picture (C, H, W) with C = 1 or 3.
@@ -51,14 +52,11 @@ def reconstruction_figure(
         figure = _picture(original, filled, hidden, title)
     else:
         cut, several = Cut(shape, spacing, _hidden_centre(hidden)), len(channel_names) > 1
-        shown = cut.axes[:1] if several else cut.axes
-        rows = [(channel, axis) for channel in range(len(channel_names)) for axis in shown]
-        if several and shown[0] is not None:
-            first, *more = title.split("\n")
-            title = "\n".join([f"{first} ({cut.name(shown[0])})", *more])
+        rows = [(channel, cut.axes[0]) for channel in range(len(channel_names))] + [(0, axis) for axis in cut.axes[1:]]
         figure = _planes(image, reconstruction, hidden, cut, rows, title)
         for left, (channel, axis) in zip(figure.axes[:: len(PANELS)], rows, strict=True):
-            left.set_ylabel(channel_names[channel] if several else cut.name(axis), fontsize=9)
+            words = (channel_names[channel] if several else "", "" if axis is None else cut.name(axis))
+            left.set_ylabel("\n".join(filter(None, words)), fontsize=9)
     for axes, name in zip(figure.axes, PANELS, strict=False):
         axes.set_title(name, fontsize=10)
     save_figure(figure, path)
