@@ -20,6 +20,7 @@ from custom_components.errors import InputError
 from custom_components.networks.find import unwrap
 
 from ..engine.common import epochs_done
+from .arms import Maps, unit_window
 from .overlays import outline_figure, overlay_figure
 from .reconstruction import reconstruction_figure
 
@@ -171,6 +172,7 @@ class OverlayPictures:
         pred_key: Of the prediction in the output item.
         label_key: Of the label in the output item, else in the batch item.
         channel: Channel of the image that is shown, such as one of several MRI sequences.
+        keep: Keep image, label and prediction of every case in `<folder>/maps`, for `compare --pictures`.
     """
 
     def __init__(
@@ -184,8 +186,9 @@ class OverlayPictures:
         label_key: str = "label",
         channel: int = 0,
         epochs: bool = True,
+        keep: bool = False,
     ) -> None:
-        self.folder, self.epochs = Path(folder), epochs
+        self.folder, self.epochs, self.keep = Path(folder), epochs, keep
         self.class_names = list(class_names)
         self.cases = cases
         self.interval = int(interval)
@@ -203,13 +206,13 @@ class OverlayPictures:
         self._seen = 0
 
     def _draw(self, engine: Workflow) -> None:
-        if not is_main() or engine.state.epoch % self.interval or self._seen >= self.cases:
+        if not is_main() or engine.state.epoch % self.interval or (self._seen >= self.cases and not self.keep):
             return
         batch, output = engine.state.batch, engine.state.output
         if not isinstance(batch, list) or not isinstance(output, list):
             raise TypeError("OverlayPictures needs an evaluator with decollate: true (lists of dicts)")
         for item, result in zip(batch, output, strict=True):
-            if self._seen < self.cases:
+            if self._seen < self.cases or self.keep:
                 self._picture(engine.state.epoch, item, result)
                 self._seen += 1
 
@@ -225,15 +228,17 @@ class OverlayPictures:
             # A scanner's axes may run any way; pictures are for people, who expect the standard views.
             turn = io_orientation(image.affine.numpy())
             spacing = [float(image.pixdim[axis]) for axis in np.argsort(turn[:, 0])]
-        overlay_figure(
-            _turned(_array(image[self.channel]), turn),
-            None if label is None else _turned(_classes(label), turn),
-            path,
-            self.class_names,
-            prediction=_turned(_classes(result[self.pred_key]), turn),
-            spacing=spacing,
-            title=f"{case}, epoch {epoch}" if self.epochs else case,
-        )
+        shown = _turned(_array(image[self.channel]), turn)
+        classes = None if label is None else _turned(_classes(label), turn)
+        prediction = _turned(_classes(result[self.pred_key]), turn)
+        if self.keep and classes is not None:
+            small, called = classes.astype(np.uint8), prediction.astype(np.uint8)
+            maps = Maps(unit_window(shown, classes), small, called, np.asarray(spacing))
+            maps.write(self.folder / "maps", case)
+        if self._seen < self.cases:
+            title = f"{case}, epoch {epoch}" if self.epochs else case
+            names = self.class_names
+            overlay_figure(shown, classes, path, names, prediction=prediction, spacing=spacing, title=title)
 
 
 class OutlinePictures(OverlayPictures):

@@ -218,6 +218,16 @@ def test_overlays_of_the_first_cases_at_the_interval(tmp_path):
     assert names == [f"epoch_0000{epoch}_c{i}.png" for epoch in (2, 4) for i in (0, 1)]
 
 
+def test_maps_of_every_case_are_kept_beside_the_pictures_of_the_first(tmp_path):
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False, keep=True)).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c0.png", "maps"]
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["c0.npz", "c1.npz", "c2.npz"]
+    with np.load(tmp_path / "maps" / "c2.npz") as kept:
+        assert kept["label"].shape == kept["prediction"].shape == kept["image"].shape == (8, 9, 10)
+        assert kept["spacing"].tolist() == [1.0, 1.0, 2.5]
+        assert 0 < (kept["label"] != kept["prediction"]).mean() < 0.2  # thresholds of 0.4 and 0.5
+
+
 def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "overlay_figure", lambda *args, **options: drawn.append((args, options)))
