@@ -24,6 +24,8 @@ COMMANDS = {
     "draw": "mae_tools.demo_data:PAINTERS",
     "demo": "mae_tools.demo:demo",
     "compare": "mae_tools.compare.command:command",
+    "embed": "mae_tools.embed:embed",
+    "roc": "mae_tools.embed:roc",
     "weights": "mae_tools.weights.cli:COMMANDS",
     "package": "mae_tools.package:package",
     "tiles": "mae_tools.tiles.tiles:tiles",
