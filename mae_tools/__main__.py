@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "mae_tools.demo:demo",
     "compare": "mae_tools.compare.command:command",
     "embed": "mae_tools.embed:embed",
+    "attention": "mae_tools.attention:attention",
     "roc": "mae_tools.embed:roc",
     "weights": "mae_tools.weights.cli:COMMANDS",
     "package": "mae_tools.package:package",
