@@ -1,21 +1,28 @@
 """`make demo`: every stage of a bundle through its real commands, at a size that a laptop manages."""
 
 import inspect
+import multiprocessing
+import os
+import runpy
 import shlex
-import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 from bundle_runtime.data.datalist import parse
-from bundle_runtime.files import write_json
+from bundle_runtime.files import write_atomically, write_json
 from custom_components.errors import InputError
 
 from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, stages
 from .check.command import check
 from .compare.command import compare
 from .demo_data import PAINTERS
+from .page import Figure, render
 from .sources import SOURCES
 
 
@@ -58,19 +65,40 @@ def demo(
     runner = _Runner(root, folder, settings)
     for task, part in tasks.items():
         runner.check(task, part)
-    runner.stage("pretrain", "pretrain", data, model_dir=folder / "models")
-    texts = [runner.train_and_compare(task, part) for task, part in tasks.items()]
-    if dataset_dir is None and tools.slides is not None:
-        runner.detect(data, tools.slides)
+    with ThreadPoolExecutor(1) as beside:  # on a core of its own, the arm that waits for no pre-training
+        scratch = beside.submit(runner.arm, "scratch", tasks)
+        runner.stage("pretrain", "pretrain", data, model_dir=folder / "models")
+        runner.arm("mae", tasks)
+        for task, part in tasks.items():
+            runner.stage(f"inference{task}", f"inference{task}", part, model_dir=folder / "mae")
+        if dataset_dir is None and tools.slides is not None:
+            runner.detect(data, tools.slides)
+        scratch.result()
+    texts = [runner.compare(task) for task in tasks]
 
-    notice = "Synthetic data, drawn by a program: these numbers say that everything works, no more."
-    print("\n" + "\n\n".join(texts) + "\n" + (f"{notice}\n" if dataset_dir is None else ""))
-    print("Pictures:")
-    for pictures in sorted({picture.parent for picture in folder.rglob("*.png") if data.folder not in picture.parents}):
-        print(f"  {pictures}")
-    print(f"Thumbnails of the data: {folder / 'check' / 'check.html'}\nOutput of each step: {folder / 'logs'}")
+    notice = "Synthetic data, drawn by a program: these numbers say what pre-training gives there, not in a hospital."
+    notice = notice if dataset_dir is None else f"Data: {data.folder}."
+    figures = _figures(folder, list(tasks))
+    page = render("demo.html.j2", title=f"Demo of {root.name}", notice=notice, texts=texts, figures=figures)
+    write_atomically(folder / "demo.html", page.encode())
     minutes = (time.monotonic() - start) / 60
+    print("\n" + "\n\n".join(texts) + f"\n{notice}\nThe same with pictures: {folder / 'demo.html'}")
+    print(f"Thumbnails of the data: {folder / 'check' / 'check.html'}\nOutput of each step: {folder / 'logs'}")
     print(f"Done in {minutes:.1f} minutes. Everything is in {folder}.")
+
+
+def _figures(folder: Path, tasks: list[str]) -> list[Figure]:
+    """What pre-training filled in at its end, then what both arms make of the same test cases."""
+    filled = sorted((folder / "pretrain" / "pictures").glob("*.png"))
+    last = [path for path in filled if path.name.split("_")[:2] == filled[-1].name.split("_")[:2]]
+    chosen = [("Pre-training", path) for path in last]
+    for task in tasks:
+        arms = [folder / f"evaluate{task}_{arm}" for arm in ("scratch", "mae")]
+        for path in sorted(arms[0].rglob("*.png"))[:4]:
+            both = [arm / path.relative_to(arms[0]) for arm in arms]
+            if both[1].exists():
+                chosen += zip(("From scratch", "From MAE"), both, strict=True)
+    return [Figure(f"{title}: {path.relative_to(folder)}", path.read_bytes()) for title, path in chosen]
 
 
 class _Data(NamedTuple):
@@ -131,6 +159,13 @@ class _Runner:
         self.root, self.configs = root, root / "configs"
         self.folder, self.settings = folder, settings
         self.steps: list[dict[str, Any]] = []
+        self._failure: InputError | None = None
+        self._running: set[BaseProcess] = set()
+        self._lock = Lock()
+        # A step is a process of its own, forked from one that has imported MONAI: that takes seconds.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))  # two steps run at a time
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["monai.bundle", "mae_tools.demo"])
 
     def check(self, task: str, data: _Data) -> None:
         """Open every file before any training starts."""
@@ -145,21 +180,20 @@ class _Runner:
         }
         wanted = {key: value for key, value in wanted.items() if value is not None}
         name = f"check{task}"
-        command = [sys.executable, "-m", "mae_tools", "check", str(data.datalist)]
-        command += ["--dataset_dir", str(data.folder), "--out", str(self.folder / name)]
-        self._run(name, [*command, *_flags(wanted)])
+        command = ["mae_tools", "check", str(data.datalist), "--dataset_dir", str(data.folder)]
+        self._run(name, [*command, "--out", str(self.folder / name), *_flags(wanted)])
 
-    def train_and_compare(self, task: str, data: _Data) -> str:
-        """Train from scratch and from the pre-trained encoder, evaluate both, run inference; the comparison's text."""
+    def arm(self, arm: str, tasks: dict[str, _Data]) -> None:
+        """Train from `arm` ("scratch" or "mae") and evaluate, for each task."""
         encoder = self.folder / "models" / "pretrained_encoder.safetensors"
-        arms = ("scratch", "mae")
-        for arm in arms:
+        for task, data in tasks.items():
             folder = self.folder / arm
             self.stage(f"train{task}", f"train{task}_{arm}", data, init=arm, model_dir=folder, encoder_file=encoder)
-        for arm in arms:
-            self.stage(f"evaluate{task}", f"evaluate{task}_{arm}", data, model_dir=self.folder / arm)
-        self.stage(f"inference{task}", f"inference{task}", data, model_dir=self.folder / "mae")
-        scratch, mae = (self.folder / f"evaluate{task}_{arm}" for arm in arms)
+            self.stage(f"evaluate{task}", f"evaluate{task}_{arm}", data, model_dir=folder)
+
+    def compare(self, task: str) -> str:
+        """The text of the comparison, which is also written."""
+        scratch, mae = (self.folder / f"evaluate{task}_{arm}" for arm in ("scratch", "mae"))
         return compare(scratch, mae, "from scratch", "from MAE", write=self.folder / f"comparison{task}")[0]
 
     def detect(self, data: _Data, kind: str) -> None:
@@ -180,7 +214,7 @@ class _Runner:
             del values["cache"]
         values |= {**overrides, **self.settings}  # the folders are the demo's own
         files = str([str(path) for path in (base, *overlays(self.configs, stage))])
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files]
+        command = ["monai.bundle", "run", "--config_file", files]
         self._run(name, command + _flags({key: value for key, value in values.items() if key in known}))
 
     def _overlay(self, stage: str) -> dict[str, Any]:
@@ -189,16 +223,37 @@ class _Runner:
     def _run(self, name: str, command: list[str]) -> None:
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        print(f"\n=== {name}: {shlex.join(['python', *command[1:]])}", flush=True)
+        print(f"\n=== {name}: {shlex.join(['python', '-m', *command])}", flush=True)
         start = time.monotonic()
-        with log.open("w", encoding="utf-8") as stream:
-            code = subprocess.run(command, stdout=stream, check=False).returncode  # progress bars go to the terminal
+        step = self._context.Process(target=_as_command, args=(command, log))
+        with self._lock:
+            if self._failure is not None:  # the other arm's
+                raise self._failure
+            step.start()
+            self._running.add(step)
+        step.join()
         seconds = round(time.monotonic() - start, 1)
-        self.steps.append({"step": name, "command": command[1:], "seconds": seconds, "exit_code": code})
-        write_json(self.folder / "steps.json", self.steps)
-        if code:
-            raise InputError(f"The step '{name}' failed with exit code {code}; its output is in {log}.")
+        with self._lock:
+            self._running.remove(step)
+            record = {"step": name, "command": ["-m", *command], "seconds": seconds, "exit_code": step.exitcode}
+            self.steps.append(record)
+            write_json(self.folder / "steps.json", self.steps)
+            if step.exitcode and self._failure is None:
+                said = f"The step '{name}' failed with exit code {step.exitcode}; its output is in {log}."
+                self._failure = InputError(said)
+                for other in self._running:
+                    other.terminate()
+            if self._failure is not None:
+                raise self._failure
         print(f"=== {name} took {seconds:.0f} s", flush=True)
+
+
+def _as_command(command: list[str], log: Path) -> None:
+    """What `python -m <command>` does, in this process; its output goes to `log`, progress bars to the terminal."""
+    with log.open("w", encoding="utf-8") as stream:
+        os.dup2(stream.fileno(), 1)
+    sys.argv = list(command)
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
 def _flags(values: dict[str, Any]) -> list[str]:

@@ -55,6 +55,45 @@ def roc_figure(
     return figure
 
 
+def roc_of_runs(
+    runs: Mapping[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str], path: str | Path
+) -> Figure:
+    """Draw the ROC curves of several runs over one another, a panel a class, with their areas.
+
+    Args:
+        runs: by name, probabilities (N, K) and labels (N, K) 1, 0 or NaN for unknown.
+        class_names: the K classes; one without positives or without negatives has no curve.
+        path: PNG file, written atomically.
+
+    Returns:
+        The figure.
+    """
+    across = min(COLUMNS, len(class_names))
+    down = math.ceil(len(class_names) / across)
+    side = WIDTH_INCHES / COLUMNS
+    figure = Figure(figsize=(max(across, 2) * side, down * (side + 0.2) + 0.4), dpi=110, layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for axes in grid.flat[len(class_names) :]:
+        axes.set_visible(False)
+    for index, (axes, title) in enumerate(zip(grid.flat, class_names, strict=False)):
+        axes.plot([0, 1], [0, 1], color="#8a93a3", linewidth=0.8, linestyle="--")
+        for number, (name, (probabilities, labels)) in enumerate(runs.items()):
+            known = np.isfinite(labels[:, index])
+            truth, scores = labels[known, index] > 0.5, probabilities[known, index]
+            if truth.any() and not truth.all():
+                false, found, _ = roc_curve(truth, scores)
+                label = f"{name} {roc_auc_score(truth, scores):.3f}"
+                axes.plot(false, found, color=COLOURS[number % len(COLOURS)], linewidth=1.4, label=label)
+                axes.legend(loc="lower right", fontsize=7, frameon=False)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.3)
+    figure.supxlabel("1 - specificity", fontsize=9)
+    figure.supylabel("sensitivity (areas under the curves in the legends)", fontsize=9)
+    save_figure(figure, path)
+    return figure
+
+
 def calibration_figure(
     bins: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], path: str | Path, title: str = ""
 ) -> Figure:

@@ -24,7 +24,9 @@ class OutlinePictures(CasePictures):
     (1, H, W); "instances" of the batch item and "pred_instances" of the output item part objects that touch.
     """
 
-    def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path, title: str) -> None:
+    def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path | None, title: str) -> None:
+        if path is None:
+            return
         maps = {}
         if "label" in item:
             maps["reference"] = (_plane(item["label"]), _plane(item.get("instances")))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from nibabel.orientations import apply_orientation, io_orientation
 
+from .arms import Maps, unit_window
 from .panels import Cut, class_colour, grey_window, name_classes, panel_grid, same_shape, save_figure
 from .pictures import CasePictures, array
 
@@ -23,14 +24,15 @@ class OverlayPictures(CasePictures):
     Args:
         *args: those of `CasePictures`.
         channel: Channel of the image that is shown, such as one of several MRI sequences.
+        keep: Keep image, label and prediction of every case in `<folder>/maps`, for `compare --pictures`.
         **options: those of `CasePictures`.
     """
 
-    def __init__(self, *args: Any, channel: int = 0, **options: Any) -> None:
+    def __init__(self, *args: Any, channel: int = 0, keep: bool = False, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.channel = channel
+        self.channel, self.keep = channel, keep
 
-    def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path, title: str) -> None:
+    def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path | None, title: str) -> None:
         image, label = item[self.image_key], {**item, **result}.get("label")
         spacing: Sequence[float] = (1.0, 1.0, 1.0)
         turn = None
@@ -38,15 +40,14 @@ class OverlayPictures(CasePictures):
             # A scanner's axes may run any way; pictures are for people, who expect the standard views.
             turn = io_orientation(image.affine.numpy())
             spacing = [float(image.pixdim[axis]) for axis in np.argsort(turn[:, 0])]
-        overlay_figure(
-            _turned(array(image[self.channel]), turn),
-            None if label is None else _turned(_classes(label), turn),
-            path,
-            self.class_names,
-            prediction=_turned(_classes(result[self.pred_key]), turn),
-            spacing=spacing,
-            title=title,
-        )
+        shown, prediction = _turned(array(image[self.channel]), turn), _turned(_classes(result[self.pred_key]), turn)
+        classes = None if label is None else _turned(_classes(label), turn)
+        if self.keep and classes is not None:
+            small, called = classes.astype(np.uint8), prediction.astype(np.uint8)
+            maps = Maps(unit_window(shown, classes), small, called, np.asarray(spacing))
+            maps.write(self.folder / "maps", str(item["case"]))
+        if path is not None:
+            overlay_figure(shown, classes, path, self.class_names, prediction=prediction, spacing=spacing, title=title)
 
 
 def _classes(tensor: torch.Tensor) -> np.ndarray:

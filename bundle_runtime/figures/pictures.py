@@ -44,7 +44,7 @@ class CasePictures(ABC):
         self.folder, self.class_names = Path(folder), list(class_names)
         self.cases, self.interval, self.epochs = cases, int(interval), epochs
         self.image_key, self.pred_key = image_key, pred_key
-        self._seen = 0
+        self.keep, self._seen = False, 0
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the evaluator."""
@@ -56,20 +56,24 @@ class CasePictures(ABC):
         self._seen = 0
 
     def _draw(self, engine: Workflow) -> None:
-        if not is_main() or engine.state.epoch % self.interval or self._seen >= self.cases:
+        if not is_main() or engine.state.epoch % self.interval or (self._seen >= self.cases and not self.keep):
             return
         batch, output = engine.state.batch, engine.state.output
         if not isinstance(batch, list) or not isinstance(output, list):
             raise TypeError(f"{type(self).__name__} needs an evaluator with decollate: true (lists of dicts)")
-        for item, result in list(zip(batch, output, strict=True))[: self.cases - self._seen]:
+        for item, result in zip(batch, output, strict=True):
+            if self._seen == self.cases and not self.keep:
+                return
             case = str(item.get("case") or self._seen)
-            path = picture_path(self.folder, case, engine.state.epoch if self.epochs else None)
-            self._picture(item, result, path, f"{case}, epoch {engine.state.epoch}" if self.epochs else case)
-            self._seen += 1
+            title = f"{case}, epoch {engine.state.epoch}" if self.epochs else case
+            epoch = engine.state.epoch if self.epochs else None
+            drawn = self._seen < self.cases
+            self._picture(item, result, picture_path(self.folder, case, epoch) if drawn else None, title)
+            self._seen += drawn
 
     @abstractmethod
-    def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path, title: str) -> None:
-        """Draw one case, an entry of the batch and of the output."""
+    def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path | None, title: str) -> None:
+        """Draw one case, an entry of the batch and of the output; without a path, only `keep` it."""
 
 
 def picture_path(folder: Path, case: str, epoch: int | None = None) -> Path:

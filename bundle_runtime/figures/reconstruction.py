@@ -1,5 +1,6 @@
 """What a masked autoencoder makes of hidden patches: original, what the network saw, and its reconstruction."""
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,8 @@ class ReconstructionPictures:
 
     The mask is the same every time (fixed seed), and the training does not notice: the random state and the network's
     mode are put back. Volumes of several channels (MRI sequences) are shown with a row for each channel, in the axial
-    plane. Files: `<folder>/epoch_<epoch>_<case>.png`.
+    plane, and the first in the others. Files: `<folder>/epoch_<epoch>_<case>.png`, with `_mask<percent>` behind the
+    case for another mask ratio than the training's.
 
     Args:
         network: Has `reconstruct(image (B, C, *S)) -> (reconstruction (B, C, *S), mask (B, 1, *S))`.
@@ -40,6 +42,7 @@ class ReconstructionPictures:
         interval: Epochs between pictures; the last epoch is always drawn. 0 draws none.
         count: Number of images.
         seed: Of the mask.
+        mask_ratio: Draw each image at this mask ratio (the network's `mask_ratio` meanwhile) beside the training's own.
         channel_names: What the rows are called; None numbers them, and shows flat images by their first channel alone.
         pixels: For pictures (C, H, W) with C = 1 or 3: `mean` and `std` by which they were normalised. They are then
             drawn upright, in colour where they have it; other flat images count as slices (C, X, Y).
@@ -55,7 +58,11 @@ class ReconstructionPictures:
         seed: int = 0,
         channel_names: Sequence[str] | None = None,
         pixels: Mapping[str, Any] | None = None,
+        mask_ratio: float | None = None,
     ) -> None:
+        if mask_ratio is not None and not 0 < mask_ratio < 1:
+            raise InputError(f"picture_mask_ratio is {mask_ratio}; it must lie between 0 and 1, or be null.")
+        self.mask_ratio = mask_ratio
         self.network, self.images, self.folder = network, images, Path(folder)
         self.interval, self.count, self.seed = int(interval), count, seed
         self.channel_names = None if channel_names is None else list(channel_names)
@@ -75,18 +82,22 @@ class ReconstructionPictures:
         self._drawn_at = engine.state.iteration
         network, device = unwrap(self.network), engine.state.device
         devices = [device] if device is not None and device.type == "cuda" else []
-        training = network.training
+        training, own = network.training, getattr(network, "mask_ratio", None)
+        ratios = [own, *([] if self.mask_ratio in (None, own) else [self.mask_ratio])]
         # A data loader draws from the random state as well, when it is iterated.
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             if self._chosen is None:
                 self._chosen = list(self._choose())
             network.eval()
             try:
-                for case, image, spacing in self._chosen:
+                for (case, image, spacing), ratio in itertools.product(self._chosen, ratios):
                     torch.manual_seed(self.seed)
+                    network.mask_ratio = ratio
                     filled, mask = network.reconstruct(image.to(device))  # type: ignore[operator]
-                    self._picture(epochs_done(engine), case, image, filled, mask, spacing)
+                    name = case if ratio == own else f"{case}_mask{100 * ratio:.4g}"
+                    self._picture(epochs_done(engine), name, image, filled, mask, spacing)
             finally:
+                network.mask_ratio = own  # type: ignore[assignment]
                 network.train(training)
 
     def _choose(self) -> Iterable[tuple[str, torch.Tensor, Sequence[float] | None]]:
@@ -116,7 +127,7 @@ class ReconstructionPictures:
     ) -> None:
         path = picture_path(self.folder, case, epoch)
         arrays = [array(tensor[0]) for tensor in (image, mask, filled)]  # C X Y [Z] each
-        title = f"{case.split('_', 1)[1]}, epoch {epoch}"
+        title = f"{case.split('_', 1)[1]}, epoch {epoch}, {100 * float(mask.float().mean()):.3g} % hidden"
         if getattr(unwrap(self.network), "norm_pix_loss", False):
             title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
         picture = arrays[0].ndim == 3 and len(arrays[0]) in (1, 3)
@@ -160,7 +171,8 @@ def reconstruction_figure(
 
     A picture (`pixels` given) has one row, upright and in its colours. A volume of one channel has a row for each plane
     through the middle of a hidden patch near the centre of the image, all in one grey window; with several channels
-    each has a row and a window of its own (sequences have different units), in the axial plane.
+    each has a row and a window of its own (sequences have different units) in the axial plane, then the first channel
+    has one for each of the other planes.
 
     Args:
         image: (C, X, Y[, Z]), of a picture (C, H, W) with C = 1 or 3.
@@ -184,14 +196,11 @@ def reconstruction_figure(
         figure = _picture(original, filled, hidden, title)
     else:
         cut, several = Cut(shape, spacing, _hidden_centre(hidden)), len(channel_names) > 1
-        shown = cut.axes[:1] if several else cut.axes
-        rows = [(channel, axis) for channel in range(len(channel_names)) for axis in shown]
-        if several and shown[0] is not None:
-            first, *more = title.split("\n")
-            title = "\n".join([f"{first} ({cut.name(shown[0])})", *more])
+        rows = [(channel, cut.axes[0]) for channel in range(len(channel_names))] + [(0, axis) for axis in cut.axes[1:]]
         figure = _planes(image, reconstruction, hidden, cut, rows, title)
         for left, (channel, axis) in zip(figure.axes[:: len(PANELS)], rows, strict=True):
-            left.set_ylabel(channel_names[channel] if several else cut.name(axis), fontsize=9)
+            words = (channel_names[channel] if several else "", "" if axis is None else cut.name(axis))
+            left.set_ylabel("\n".join(filter(None, words)), fontsize=9)
     for axes, name in zip(figure.axes, PANELS, strict=False):
         axes.set_title(name, fontsize=10)
     save_figure(figure, path)

@@ -13,11 +13,13 @@ from custom_components.distributed import is_main
 
 from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
-from ..files import aligned, json_ready, write_json
+from ..files import aligned, json_ready, write_csv, write_json
 from ..scores.intervals import bootstrap_interval, mean_of_defined
 from ..scores.resampling import Resamples, ranking_scores
 from ..scores.text import counted_images
 from .features import METHODS, Array, C, K, as_table, correct, extract_features, probe_predictions, summarise
+
+FEATURES = "features.csv"
 
 
 def run_linear_probe(
@@ -35,6 +37,7 @@ def run_linear_probe(
     batch_size: int = 64,
     resamples: int = 1000,
     section: str = "test",
+    save_features: bool = False,
 ) -> dict[str, Any]:
     """Train probes on one list, score them on another, print a table, write `probe.json` and return what it holds.
 
@@ -55,6 +58,7 @@ def run_linear_probe(
         batch_size: images at a time.
         resamples: of the bootstrap; 0 gives no intervals.
         section: which list `test_dataset` is, for the table and the file.
+        save_features: write the features of that list as `FEATURES`: case, patient, class or findings, and f0, f1, ...
 
     Raises:
         InputError: an unknown method, task or pool, or images without labels.
@@ -64,6 +68,15 @@ def run_linear_probe(
         for part in (train_dataset, test_dataset)
     )
     items = [test_dataset.data[position] for position in index]
+    if save_features and is_main():
+        truths = [[class_names[label]] for label in test_y] if task == "multi_class" else test_y.tolist()
+        columns = ["class"] if task == "multi_class" else list(class_names)
+        rows = [
+            [item.get("case"), item.get("patient_id"), *truth, *(f"{value:.6g}" for value in features)]
+            for item, truth, features in zip(items, truths, test_x, strict=True)
+        ]
+        head = ["case", "patient_id", *columns, *(f"f{number}" for number in range(test_x.shape[1]))]
+        write_csv(Path(output_dir) / FEATURES, head, rows)
     groups = [str(item.get("patient_id") or item.get("file") or item["image"]) for item in items]
     results = {}
     for method in methods:

@@ -1,10 +1,13 @@
 """Two classifications of the same images: differences in the same resamples of patients."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
+from bundle_runtime.figures.classification import roc_of_runs
 from bundle_runtime.scores.classification_report import ClassificationReport
 from bundle_runtime.scores.classification_text import OVERALL_WORDS
 from bundle_runtime.scores.resampling import Pair, Resamples
@@ -85,3 +88,9 @@ def blocks(result: dict[str, Any]) -> list[str]:
             f" {test['only_b_right']}, p = {test['p_value']:.3g}"
         )
     return texts
+
+
+def picture(reports: Sequence[ClassificationReport], _: object, names: Sequence[str], path: Path) -> None:
+    """Draw the ROC curves of both sides, a panel a class."""
+    runs = {name: (side.probabilities, side.findings) for name, side in zip(names, reports, strict=True)}
+    roc_of_runs(runs, reports[0].class_names, path)

@@ -20,7 +20,9 @@ FAMILIES = {
 }
 
 
-def command(path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out: str | None = None) -> str:
+def command(
+    path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out: str | None = None, pictures: bool = False
+) -> str:
     """Compare two evaluations of the same cases: a table by organ, region or class, and paired differences.
 
     Args:
@@ -29,8 +31,10 @@ def command(path_a: str, path_b: str, name_a: str = "A", name_b: str = "B", out:
         name_a: what to call the first.
         name_b: what to call the second.
         out: folder for comparison.txt and comparison.json; None only prints.
+        pictures: draw comparison.png there: the cases of the largest loss, the middle and the largest gain (volumes
+            evaluated with keep_maps: true), or the ROC curves of both (classifiers).
     """
-    return compare(path_a, path_b, name_a, name_b, write=out)[0]
+    return compare(path_a, path_b, name_a, name_b, write=out, pictures=pictures)[0]
 
 
 def compare(
@@ -39,6 +43,7 @@ def compare(
     name_a: str,
     name_b: str,
     write: str | Path | None = None,
+    pictures: bool = False,
 ) -> tuple[str, dict[str, Any]]:
     """Compare two score folders over the cases that both hold, class by class; differences are b minus a, paired.
 
@@ -48,13 +53,15 @@ def compare(
         name_a: What to call the first, for example "from scratch".
         name_b: What to call the second, for example "MAE".
         write: Folder that receives `comparison.txt` and `comparison.json`; None: nothing is written.
+        pictures: Draw `comparison.png` there as well, see the `picture` of the family.
 
     Returns:
         The table as text, and a dict: names, policy, number of cases, how the trainings differ in what they learnt
         from, notes, and what the kind's `differences` gives.
 
     Raises:
-        InputError: A folder cannot be read, kinds, settings or labels differ, or no case is in both.
+        InputError: A folder cannot be read, kinds, settings or labels differ, no case is in both, or pictures are asked
+            for without a folder or of a kind that has none.
     """
     saved = [read_scores(path) for path in (path_a, path_b)]
     kinds = [str(scores.get("task", SEGMENTATION)) for scores in saved]
@@ -63,6 +70,9 @@ def compare(
             f"{path_a} holds scores of {kinds[0]} and {path_b} of {kinds[1]}; expected two evaluations of one kind."
         )
     family = importlib.import_module(f"{__package__}.{FAMILIES[kinds[0]]}")
+    if pictures and (write is None or not hasattr(family, "picture")):
+        reason = "--out names no folder for them" if write is None else f"scores of {kinds[0]} have none"
+        raise InputError(f"No pictures can be drawn: {reason}.")
     a, b = family.REPORT.read(path_a), family.REPORT.read(path_b)
     for what in family.SAME:
         if getattr(a, what) != getattr(b, what):
@@ -82,6 +92,8 @@ def compare(
     if write is not None:
         write_atomically(Path(write) / "comparison.txt", text + "\n")
         write_json(Path(write) / "comparison.json", result)
+        if pictures:
+            family.picture((a, b), (path_a, path_b), (name_a, name_b), Path(write) / "comparison.png")
     return text, result
 
 

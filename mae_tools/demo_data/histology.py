@@ -10,13 +10,13 @@ from .shapes import need, save_picture, shuffled, write_lists
 from .tissue import KINDS, MICRONS_PER_PIXEL, Stain, paint_tissue
 
 HISTOLOGY_CLASSES = tuple(KINDS)
-_PER_SLIDE = 4  # tiles of a slide, and each patient has one slide
+_PER_SLIDE = 4  # tiles of a slide, and each patient has one slide; with masks one, so that many patients are tested
 _NUCLEI_PATIENTS = 100_000  # their numbers begin here, so that no patient is in both sets
 
 
 def make_histology(
-    folder: str | Path, cases: int = 600, seed: int = 0, size: int = 112,
-    nuclei_cases: int = 40, nuclei_size: int = 144,
+    folder: str | Path, cases: int = 600, seed: int = 0, size: int = 80,
+    nuclei_cases: int = 60, nuclei_size: int = 96,
 ) -> dict[str, Any]:  # fmt: skip
     """Draw the data set and return its datalist, split by patient: half trains, a fifth selects and 30 % are tested.
 
@@ -28,7 +28,7 @@ def make_histology(
         cases: how many tiles, at least 32, four a patient.
         seed: decides everything; the first tiles do not depend on how many follow.
         size: of a tile in pixels, at least 48.
-        nuclei_cases: how many tiles with masks, at least 16, four a patient; 0 for none.
+        nuclei_cases: how many tiles with masks, at least 16, one a patient; 0 for none.
         nuclei_size: of such a tile in pixels, at least 48.
 
     Raises:
@@ -52,7 +52,7 @@ def _tiles(root: Path, seed: int, first_patient: int, cases: int, size: int, mas
     """Draw tiles patient by patient, each in the stain of its slide; returns the items of a datalist."""
     entries = []
     for index in tqdm(range(cases), desc="draw synthetic tiles", unit="tile"):
-        patient, number = divmod(index, _PER_SLIDE)
+        patient, number = divmod(index, 1 if masks else _PER_SLIDE)
         label = shuffled(seed + first_patient, index, len(HISTOLOGY_CLASSES))
         stain = Stain.draw(np.random.default_rng([seed, first_patient + patient]))
         rng = np.random.default_rng([seed, first_patient + patient, number])

@@ -25,7 +25,7 @@ LESION_CLASSES = tuple(_PATTERNS)
 _PIGMENTS = np.array([[0.75, 1.25, 1.5], [1.6, 1.05, 0.85], [1.2, 1.15, 1.15], [0.5, 1.6, 1.4], [0.6, 0.95, 1.95]])
 
 
-def make_lesions(folder: str | Path, cases: int = 600, seed: int = 0, size: int = 112) -> dict[str, Any]:
+def make_lesions(folder: str | Path, cases: int = 600, seed: int = 0, size: int = 80) -> dict[str, Any]:
     """Draw the data set and return its datalist, split by patient: half trains, a fifth selects and 30 % are tested.
 
     `images/*.png` with `datalist.json` is for classification; `masks/*.png` (0 and 255) with `datalist_masks.json` is
@@ -59,7 +59,7 @@ def make_lesions(folder: str | Path, cases: int = 600, seed: int = 0, size: int 
     return write_lists(root / "datalist.json", entries, seed, task="multi_class", **said)
 
 
-def lesion_image(seed: int, patient: int, visit: int, kind: str, size: int = 112) -> tuple[np.ndarray, np.ndarray]:
+def lesion_image(seed: int, patient: int, visit: int, kind: str, size: int = 80) -> tuple[np.ndarray, np.ndarray]:
     """One image, uint8 (size, size, 3), and where its lesion is, bool (size, size); outside, `kind` changes nothing."""
     rng = np.random.default_rng([seed, patient, visit])
     points, shape = grid((size, size)), (size, size)

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from .shapes import blend, ellipse, grid, need, noise, save_picture, shuffled, soft, to_bytes, visits, write_lists
 
-RADIOGRAPH_FINDINGS = ("Cardiomegaly", "Effusion", "Mass", "Nodule", "Pneumothorax", "Consolidation")
+RADIOGRAPH_FINDINGS = ("Cardiomegaly", "Effusion", "Pneumothorax", "Consolidation", "Edema", "Emphysema")
 _SIDES = np.array([-1, 1])
 
 
 def make_radiographs(
-    folder: str | Path, cases: int = 1200, seed: int = 0, size: tuple[int, int] = (128, 128)
+    folder: str | Path, cases: int = 1000, seed: int = 0, size: tuple[int, int] = (80, 80)
 ) -> dict[str, Any]:
     """Draw the data set: `images/*.png` (8-bit grey) and `datalist.json`, split by patient (half train, 30 % test).
 
@@ -50,9 +50,7 @@ def patient_findings(seed: int, patient: int) -> set[str]:
     return {name for n, name in enumerate(RADIOGRAPH_FINDINGS) if shuffled(seed + 7919 * n, patient, 4) == 0}
 
 
-def radiograph(
-    seed: int, patient: int, visit: int, findings: set[str], size: tuple[int, int] = (128, 128)
-) -> np.ndarray:
+def radiograph(seed: int, patient: int, visit: int, findings: set[str], size: tuple[int, int] = (80, 80)) -> np.ndarray:
     """One image, uint8 (H, W), of which everything is decided by the arguments."""
     # What the findings draw must not change what else is drawn: they have a generator of their own.
     person, rng, own = (np.random.default_rng([seed, patient, *more]) for more in ((0,), (visit, 1), (visit, 2)))
@@ -70,7 +68,7 @@ def radiograph(
 
     paint(ellipse((y, x), (0.75, 0), (1.5, 0.88)), 0.6)
     paint(ellipse((y, x), (-0.95, 0), (0.5, 0.22)), 0.6)
-    lungs = _lungs(rng, y, x)
+    lungs = _lungs(rng, y, x, "Emphysema" in findings)
     vessels = 0.02 * noise(rng, size, 0.1 * size[0]) + 0.015 * noise(rng, size, 0.04 * size[0])
     paint(np.maximum(*lungs), 0.24 + vessels)
     _lung_findings(own, film, lungs, vessels, y, x, findings, edge)
@@ -89,10 +87,11 @@ def radiograph(
     return to_bytes(255 * film)
 
 
-def _lungs(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
+def _lungs(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, wide: bool) -> list[np.ndarray]:
     """Depth within each lung, the left of the picture first; a dome cuts them off below."""
     breath = rng.uniform(-0.06, 0.08)
-    domes = [0.5 + breath + 0.03 * side + 1.2 * np.square(x - 0.38 * side) for side in _SIDES]
+    low, curve = (0.66, 0.3) if wide else (0.5, 1.4)
+    domes = [low + breath + 0.03 * side + curve * np.square(x - 0.38 * side) for side in _SIDES]
     sides = [ellipse((y, x), (0.0, 0.4 * side), (0.75, 0.31), -0.1 * side) for side in _SIDES]
     return [np.minimum(lung, dome - y) for lung, dome in zip(sides, domes, strict=True)]
 
@@ -103,18 +102,16 @@ def _lung_findings(
 ) -> None:  # fmt: skip
     """What is in a lung or around it; each finding chooses its own side."""
 
-    def spot(radius: float) -> np.ndarray:
-        side = int(rng.integers(2))
-        centre = (rng.uniform(-0.5, 0.25), _SIDES[side] * rng.uniform(0.3, 0.55))
-        shape = ellipse((y, x), centre, radius * rng.uniform(0.85, 1.15, 2), rng.uniform(0, np.pi))
-        return np.minimum(shape, lungs[side])
-
+    if "Edema" in findings:  # a haze on both sides that fades outwards
+        film += (
+            rng.uniform(0.2, 0.28)
+            * soft(0.3 - np.hypot(np.abs(x) - 0.2, y - 0.05), 0.4)
+            * soft(np.maximum(*lungs), 0.1)
+        )
     if "Consolidation" in findings:
-        cloud = spot(rng.uniform(0.3, 0.38)) + 0.05 * noise(rng, film.shape, 0.08 * film.shape[0])
-        film += soft(np.minimum(cloud, np.maximum(*lungs)), 0.1) * (0.26 + 4 * vessels)
-    for name, radii in (("Mass", (0.16, 0.21)), ("Nodule", (0.07, 0.09))):
-        if name in findings:
-            film += 0.35 * soft(spot(rng.uniform(*radii)), 2 * edge)
+        side, row = int(rng.integers(2)), rng.uniform(-0.45, 0.2)
+        cloud = 0.22 - np.abs(y - row) + 0.04 * noise(rng, film.shape, 0.15 * film.shape[0])
+        film += soft(np.minimum(cloud, lungs[side]), 0.1) * (0.24 + 4 * vessels)
     if "Pneumothorax" in findings:
         side = int(rng.integers(2))
         kept = ellipse((y, x), (0.08, 0.3 * _SIDES[side]), rng.uniform(0.66, 0.8) * np.array([0.72, 0.28]))

@@ -13,10 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bundle_runtime.data.datalist import parse
+from mae_tools.demo_data.radiographs import RADIOGRAPH_FINDINGS
 
 from .conftest import Runner
-
-FINDINGS = ["Effusion", "Cardiomegaly", "Nodule", "Mass", "Pneumothorax", "Consolidation"]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -62,9 +61,9 @@ def test_fine_tuning_loads_every_encoder_tensor(trained: Path) -> None:
 def test_evaluation_scores_findings_and_keeps_thresholds_of_the_validation_list(trained: Path) -> None:
     scores = json.loads((trained / "evaluate" / "scores.json").read_text())
     assert scores["header"]["seed"] == 0
-    assert set(scores["classes"]) == set(FINDINGS)
+    assert set(scores["classes"]) == set(RADIOGRAPH_FINDINGS)
     thresholds = json.loads((trained / "thresholds.json").read_text())
-    assert set(thresholds["classes"]) == set(FINDINGS)
+    assert set(thresholds["classes"]) == set(RADIOGRAPH_FINDINGS)
     assert list((trained / "evaluate").rglob("*.png"))
 
 

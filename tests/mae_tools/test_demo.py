@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 
 from custom_components.errors import InputError
 from mae_tools.closure import ROOT
-from mae_tools.demo import demo
+from mae_tools.demo import _figures, _Runner, demo
 from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
 from mae_tools.package import package
 
@@ -34,10 +35,31 @@ def test_every_stage_end_to_end(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
     assert "from scratch" in result.stdout
     assert "from MAE" in result.stdout
+    assert "from scratch" in (tmp_path / "out/demo.html").read_text()
     assert (tmp_path / "out/comparison/comparison.json").exists()
     assert list((tmp_path / "out/inference").glob("*_seg.nii.gz"))
     assert str(tmp_path / "out/check/check.html") in result.stdout
     assert ".png" not in result.stdout
+
+
+@pytest.mark.slow
+def test_a_step_that_fails_is_named_and_nothing_starts_after_it(tmp_path: Path) -> None:
+    runner = _Runner(ROOT / "bundles" / "cxr14_mae", tmp_path, {})
+    with pytest.raises(InputError, match=r"'look' failed with exit code 1; its output is in .*logs/look\.log"):
+        runner._run("look", ["mae_tools", "check", str(tmp_path / "none.json")])
+    with pytest.raises(InputError, match="'look' failed"):
+        runner._run("more", ["mae_tools", "check", "--help"])
+    assert [step["exit_code"] for step in json.loads((tmp_path / "steps.json").read_text())] == [1]
+
+
+def test_the_page_shows_the_last_reconstructions_and_the_same_cases_of_both_arms(tmp_path: Path) -> None:
+    names = [f"pretrain/pictures/epoch_{epoch:05d}_{case}.png" for epoch in (5, 10) for case in ("0_a", "1_b")]
+    names += [f"evaluate_{arm}/pictures/a.png" for arm in ("scratch", "mae")] + ["evaluate_scratch/pictures/b.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    assert [figure.content.decode() for figure in _figures(tmp_path, [""])] == names[2:6]
+    assert _figures(tmp_path / "none", [""]) == []
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +90,11 @@ def test_a_bundle_for_classes_and_masks_does_both_with_drawn_data(
     demo("histo_sdmae", out=str(tmp_path / "out"))
     masks = [name.format("_segmentation") for name in BOTH]
     classes = [name.format("") for name in BOTH]
-    assert [name for name, _ in steps] == ["check", "check_segmentation", "pretrain", *classes, *masks, "detect"]
+    names = [name for name, _ in steps]
+    assert names[:2] == ["check", "check_segmentation"]
+    assert sorted(names) == sorted(["check", "check_segmentation", "pretrain", *classes, *masks, "detect"])
+    assert names.index("pretrain") < names.index("train_mae") < names.index("evaluate_mae") < names.index("inference")
+    assert names.index("train_scratch") < names.index("evaluate_scratch")
     commands = dict(steps)
     assert "nuclei/datalist.json" in commands["train_segmentation_mae"]
     assert "demo_segmentation.yaml" in commands["evaluate_segmentation_mae"]
@@ -81,7 +107,7 @@ def test_own_data_with_masks_is_segmented_and_not_classified(
 ) -> None:
     demo("histo_sdmae", out=str(tmp_path / "out"), dataset_dir=str(tiles / "nuclei"))
     masks = [name.format("_segmentation") for name in BOTH]
-    assert [name for name, _ in steps] == ["check_segmentation", "pretrain", *masks]
+    assert sorted(name for name, _ in steps) == sorted(["check_segmentation", "pretrain", *masks])
 
 
 @pytest.fixture
@@ -93,7 +119,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_a_copied_bundle_has_a_demo_and_a_package(steps: list[tuple[str, str]], copy: Path, tmp_path: Path) -> None:
     demo(str(copy), out=str(tmp_path / "out"))
-    assert [name for name, _ in steps] == ["check", "pretrain", *(name.format("") for name in BOTH)]
+    assert sorted(name for name, _ in steps) == sorted(["check", "pretrain", *(name.format("") for name in BOTH)])
     assert all(str(copy / "configs") in command for name, command in steps if name != "check")
     assert package(copy, tmp_path / "dist").name == "prostate_mae_v0.2.0.zip"
 

@@ -1,5 +1,7 @@
 """Pictures are written at their epochs, and the training does not notice."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -122,9 +124,12 @@ def test_every_sequence_is_drawn_in_a_row_of_its_own(tmp_path, monkeypatch):
     trainer = Tiny(tmp_path).trainer
     ReconstructionPictures(FakeAutoencoder(), [item], tmp_path, channel_names=names)._draw(trainer)
     (figure,) = figures
-    rows = [figure.axes[start : start + 3] for start in range(0, 12, 3)]
-    assert [row[0].get_ylabel() for row in rows] == names
-    assert "p1, epoch 0 (axial, z = " in figure.get_suptitle()
+    rows = [figure.axes[start : start + 3] for start in range(0, 18, 3)]
+    labels = [row[0].get_ylabel().split("\n") for row in rows]
+    assert [name for name, _ in labels] == [*names, "flair", "flair"]
+    assert [plane.split(",")[0] for _, plane in labels] == [*["axial"] * 4, "coronal", "sagittal"]
+    rows = rows[:4]
+    assert figure.get_suptitle().startswith("p1, epoch 0, ")
     for channel, row in zip(image.numpy(), rows, strict=True):
         original, masked, filled = (axes.images[0].get_array() for axes in row)
         assert np.abs(channel - original.max()).min() < 1e-6  # a plane of this channel
@@ -142,7 +147,8 @@ def test_channels_without_names_are_numbered_and_colour_pictures_show_one(tmp_pa
     figures = drawn_figures(monkeypatch)
     trainer = Tiny(tmp_path).trainer
     ReconstructionPictures(FakeAutoencoder(), [{"image": head(2), "case": "a"}], tmp_path)._draw(trainer)
-    assert [axes.get_ylabel() for axes in figures[0].axes if axes.get_ylabel()] == ["channel 0", "channel 1"]
+    labels = [axes.get_ylabel().split("\n")[0] for axes in figures[0].axes if axes.get_ylabel()]
+    assert labels == ["channel 0", "channel 1", "channel 0", "channel 0"]
     flat = [{"image": head(3)[..., 0], "case": "rgb"}]
     ReconstructionPictures(FakeAutoencoder(2), flat, tmp_path / "flat")._draw(trainer)
     assert len(figures[1].axes) == 3
@@ -159,6 +165,24 @@ def test_the_autoencoder_of_four_sequences_can_be_drawn(tmp_path):
     pictures._draw(Tiny(tmp_path).trainer)
     with Image.open(tmp_path / "pictures" / "epoch_00000_0_a.png") as png:
         assert png.size[1] > png.size[0]  # four rows of three panels
+
+
+def test_each_image_is_drawn_at_another_mask_ratio_too(tmp_path, monkeypatch):
+    """A volume pre-trained with an eighth hidden shows little; the paper shows three quarters."""
+    titles = []
+    monkeypatch.setattr(reconstruction, "reconstruction_figure", lambda *args, **options: titles.append((args, options)))
+    network = on_vit(
+        MaskedAutoencoder, 1, 32, 8, hidden_size=24, mlp_dim=24, num_layers=1, num_heads=2, decoder_size=24,
+        decoder_layers=1, decoder_heads=2, mask_ratio=0.125, norm_pix_loss=False,
+    )  # fmt: skip
+    item = {"image": torch.rand(1, 32, 32, 32), "case": "a"}
+    ReconstructionPictures(network, [item], tmp_path, mask_ratio=0.75)._draw(Tiny(tmp_path).trainer)
+    assert [args[1].mean() for args, _ in titles] == [0.125, 0.75]
+    assert [args[3].name for args, _ in titles] == ["epoch_00000_0_a.png", "epoch_00000_0_a_mask75.png"]
+    assert titles[1][1]["title"].endswith("75 % hidden")
+    assert network.mask_ratio == 0.125
+    with pytest.raises(InputError, match=r"picture_mask_ratio is 75; it must lie between 0 and 1"):
+        ReconstructionPictures(network, [item], tmp_path, mask_ratio=75)
 
 
 class TwoClasses(nn.Module):
@@ -191,6 +215,16 @@ def test_overlays_of_the_first_cases_at_the_interval(tmp_path):
         engine.run(epoch)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"epoch_0000{epoch}_c{i}.png" for epoch in (2, 4) for i in (0, 1)]
+
+
+def test_maps_of_every_case_are_kept_beside_the_pictures_of_the_first(tmp_path):
+    overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False, keep=True)).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c0.png", "maps"]
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["c0.npz", "c1.npz", "c2.npz"]
+    with np.load(tmp_path / "maps" / "c2.npz") as kept:
+        assert kept["label"].shape == kept["prediction"].shape == kept["image"].shape == (8, 9, 10)
+        assert kept["spacing"].tolist() == [1.0, 1.0, 2.5]
+        assert 0 < (kept["label"] != kept["prediction"]).mean() < 0.2  # thresholds of 0.4 and 0.5
 
 
 def test_class_maps_and_the_spacing_reach_the_figure(tmp_path, monkeypatch):
@@ -236,8 +270,9 @@ def test_titles_say_what_is_shown_and_nothing_else(tmp_path, monkeypatch):
     ReconstructionPictures(network, cases(count=1), tmp_path)._draw(trainer)
     network.norm_pix_loss = True
     ReconstructionPictures(network, cases(count=1), tmp_path)._draw(trainer)
-    assert titles[:3] == ["c0", "c0, epoch 3", "case/0, epoch 0"]
-    assert titles[3].startswith("case/0, epoch 0\n")
+    assert titles[:2] == ["c0", "c0, epoch 3"]
+    assert re.fullmatch(r"case/0, epoch 0, [\d.]+ % hidden", titles[2])
+    assert re.match(r"case/0, epoch 0, [\d.]+ % hidden\n", titles[3])
     assert "mean and spread are the original's" in titles[3]
 
 

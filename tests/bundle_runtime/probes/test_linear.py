@@ -1,5 +1,6 @@
 """The linear probe as a run: table, file, intervals."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,14 @@ def test_intervals_by_patient_are_those_of_drawing_patients() -> None:
     expected = np.array(draws)
     table = np.concatenate([expected, expected.mean(axis=1, keepdims=True)], axis=1)
     np.testing.assert_allclose(found, np.quantile(table, (0.025, 0.975), axis=0).T, atol=0.02)
+
+
+@pytest.mark.parametrize("task", ["multi_class", "multi_label"])
+def test_features_become_a_table(tmp_path: Path, task: str) -> None:
+    run(tmp_path, task, methods=["knn"], resamples=0, save_features=True)
+    with (tmp_path / "features.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 31
+    names = ["class"] if task == "multi_class" else NAMES
+    assert list(rows[0])[: 2 + len(names)] == ["case", "patient_id", *names]
+    assert np.isfinite([float(value) for value in list(rows[0].values())[2 + len(names) :]]).all()

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SPACING, filled_report, make_row
+from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SHIFTED, SPACING, filled_report, make_row
 
+from bundle_runtime.figures.arms import Maps
 from bundle_runtime.scores.segmentation import score_case
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
@@ -83,3 +84,27 @@ def test_a_class_that_was_not_learnt_has_no_score(tmp_path):
     again = SegmentationReport.read(tmp_path)
     assert again.unlearnt == report.unlearnt
     assert again.only(again.keys[:1]).unlearnt == report.unlearnt
+
+
+def test_pictures_show_the_largest_loss_the_middle_and_the_largest_gain(tmp_path, monkeypatch):
+    import mae_tools.compare.segmentation as module
+
+    dice = [[0.5] * 3, [0.6] * 3, [0.7] * 3, [0.8] * 3, [0.9] * 3]
+    filled_report(dice).write(tmp_path / "a")
+    changed = [[value + by for value in line] for line, by in zip(dice, (0, 0.3, -0.2, 0.1, 0.05), strict=True)]
+    filled_report(changed).write(tmp_path / "b")
+    for side in "ab":
+        for number in range(5):
+            maps = Maps(LABEL * 50, LABEL, SHIFTED, np.asarray(SPACING))
+            maps.write(tmp_path / side / "pictures" / "maps", f"case{number}")
+    rows = []
+    original = module.arms_figure
+    monkeypatch.setattr(module, "arms_figure", lambda *given: (rows.extend(given[0]), original(*given)))
+    with pytest.raises(InputError, match="--out names no folder"):
+        compare(tmp_path / "a", tmp_path / "b", "a", "b", pictures=True)
+    compare(tmp_path / "a", tmp_path / "b", "scratch", "MAE", write=tmp_path / "out", pictures=True)
+    assert [title.split("\n")[:2] for title, *_ in rows] == [
+        ["case2", "largest loss"], ["case4", "middle"], ["case1", "largest gain"]
+    ]  # fmt: skip
+    assert "scratch 0.700, MAE 0.500" in rows[0][0]
+    assert (tmp_path / "out" / "comparison.png").is_file()

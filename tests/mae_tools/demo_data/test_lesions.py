@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from bundle_runtime.data.datalist import items, load
 from custom_components.errors import InputError
@@ -39,9 +40,7 @@ def test_the_class_shows_in_the_lesion_alone(seed: int, patient: int, one: str, 
     assert np.array_equal(mask, again)
     differing = (first != second).any(-1)
     assert (differing[mask].mean() > 0.5) == (one != other)
-    border = np.pad(mask, 1)
-    near = border[:-2, 1:-1] | border[2:, 1:-1] | border[1:-1, :-2] | border[1:-1, 2:] | mask
-    assert not differing[~near].any()
+    assert not differing[~binary_dilation(mask, iterations=2)].any()  # its border is soft
 
 
 @pytest.mark.parametrize("wrong", [{"cases": 14}, {"size": 48}])
