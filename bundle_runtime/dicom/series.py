@@ -366,6 +366,20 @@ def read_files(
     return _assembled(series.stack(), series.header, stored)
 
 
+def stack_of(path: str) -> Stack:
+    """The slices of what `read_series` finds under a path, from the headers alone.
+
+    Raises:
+        UnusableFile: it is no series.
+    """
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    found = scan(os.path.join(folder, name) for name in files_below(Path(folder), 0))
+    chosen = [series for series in found.series.values() if path == folder or path in series.files]
+    if len(chosen) != 1:
+        raise UnusableFile("is no DICOM series")
+    return chosen[0].stack()
+
+
 def _decode(dataset: pydicom.Dataset, file: str, stored: dict[tuple[str, int], np.ndarray]) -> None:
     try:
         for index, frame in enumerate(frames(dataset, file)):

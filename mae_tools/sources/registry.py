@@ -118,7 +118,7 @@ def source(function: Source | None = None, out_name: str = "datalist.json") -> A
             made = split_by_table(made, sections, base)
         if copies is not None:
             made = settle(made, copies, base, target)
-        return _finish(made, base, target)
+        return finish(made, base, target)
 
     run.__signature__ = _signature(function, run)  # type: ignore[attr-defined]
     run.__doc__ = _help(inspect.getdoc(function) or "", inspect.getdoc(source) or "").replace("datalist.json", out_name)
@@ -138,7 +138,7 @@ def existing_folder(root: str | Path) -> Path:
     return path
 
 
-def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any]:
+def finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any]:
     """Write the datalist, say so, and return it."""
     if not any(datalist[part] for part in SECTIONS):
         raise InputError(f"{base} holds nothing for a datalist; give another folder, or exclude less.")

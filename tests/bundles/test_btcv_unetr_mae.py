@@ -10,8 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from dicom_files import slices, write
+from nibabel.orientations import io_orientation
 from safetensors.torch import load_file
 
+from bundle_runtime.dicom.structures import paint, read_structures
 from bundle_runtime.weights.save import save_encoder
 from custom_components.networks.vit import ViT
 
@@ -93,6 +96,27 @@ def test_inference_keeps_grids_and_reports_what_failed(trained: Path, abdomens: 
         assert np.array_equal(label.affine, original.affine)
         assert nib.load(out / f"{stem}_prob.nii.gz").shape == (*original.shape, 6)
     assert json.loads((out / "failures.json").read_text())[0]["file"].endswith("broken.nii.gz")
+
+
+def test_dicom_in_and_dicom_seg_out(trained: Path, abdomens: Path, run_stage: Run) -> None:
+    """A segmentation object holds what the NIfTI result holds, voxel by voxel, on the grid of the series."""
+    source = nib.load(sorted((abdomens / "images").iterdir())[0])
+    voxels = np.asarray(source.as_reoriented(io_orientation(source.affine)).dataobj)
+    spacing = np.linalg.norm(source.affine[:3, :3], axis=0)
+    stored = np.clip(voxels[::-1, ::-1] + 1024, 0, 4095).astype(np.uint16)  # DICOM's axes go left and back
+    write(trained / "export" / "P 1" / "CT", slices(stored, spacing=spacing))
+    for kind in ("nifti", "dicom_seg"):
+        out = trained / f"as_{kind}"
+        run_stage("inference", trained, dataset_dir=trained / "export", output_dir=out, output_format=kind, pictures=0)
+    label = nib.load(trained / "as_nifti" / "P 1_CT_seg.nii.gz")
+    names = ["background", "liver", "spleen", "right kidney", "left kidney", "aorta"]
+    file = str(trained / "as_dicom_seg" / "P 1_CT_seg.dcm")
+    again, lacking, _ = paint(read_structures(file, label.affine, label.shape), names, label.shape, {})
+    np.testing.assert_array_equal(again, np.asarray(label.dataobj))
+    assert again.any()
+    assert lacking == []
+    assert not list((trained / "as_dicom_seg").glob("*.nii.gz"))
+    assert (trained / "as_dicom_seg" / "volumes.csv").read_text() == (trained / "as_nifti" / "volumes.csv").read_text()
 
 
 def test_from_scratch_is_a_fair_arm(run_stage: Run, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def enhanced(datasets: Sequence[Dataset], order: Sequence[int]) -> Dataset:
         groups.append(frame)
     shared, direction, measures = Dataset(), Dataset(), Dataset()
     direction.ImageOrientationPatient = datasets[0].ImageOrientationPatient
-    measures.PixelSpacing = datasets[0].PixelSpacing
+    measures.PixelSpacing, measures.SliceThickness = datasets[0].PixelSpacing, datasets[0].SliceThickness
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [direction], [measures]
     result.SharedFunctionalGroupsSequence, result.PerFrameFunctionalGroupsSequence = [shared], groups
     return result

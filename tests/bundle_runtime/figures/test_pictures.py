@@ -170,7 +170,9 @@ def test_the_autoencoder_of_four_sequences_can_be_drawn(tmp_path):
 def test_each_image_is_drawn_at_another_mask_ratio_too(tmp_path, monkeypatch):
     """A volume pre-trained with an eighth hidden shows little; the paper shows three quarters."""
     titles = []
-    monkeypatch.setattr(reconstruction, "reconstruction_figure", lambda *args, **options: titles.append((args, options)))
+    monkeypatch.setattr(
+        reconstruction, "reconstruction_figure", lambda *args, **options: titles.append((args, options))
+    )
     network = on_vit(
         MaskedAutoencoder, 1, 32, 8, hidden_size=24, mlp_dim=24, num_layers=1, num_heads=2, decoder_size=24,
         decoder_layers=1, decoder_heads=2, mask_ratio=0.125, norm_pix_loss=False,

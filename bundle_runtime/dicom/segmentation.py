@@ -1,0 +1,190 @@
+"""Label maps as DICOM SEG: coded segments on the grid of the series, which it refers to."""
+
+import io
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import torch
+from monai.transforms import Transform
+from pydicom.config import disable_value_validation
+
+from custom_components.errors import InputError
+
+from ..data.volume import UnusableFile
+from ..files import write_atomically
+from ..weights.io import sha256_of
+from .codes import SegmentCode, code_of, read_codes
+from .pixels import text
+from .series import Stack, stack_of
+
+FORMATS = ("nifti", "dicom_seg")
+_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+_MAY_LACK = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
+
+
+class SaveSegmentationd(Transform):
+    """Write a label map as DICOM SEG beside the series that it was made of: same grid, patient, study, references.
+
+    Segment n is class n, also where it is empty. The algorithm is AUTOMATIC, with the bundle's name and version and the
+    sha256 of its weights.
+
+    Args:
+        output_dir: folder for `<case>_seg.dcm`; made if missing.
+        class_names: background first.
+        metadata: the bundle's `metadata.json`.
+        weights: its weights.
+        output_format: with "nifti" nothing is written here.
+        segment_codes: one's own codes, see `codes.read_codes`; of other classes those of the table.
+        key: where the label map (1, *native) is.
+
+    Raises:
+        InputError: another format, or codes that make no sense.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        class_names: Sequence[str],
+        metadata: str,
+        weights: str,
+        output_format: str = "dicom_seg",
+        segment_codes: str | Mapping[str, Any] | None = None,
+        key: str = "pred",
+    ) -> None:
+        if output_format not in FORMATS:
+            raise InputError(f"output_format is {output_format!r}; choose one of {', '.join(FORMATS)}.")
+        self.output_dir, self.output_format, self.key = Path(output_dir), output_format, key
+        self.metadata, self.weights = Path(metadata), Path(weights)
+        own = read_codes(segment_codes)
+        if unknown := [name for name in own if name not in class_names[1:]]:
+            raise InputError(f"segment_codes: {unknown[0]!r} is not among the classes {list(class_names[1:])}.")
+        self.codes = {name: code_of(name, own) for name in class_names[1:]}
+        self._model: dict[str, str] = {}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the file and return a copy of the item with its path under `<key>_segmentation`.
+
+        Raises:
+            InputError: the image is no DICOM series, it has empty UIDs, or the map is not on its grid.
+        """
+        result = dict(data)
+        if self.output_format == "dicom_seg":
+            file = str(data["file"])
+            try:
+                stack = stack_of(file)
+            except UnusableFile as problem:
+                raise InputError(
+                    f"{file}: {problem}; a DICOM SEG needs a DICOM series, take output_format nifti."
+                ) from problem
+            labels = np.asarray(torch.as_tensor(data[self.key])[0].cpu()).astype(np.uint8)
+            path = self.output_dir / f"{data['case']}_seg.dcm"
+            write_atomically(path, segmentation(labels, stack, self.codes, self._described(), file))
+            result[f"{self.key}_segmentation"] = str(path)
+        return result
+
+    def _described(self) -> dict[str, str]:
+        """Name, version and weights of the model, looked up once."""
+        if not self._model:
+            content = json.loads(self.metadata.read_text(encoding="utf-8"))
+            digest = sha256_of(self.weights)
+            self._model = {"name": content["name"], "version": content["version"], "weights_sha256": digest}
+        return self._model
+
+
+def segmentation(
+    labels: np.ndarray,
+    stack: Stack,
+    codes: Mapping[str, SegmentCode],
+    model: Mapping[str, str],
+    name: str = "the series",
+) -> bytes:
+    """The bytes of a DICOM SEG.
+
+    Args:
+        labels: uint8 (X, Y, Z) on the grid of the series.
+        stack: its slices.
+        codes: of the classes 1, 2, 3, ... in their order.
+        model: name, version and weights_sha256.
+        name: of the series, for messages.
+
+    Raises:
+        InputError: the series has empty UIDs, or another grid.
+    """
+    import highdicom as hd  # takes a second, and few runs need it
+    from pydicom.sr.codedict import codes as known
+
+    rows, columns = stack.frames[0].size
+    if labels.shape != (columns, rows, len(stack.frames)):
+        raise InputError(
+            f"{name}: the result has shape {labels.shape}, the series {(columns, rows, len(stack.frames))}."
+        )
+    sources = [_source(file, name) for file in dict.fromkeys(frame.file for frame in stack.frames)]
+    # One frame a slice: of an enhanced object in its own order, which need not be that of the slices.
+    order = np.argsort([frame.number for frame in stack.frames], kind="stable") if len(sources) == 1 else slice(None)
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=model["name"][:64],
+        family=known.DCM.ArtificialIntelligence,
+        version=model["version"],
+        parameters={"weights_sha256": model["weights_sha256"]},
+    )
+    segments = [
+        _description(hd, number, label, code, algorithm) for number, (label, code) in enumerate(codes.items(), 1)
+    ]
+    with disable_value_validation():
+        made = hd.seg.Segmentation(
+            source_images=sources,
+            pixel_array=np.ascontiguousarray(labels.transpose(2, 1, 0)[order]),
+            segmentation_type="BINARY",
+            segment_descriptions=segments,
+            series_instance_uid=hd.UID(),
+            series_number=300,
+            sop_instance_uid=hd.UID(),
+            instance_number=1,
+            manufacturer="mae-bundles",
+            manufacturer_model_name=model["name"][:64],
+            software_versions=model["version"],
+            device_serial_number=model["weights_sha256"][:16],
+            content_label="SEGMENTATION",
+            content_description=f"{len(codes)} classes, segmented automatically",
+        )
+        made.SeriesDescription = f"Segmentation, {model['name']}"[:64]
+        stream = io.BytesIO()
+        made.save_as(stream)
+    return stream.getvalue()
+
+
+def _description(hd: Any, number: int, label: str, code: SegmentCode, algorithm: Any) -> Any:
+    made = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label[:64],
+        segmented_property_category=hd.sr.CodedConcept(*code.category),
+        segmented_property_type=hd.sr.CodedConcept(*code.type),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=algorithm,
+    )
+    if code.side is not None:
+        side = hd.sr.CodedConcept(*code.side)
+        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    return made
+
+
+def _source(file: str, name: str) -> pydicom.Dataset:
+    """The header of a file, with the elements that the standard lets be empty.
+
+    Raises:
+        InputError: what a reference needs is empty.
+    """
+    header = pydicom.dcmread(file, stop_before_pixels=True)
+    if empty := [key for key in _NEEDED if not text(header, key)]:
+        raise InputError(
+            f"{name}: {empty[0]} is empty, so that a DICOM SEG cannot refer to it; export the series again, or take "
+            "output_format nifti."
+        )
+    for key in _MAY_LACK:
+        if key not in header:
+            setattr(header, key, "")
+    return header

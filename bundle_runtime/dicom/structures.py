@@ -1,0 +1,205 @@
+"""Structures drawn on a series, from DICOM SEG and RTSTRUCT, as a label map on the series' own grid."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.config import disable_value_validation
+from pydicom.pixels import iter_pixels
+from skimage.draw import polygon2mask
+
+from ..data.find import some
+from ..data.volume import UnusableFile
+from .codes import class_of
+from .pixels import damaged, parse, text
+
+_OFF = 0.1  # voxels that a segment may lie off the grid of the series
+_BETWEEN = 0.3  # of a slice distance: contours farther from a slice belong to none
+_TO_LPS = np.diag([-1.0, -1, 1, 1])
+
+
+@dataclasses.dataclass
+class Structure:
+    """One structure of an object.
+
+    Attributes:
+        names: what it is called.
+        code: values of its type and side, where it is coded.
+        draw: gives its voxels, bool (X, Y, Z).
+    """
+
+    names: list[str]
+    code: tuple[str, str] | None
+    draw: Callable[[], np.ndarray]
+
+
+def references(header: pydicom.Dataset) -> set[str]:
+    """The SeriesInstanceUIDs that a segmentation or a set of contours says it was drawn on."""
+    series = list(header.get("ReferencedSeriesSequence") or [])
+    for place in header.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in place.get("RTReferencedStudySequence") or []:
+            series += study.get("RTReferencedSeriesSequence") or []
+    return {text(entry, "SeriesInstanceUID") for entry in series} - {""}
+
+
+def read_structures(file: str, affine: np.ndarray, shape: Sequence[int]) -> list[Structure]:
+    """The structures of a DICOM SEG or RTSTRUCT.
+
+    Args:
+        file: its path.
+        affine: (4, 4) from voxels of the series to mm in RAS axes.
+        shape: of the series.
+
+    Raises:
+        InputError: the file is damaged.
+        UnusableFile: it holds nothing; `Structure.draw` raises it for what lies off the grid of the series.
+    """
+    with disable_value_validation():
+        dataset = parse(file, Path(file).read_bytes())
+        to_voxels = np.linalg.inv(_TO_LPS @ affine)
+        try:
+            read = _segments if text(dataset, "Modality") == "SEG" else _contours
+            found = read(dataset, to_voxels, tuple(shape))
+        except UnusableFile:
+            raise
+        except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
+            raise damaged(file, error) from error
+    if not found:
+        raise UnusableFile("holds no structure: it is empty")
+    return found
+
+
+def paint(
+    structures: Sequence[Structure],
+    class_names: Sequence[str],
+    shape: Sequence[int],
+    aliases: Mapping[str, Sequence[str]],
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """A label map of the structures that are classes; where two overlap, the later class of `class_names` counts.
+
+    Returns:
+        The map, uint8 (X, Y, Z); the classes that no structure is; what is to be said.
+
+    Raises:
+        UnusableFile: no structure is a class, two are the same one, or all of them are empty.
+    """
+    by_class: dict[str, Structure] = {}
+    others = []
+    for structure in structures:
+        name = class_of(structure.names, structure.code, class_names, aliases)
+        if name is None:
+            others.append(structure.names[0])
+        elif name in by_class:
+            raise UnusableFile(f"is drawn twice as {name} ({by_class[name].names[0]}, {structure.names[0]}); keep one")
+        else:
+            by_class[name] = structure
+    if not by_class:
+        raise UnusableFile(f"has no structure that is a class; found {some(others)}")
+    notes = [f"not a class: {some(others)}"] if others else []
+    labels = np.zeros(tuple(shape), np.uint8)
+    for number, name in enumerate(class_names):
+        if name in by_class:
+            mask = by_class[name].draw()
+            if not mask.any():
+                notes.append(f"{name} is empty")
+            hidden = labels[mask]
+            notes += [
+                f"{np.count_nonzero(hidden == value)} voxels of {class_names[value]} lie in {name}, which counts"
+                for value in np.unique(hidden[hidden > 0])
+            ]
+            labels[mask] = number
+    if not labels.any():
+        raise UnusableFile("is empty: no voxel of any class is drawn")
+    return labels, [name for name in class_names[1:] if name not in by_class], notes
+
+
+def _segments(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int, ...]) -> list[Structure]:
+    """The segments of a SEG, binary, fractional (from a half on) or of labels; frames may lie in any order."""
+    stored = list(iter_pixels(dataset)) if "PixelData" in dataset else []
+    kind = text(dataset, "SegmentationType").upper()
+    half = float(dataset.get("MaximumFractionalValue") or 1) / 2 if kind == "FRACTIONAL" else 1
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+    frames = list(zip(dataset.get("PerFrameFunctionalGroupsSequence") or [], stored, strict=True))
+
+    def draw(number: int) -> np.ndarray:
+        mask = np.zeros(shape, bool)
+        for group, values in frames:
+            if kind != "LABELMAP" and int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber) != number:
+                continue
+            drawn = np.argwhere(values == number if kind == "LABELMAP" else values >= half)
+            if len(drawn):
+                mask[tuple(_on_grid(drawn, group, shared, to_voxels, shape))] = True
+        return mask
+
+    return [
+        Structure(
+            [text(segment, key) for key in ("SegmentLabel", "SegmentDescription") if text(segment, key)] or ["unnamed"],
+            _segment_code(segment),
+            partial(draw, int(segment.SegmentNumber)),
+        )
+        for segment in dataset.get("SegmentSequence") or []
+        if kind != "LABELMAP" or int(segment.SegmentNumber) > 0
+    ]
+
+
+def _segment_code(segment: pydicom.Dataset) -> tuple[str, str] | None:
+    types = segment.get("SegmentedPropertyTypeCodeSequence") or []
+    if not types:
+        return None
+    sides = types[0].get("SegmentedPropertyTypeModifierCodeSequence") or []
+    return text(types[0], "CodeValue"), text(sides[0], "CodeValue") if sides else ""
+
+
+def _on_grid(
+    drawn: np.ndarray, group: pydicom.Dataset, shared: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Rows and columns of a frame (N, 2) as voxels of the series, (3, N)."""
+
+    def value(macro: str, key: str) -> np.ndarray:
+        inner = (group.get(macro) or shared.get(macro))[0]
+        return np.array(inner[key].value, float)
+
+    turned = value("PlaneOrientationSequence", "ImageOrientationPatient")
+    apart = value("PixelMeasuresSequence", "PixelSpacing")
+    axes = np.column_stack([turned[3:] * apart[0], turned[:3] * apart[1]])  # along rows, along columns
+    start = to_voxels @ np.append(value("PlanePositionSequence", "ImagePositionPatient"), 1)
+    places = (to_voxels[:3, :3] @ axes) @ drawn.T + start[:3, None]
+    voxels = np.rint(places).astype(int)
+    if np.abs(places - voxels).max() > _OFF or (voxels < 0).any() or (voxels >= np.array(shape)[:, None]).any():
+        raise UnusableFile("lies off the grid of its series: it was drawn on another one, or resampled")
+    return voxels
+
+
+def _contours(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int, ...]) -> list[Structure]:
+    """The structures of an RTSTRUCT: a voxel is inside where its centre is; a contour within another is a hole."""
+    names = {int(roi.ROINumber): text(roi, "ROIName") for roi in dataset.get("StructureSetROISequence") or []}
+    found = []
+    for roi in dataset.get("ROIContourSequence") or []:
+        name = names.get(int(roi.ReferencedROINumber)) or "unnamed"
+        closed = [
+            np.array(contour.ContourData, float).reshape(-1, 3)
+            for contour in roi.get("ContourSequence") or []
+            if text(contour, "ContourGeometricType") in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+        ]
+        found.append(Structure([name], None, partial(_filled, name, closed, to_voxels, shape)))
+    return found
+
+
+def _filled(name: str, closed: Sequence[np.ndarray], to_voxels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    used: set[int] = set()
+    for points in closed:
+        voxels = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        number = int(np.rint(voxels[:, 2].mean()))
+        off = float(np.abs(voxels[:, 2] - number).max())
+        if off > _BETWEEN or not 0 <= number < shape[2]:
+            raise UnusableFile(f"has a contour of {name} that lies {off:.2g} slices off the nearest slice, or outside")
+        mask[..., number] ^= polygon2mask(shape[:2], voxels[:, :2])
+        used.add(number)
+    gaps = sorted(set(range(min(used), max(used))) - used) if used else []
+    if len(gaps) > 0.4 * len(used):
+        raise UnusableFile(f"has no contour of {name} on {len(gaps)} slices between its ends; interpolate them first")
+    return mask

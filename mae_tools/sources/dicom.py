@@ -1,0 +1,271 @@
+"""An export of a PACS: series chosen and converted once, drawn structures as label maps, patients under a hash."""
+
+import errno
+import gzip
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+
+from bundle_runtime.data.find import VOLUMES, files_below
+from bundle_runtime.data.schema import Item
+from bundle_runtime.data.volume import UnusableFile, corner_shift, in_millimetres, read_volume
+from bundle_runtime.dicom.pixels import text
+from bundle_runtime.dicom.series import Export, NoVolume, Series, read_files, scan
+from bundle_runtime.dicom.structures import paint, read_structures, references
+from bundle_runtime.files import aligned, write_atomically, write_csv, write_json
+from custom_components.errors import InputError
+
+from .dicom_rules import Rules, read_rules
+from .options import name_list
+from .registry import SOURCES, existing_folder, finish
+from .split import split_by_patient
+
+LABELS = ("seg", "rtstruct", "nifti", "none")
+
+
+@dataclass
+class Case:
+    """One series of the export.
+
+    Attributes:
+        name: of its files, a hash.
+        patient: likewise.
+        taken: "yes", or why not in words that name nobody; these are written.
+        said: what is printed beside it, which may hold names.
+        entry: of the datalist, once it is converted.
+    """
+
+    series: Series
+    name: str
+    patient: str
+    taken: str = "yes"
+    said: list[str] = field(default_factory=list)
+    entry: Item | None = None
+
+
+def dicom(
+    export: str | Path,
+    out: str | Path,
+    class_names: str | Sequence[str] | None = None,
+    modality: str | None = None,
+    series: str | None = None,
+    rules: str | Path | None = None,
+    labels: str = "none",
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    exclude: str | None = None,
+) -> dict[str, Any]:
+    """Convert the series of a DICOM export to compressed NIfTI, and write their datalist.
+
+    Nothing that names a patient is written: patients and series get a hash, salted with `<out>/.salt`, a file that
+    stays here. The terminal shows the series' own descriptions beside the hashes; `<out>/series.csv` does not. After an
+    interruption, run it again: it converts what is not there yet. Where structures overlap, the later class of
+    `class_names` counts; a class that nothing is drawn for in a case is `unlabelled` there.
+
+    Args:
+        export: folder with DICOM files, nested in any way; only read.
+        out: folder for images/, labels/, datalist.json and series.csv; made if missing.
+        class_names: all classes, background first; needed with labels.
+        modality: take series of this modality only (default: CT and MR).
+        series: take series whose description fits this pattern, such as `*venous*`, in any case.
+        rules: YAML file in place of the last two; see the documentation of own data.
+        labels: what the label maps are made of: seg, rtstruct, nifti (the only one in the series' folder), none.
+        val_fraction: share of the patients that selects.
+        test_fraction: share of the patients that is read once, at the end.
+        seed: deals the patients.
+        exclude: leave out files and folders of this name or path; several patterns are separated by commas.
+
+    Raises:
+        InputError: a setting that makes no sense, nothing to take, or a full disk; what is converted by then is kept.
+    """
+    base, target = existing_folder(export), Path(out)
+    if labels not in LABELS:
+        raise InputError(f"labels is {labels!r}; choose one of {', '.join(LABELS)}.")
+    names = None if class_names is None else name_list(class_names, "class_names")
+    if labels != "none" and names is None:
+        raise InputError("labels need class_names, background first; add them.")
+    chosen = read_rules(rules, modality, series, names)
+    hidden = () if exclude is None else tuple(name_list(exclude, "exclude"))
+    files = [str(base / file) for file in files_below(base, leave_out=[target], exclude=hidden)]
+    found = scan(files)
+    salt = _salt(target)
+    cases = [_case(series, key, salt, chosen, found) for key, series in found.series.items()]
+    converted = _Converted(target, names, labels, chosen, found, files)
+    wanted = [case for case in cases if case.taken == "yes"]
+    for number, case in enumerate(wanted):
+        try:
+            converted.convert(case)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(f"{error.filename or target}: {error.strerror or error}.") from error
+            raise InputError(
+                f"{target}: the disk is full after {number} of {len(wanted)} series; make room and run the same "
+                "command again, which goes on there."
+            ) from error
+    _tell(cases, found, target, labels)
+    entries = sorted((case.entry for case in cases if case.entry is not None), key=lambda entry: str(entry["image"]))
+    made: dict[str, Any] = {
+        "description": f"DICOM series: split by patient (seed {seed}).",
+        **split_by_patient(entries, val_fraction, test_fraction, seed),
+    }
+    if names is not None:
+        made["class_names"] = names
+    if modality is not None:
+        made["modality"] = modality
+    return finish(made, target, target / "datalist.json")
+
+
+SOURCES["dicom"] = dicom
+
+
+def _salt(target: Path) -> bytes:
+    """The secret of this folder, which git leaves alone and only its owner reads."""
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / ".salt"
+    if not path.exists():
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(secrets.token_hex(32))
+        write_atomically(target / ".gitignore", "*\n")
+    return path.read_bytes()
+
+
+def _hash(salt: bytes, content: str, length: int) -> str:
+    return hmac.new(salt, content.encode(), hashlib.sha256).hexdigest()[:length]
+
+
+def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export) -> Case:
+    """A series under its hash, and why it is not taken where its headers tell."""
+    header = series.header
+    person = next(filter(None, (text(header, name) for name in ("PatientID", "PatientName", "StudyInstanceUID"))), key)
+    patient = _hash(salt, person, 12)
+    case = Case(series, f"{patient}_{_hash(salt, key, 8)}", patient)
+    folders = {os.path.dirname(file) for file in series.files}
+    broken = [file for file in found.damaged if os.path.dirname(file) in folders]
+    try:
+        if (reason := rules.refusal(series)) is not None:
+            case.taken, case.said = "no: not chosen", [reason]
+        elif broken:
+            case.taken, case.said = "no: damaged", [f"{broken[0]} {found.refused[broken[0]]}"]
+        else:
+            series.stack()
+    except UnusableFile as problem:
+        case.taken = "no: no volume" if isinstance(problem, NoVolume) else "no: no even stack of slices"
+        case.said = [str(problem)]
+    return case
+
+
+class _Converted:
+    """The folder of converted series, with a note of what each was made of."""
+
+    def __init__(
+        self, target: Path, names: list[str] | None, labels: str, rules: Rules, found: Export, files: Sequence[str]
+    ) -> None:
+        self.target, self.names, self.labels, self.rules = target, names, labels, rules
+        self.found, self.files = found, files
+        self.notes_path = target / "converted.json"
+        self.notes: dict[str, Any] = json.loads(self.notes_path.read_text()) if self.notes_path.exists() else {}
+
+    def convert(self, case: Case) -> None:
+        """Write image and label of a series unless they are there, made of the same files by the same settings."""
+        drawn = self._drawn_on(case.series)
+        stats = [(os.path.getsize(file), os.stat(file).st_mtime_ns) for file in (*case.series.files, *drawn)]
+        recipe = hashlib.sha256(repr((stats, self.names, self.labels, self.rules.classes)).encode()).hexdigest()
+        note, entry = self.notes.get(case.name), self._entry(case)
+        there = all((self.target / entry[key]).is_file() for key in ("image", "label") if key in entry)
+        if not (note and note["recipe"] == recipe and there):
+            try:
+                note = {"recipe": recipe, **self._write(case, drawn, entry)}
+            except (UnusableFile, InputError) as problem:
+                case.taken, case.said = "no: its images or labels cannot be used", [str(problem)]
+                return
+            self.notes[case.name] = note
+            write_json(self.notes_path, self.notes)
+        case.entry = {**entry, **({"unlabelled": note["unlabelled"]} if note["unlabelled"] else {})}
+
+    def _entry(self, case: Case) -> Item:
+        entry: Item = {"image": f"images/{case.name}.nii.gz", "patient_id": case.patient}
+        return entry if self.labels == "none" else {**entry, "label": f"labels/{case.name}.nii.gz"}
+
+    def _drawn_on(self, series: Series) -> list[str]:
+        """The files that hold the labels of a series."""
+        if self.labels == "nifti":
+            folders = {os.path.dirname(file) for file in series.files}
+            return [f for f in self.files if f.lower().endswith(VOLUMES) and os.path.dirname(f) in folders]
+        own = text(series.header, "SeriesInstanceUID")
+        return [
+            file
+            for file, header in self.found.objects.items()
+            if text(header, "Modality") == self.labels.upper() and own and own in references(header)
+        ]
+
+    def _write(self, case: Case, drawn: Sequence[str], entry: Item) -> dict[str, Any]:
+        """Convert one series; the label first, as an image without one is of no use."""
+        if self.labels != "none" and not drawn:
+            raise UnusableFile(f"has no {self.labels} label that refers to it")
+        image, voxels = read_files(case.series.files, case.name)
+        unlabelled: list[str] = []
+        if self.labels == "nifti":
+            _save(self.target / entry["label"], _turned(drawn, image), image.affine)
+        elif self.labels != "none" and self.names is not None:
+            structures = [each for file in drawn for each in read_structures(file, image.affine, image.shape)]
+            label, unlabelled, case.said = paint(structures, self.names, image.shape, self.rules.classes)
+            _save(self.target / entry["label"], label, image.affine)
+        _save(self.target / entry["image"], voxels, image.affine)
+        return {"unlabelled": unlabelled}
+
+
+def _turned(drawn: Sequence[str], image: Any) -> np.ndarray:
+    """A NIfTI label in the order of axes of its image."""
+    if len(drawn) != 1:
+        raise UnusableFile(f"has {len(drawn)} label files in its folder, expected one")
+    label, values = read_volume(drawn[0])
+    turn = ornt_transform(io_orientation(label.affine), io_orientation(image.affine))
+    affine = label.affine @ inv_ornt_aff(turn, label.shape[:3])
+    values = apply_orientation(values, turn)
+    if values.shape != image.shape or corner_shift(affine, image.affine, image.shape) > 0.1:
+        raise UnusableFile(f"has a label of shape {values.shape} that is not on its grid {image.shape}")
+    return values
+
+
+def _save(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
+    """A compressed NIfTI without a time or a name in it."""
+    image = in_millimetres(nib.Nifti1Image(values, affine))
+    write_atomically(path, gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
+
+
+def _tell(cases: Sequence[Case], found: Export, target: Path, labels: str) -> None:
+    """Print the table with the names that a reader knows the series by; write it without them."""
+    rows = sorted(cases, key=lambda case: (case.taken != "yes", case.name))
+    shown = [[case.name, case.taken, case.series.title(), "; ".join(case.said)] for case in rows]
+    print(aligned([["case", "taken", "series", "notes"], *shown]))
+    for what, files in (
+        ("other objects", [f"{os.path.basename(file)} {reason}" for file, reason in found.refused.items()]),
+        ("drawings on series that are not here", [os.path.basename(file) for file in _strays(found)]),
+    ):
+        if files:
+            print(f"{len(files)} {what}: {'; '.join(files[:5])}{' ...' if len(files) > 5 else ''}")
+    if labels in ("seg", "rtstruct"):
+        print("Where structures overlap, the later class of class_names counts.")
+    columns = ["case", "patient_id", "modality", "slices", "rows", "columns", "taken"]
+    sizes = [case.series.frames[0].size if case.series.frames else ("", "") for case in rows]
+    table = [
+        [case.name, case.patient, text(case.series.header, "Modality"), len(case.series.frames), *size, case.taken]
+        for case, size in zip(rows, sizes, strict=True)
+    ]
+    write_csv(target / "series.csv", columns, table)
+
+
+def _strays(found: Export) -> list[str]:
+    known: Mapping[str, Series] = found.series
+    return [file for file, header in found.objects.items() if not references(header) & set(known)]

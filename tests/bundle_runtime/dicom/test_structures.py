@@ -1,0 +1,150 @@
+"""Structures drawn on a series: RTSTRUCT against masks, SEG of all kinds, and everything that does not fit said."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import AXIAL, lps, slices, uid, volume
+from picture_files import encoded
+from pydicom.dataset import Dataset
+
+from bundle_runtime.data.volume import UnusableFile, read_volume
+from bundle_runtime.dicom.structures import paint, read_structures, references
+
+SHAPE = (40, 34, 6)
+AFFINE = lps(SHAPE, (0.8, 0.9, 2.5), AXIAL, (-10, -20, 30))
+RAS = np.diag([-1.0, -1, 1, 1]) @ AFFINE
+
+
+def square(low: float, high: float, number: float) -> list[float]:
+    corners = [(low, low), (high, low), (high, high), (low, high)]
+    return [float(v) for x, y in corners for v in (AFFINE @ [x, y, number, 1])[:3]]
+
+
+def contours(folder: Path, drawn: dict[str, list[list[float]]], series: str = "") -> str:
+    """Write an RTSTRUCT: structure -> its contours."""
+    data = slices(volume())[0]
+    for key in ("PixelData", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        del data[key]
+    data.Modality, data.SOPInstanceUID = "RTSTRUCT", uid("rt")
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    data.StructureSetROISequence, data.ROIContourSequence = [], []
+    for number, (name, parts) in enumerate(drawn.items(), 1):
+        roi, shape = Dataset(), Dataset()
+        roi.ROINumber, roi.ROIName, shape.ReferencedROINumber = number, name, number
+        shape.ContourSequence = []
+        for points in parts:
+            contour = Dataset()
+            contour.ContourGeometricType, contour.ContourData = "CLOSED_PLANAR", points
+            contour.NumberOfContourPoints = len(points) // 3
+            shape.ContourSequence.append(contour)
+        data.StructureSetROISequence.append(roi)
+        data.ROIContourSequence.append(shape)
+    place, study, referred = Dataset(), Dataset(), Dataset()
+    referred.SeriesInstanceUID = series or slices(volume())[0].SeriesInstanceUID
+    study.RTReferencedSeriesSequence, place.RTReferencedStudySequence = [referred], [study]
+    data.ReferencedFrameOfReferenceSequence = [place]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "RS.dcm").write_bytes(encoded(data))
+    return str(folder / "RS.dcm")
+
+
+def painted(file: str, names: list[str], **aliases: list[str]) -> tuple[np.ndarray, list[str], list[str]]:
+    return paint(read_structures(file, RAS, SHAPE), ["background", *names], SHAPE, aliases)
+
+
+def test_holes_and_overlaps(tmp_path: Path) -> None:
+    ring = [square(4.5, 20.5, k) for k in (1, 2)] + [square(8.5, 12.5, k) for k in (1, 2)]
+    file = contours(tmp_path, {"Liver": ring, "GTV 1": [square(17.5, 30.5, 2)], "couch": []})
+    label, lacking, notes = painted(file, ["liver", "tumour", "spleen"], tumour=["gtv*"])
+    assert [np.count_nonzero(label[..., k] == 1) for k in range(6)] == [0, 240, 231, 0, 0, 0]
+    assert np.count_nonzero(label == 2) == 13 * 13
+    assert label[10, 10, 1] == 0
+    assert lacking == ["spleen"]
+    assert notes == ["not a class: couch", "9 voxels of liver lie in tumour, which counts"]
+    turned, *_ = painted(file, ["tumour", "liver"], tumour=["gtv*"])
+    assert np.count_nonzero(turned == 2) == 480  # now the liver is the later class
+    assert references(pydicom.dcmread(file)) == {str(slices(volume())[0].SeriesInstanceUID)}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "text"),
+    [
+        ({"liver": [square(2, 9, 1.45)]}, r"a contour of liver that lies 0\.45 slices off"),
+        ({"liver": [square(2, 9, 8)]}, "or outside"),
+        ({"liver": [square(2, 9, 0), square(2, 9, 2), square(2, 9, 4)]}, "no contour of liver on 2 slices between"),
+        ({"liver": [], "spleen": []}, "is empty: no voxel"),
+        ({"heart": [square(2, 9, 1)]}, "no structure that is a class; found heart"),
+        ({"liver": [square(2, 9, 1)], "LIVER": [square(2, 9, 1)]}, r"drawn twice as liver \(liver, LIVER\)"),
+        ({}, "holds no structure: it is empty"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path: Path, drawn: Any, text: str) -> None:
+    with pytest.raises(UnusableFile, match=text):
+        painted(contours(tmp_path, drawn), ["liver", "spleen"])
+
+
+@pytest.mark.parametrize("patient", ["STS_002", "STS_003", "STS_008"])
+@pytest.mark.parametrize("kind", ["CT", "MR_T1"])
+def test_real_contours_are_the_masks_beside_them(real_data: Path, patient: str, kind: str) -> None:
+    place = real_data / "dicom_rtstruct" / "dicom" / patient / kind
+    image, _ = read_volume(str(place / "image"))
+    structures = read_structures(str(place / "mask" / "RS.dcm"), image.affine, image.shape)
+    label, *_ = paint(structures, ["background", "tumour"], image.shape, {"tumour": ["GTV_Mass*"]})
+    mask = np.asarray(nib.load(real_data / "dicom_rtstruct" / "nifti" / patient / f"{kind}_mask.nii.gz").dataobj) > 0
+    dice = 2 * np.count_nonzero(mask & (label > 0)) / (np.count_nonzero(mask) + np.count_nonzero(label))
+    assert dice >= 0.99
+
+
+def segments(folder: Path, kind: str, values: np.ndarray, **changes: Any) -> str:
+    """A SEG by hand, with frames in an odd order: values (frames, rows, columns), frame k on slice 5 - k."""
+    data = copy.deepcopy(slices(volume())[0])
+    data.Modality, data.SegmentationType, data.NumberOfFrames = "SEG", kind, len(values)
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.MaximumFractionalValue = 8, 8, 7, 200
+    data.PixelData = values.astype(np.uint8).tobytes()
+    data["PixelData"].VR = "OB"
+    data.SegmentSequence, groups = [], []
+    for number, name in ((1, "Liver"), (2, "Spleen, whole")):
+        segment, code = Dataset(), Dataset()
+        segment.SegmentNumber, segment.SegmentLabel = number, name
+        code.CodeValue = {1: "10200004", 2: "78961009"}[number]
+        segment.SegmentedPropertyTypeCodeSequence = [code]
+        data.SegmentSequence.append(segment)
+    for number in range(len(values)):
+        group, place, owner = Dataset(), Dataset(), Dataset()
+        start = AFFINE @ [0, 0, 5 - number, 1] + changes.get("shift", 0)
+        place.ImagePositionPatient, owner.ReferencedSegmentNumber = list(start[:3]), 1 + number % 2
+        group.PlanePositionSequence, group.SegmentIdentificationSequence = [place], [owner]
+        groups.append(group)
+    shared, direction, measures = Dataset(), Dataset(), Dataset()
+    direction.ImageOrientationPatient, measures.PixelSpacing = list(AXIAL), [0.9, 0.8]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [direction], [measures]
+    data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], groups
+    (folder / "seg.dcm").write_bytes(encoded(data))
+    return str(folder / "seg.dcm")
+
+
+def test_fractions_labels_and_codes(tmp_path: Path) -> None:
+    values = np.zeros((2, 34, 40))
+    values[0, 3, 7], values[0, 4, 7], values[1, 5, 9] = 120, 90, 100
+    label, lacking, _ = painted(segments(tmp_path, "FRACTIONAL", values), ["liver", "spleen"])
+    assert {tuple(map(int, place)): int(label[tuple(place)]) for place in np.argwhere(label)} == {
+        (7, 3, 5): 1,
+        (9, 5, 4): 2,
+    }
+    assert lacking == []
+    values[0, 3, 7], values[0, 4, 7], values[1, 5, 9] = 2, 1, 2
+    label, *_ = painted(segments(tmp_path, "LABELMAP", values), ["liver", "spleen"])
+    assert [label[7, 3, 5], label[7, 4, 5], label[9, 5, 4]] == [2, 1, 2]
+
+
+def test_a_seg_of_another_grid_or_without_anything(tmp_path: Path) -> None:
+    values = np.full((2, 34, 40), 200)
+    with pytest.raises(UnusableFile, match="lies off the grid of its series"):
+        painted(segments(tmp_path, "FRACTIONAL", values, shift=0.4), ["liver", "spleen"])
+    with pytest.raises(UnusableFile, match="is empty: no voxel of any class"):
+        painted(segments(tmp_path, "FRACTIONAL", 0 * values), ["liver", "spleen"])

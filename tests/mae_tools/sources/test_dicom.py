@@ -1,0 +1,194 @@
+"""An export of a PACS becomes a datalist: what is taken, what is drawn, what is told, and that nobody is named."""
+
+import errno
+import gzip
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import slices, volume, write
+
+import mae_tools.sources.dicom as module
+from bundle_runtime.data.volume import read_volume
+from bundle_runtime.dicom.codes import code_of
+from bundle_runtime.dicom.segmentation import segmentation
+from bundle_runtime.dicom.series import stack_of
+from custom_components.errors import InputError
+from mae_tools.sources.dicom import dicom
+
+NAMES = ["background", "liver", "spleen"]
+MODEL = {"name": "m", "version": "1", "weights_sha256": "0" * 64}
+
+
+def label(seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).integers(0, 3, (40, 34, 6)).astype(np.uint8)
+    return values if seed else np.minimum(values, 1)
+
+
+def export(folder: Path, patients: int = 3) -> Path:
+    """Patients with a CT and a SEG; among them a localiser, a thin CT and a series with a gap."""
+    codes = {name: code_of(name) for name in NAMES[1:]}
+    for number in range(patients):
+        place = folder / f"Planted^Name{number}" / "20200102" / "CT #1 100% Ü"
+        parts = slices(volume(seed=number), f"p{number}", PatientName=f"Planted^Name{number}")
+        write(place, parts, ending="")
+        drawn = segmentation(label(number), stack_of(str(place)), codes, MODEL)
+        (folder / f"Planted^Name{number}" / f"seg{number}.dcm").write_bytes(drawn)
+    first = folder / "Planted^Name0" / "others"
+    write(first, slices(volume(seed=8), "thin", PatientID="p0-patient", SeriesDescription="lung thin"))
+    scout = slices(volume(seed=9), "scout", PatientID="p0-patient", SeriesNumber=1)
+    write(first / "scout", scout[:1])
+    gap = slices(volume(seed=9), "gap", PatientID="p1-patient")
+    write(folder / "gap", gap[:2] + gap[3:])
+    (folder / "DICOMDIR").write_bytes(b"")
+    (folder / "notes.txt").write_text("Planted^Name0")
+    return folder
+
+
+PLANTED = re.compile(rb"Planted|19500203|20200102|101112|ACC4711|p\d-patient|gap-patient|1\.2\.826|venous|lung thin")
+
+
+def everything(folder: Path) -> bytes:
+    """The names and the contents, unpacked, of all files."""
+    parts = []
+    for path in sorted(folder.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        parts += [str(path.relative_to(folder)).encode(), content]
+        if path.suffix == ".gz":
+            parts.append(gzip.decompress(content))
+    return b"\n".join(parts)
+
+
+def test_images_labels_and_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = export(tmp_path / "in"), tmp_path / "out"
+    made = dicom(source, out, class_names=NAMES, series="*VENOUS*", labels="seg")
+    said = capsys.readouterr().out
+    items = [item for part in ("training", "validation", "test") for item in made[part]]
+    assert [len(made[part]) for part in ("training", "validation", "test")] == [1, 1, 1]
+    assert sorted(item.get("unlabelled", []) for item in items) == [[], [], []]
+    found = {}
+    for item in items:
+        image, voxels = read_volume(str(out / item["image"]))
+        drawn = nib.load(out / item["label"])
+        number = next(n for n in range(3) if np.array_equal(voxels, volume(seed=n).astype(int) - 1024))
+        np.testing.assert_array_equal(np.asarray(drawn.dataobj), label(number))
+        np.testing.assert_allclose(drawn.affine, image.affine)
+        found[number] = item["patient_id"]
+    assert len(set(found.values())) == 3
+    rows = (out / "series.csv").read_text().splitlines()[1:]
+    taken = [row.rsplit(",", 1)[1] for row in rows]
+    assert sorted(taken) == ["no: no even stack of slices", "no: no volume", "no: not chosen", "yes", "yes", "yes"]
+    for text in ("CT 3 lung thin (6 slices)", "lacks 1 slice(s)", "holds 1 slice(s)", "the later class of class_names"):
+        assert text in said
+    assert stat.S_IMODE((out / ".salt").stat().st_mode) == 0o600
+    assert ".salt" in (out / ".gitignore").read_text() or (out / ".gitignore").read_text().strip() == "*"
+
+
+def test_nobody_is_named_in_any_file(tmp_path: Path) -> None:
+    source, out = export(tmp_path / "in"), tmp_path / "out"
+    assert PLANTED.search(everything(source))
+    dicom(source, out, class_names=NAMES, labels="seg")
+    assert PLANTED.search(everything(out)) is None
+    other = tmp_path / "other"
+    assert {item["patient_id"] for item in dicom(source, other)["training"]}.isdisjoint(
+        item["patient_id"] for item in json.loads((out / "datalist.json").read_text())["training"]
+    )  # another salt, other hashes
+
+
+def test_a_full_disk_half_way_and_a_second_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out, whole = export(tmp_path / "in"), tmp_path / "out", module.write_atomically
+    written: list[str] = []
+
+    def full(path: Any, data: Any) -> Any:
+        written.append(Path(path).name)
+        if len([name for name in written if name.endswith(".gz")]) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return whole(path, data)
+
+    monkeypatch.setattr(module, "write_atomically", full)
+    with pytest.raises(InputError, match=r"the disk is full after 1 of 3 series; make room and run the same command"):
+        dicom(source, out, class_names=NAMES, series="*venous*", labels="seg")
+    assert not [path for path in out.rglob("*") if path.name.startswith(".") and path.suffix == ".gz"]
+    monkeypatch.setattr(
+        module, "write_atomically", lambda path, data: written.append(Path(path).name) or whole(path, data)
+    )
+    written.clear()
+    made = dicom(source, out, class_names=NAMES, series="*venous*", labels="seg")
+    assert len([name for name in written if name.endswith(".gz")]) == 4  # two series of the three
+    written.clear()
+    assert dicom(source, out, class_names=NAMES, series="*venous*", labels="seg") == made
+    assert not [name for name in written if name.endswith(".gz")]
+
+
+def test_the_export_may_be_read_only(tmp_path: Path) -> None:
+    source = export(tmp_path / "in", 1)
+    before = everything(source)
+    for path in [source, *source.rglob("*")]:
+        os.chmod(path, 0o555 if path.is_dir() else 0o444)
+    dicom(source, tmp_path / "out", val_fraction=0, test_fraction=0)
+    assert everything(source) == before
+    for path in [source, *source.rglob("*")]:
+        os.chmod(path, 0o755)
+
+
+def test_labels_that_do_not_fit_leave_the_case_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = export(tmp_path / "in", 2)
+    (source / "Planted^Name0" / "seg0.dcm").rename(source / "Planted^Name0" / "seg_copy.dcm")
+    (source / "Planted^Name1" / "seg1.dcm").unlink()
+    made = dicom(source, tmp_path / "out", NAMES, series="*venous*", labels="seg", val_fraction=0, test_fraction=0)
+    assert len(made["training"]) == 1
+    assert "has no seg label that refers to it" in capsys.readouterr().out
+    for path in (source / "Planted^Name0" / "20200102").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(InputError, match="holds nothing for a datalist"):
+        dicom(source, tmp_path / "none", NAMES, series="*venous*", labels="seg")
+    assert "1 drawings on series that are not here" in capsys.readouterr().out
+
+
+def test_nifti_labels_in_another_order_of_axes(tmp_path: Path) -> None:
+    source = write(tmp_path / "in" / "a", slices(volume())).parent
+    image, _ = read_volume(str(source / "a"))
+    drawn = nib.Nifti1Image(label(1), image.affine)
+    turned = drawn.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
+    assert turned.shape != drawn.shape
+    nib.save(turned, source / "a" / "label.nii.gz")
+    made = dicom(source, tmp_path / "out", NAMES, labels="nifti", val_fraction=0, test_fraction=0)
+    stored = nib.load(tmp_path / "out" / made["training"][0]["label"])
+    np.testing.assert_array_equal(np.asarray(stored.dataobj), label(1))
+
+
+def test_rules(tmp_path: Path) -> None:
+    source, rules = export(tmp_path / "in"), tmp_path / "rules.yaml"
+    rules.write_text("series: [{modality: CT, description: '*thin', min_slices: 5}]\nclasses: {liver: [Leber*]}\n")
+    made = dicom(source, tmp_path / "out", NAMES, rules=rules, val_fraction=0, test_fraction=0)
+    assert len(made["training"]) == 1
+    for text, problem in (
+        ("series: [{modalty: CT}]", r"expected e\.g\. series: .*keys modality"),
+        ("series: [{modality: CT}]\nclasses: {heart: [x]}", "class 'heart' is not among class_names"),
+        ("- CT", "expected e.g"),
+        ("series: [", "cannot be read"),
+    ):
+        rules.write_text(text)
+        with pytest.raises(InputError, match=problem):
+            dicom(source, tmp_path / "out", NAMES, rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"labels": "mask"}, "labels is 'mask'; choose one of seg, rtstruct, nifti, none"),
+        ({"labels": "seg"}, "labels need class_names"),
+        ({"rules": "x.yaml", "modality": "CT"}, "rules and modality or series are both given"),
+        ({"modality": "PT"}, "holds nothing for a datalist"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path: Path, settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        dicom(write(tmp_path / "in", slices(volume())), tmp_path / "out", **settings)
