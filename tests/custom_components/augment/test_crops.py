@@ -215,7 +215,7 @@ def test_a_crop_of_the_wanted_size_keeps_its_pixels(mode: str) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from(INTERPOLATIONS), st.integers(8, 90), st.integers(8, 90), st.integers(0, 99))
 def test_antialiased_crops_are_those_of_pillow_everywhere(mode: str, tall: int, wide: int, seed: int) -> None:
-    """The released code crops the picture as it was taken and shrinks by Pillow; 8 bits of it, so half a level apart."""
+    """The released code crops the picture as it was taken and shrinks by Pillow, which rounds to 8 bits twice."""
     images = batch(2, 3, 96 + seed % 3, 100)
     boxes = torch.tensor([[3, 5, tall, wide], [96 - tall, 100 - wide, tall, wide]])
     mirrored = torch.tensor([[False, True], [True, False]])
