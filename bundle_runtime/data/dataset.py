@@ -1,7 +1,6 @@
 """Data set whose deterministic part is cached and whose random part depends on (seed, epoch, item) alone."""
 
 import copy
-import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -269,19 +268,15 @@ class EpochSampler(DistributedSampler):
     def fit(self, batch_size: int, drop_last: bool) -> None:
         """Decide what becomes of an incomplete last batch.
 
-        Left out, or cut to an even number: then no update is of one item, and one and two processes make the same
-        updates of the same items. The only batch of a list that is shorter than a batch is kept.
+        Left out, any number of processes makes the same updates of the same items, and none of a few. Kept, it is cut
+        to a multiple of the processes. The only batch of a list that is shorter than a batch is kept.
 
         Args:
             batch_size: items per batch and process.
             drop_last: leave it out.
         """
         count, size = len(self._items()), batch_size * self.num_replicas
-        if count < size:
-            rest = count % self.num_replicas
-        else:
-            rest = count % size if drop_last else count % size % math.lcm(2, self.num_replicas)
-        self.total_size = count - rest
+        self.total_size = count - count % (size if drop_last and count >= size else self.num_replicas)
         self.num_samples = self.total_size // self.num_replicas
 
     def _items(self) -> range:
