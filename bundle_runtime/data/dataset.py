@@ -244,26 +244,40 @@ class EpochSampler(DistributedSampler):
     """Gives (epoch, index) pairs in an order that depends on (seed, epoch) only, and can start inside an epoch.
 
     MONAI's engines set the epoch of a `DistributedSampler` at the start of each epoch, so this is one also without
-    torch.distributed. With it every rank gets every world-size-th item; if the items do not divide evenly, a few are
-    given twice (or left out, with `drop_last`), which is fine for training and wrong for evaluation.
+    torch.distributed. With it every rank gets every world-size-th item. What does not divide evenly is left out, others
+    in each epoch; none is given twice. `loader` tells the size of a batch, see `fit`.
 
     Args:
         dataset: what the indices are for.
         seed: the run's seed.
         shuffle: False keeps the order of the data set.
-        drop_last: leave items out instead of repeating some.
 
     Raises:
         InputError: there is nothing to give.
     """
 
-    def __init__(self, dataset: Dataset, seed: int = 0, shuffle: bool = True, drop_last: bool = False) -> None:
+    def __init__(self, dataset: Dataset, seed: int = 0, shuffle: bool = True) -> None:
         mix_seed(seed)  # refuses a seed that is not a whole number
         rank, world = _rank_and_world()
-        super().__init__(dataset, world, rank, shuffle=shuffle, seed=seed, drop_last=drop_last)
+        super().__init__(dataset, world, rank, shuffle=shuffle, seed=seed)
+        self.fit(1, drop_last=False)
         if self.num_samples == 0:
             raise InputError(f"The training list has {len(self._items())} items for {world} processes; add items.")
         self._skip: dict[int, int] = {}
+
+    def fit(self, batch_size: int, drop_last: bool) -> None:
+        """Decide what becomes of an incomplete last batch.
+
+        Left out, any number of processes makes the same updates of the same items, and none of a few. Kept, it is cut
+        to a multiple of the processes. The only batch of a list that is shorter than a batch is kept.
+
+        Args:
+            batch_size: items per batch and process.
+            drop_last: leave it out.
+        """
+        count, size = len(self._items()), batch_size * self.num_replicas
+        self.total_size = count - count % (size if drop_last and count >= size else self.num_replicas)
+        self.num_samples = self.total_size // self.num_replicas
 
     def _items(self) -> range:
         return range(len(self.dataset))  # type: ignore[arg-type]
@@ -272,8 +286,7 @@ class EpochSampler(DistributedSampler):
         order = np.array(self._items())
         if self.shuffle:
             np.random.default_rng(mix_seed(self.seed, self.epoch)).shuffle(order)
-        # `resize` repeats from the start or cuts, whichever total_size asks for.
-        own = np.resize(order, self.total_size)[self.rank :: self.num_replicas][self._skip.get(self.epoch, 0) :]
+        own = order[: self.total_size][self.rank :: self.num_replicas][self._skip.get(self.epoch, 0) :]
         # A list, not a generator: the epoch is the one at this moment even if it is read ahead.
         return iter([(self.epoch, index) for index in own.tolist()])
 
@@ -312,13 +325,16 @@ def loader(
         batch_size: items per batch and process; with k crops per item the batch holds k times as many samples.
         sampler: an `EpochSampler` for training; None keeps the order.
         num_workers: worker processes; 0 loads in the main one.
-        drop_last: leave out an incomplete last batch.
+        drop_last: leave out an incomplete last batch; for an `EpochSampler` see its `fit`.
 
     Raises:
         InputError: there would be no batch.
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+    if isinstance(sampler, EpochSampler):
+        sampler.fit(batch_size, drop_last)
+        drop_last = False
     result = DataLoader(
         dataset,
         batch_size=batch_size,

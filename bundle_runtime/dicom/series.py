@@ -23,38 +23,13 @@ LABEL_OBJECTS = ("SEG", "RTSTRUCT")
 _ENDINGS = (".dcm", ".dicom", ".ima")  # a file of this name is meant to be DICOM; others may lie beside
 # What a scan reads of a header.
 _HEADER = [
-    "PatientID",
-    "PatientName",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-    "SOPClassUID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "SeriesDescription",
-    "ProtocolName",
-    "StudyDescription",
-    "BodyPartExamined",
-    "SeriesNumber",
-    "ImageType",
-    "SpecificCharacterSet",
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "NumberOfFrames",
-    "BitsStored",
-    "PixelRepresentation",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ReferencedSeriesSequence",
-    "ReferencedFrameOfReferenceSequence",
-]
+    "PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
+    "FrameOfReferenceUID", "Modality", "SeriesDescription", "ProtocolName", "StudyDescription", "BodyPartExamined",
+    "SeriesNumber", "ImageType", "SpecificCharacterSet", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
+    "BitsStored", "PixelRepresentation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence",
+]  # fmt: skip
 _SAME_PLACE = 0.01  # mm along the normal within which two slices lie in one place
 _OFF = 0.1  # of a slice distance: how far slices may lie off an even stack; rounding in headers stays far below
 

@@ -58,13 +58,15 @@ class RandomResizedCrop(Step):
 
     The rectangle's share of the area is uniform in `scale`, the logarithm of width / height uniform in that of `ratio`.
     Rectangles that exceed the image are drawn again, at most ten times; then the largest centred one with an allowed
-    ratio is taken. Interpolation is without antialiasing (no matter here: cached images are hardly larger than a crop).
+    ratio is taken.
 
     Args:
         size: of the result: pixels of a side, or height and width.
         scale: smallest and largest share of the area; the MAE paper pre-trains with (0.2, 1).
         ratio: smallest and largest width / height.
         interpolation: "bilinear" or "bicubic".
+        antialias: average over all pixels where a rectangle shrinks, as Pillow does; for images that are much larger
+            than `size`.
 
     Raises:
         InputError: a value is out of range.
@@ -79,8 +81,9 @@ class RandomResizedCrop(Step):
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = "bilinear",
+        antialias: bool = False,
     ) -> None:
-        self.size = as_pair(size)
+        self.size, self.antialias = as_pair(size), antialias
         self.scale, self.ratio = as_interval(scale, "scale", high=1.0), as_interval(ratio, "ratio")
         one_of("interpolation", interpolation, INTERPOLATIONS)
         self.interpolation = interpolation
@@ -92,7 +95,7 @@ class RandomResizedCrop(Step):
     def crop(self, images: Tensor, random: Tensor, mirrored: Tensor) -> Tensor:
         """As a call; crops are mirrored on the way: `mirrored` is (B, 2) bool, for rows and for columns."""
         boxes = self.boxes(random, (images.shape[2], images.shape[3]))
-        return resample(images, boxes, self.size, self.interpolation, mirrored)
+        return resample(images, boxes, self.size, self.interpolation, mirrored, self.antialias)
 
     def extent(self, random: Tensor, shape: tuple[int, int]) -> Extent:
         """The rectangles as shares of the image."""
@@ -175,6 +178,7 @@ class Resize(Step):
     Args:
         size: of the result: pixels of a side, or height and width.
         interpolation: "bilinear" or "bicubic".
+        antialias: see `RandomResizedCrop`.
 
     Raises:
         InputError: a value is out of range.
@@ -182,15 +186,16 @@ class Resize(Step):
 
     size: tuple[int, int]
 
-    def __init__(self, size: int | Sequence[int], interpolation: str = "bilinear") -> None:
-        self.size = as_pair(size)
+    def __init__(self, size: int | Sequence[int], interpolation: str = "bilinear", antialias: bool = False) -> None:
+        self.size, self.antialias = as_pair(size), antialias
         one_of("interpolation", interpolation, INTERPOLATIONS)
         self.interpolation = interpolation
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, *size) float32."""
         boxes = torch.tensor([0, 0, *images.shape[2:]]).repeat(len(images), 1)
-        return resample(images, boxes, self.size, self.interpolation, torch.zeros(len(images), 2, dtype=torch.bool))
+        straight = torch.zeros(len(images), 2, dtype=torch.bool)
+        return resample(images, boxes, self.size, self.interpolation, straight, self.antialias)
 
 
 class CentreCrop(Step):
@@ -228,8 +233,10 @@ class CentreCrop(Step):
         return round((shape[0] - self.size[0]) / 2), round((shape[1] - self.size[1]) / 2)
 
 
-def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], mode: str, mirrored: Tensor) -> Tensor:
-    """Crop, mirror and resize each image, as torchvision's `resized_crop` does to tensors without antialiasing.
+def resample(
+    images: Tensor, boxes: Tensor, size: tuple[int, int], mode: str, mirrored: Tensor, antialias: bool = False
+) -> Tensor:
+    """Crop, mirror and resize each image, as torchvision's `resized_crop` does to tensors.
 
     On a processor images are taken one by one, because a crop then stays in its cache; elsewhere all at once. Both give
     the same numbers up to rounding.
@@ -240,23 +247,58 @@ def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], mode: str, mi
         size: height and width of the result.
         mode: "bilinear" or "bicubic".
         mirrored: (B, 2) bool in host memory: which crops are turned upside down, and which left to right.
+        antialias: average over all pixels where a crop shrinks; bicubic is then the kernel of Pillow (a = -0.5).
 
     Returns:
         (B, C, *size) float32; uint8 is scaled to [0, 1]. What bicubic interpolation throws outside [0, 1] is cut off.
     """
-    result = (_one_by_one if images.device.type == "cpu" else _all_at_once)(images, boxes, size, mode, mirrored)
+    if images.device.type == "cpu":
+        result = _one_by_one(images, boxes, size, mode, mirrored, antialias)
+    else:
+        result = (_by_products if antialias else _all_at_once)(images, boxes, size, mode, mirrored)
     return result.clamp_(0, 1) if mode == "bicubic" else result
 
 
-def _one_by_one(images: Tensor, boxes: Tensor, size: tuple[int, int], mode: str, mirrored: Tensor) -> Tensor:
+def _one_by_one(
+    images: Tensor, boxes: Tensor, size: tuple[int, int], mode: str, mirrored: Tensor, antialias: bool = False
+) -> Tensor:
     result = torch.empty(*images.shape[:2], *size)
     for row, ((top, left, height, width), flips) in enumerate(zip(boxes.tolist(), mirrored.tolist(), strict=True)):
         crop = images[row, :, top : top + height, left : left + width]  # C h w
         if any(flips):
             crop = crop.flip([axis for axis, wanted in zip((1, 2), flips, strict=True) if wanted])
         # Channels as a batch of one-channel images: faster than one image of several channels.
-        result[row] = F.interpolate(as_float(crop)[:, None], size, mode=mode, align_corners=False)[:, 0]
+        whole = as_float(crop)[:, None]
+        result[row] = F.interpolate(whole, size, mode=mode, align_corners=False, antialias=antialias)[:, 0]
     return result
+
+
+def _by_products(images: Tensor, boxes: Tensor, size: tuple[int, int], mode: str, mirrored: Tensor) -> Tensor:
+    """With antialiasing: a matrix for the rows and one for the columns of each image, a few images at a time."""
+    box, mirror = send(boxes, images.device), send(mirrored, images.device)
+    rows, columns = (
+        _shares(box[:, axis], box[:, axis + 2], mirror[:, axis], size[axis], images.shape[axis + 2], mode)
+        for axis in (0, 1)
+    )
+    parts = zip(images.split(16), rows.split(16), columns.split(16), strict=True)
+    return torch.cat([row[:, None] @ as_float(part) @ column[:, None].mT for part, row, column in parts])
+
+
+def _shares(start: Tensor, length: Tensor, mirror: Tensor, size: int, pixels: int, mode: str) -> Tensor:
+    """How much of each of the image's rows (or columns) is in each of the result: (B, size, pixels)."""
+    start, length = start[:, None, None], length[:, None, None]
+    place = torch.arange(size, device=start.device)[:, None] + 0.5
+    centre = torch.where(mirror[:, None, None], size - place, place) * length / size  # B size 1, of the crop
+    index = torch.arange(pixels, device=start.device) - start
+    distance = (index + 0.5 - centre).abs() / (length / size).clamp(min=1)
+    if mode == "bilinear":
+        weight = (1 - distance).clamp(min=0)
+    else:  # Keys (1981) with a = -0.5
+        near = (1.5 * distance - 2.5) * distance**2 + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        weight = torch.where(distance < 1, near, torch.where(distance < 2, far, 0))
+    weight = weight * ((index >= 0) & (index < length))
+    return weight / weight.sum(dim=2, keepdim=True)
 
 
 def _all_at_once(images: Tensor, boxes: Tensor, size: tuple[int, int], mode: str, mirrored: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """RandAugment on batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ class RandAugment(Step):
         probability: that a drawn operation is applied.
         inversion: draw from all 15 operations instead of the 11 that keep the order of grey levels.
         interpolation: of moved images: "bilinear", "bicubic", or "random" for either.
-        fill: grey level, 0 ... 255, of what moves in from outside.
+        fill: level, 0 ... 255, of what moves in from outside; one, or one a channel.
 
     Raises:
         InputError: a value is out of range.
@@ -85,12 +85,13 @@ class RandAugment(Step):
         probability: float = 0.5,
         inversion: bool = False,
         interpolation: str = "random",
-        fill: float = 128.0,
+        fill: float | Sequence[float] = 128.0,
     ) -> None:
-        _check(num_ops, magnitude, magnitude_std, interpolation, fill)
+        levels = [float(level) for level in (fill if isinstance(fill, Sequence) else [fill])]
+        _check(num_ops, magnitude, magnitude_std, interpolation, levels)
         self.probability = as_probability(probability, "probability")
         self.num_ops, self.magnitude, self.magnitude_std = num_ops, magnitude, magnitude_std
-        self.interpolation, self.fill = interpolation, fill / 255
+        self.interpolation, self.fill = interpolation, torch.tensor(levels)[:, None, None] / 255
         names = [*GEOMETRIC, *_PLAIN, *_GRADED]
         self.operations = [name for name in names if inversion or name not in _INVERSION]
         self.draws = self._COLUMNS * num_ops
@@ -154,10 +155,10 @@ class RandAugment(Step):
                     strength = float(_STRENGTH[name](change[row]))
                     matrices[row] = matrix(name, strength, images.shape[2], images.shape[3])
         rows = torch.tensor(list(matrices), dtype=torch.int64)
-        change_rows(images, rows, warp, torch.tensor(list(matrices.values())), mode, self.fill)
+        change_rows(images, rows, warp, torch.tensor(list(matrices.values())), mode, send(self.fill, images.device))
 
 
-def _check(num_ops: int, magnitude: float, magnitude_std: float, interpolation: str, fill: float) -> None:
+def _check(num_ops: int, magnitude: float, magnitude_std: float, interpolation: str, fill: Sequence[float]) -> None:
     if num_ops < 1:
         raise InputError(f"num_ops is {num_ops}; RandAugment needs at least 1 operation.")
     if not 0 <= magnitude <= TOP or not magnitude_std >= 0:
@@ -166,5 +167,5 @@ def _check(num_ops: int, magnitude: float, magnitude_std: float, interpolation: 
         )
     if interpolation not in (*INTERPOLATIONS, "random"):
         raise InputError(f"interpolation is {interpolation!r}; it must be bilinear, bicubic or random.")
-    if not 0 <= fill <= 255:
-        raise InputError(f"fill is {fill}; it must be a grey level from 0 to 255.")
+    if not all(0 <= level <= 255 for level in fill):
+        raise InputError(f"fill is {fill}; it must be levels from 0 to 255.")

@@ -36,7 +36,7 @@ def matrix(name: str, value: float, height: int, width: int) -> list[float]:
     }[name]
 
 
-def warp(images: Tensor, matrices: Tensor, mode: str, fill: float) -> Tensor:
+def warp(images: Tensor, matrices: Tensor, mode: str, fill: float | Tensor) -> Tensor:
     """Move the pixels of each image.
 
     As in Pillow, pixels from outside the image become `fill` without a soft border.
@@ -45,7 +45,7 @@ def warp(images: Tensor, matrices: Tensor, mode: str, fill: float) -> Tensor:
         images: (n, C, H, W) float32.
         matrices: (n, 6) in host memory, from `matrix`.
         mode: "bilinear" or "bicubic".
-        fill: in the units of the images.
+        fill: in the units of the images; one level, or (C, 1, 1).
 
     Returns:
         (n, C, H, W).

@@ -3,10 +3,11 @@
 import itertools
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .dense_features import ClassifyPixels, DenseOutput, DenseViT, conv_norm_relu, default_taps, resize
+from .dense_features import ClassifyPixels, DenseOutput, DenseViT, conv_norm_relu, default_taps
 from .vit import ViT
 
 
@@ -19,10 +20,20 @@ class ProgressiveUpsampling(nn.Module):
         channels: of the stages.
         stages: doublings.
         dropout: of channels before the classes.
+        align_corners: of the doubling, see `torch.nn.functional.interpolate`.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, channels: int, stages: int, dropout: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        channels: int,
+        stages: int,
+        dropout: float,
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
+        self.align_corners = align_corners
         widths = [in_channels, *[channels] * stages]
         self.stages = nn.ModuleList(conv_norm_relu(i, o) for i, o in itertools.pairwise(widths))
         self.out = ClassifyPixels(widths[-1], num_classes, dropout, kernel_size=3)
@@ -31,7 +42,7 @@ class ProgressiveUpsampling(nn.Module):
         """(B, in_channels, h, w) -> (B, K, h * 2 ** stages, w * 2 ** stages)."""
         for stage in self.stages:
             x = stage(x)
-            x = resize(x, [2 * side for side in x.shape[2:]])
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=self.align_corners)
         return self.out(x)
 
 
@@ -51,6 +62,7 @@ class SETRPUP(DenseViT):
         final_norm: the last map goes through the encoder's final norm (released code: it does not).
         head_channels: channels of the stages (256).
         dropout: of channels before the classes.
+        align_corners: double with aligned corners, as the released code does; else pixel areas are aligned.
 
     Raises:
         InputError: a patch size or taps that do not fit.
@@ -66,6 +78,7 @@ class SETRPUP(DenseViT):
         final_norm: bool = False,
         head_channels: int = 256,
         dropout: float = 0.0,
+        align_corners: bool = False,
     ) -> None:
         patch_size = encoder.patch_size[0]
         if patch_size < 2 or patch_size & (patch_size - 1) or set(encoder.patch_size) != {patch_size}:
@@ -78,7 +91,8 @@ class SETRPUP(DenseViT):
         super().__init__(encoder, taps if auxiliary_heads else taps[-1:], final_norm)
         stages = patch_size.bit_length() - 1
         self.heads = nn.ModuleList(
-            ProgressiveUpsampling(encoder.hidden_size, num_classes, head_channels, stages, dropout) for _ in self.taps
+            ProgressiveUpsampling(encoder.hidden_size, num_classes, head_channels, stages, dropout, align_corners)
+            for _ in self.taps
         )
 
     def forward(self, image: Tensor) -> Tensor | DenseOutput:

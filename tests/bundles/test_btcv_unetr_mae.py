@@ -3,7 +3,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 import torch
 from dicom_files import slices, write
+from monai.bundle import ConfigParser
+from monai.metrics import DiceMetric
 from nibabel.orientations import io_orientation
 from safetensors.torch import load_file
 
 from bundle_runtime.dicom.structures import paint, read_structures
 from bundle_runtime.weights.save import save_encoder
+from custom_components.learnt import classes_from_engine
 from custom_components.networks.vit import ViT
+
+from .conftest import Runner
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -276,3 +281,18 @@ def test_2d_weights_are_refused_or_loaded_before_any_volume_is_read(
     loaded = run_stage("train", tmp_path, expect=1, inflate="true", **flat)
     assert "42 of 42 encoder tensors loaded" in loaded.stdout
     assert "not a readable NIfTI file" in loaded.stderr  # the volumes come behind
+
+
+@pytest.mark.parametrize(("parity", "organs"), [(False, range(1, 14)), (True, (1, 2, 3, 4, 6, 7, 8, 11))])
+def test_the_best_epoch_is_chosen_by_all_organs_and_with_parity_by_the_papers_eight(
+    btcv: Runner, parity: bool, organs: Sequence[int]
+) -> None:
+    parser = ConfigParser(ConfigParser.load_config_file(str(btcv.bundle / "configs" / "train.yaml")))
+    parser.update({"bundle_root": str(btcv.bundle), "parity": parity})
+    left_out = parser.get_parsed_content("unselected")
+    assert [value for value in range(1, 14) if value not in left_out] == list(organs)
+    label = torch.arange(14).view(1, 14, 1, 1)
+    transform = classes_from_engine(left_out)
+    pairs = transform([{"pred": label.clone(), "label": label.clone()}])
+    score = DiceMetric(include_background=False, num_classes=14)(pairs[0][0][None], pairs[1][0][None])[0]
+    assert [value for value in range(1, 14) if not score[value - 1].isnan()] == list(organs)

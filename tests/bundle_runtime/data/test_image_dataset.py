@@ -138,7 +138,8 @@ def test_random_numbers_do_not_depend_on_the_number_of_processes(world: int, bat
         for batch in batch_loader(dataset, batch_size, sampler):
             seen.update(zip(batch["index"].tolist(), batch["random"].tolist(), strict=True))
     expected = uniform(5, [0] * 20, range(20), 3).tolist()
-    assert [seen[position] for position in range(20)] == expected
+    assert len(seen) > 20 - world * batch_size  # the rest waits for another epoch
+    assert all(expected[position] == numbers for position, numbers in seen.items())
 
 
 def test_columns_stay_when_more_are_drawn() -> None:

@@ -57,29 +57,63 @@ def test_resuming_outside_the_epoch_gets_a_sentence() -> None:
         sampler.resume_at(2, 4)
 
 
-@settings(max_examples=50)
-@given(st.integers(1, 20), st.integers(1, 5), st.booleans())
-def test_ranks_share_an_epoch(size: int, world: int, drop_last: bool) -> None:
-    shares = []
+def shares(size: int, world: int, batch: int, drop_last: bool) -> list[list[int]]:
+    """What each rank gets in an epoch, `batch` items per update and process."""
+    found = []
     for rank in range(world):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.distributed, "is_initialized", lambda: True)
             patch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
             patch.setattr(torch.distributed, "get_world_size", lambda: world)
-            if drop_last and size < world:
-                with pytest.raises(InputError, match=f"has {size} items for {world} processes"):
-                    EpochSampler(list(range(size)), drop_last=True)  # type: ignore[arg-type]
-                return
-            sampler = EpochSampler(list(range(size)), drop_last=drop_last)  # type: ignore[arg-type]
-            shares.append([index for _, index in sampler])
-            assert len(sampler) == len(shares[-1])
-    assert len({len(share) for share in shares}) == 1
-    together = [index for share in shares for index in share]
-    if drop_last:
-        assert len(set(together)) == len(together) == size // world * world
+            sampler = EpochSampler(list(range(size)))  # type: ignore[arg-type]
+            assert loader(torch.arange(size), batch, sampler, drop_last=drop_last).batch_size == batch  # type: ignore[arg-type]
+            found.append([index for _, index in sampler])
+            assert len(sampler) == len(found[-1])
+    return found
+
+
+@settings(max_examples=100)
+@given(st.integers(5, 40), st.integers(1, 5), st.integers(1, 5), st.booleans())
+def test_ranks_share_an_epoch(size: int, world: int, batch: int, drop_last: bool) -> None:
+    found = shares(size, world, batch, drop_last)
+    assert len({len(share) for share in found}) == 1
+    together = [index for share in found for index in share]
+    assert len(set(together)) == len(together), "none is given twice"
+    rest = len(together) % (batch * world)
+    if size >= batch * world:
+        assert rest == 0 if drop_last else size - len(together) < world
     else:
-        assert set(together) == set(range(size))
-        assert len(together) < size + world
+        assert size - len(together) < world
+
+
+@settings(max_examples=100)
+@given(st.integers(2, 60), st.integers(1, 8))
+def test_one_and_two_processes_make_the_same_updates(size: int, half: int) -> None:
+    """They were padded differently: one process took 37 items where two took 38, one of them twice."""
+    if size < 2 * half and size % 2:
+        return  # the only batch, kept whole by one process
+    (one,), (first, second) = shares(size, 1, 2 * half, True), shares(size, 2, half, True)
+    together = [index for pair in zip(first, second, strict=True) for index in pair]
+    assert together == one
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "drop_last", "taken"),
+    [(1025, 1024, True, 1024), (1025, 1024, False, 1025), (37, 64, True, 37), (1, 4, True, 1)],
+)
+def test_an_incomplete_last_batch_is_left_out(size: int, batch: int, drop_last: bool, taken: int) -> None:
+    """1,025 tiles made an update of 1,024 and one of a single tile, which counted as much."""
+    assert len(shares(size, 1, batch, drop_last)[0]) == taken
+
+
+def test_other_items_are_left_out_in_each_epoch() -> None:
+    sampler = EpochSampler(list(range(10)))  # type: ignore[arg-type]
+    sampler.fit(8, drop_last=True)
+    left = set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        left |= set(range(10)) - {index for _, index in sampler}
+    assert left == set(range(10))
 
 
 def test_an_empty_list_gets_a_sentence() -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import as_pillow, batch, levels
+from PIL import Image
 from scipy import stats
 from skimage.transform import resize
 from torch import Tensor
@@ -209,3 +210,22 @@ def test_a_crop_of_the_wanted_size_keeps_its_pixels(mode: str) -> None:
     expected = torch.stack([images[0, :, 5:25, 7:37], images[1, :, 0:20, 1:31]]) / 255
     for run in (module._one_by_one, module._all_at_once):
         torch.testing.assert_close(run(images, boxes, (20, 30), mode, STRAIGHT[:2]), expected, atol=1e-6, rtol=0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(INTERPOLATIONS), st.integers(8, 90), st.integers(8, 90), st.integers(0, 99))
+def test_antialiased_crops_are_those_of_pillow_everywhere(mode: str, tall: int, wide: int, seed: int) -> None:
+    """The released code crops the picture as it was taken and shrinks by Pillow, which rounds to 8 bits twice."""
+    images = batch(2, 3, 96 + seed % 3, 100)
+    boxes = torch.tensor([[3, 5, tall, wide], [96 - tall, 100 - wide, tall, wide]])
+    mirrored = torch.tensor([[False, True], [True, False]])
+    ours = resample(images, boxes, (20, 24), mode, mirrored, antialias=True)
+    others = module._by_products(images, boxes, (20, 24), mode, mirrored).clamp(0, 1)
+    torch.testing.assert_close(ours, others, atol=2e-6, rtol=0)
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    for image, box, flips, result in zip(images, boxes.tolist(), mirrored.tolist(), ours, strict=True):
+        top, left, height, width = box
+        picture = as_pillow(image).crop((left, top, left + width, top + height)).resize((24, 20), filters[mode])
+        expected = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+        expected = expected.flip([axis for axis, wanted in zip((1, 2), flips, strict=True) if wanted])
+        assert (result - expected).abs().max() < 2 / 255

@@ -141,6 +141,15 @@ def test_ranges_and_batches(items: list[int], interpolation: str) -> None:
     torch.testing.assert_close(result[1:2], step(images[1:2], random[1:2]))
 
 
+def test_the_fill_may_be_a_colour() -> None:
+    """timm fills with the mean of the data set: (124, 116, 104) for ImageNet's."""
+    step = RandAugment(num_ops=1, magnitude=10, magnitude_std=0, probability=1, fill=[124, 116, 104])
+    step.operations = ["translate_x"]
+    moved = step(torch.ones(1, 3, 40, 40), torch.zeros(1, step.draws))
+    colours = {tuple(column) for column in (255 * moved[0, :, 20]).round().T.tolist()}
+    assert colours == {(255, 255, 255), (124, 116, 104)}
+
+
 def test_the_fill_is_a_grey_level() -> None:
     for fill in (128.0, 0.0):
         step = RandAugment(num_ops=1, fill=fill)
@@ -157,7 +166,7 @@ def test_wrong_settings_get_a_sentence() -> None:
         ({"magnitude_std": -1}, r"magnitude is 9.0 \+- -1"),
         ({"probability": 1.5}, "probability is 1.5"),
         ({"interpolation": "area"}, "must be bilinear, bicubic or random"),
-        ({"fill": 300}, "fill is 300"),
+        ({"fill": 300}, r"fill is \[300"),
     ):
         with pytest.raises(InputError, match=message):
             RandAugment(**wrong)

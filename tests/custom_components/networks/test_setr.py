@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from encoders import on_vit
+from torch import nn
 
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
@@ -27,6 +28,16 @@ def test_every_doubling_is_a_stage(patch_size: int, stages: int) -> None:
     network = setr(patch_size=patch_size).eval()
     assert [len(head.stages) for head in network.heads] == [stages]
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, 2, 32, 32)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_corners_are_aligned_in_every_doubling_on_request(aligned: bool) -> None:
+    """The released code doubles with aligned corners."""
+    head = ProgressiveUpsampling(1, 1, 1, 2, 0.0, aligned)
+    head.stages, head.out = nn.ModuleList([nn.Identity()] * 2), nn.Identity()
+    doubled = head(torch.arange(3.0).expand(1, 1, 3, 3))[0, 0, 0]
+    by_hand = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=aligned)
+    assert torch.equal(doubled, by_hand(by_hand(torch.arange(3.0).expand(1, 1, 3, 3)))[0, 0, 0])
 
 
 def test_channels_are_those_of_the_paper() -> None:
