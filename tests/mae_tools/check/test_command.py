@@ -126,7 +126,7 @@ def test_sequences_of_the_run_are_checked_by_name(tmp_path: Path) -> None:
 def test_real_abdomen_ct(tmp_path: Path, real_data: Path) -> None:
     root = real_data / "abdomen_ct"
     listed = tmp_path / "datalist.json"
-    folder(root, listed, CLASS_NAMES, unlabelled='{"btcv_*": ["spleen"]}', modality="CT")
+    folder(root, out=listed, class_names=CLASS_NAMES, unlabelled='{"btcv_*": ["spleen"]}', modality="CT")
     result = check(listed, root, channels=1, roi_size=96, spacing=(1.5, 1.5, 2))
     assert result["errors"] == 0
     assert {case["orientation"] for case in result["cases"]} == {"LAS", "LPS", "RAS"}
@@ -141,7 +141,9 @@ def test_real_abdomen_ct(tmp_path: Path, real_data: Path) -> None:
 def test_real_hippocampus(tmp_path: Path, real_data: Path) -> None:
     root = real_data / "brain_mri" / "msd_hippocampus"
     listed = tmp_path / "datalist.json"
-    made = folder(root, listed, ["background", "anterior", "posterior"], val_fraction=0.05, test_fraction=0.05)
+    made = folder(
+        root, out=listed, class_names=["background", "anterior", "posterior"], val_fraction=0.05, test_fraction=0.05
+    )
     assert [len(made[part]) for part in ("training", "validation", "test")] == [118, 6, 6]
     result = check(listed, root, roi_size=32, sections=["validation", "test"])
     assert result["errors"] == 0

@@ -103,7 +103,7 @@ def test_the_split_of_another_datalist_is_taken_over(
     assert found == {"training": {*"abgh"}, "validation": {*"cd"}, "test": {*"ef"}}
     assert by_image(made)["images/f.png"]["patient_id"] == "p2"
     said = capsys.readouterr().out
-    assert "6 of 8 pictures come into the lists" in said
+    assert "6 of 8 images come into the lists" in said
     assert "they train: images/g.png, images/h.png" in said
     with pytest.raises(InputError, match=r"split_from would be overwritten; name another file with --out"):
         tiles_masks(root, earlier, split_from=earlier)
