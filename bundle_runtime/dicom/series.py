@@ -29,6 +29,7 @@ _HEADER = [
     "BitsStored", "PixelRepresentation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence",
+    "EncryptedAttributesSequence",
 ]  # fmt: skip
 _SAME_PLACE = 0.01  # mm along the normal within which two slices lie in one place
 _OFF = 0.1  # of a slice distance: how far slices may lie off an even stack; rounding in headers stays far below
