@@ -27,7 +27,7 @@ from custom_components.errors import InputError
 
 from .dicom_rules import Rules, read_rules
 from .options import name_list
-from .registry import SOURCES, existing_folder, finish
+from .registry import Root, source
 from .split import split_by_patient
 
 LABELS = ("seg", "rtstruct", "nifti", "none")
@@ -53,9 +53,9 @@ class Case:
     entry: Item | None = None
 
 
+@source(converts=True)
 def dicom(
-    export: str | Path,
-    out: str | Path,
+    root: Root,
     class_names: str | Sequence[str] | None = None,
     modality: str | None = None,
     series: str | None = None,
@@ -64,7 +64,6 @@ def dicom(
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
     seed: int = 0,
-    exclude: str | None = None,
 ) -> dict[str, Any]:
     """Convert the series of a DICOM export to compressed NIfTI, and write their datalist.
 
@@ -74,8 +73,7 @@ def dicom(
     `class_names` counts; a class that nothing is drawn for in a case is `unlabelled` there.
 
     Args:
-        export: folder with DICOM files, nested in any way; only read.
-        out: folder for images/, labels/, datalist.json and series.csv; made if missing.
+        root: folder with DICOM files, nested in any way; only read.
         class_names: all classes, background first; needed with labels.
         modality: take series of this modality only (default: CT and MR).
         series: take series whose description fits this pattern, such as `*venous*`, in any case.
@@ -84,20 +82,19 @@ def dicom(
         val_fraction: share of the patients that selects.
         test_fraction: share of the patients that is read once, at the end.
         seed: deals the patients.
-        exclude: leave out files and folders of this name or path; several patterns are separated by commas.
+        out: folder for images/, labels/, datalist.json and series.csv; made if missing.
 
     Raises:
         InputError: a setting that makes no sense, nothing to take, or a full disk; what is converted by then is kept.
     """
-    base, target = existing_folder(export), Path(out)
+    target = root.out
     if labels not in LABELS:
         raise InputError(f"labels is {labels!r}; choose one of {', '.join(LABELS)}.")
     names = None if class_names is None else name_list(class_names, "class_names")
     if labels != "none" and names is None:
         raise InputError("labels need class_names, background first; add them.")
     chosen = read_rules(rules, modality, series, names)
-    hidden = () if exclude is None else tuple(name_list(exclude, "exclude"))
-    files = [str(base / file) for file in files_below(base, leave_out=[target], exclude=hidden)]
+    files = [str(root.path / file) for file in files_below(root.path, leave_out=[target], exclude=root.exclude)]
     found = scan(files)
     salt = _salt(target)
     cases = [_case(series, key, salt, chosen, found) for key, series in found.series.items()]
@@ -123,10 +120,7 @@ def dicom(
         made["class_names"] = names
     if modality is not None:
         made["modality"] = modality
-    return finish(made, target, target / "datalist.json")
-
-
-SOURCES["dicom"] = dicom
+    return made
 
 
 def _salt(target: Path) -> bytes:

@@ -32,10 +32,12 @@ class Root:
     Attributes:
         path: the folder.
         exclude: patterns of files and folders that are left out, see `bundle_runtime.data.find.excluded`.
+        out: the folder of the datalist.
     """
 
     path: Path
     exclude: tuple[str, ...] = ()
+    out: Path = Path()
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class Root:
         return Table(self.path / path if (self.path / path).is_file() else path)
 
 
-def source(function: Source | None = None, out_name: str = "datalist.json") -> Any:
+def source(function: Source | None = None, out_name: str = "datalist.json", converts: bool = False) -> Any:
     """Make a function the command `python -m mae_tools datalist <its name>`.
 
     Its first argument is a `Root`, and it returns the datalist, which is written here. Its docstring is the command's
@@ -86,9 +88,10 @@ def source(function: Source | None = None, out_name: str = "datalist.json") -> A
     Args:
         function: the source.
         out_name: name of its datalist in the data folder.
+        converts: it writes images into the folder that `out` then is, with its datalist; its own docstring says so.
     """
     if function is None:
-        return functools.partial(source, out_name=out_name)
+        return functools.partial(source, out_name=out_name, converts=converts)
 
     @functools.wraps(function)
     def run(
@@ -101,24 +104,29 @@ def source(function: Source | None = None, out_name: str = "datalist.json") -> A
         copies: str | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
-        base = existing_folder(root)
-        target = Path(out) if out is not None else base / out_name
+        base = Path(root)
+        if not base.is_dir():
+            raise InputError(f"{root} is not a folder; give the folder of the data set.")
+        if converts and out is None:
+            raise InputError("out is not given; name a folder for the converted images.")
+        place = base if out is None or not converts else Path(out)  # where the paths of the datalist start
+        target = place / out_name if converts or out is None else Path(out)
         if split_from is not None and target.resolve() == Path(split_from).resolve():
-            raise InputError(f"{target}: split_from would be overwritten; name another file with --out.")
+            raise InputError(f"{target}: split_from would be overwritten; copy it under another name first.")
         if split_from is not None and sections is not None:
             raise InputError("split_from and sections are both given; choose one.")
-        folder = Root(base, () if exclude is None else tuple(name_list(exclude, "exclude")))
+        folder = Root(base, () if exclude is None else tuple(name_list(exclude, "exclude")), target.parent)
         made = function(folder, *args, **settings)
-        for part in SECTIONS if folder.exclude else ():  # of sources that take their files from a table
+        for part in SECTIONS if folder.exclude and not converts else ():  # of sources that take files from a table
             made[part] = [item for item in made[part] if not excluded(str(as_list(item["image"])[0]), folder.exclude)]
         if split_from is not None:
             named = inspect.signature(function).bind(folder, *args, **settings).arguments
-            made = split_like(made, split_from, base, not any(named.get(key) for key in _OWNERS))
+            made = split_like(made, split_from, place, not any(named.get(key) for key in _OWNERS))
         if sections is not None:
-            made = split_by_table(made, sections, base)
+            made = split_by_table(made, sections, place)
         if copies is not None:
-            made = settle(made, copies, base, target)
-        return finish(made, base, target)
+            made = settle(made, copies, place, target)
+        return _finish(made, place, target)
 
     run.__signature__ = _signature(function, run)  # type: ignore[attr-defined]
     run.__doc__ = _help(inspect.getdoc(function) or "", inspect.getdoc(source) or "").replace("datalist.json", out_name)
@@ -126,19 +134,7 @@ def source(function: Source | None = None, out_name: str = "datalist.json") -> A
     return run
 
 
-def existing_folder(root: str | Path) -> Path:
-    """`root` as a path, if it is a folder.
-
-    Raises:
-        InputError: it is not.
-    """
-    path = Path(root)
-    if not path.is_dir():
-        raise InputError(f"{root} is not a folder; give the folder of the data set.")
-    return path
-
-
-def finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any]:
+def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any]:
     """Write the datalist, say so, and return it."""
     if not any(datalist[part] for part in SECTIONS):
         raise InputError(f"{base} holds nothing for a datalist; give another folder, or exclude less.")
@@ -165,5 +161,5 @@ def _signature(function: Source, run: Source) -> inspect.Signature:
 
 def _help(own: str, shared: str) -> str:
     """The docstring of a source with the shared arguments among its own."""
-    begin, end = shared.index("    out:"), shared.index("\n\nArgs:")
+    begin, end = shared.index("    exclude:" if "\n    out: " in own else "    out:"), shared.index("\n\nArgs:")
     return own.replace("\n\nRaises:", f"\n{shared[begin:end]}\n\nRaises:", 1)

@@ -67,7 +67,7 @@ def everything(folder: Path) -> bytes:
 
 def test_images_labels_and_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = export(tmp_path / "in"), tmp_path / "out"
-    made = dicom(source, out, class_names=NAMES, series="*VENOUS*", labels="seg")
+    made = dicom(source, out=out, class_names=NAMES, series="*VENOUS*", labels="seg")
     said = capsys.readouterr().out
     items = [item for part in ("training", "validation", "test") for item in made[part]]
     assert [len(made[part]) for part in ("training", "validation", "test")] == [1, 1, 1]
@@ -93,10 +93,10 @@ def test_images_labels_and_lists(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_nobody_is_named_in_any_file(tmp_path: Path) -> None:
     source, out = export(tmp_path / "in"), tmp_path / "out"
     assert PLANTED.search(everything(source))
-    dicom(source, out, class_names=NAMES, labels="seg")
+    dicom(source, out=out, class_names=NAMES, labels="seg")
     assert PLANTED.search(everything(out)) is None
     other = tmp_path / "other"
-    assert {item["patient_id"] for item in dicom(source, other)["training"]}.isdisjoint(
+    assert {item["patient_id"] for item in dicom(source, out=other)["training"]}.isdisjoint(
         item["patient_id"] for item in json.loads((out / "datalist.json").read_text())["training"]
     )  # another salt, other hashes
 
@@ -113,16 +113,16 @@ def test_a_full_disk_half_way_and_a_second_run(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(module, "write_atomically", full)
     with pytest.raises(InputError, match=r"the disk is full after 1 of 3 series; make room and run the same command"):
-        dicom(source, out, class_names=NAMES, series="*venous*", labels="seg")
+        dicom(source, out=out, class_names=NAMES, series="*venous*", labels="seg")
     assert not [path for path in out.rglob("*") if path.name.startswith(".") and path.suffix == ".gz"]
     monkeypatch.setattr(
         module, "write_atomically", lambda path, data: written.append(Path(path).name) or whole(path, data)
     )
     written.clear()
-    made = dicom(source, out, class_names=NAMES, series="*venous*", labels="seg")
+    made = dicom(source, out=out, class_names=NAMES, series="*venous*", labels="seg")
     assert len([name for name in written if name.endswith(".gz")]) == 4  # two series of the three
     written.clear()
-    assert dicom(source, out, class_names=NAMES, series="*venous*", labels="seg") == made
+    assert dicom(source, out=out, class_names=NAMES, series="*venous*", labels="seg") == made
     assert not [name for name in written if name.endswith(".gz")]
 
 
@@ -131,7 +131,7 @@ def test_the_export_may_be_read_only(tmp_path: Path) -> None:
     before = everything(source)
     for path in [source, *source.rglob("*")]:
         os.chmod(path, 0o555 if path.is_dir() else 0o444)
-    dicom(source, tmp_path / "out", val_fraction=0, test_fraction=0)
+    dicom(source, out=tmp_path / "out", val_fraction=0, test_fraction=0)
     assert everything(source) == before
     for path in [source, *source.rglob("*")]:
         os.chmod(path, 0o755)
@@ -141,15 +141,35 @@ def test_labels_that_do_not_fit_leave_the_case_out(tmp_path: Path, capsys: pytes
     source = export(tmp_path / "in", 2)
     (source / "Planted^Name0" / "seg0.dcm").rename(source / "Planted^Name0" / "seg_copy.dcm")
     (source / "Planted^Name1" / "seg1.dcm").unlink()
-    made = dicom(source, tmp_path / "out", NAMES, series="*venous*", labels="seg", val_fraction=0, test_fraction=0)
+    named = {"class_names": NAMES, "series": "*venous*", "labels": "seg"}
+    made = dicom(source, out=tmp_path / "out", val_fraction=0, test_fraction=0, **named)
     assert len(made["training"]) == 1
     assert "has no seg label that refers to it" in capsys.readouterr().out
     for path in (source / "Planted^Name0" / "20200102").rglob("*"):
         if path.is_file():
             path.unlink()
     with pytest.raises(InputError, match="holds nothing for a datalist"):
-        dicom(source, tmp_path / "none", NAMES, series="*venous*", labels="seg")
+        dicom(source, out=tmp_path / "none", **named)
     assert "1 drawings on series that are not here" in capsys.readouterr().out
+
+
+def test_what_every_source_can_do(tmp_path: Path) -> None:
+    source, out, every = export(tmp_path / "in"), tmp_path / "out", {"series": "*venous*"}
+    made = dicom(source, out=out, **every)
+    with pytest.raises(InputError, match="split_from would be overwritten"):
+        dicom(source, out=out, split_from=out / "datalist.json", **every)
+    earlier = (out / "datalist.json").rename(out / "earlier.json")
+    write(source / "new", slices(volume(seed=1), "p9"))  # the scan of one of them under another name
+    again = dicom(source, out=out, split_from=earlier, seed=5, exclude="*.nii*", **every)
+    assert (again["validation"], again["test"]) == (made["validation"], made["test"])
+    assert len(again["training"]) == 2
+    assert made["training"][0] in again["training"]
+    with pytest.raises(InputError, match="not written, 1 images are there under several names"):
+        dicom(source, out=out, copies="refuse", **every)
+    few = dicom(source, out=tmp_path / "few", exclude="Planted^Name0,new", val_fraction=0, test_fraction=0, **every)
+    assert len(few["training"]) == 2
+    with pytest.raises(InputError, match="out is not given; name a folder for the converted images"):
+        dicom(source, **every)
 
 
 def test_nifti_labels_in_another_order_of_axes(tmp_path: Path) -> None:
@@ -159,7 +179,7 @@ def test_nifti_labels_in_another_order_of_axes(tmp_path: Path) -> None:
     turned = drawn.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
     assert turned.shape != drawn.shape
     nib.save(turned, source / "a" / "label.nii.gz")
-    made = dicom(source, tmp_path / "out", NAMES, labels="nifti", val_fraction=0, test_fraction=0)
+    made = dicom(source, out=tmp_path / "out", class_names=NAMES, labels="nifti", val_fraction=0, test_fraction=0)
     stored = nib.load(tmp_path / "out" / made["training"][0]["label"])
     np.testing.assert_array_equal(np.asarray(stored.dataobj), label(1))
 
@@ -167,7 +187,7 @@ def test_nifti_labels_in_another_order_of_axes(tmp_path: Path) -> None:
 def test_rules(tmp_path: Path) -> None:
     source, rules = export(tmp_path / "in"), tmp_path / "rules.yaml"
     rules.write_text("series: [{modality: CT, description: '*thin', min_slices: 5}]\nclasses: {liver: [Leber*]}\n")
-    made = dicom(source, tmp_path / "out", NAMES, rules=rules, val_fraction=0, test_fraction=0)
+    made = dicom(source, out=tmp_path / "out", class_names=NAMES, rules=rules, val_fraction=0, test_fraction=0)
     assert len(made["training"]) == 1
     for text, problem in (
         ("series: [{modalty: CT}]", r"expected e\.g\. series: .*keys modality"),
@@ -177,7 +197,7 @@ def test_rules(tmp_path: Path) -> None:
     ):
         rules.write_text(text)
         with pytest.raises(InputError, match=problem):
-            dicom(source, tmp_path / "out", NAMES, rules=rules)
+            dicom(source, out=tmp_path / "out", class_names=NAMES, rules=rules)
 
 
 @pytest.mark.parametrize(
@@ -191,4 +211,4 @@ def test_rules(tmp_path: Path) -> None:
 )
 def test_settings_that_make_no_sense(tmp_path: Path, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        dicom(write(tmp_path / "in", slices(volume())), tmp_path / "out", **settings)
+        dicom(write(tmp_path / "in", slices(volume())), out=tmp_path / "out", **settings)
