@@ -26,7 +26,11 @@ _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what file managers leave 
 
 
 def files_below(
-    place: Path, levels: int | None = None, leave_out: Iterable[str | Path] = (), exclude: Collection[str] = ()
+    place: Path,
+    levels: int | None = None,
+    leave_out: Iterable[str | Path] = (),
+    exclude: Collection[str] = (),
+    left_out: list[str] | None = None,
 ) -> list[str]:
     """All files of a folder and `levels` levels of subfolders (None: all) as sorted paths from it, with slashes.
 
@@ -39,6 +43,7 @@ def files_below(
         levels: of subfolders.
         leave_out: folders that are not looked into, such as the output.
         exclude: patterns of `excluded`.
+        left_out: gets the files and folders (with a slash at the end) that `exclude` fits.
 
     Raises:
         InputError: a folder cannot be read.
@@ -52,11 +57,11 @@ def files_below(
         names, folders = _listed(here)
         if parts and set(names) >= _REPORT:
             continue
-        found += ["/".join((*parts, name)) for name in names if _counts((*parts, name), exclude)]
+        found += ["/".join((*parts, name)) for name in names if _counts((*parts, name), exclude, "", left_out)]
         for name, linked in folders if len(parts) != levels else ():
             inside, path = (*parts, name), os.path.join(here, name)
             real = os.path.realpath(path) if linked else os.path.join(chain[-1], name)
-            if not _counts(inside, exclude, "/") or real in own:
+            if not _counts(inside, exclude, "/", left_out) or real in own:
                 continue
             if any(f"{known}/".startswith(f"{real}/") for known in chain):
                 print(f"{path} is a link back to {real} and is left out.")
@@ -87,8 +92,14 @@ def _listed(folder: str) -> tuple[list[str], list[tuple[str, bool]]]:
     return names, folders
 
 
-def _counts(parts: Sequence[str], exclude: Collection[str], end: str = "") -> bool:
-    return parts[-1][0] != "." and parts[-1].lower() not in _CLUTTER and not excluded("/".join(parts) + end, exclude)
+def _counts(parts: Sequence[str], exclude: Collection[str], end: str, left_out: list[str] | None = None) -> bool:
+    if parts[-1][0] == "." or parts[-1].lower() in _CLUTTER:
+        return False
+    path = "/".join(parts) + end
+    fits = excluded(path, exclude)
+    if fits and left_out is not None:
+        left_out.append(path)
+    return not fits
 
 
 def excluded(path: str, patterns: Collection[str]) -> bool:

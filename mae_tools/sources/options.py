@@ -1,6 +1,7 @@
 """Settings of sources that are more than a word: lists of names, and tables by case pattern."""
 
 import fnmatch
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,11 +17,18 @@ def name_list(names: str | Iterable[object], key: str) -> list[str]:
         InputError: none, or one of them twice.
     """
     if isinstance(names, str):
-        names = [part.strip().strip("'\"") for part in names.strip().strip("[]()").split(",")]
+        names = [part.strip().strip("'\"") for part in _unwrapped(names.strip()).split(",")]
     listed = [str(name) for name in names]
     if not listed or "" in listed or len(set(listed)) != len(listed):
         raise InputError(f"{key} is {listed}; expected different names, such as [Effusion, Mass].")
     return listed
+
+
+def _unwrapped(text: str) -> str:
+    """A text without the brackets around all of it; those of a name stay, as in `Edema (mild), Mass (large)`."""
+    opening, closing = next((pair for pair in ("[]", "()") if text.startswith(pair[0])), "  ")
+    depths = list(itertools.accumulate((letter == opening) - (letter == closing) for letter in text))
+    return text[1:-1] if opening != " " and 0 in depths and depths.index(0) == len(text) - 1 else text
 
 
 def read_table(text: str | Mapping[str, Any] | None, key: str, example: str) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.datalist import write
-from bundle_runtime.data.find import excluded, files_below, folders_in, volumes_among
+from bundle_runtime.data.find import excluded, files_below, folders_in, some, volumes_among
 from bundle_runtime.data.schema import SECTIONS, as_list
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
@@ -45,14 +45,29 @@ class Root:
         return self.path.resolve().name
 
     @functools.cached_property
-    def _all(self) -> list[str]:
-        return files_below(self.path, exclude=self.exclude)
+    def _walk(self) -> tuple[list[str], list[str]]:
+        """The files, and the files and folders that `exclude` fits."""
+        left_out: list[str] = []
+        return files_below(self.path, exclude=self.exclude, left_out=left_out), left_out
+
+    @functools.cached_property
+    def left_out(self) -> list[str]:
+        """The files that `exclude` leaves out, those of excluded folders among them."""
+        deep = (
+            [place + file for file in files_below(self.path / place)] if place.endswith("/") else [place]
+            for place in self._walk[1]
+        )
+        return [file for files in deep for file in files]
+
+    def unfit(self) -> list[str]:
+        """The patterns of `exclude` that leave nothing out."""
+        return [one for one in self.exclude if not any(excluded(place, [one]) for place in self._walk[1])]
 
     def files(self, below: str = "", levels: int | None = None) -> list[str]:
         """The files of a folder in it and `levels` levels of subfolders (None: all), as paths from the data folder."""
         start = f"{below}/" if below else ""
         depth = start.count("/")
-        inside = [file for file in self._all if file.startswith(start)]
+        inside = [file for file in self._walk[0] if file.startswith(start)]
         return [file for file in inside if levels is None or file.count("/") - depth <= levels]
 
     def folders(self, below: str = "") -> list[str]:
@@ -119,6 +134,8 @@ def source(function: Source | None = None, out_name: str = "datalist.json", conv
         made = function(folder, *args, **settings)
         for part in SECTIONS if folder.exclude and not converts else ():  # of sources that take files from a table
             made[part] = [item for item in made[part] if not excluded(str(as_list(item["image"])[0]), folder.exclude)]
+        if folder.unfit():
+            print(f"exclude: no file or folder of {base} fits {some(folder.unfit())}.")
         if split_from is not None:
             named = inspect.signature(function).bind(folder, *args, **settings).arguments
             made = split_like(made, split_from, place, not any(named.get(key) for key in _OWNERS))

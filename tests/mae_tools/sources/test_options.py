@@ -12,6 +12,13 @@ def test_lists_of_names(text: str) -> None:
     assert name_list(("Effusion", 3), "label_columns") == ["Effusion", "3"]
 
 
+def test_brackets_of_names_stay() -> None:
+    for text in ("Edema (mild), Mass (large)", "[Edema (mild), Mass (large)]", "(Edema (mild), Mass (large))"):
+        assert name_list(text, "label_columns") == ["Edema (mild)", "Mass (large)"]
+    assert name_list("(A) mild, mass (B)", "class_names") == ["(A) mild", "mass (B)"]
+    assert name_list("*[12]", "exclude") == ["*[12]"]
+
+
 @pytest.mark.parametrize("names", ["", "[]", "a,,b", "a,a", []])
 def test_lists_that_are_none(names: str | list[str]) -> None:
     with pytest.raises(InputError, match=r"label_columns is .*expected different names"):

@@ -52,10 +52,13 @@ def test_sections_place_every_case(tmp_path: Path) -> None:
     assert sorted(item["image"] for item in made["validation"]) == ["a/1.png", "a/4.png", "b/1.png", "b/4.png"]
 
 
-def test_exclude_and_what_is_then_empty(tmp_path: Path) -> None:
+def test_exclude_and_what_is_then_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     touch(classes(tmp_path), "a/0_mask.png")
     assert "a/0_mask.png" not in by_image(class_folder(tmp_path, exclude="*_mask*,b/5.png"))
     assert "b/5.png" not in by_image(class_folder(tmp_path, exclude="*_mask*,b/5.png"))
+    class_folder(tmp_path, exclude="*_mask*,*[5].png,b/7.*")
+    assert "exclude: no file or folder of" in (said := capsys.readouterr().out)
+    assert "fits b/7.*." in said
     with pytest.raises(InputError, match="holds 0 class folder"):
         class_folder(tmp_path, exclude="*")
 
@@ -71,6 +74,7 @@ def test_tcga_barcodes_are_patients(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_root(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii.gz", "x/b.nii", "x/y/c.nii", "z/d.txt")
     root = Root(tmp_path, ("z",))
+    assert root.left_out == ["z/d.txt"]
     assert root.files("x", levels=0) == ["x/b.nii"]
     assert root.files("x") == ["x/b.nii", "x/y/c.nii"]
     assert root.volumes() == ["a.nii.gz"]
