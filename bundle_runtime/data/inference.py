@@ -1,11 +1,15 @@
 """What inference runs share: what can be used runs, the rest is listed, and the exit code tells."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
+import torch
 from monai.data.utils import list_data_collate
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset, default_convert
 
 from custom_components.distributed import is_main
 from custom_components.errors import InputError, find_input_error, sentence_of
@@ -108,37 +112,64 @@ class CaseDataset(Dataset):
                 return {"case": item["case"], "file": problem.file, "problem": problem.message}
             text = f"it could not be prepared ({sentence_of(error).removesuffix('.')})"
             said = text if reason is None else sentence(reason, item["file"])
-            return {"case": item["case"], "file": item["file"], "problem": said}
+            return self.failed(index, said)
+
+    def failed(self, index: int, reason: str) -> dict[str, Any]:
+        """What stands for a case that cannot be used."""
+        return {"case": self.data[index]["case"], "file": self.data[index]["file"], "problem": reason}
 
 
 class CaseLoader(DataLoader):
-    """The cases of a `CaseDataset` one by one, in their order; a loader process that dies costs its case alone.
+    """The batches of cases one by one, in their order; a loader process that dies costs its case alone.
 
     With it die the cases that it had read ahead. So the one that was waited for is read again by a process of its own;
-    if that dies as well the case comes with its `problem`. New processes then read the others.
+    if that dies as well, what the data set's `failed` makes of it stands for it. New processes then read the others.
 
     Args:
-        dataset: a `CaseDataset`.
+        dataset: a `CaseDataset`, or another one with `failed(index, reason)`.
         num_workers: processes that read ahead; 0 reads in the main one.
+        batched: the elements of the data set are whole batches, else each becomes one.
     """
 
-    def __init__(self, dataset: CaseDataset, num_workers: int = 0) -> None:
-        super().__init__(dataset, batch_size=1, num_workers=num_workers, collate_fn=list_data_collate)
-        self.cases = dataset
+    def __init__(self, dataset: Any, num_workers: int = 0, batched: bool = False) -> None:
+        self.settings: dict[str, Any] = {
+            "batch_size": None if batched else 1,
+            "collate_fn": default_convert if batched else list_data_collate,
+            "pin_memory": batched and torch.cuda.is_available(),
+            "generator": torch.Generator(),  # its own: reading takes no random numbers of the run
+        }
+        super().__init__(dataset, num_workers=num_workers, **self.settings)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        cases: Any = self.dataset
         done, alone = 0, False
-        while done < len(self.cases):
-            part = Subset(self.cases, range(done, done + 1 if alone else len(self.cases)))
-            workers = min(self.num_workers, len(part))
+        while done < len(cases):
+            part = Subset(cases, range(done, done + 1 if alone else len(cases)))
             try:
-                for batch in DataLoader(part, 1, num_workers=workers, collate_fn=self.collate_fn):
-                    done += 1
-                    yield batch
+                for batch in DataLoader(part, num_workers=min(self.num_workers, len(part)), **self.settings):
+                    with _undisturbed():
+                        done += 1
+                        yield batch
                 alone = False
             except (RuntimeError, ConnectionError, EOFError) as error:
                 if alone:
-                    item, reason = self.cases.data[done], sentence_of(error).removesuffix(".")
+                    failed = cases.failed(done, sentence_of(error).removesuffix("."))
                     done += 1
-                    yield {"case": [item["case"]], "file": [item["file"]], "problem": [reason]}
+                    yield self.settings["collate_fn"](failed if self.batch_size is None else [failed])
                 alone = not alone
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No loader process that dies interrupts the work on a case; it is found out when it is waited for.
+
+    PyTorch's handler of the signal raises in the main thread wherever that is, mostly in the network on another case.
+    """
+    if not hasattr(signal, "SIGCHLD") or current_thread() is not main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)

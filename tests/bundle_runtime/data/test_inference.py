@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,21 @@ def test_a_killed_loader_process_costs_its_case_alone(tmp_path: Path, num_worker
     assert run(inputs, num_workers=num_workers, steps=[Killed()]) == ["a", "c", "e"]
     with pytest.raises(InputError, match=r"2 of 5 images could not be used: .*b\.nii\.gz: A loader process was killed"):
         inputs.finish()
+
+
+def test_a_process_killed_while_the_network_is_at_another_case_costs_its_own_case(tmp_path: Path) -> None:
+    """The signal of its death must not end the work on the case that is in the network."""
+    volumes(tmp_path, *"abc")
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.5)  # the process that reads b dies meanwhile
+        return image
+
+    handler = signal.getsignal(signal.SIGCHLD)
+    assert run(inputs, network, num_workers=2, steps=[Killed()]) == ["a", "c"]
+    assert handler is signal.SIG_DFL or signal.getsignal(signal.SIGCHLD) is handler
+    assert [problem.case for problem in inputs.problems] == ["b"]
 
 
 def test_a_case_that_fails_on_the_way_does_not_stop_the_others(tmp_path: Path) -> None:
