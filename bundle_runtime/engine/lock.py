@@ -1,13 +1,14 @@
-"""Folders that a training writes into are its own while it runs: a second one is refused from its first second on."""
+"""Folders that a run writes into are its own while it lasts: a second one is refused from its first second on."""
 
+import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
@@ -19,14 +20,15 @@ NAME = ".training-in-progress"
 def in_use(*folders: Path) -> Iterator[None]:
     """Hold folders, made if missing, as long as the block runs; in a distributed run the main process does.
 
-    A lock is a file that says which process holds it. That of a process of this machine that is gone is taken over;
-    that of another machine, from where nothing can be known of its processes, is believed.
+    The system locks a file in the folder until its process ends, whatever container that runs in, and the file says who
+    it is. One that this machine left without a lock is taken over; that of another machine is believed, since not every
+    network drive passes locks on.
 
     Raises:
-        InputError: another training holds one of them.
+        InputError: another run holds one of them.
     """
     with ExitStack() as held:
-        for folder in dict.fromkeys(map(Path.absolute, folders)) if is_main() else ():
+        for folder in dict.fromkeys(map(Path.resolve, folders)) if is_main() else ():
             held.enter_context(_held(folder))
         yield
 
@@ -35,57 +37,44 @@ def in_use(*folders: Path) -> Iterator[None]:
 def _held(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / NAME
-    holder = {"pid": os.getpid(), "born": _born(os.getpid()), "host": socket.gethostname(), "since": _now()}
-    while True:
+    with closing(_locked(lock)) as stream:
+        os.register_at_fork(after_in_child=stream.close)  # a loader process that outlives its parent holds nothing
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        stream.truncate(0)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": since}, stream)
+        stream.flush()
         try:
-            with lock.open("x") as stream:  # fails where it is there, also on a network drive
-                json.dump(holder, stream)
-            break
-        except FileExistsError:
-            _refuse_unless_stale(folder, lock)
+            yield
+        finally:
             lock.unlink(missing_ok=True)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
 
 
-def _refuse_unless_stale(folder: Path, lock: Path) -> None:
+def _locked(lock: Path) -> TextIO:
+    while True:
+        stream = lock.open("a+", encoding="utf-8")
+        held, lockable = False, True
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = True
+        except OSError:  # a file system without locks, where only the file tells
+            lockable = False
+        if os.fstat(stream.fileno()).st_nlink:
+            break
+        stream.close()  # its holder has ended in this moment
+    stream.seek(0)
     try:
-        holder: dict[str, Any] = json.loads(lock.read_text())
-        pid, born, host, since = (holder[key] for key in ("pid", "born", "host", "since"))
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError):
+        holder: dict[str, Any] = dict(json.loads(stream.read()))
+    except (ValueError, TypeError):  # not yet written, or not to its end
+        holder = {}
+    host, here = holder.get("host", socket.gethostname()), socket.gethostname()
+    who = f"since {holder.get('since', 'a moment ago')} (process {holder.get('pid', 'unknown')})"
+    if held or host != here or (holder and not lockable):
+        stream.close()
         raise InputError(
-            f"{lock}: another training is starting in {folder}, or died doing so; if none runs, remove this file."
-        ) from None
-    if host != socket.gethostname():
-        raise InputError(
-            f"{folder} is in use by a training on {host} since {since}; take another --output_dir and --model_dir, or "
-            f"if that one has ended, remove {lock}."
+            f"{lock.parent} is in use by a run{'' if host == here else f' on {host}'} {who}; wait for it, or take "
+            f"another --output_dir and --model_dir{'' if held else f'; if that run has ended, remove {lock}'}."
         )
-    if born is not None and _born(pid) == born:
-        raise InputError(
-            f"{folder} is in use by a training that runs since {since} (process {pid}); wait for it, or take another "
-            "--output_dir and --model_dir."
-        )
-    say(f"Note: the training that held {folder} since {since} is gone (process {pid}); its lock is taken over.")
-
-
-def _born(pid: int) -> str | None:
-    """What tells a process from a later one with its number: when it was started; None where there is no process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:  # somebody else's
-        pass
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):  # no Linux: its number has to do
-        return "unknown"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    if holder:
+        say(f"Note: the run that held {lock.parent} {who} is gone; its lock is taken over.")
+    return stream

@@ -1,10 +1,14 @@
 """A folder that a training writes into is refused to a second one; what a dead one left is taken over."""
 
+import errno
 import json
+import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -24,9 +28,10 @@ def test_a_folder_in_use_is_refused_until_the_other_ends(tmp_path: Path) -> None
     )  # fmt: skip
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"
+    (tmp_path / "link").symlink_to(tmp_path / "out")
     with (
-        pytest.raises(InputError, match=rf"in use by a training that runs since .*process {other.pid}"),
-        in_use(tmp_path / "weights", tmp_path / "out"),
+        pytest.raises(InputError, match=rf"in use by a run since .*process {other.pid}"),
+        in_use(tmp_path / "weights", tmp_path / "link"),  # the same folder by another name
     ):
         raise AssertionError
     assert not (tmp_path / "weights" / NAME).exists()  # what was held on the way is free again
@@ -49,28 +54,68 @@ def test_it_is_free_after_a_failure(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"host": "elsewhere"}, "in use by a training on elsewhere"),
-        ({"pid": 2**22 + 1}, None),
-        ({"born": "0"}, None),  # the number of a dead process that another one has got since
-    ],
-)
-def test_locks_of_others(tmp_path: Path, changes: dict[str, object], said: str | None) -> None:
+def test_of_several_that_find_a_left_lock_one_wins(tmp_path: Path) -> None:
+    """And the process number of the dead one, that another has got since, keeps nobody out."""
+    left = {"pid": os.getpid(), "host": socket.gethostname(), "since": "2026-01-01"}
+    for _ in range(20):
+        (tmp_path / NAME).write_text(json.dumps(left))
+        with ThreadPoolExecutor(4) as pool:
+            barrier = Barrier(4)
+            won = list(pool.map(lambda _, barrier=barrier: take(tmp_path, barrier), range(4)))
+        assert sorted(won) == [False, False, False, True]
+        assert not list(tmp_path.iterdir())
+
+
+def take(folder: Path, barrier: Barrier) -> bool:
+    """Whether the folder was got; it is held until all have tried."""
+    barrier.wait()
+    try:
+        with in_use(folder):
+            barrier.wait()
+            return True
+    except InputError:
+        barrier.wait()
+        return False
+
+
+def test_a_loader_process_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> None:
+    """As after a kill for lack of memory, which gives it no time to end them."""
+    child = (
+        "import os, signal, time; started, start = os.pipe()\n"
+        "if os.fork() == 0: os.write(start, b'x'); time.sleep(20); os._exit(0)\n"
+        "os.read(started, 1); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    script = WAITS.replace("print('held', flush=True); sys.stdin.read()", f"exec({child!r})")
+    root = Path(__file__).resolve().parents[3]
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, check=False).returncode < 0
+    assert (tmp_path / NAME).exists()
+    with in_use(tmp_path):
+        pass
+
+
+def test_the_lock_of_another_machine_is_believed(tmp_path: Path) -> None:
     with in_use(tmp_path):
         held = json.loads((tmp_path / NAME).read_text())
-    assert held["host"] == socket.gethostname()
-    (tmp_path / NAME).write_text(json.dumps(held | changes))
-    if said is None:
-        with in_use(tmp_path):
-            assert json.loads((tmp_path / NAME).read_text())["pid"] == held["pid"]
-        return
-    with pytest.raises(InputError, match=said), in_use(tmp_path):
+    assert (held["host"], held["pid"]) == (socket.gethostname(), os.getpid())
+    (tmp_path / NAME).write_text(json.dumps(held | {"host": "elsewhere"}))
+    with (
+        pytest.raises(InputError, match=r"in use by a run on elsewhere since .*; if that run has ended, remove .*\."),
+        in_use(tmp_path),
+    ):
         raise AssertionError
 
 
-def test_a_damaged_lock_names_itself(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text("")
-    with pytest.raises(InputError, match=r"training-in-progress: another training is starting"), in_use(tmp_path):
+def test_where_the_file_system_has_no_locks_the_file_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with in_use(tmp_path), pytest.raises(InputError, match=r"in use.*if that run has ended, remove"), in_use(tmp_path):
         raise AssertionError
+
+
+@pytest.mark.parametrize("content", ["", '{"pid": 1', "5"])
+def test_a_lock_that_was_cut_off_by_a_full_disk_is_taken_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / NAME).write_text(content)
+    with in_use(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
