@@ -147,7 +147,7 @@ def of_cases(found: dict[str, str], cases: Sequence[str], path: str | Path, what
     """Case -> what a `Table.mapping` says of it; a case goes by its path, or by a name or stem that no other has.
 
     Raises:
-        InputError: some are not named.
+        InputError: some are not named, or one has two values under two spellings.
     """
     said: dict[str, set[str]] = {}
     for name, value in found.items():
@@ -156,8 +156,14 @@ def of_cases(found: dict[str, str], cases: Sequence[str], path: str | Path, what
     uses = Counter(spelling for case in cases for spelling in _spellings(case))
     result = {}
     for case in cases:
-        values = [said.get(spelling, set()) for spelling in _spellings(case) if uses[spelling] == 1]
-        chosen = found.get(case) or next((next(iter(each)) for each in values if len(each) == 1), None)
+        own = [spelling for spelling in _spellings(case) if uses[spelling] == 1]
+        values = {found[name] for name in {case, *own} if name in found} | (
+            said.get(case, set()) if case in own else set()
+        )
+        if len(values) > 1:
+            raise InputError(f"{path}: names {' and '.join(sorted(values))} as {what} of {case}; keep one of them.")
+        several = [said.get(spelling, set()) for spelling in own]
+        chosen = next((next(iter(each)) for each in [values, *several] if len(each) == 1), None)
         if chosen is not None:
             result[case] = chosen
     absent = [case for case in cases if case not in result]

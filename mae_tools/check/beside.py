@@ -13,6 +13,7 @@ from .case_report import CaseReport, tissue_part
 from .flips import compare_flips
 
 _FAR_SPACING = 2.0  # times the median of the list
+_AIR = -300  # Hounsfield units; below it a scan shows air or fat, and no other modality has such values
 _FEW = 3  # cases of which the median says what is usual
 
 
@@ -44,9 +45,13 @@ def compare_headers(reports: Sequence[CaseReport]) -> None:
 
 
 def compare_values(reports: Sequence[CaseReport], modality: str | None) -> None:
-    """Warn in each case whose values are in another unit than those of the list; those of an MRI scan have none."""
+    """Warn in each case whose values are in another unit than those of the list.
+
+    Those of an MRI scan have none; where the modality is not stated, only a list that knows air (CT) has one.
+    """
     images = Images.of([report.facts for report in reports])
-    if "MR" in str(modality).upper() or len(reports) < _FEW:
+    low = images.values["image"][1][0] if "image" in images.values else 0
+    if len(reports) < _FEW or "MR" in (modality or ("CT" if low < _AIR else "MR")).upper():
         return
     for report in reports:
         if "image" in report.facts and list(report.facts["image"]["values"]) == ["image"]:  # no named sequences

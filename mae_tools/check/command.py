@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import bundle_runtime.data.datalist as datalists
+from bundle_runtime.data.find import VOLUMES
 from bundle_runtime.data.schema import SECTIONS, Datalist, consistency_problems
 from bundle_runtime.data.verify import Problem, refuse
+from bundle_runtime.data.volume import UnusableFile
 from custom_components.errors import InputError
 
 from .report import chosen_sections, tell
 
 # Imported by name: the package of a bundle holds the kinds that it can train on.
 KINDS = {"volumes": "mae_tools.check.volumes", "pictures": "mae_tools.check.pictures"}
-_VOLUMES = (".nii", ".nii.gz")
 
 
 def check(
@@ -95,15 +96,27 @@ def check(
 
 
 def kind_of(content: Datalist, path: Path, dataset_dir: str | Path | None = None) -> Any:
-    """The module that looks at the images of a datalist: pictures have a task, or are no NIfTI files and no folders.
+    """The module that looks at the images of a datalist: pictures have a task or a mask_kind, or are no volumes.
 
     Raises:
         InputError: the package of a bundle does not hold it.
     """
     part = next((part for part in SECTIONS if content[part]), SECTIONS[0])
     first = datalists.prepare({**content, part: content[part][:1]}, part, path, dataset_dir)
-    volumes = all(item["file"].lower().endswith(_VOLUMES) or Path(item["file"]).is_dir() for item in first)
-    kind = "volumes" if volumes and "task" not in content else "pictures"
+    pictures = "task" in content or "mask_kind" in content or not all(_is_volume(item["file"]) for item in first)
+    kind = "pictures" if pictures else "volumes"
     if importlib.util.find_spec(KINDS[kind]) is None:
         raise InputError(f"{path} lists {kind}, which this package of a bundle does not learn from.")
     return importlib.import_module(KINDS[kind])
+
+
+def _is_volume(file: str) -> bool:
+    """Whether a file is a volume, or one of a DICOM series of more than one slice."""
+    if file.lower().endswith(VOLUMES) or Path(file).is_dir():
+        return True
+    from bundle_runtime.dicom.series import scan, stack_of  # other lists need no DICOM
+
+    try:  # a radiograph has no place in space, and what lies beside it need not be read
+        return any(not series.problems and stack_of(file) for series in scan([file]).series.values())
+    except UnusableFile:
+        return False

@@ -10,6 +10,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from bundle_runtime.data.find import some
+from bundle_runtime.data.image_file import read_bytes
+from bundle_runtime.data.mask_file import class_map, decode_mask
 from custom_components.errors import InputError
 
 from .pictures import is_picture, own_patient
@@ -97,21 +99,17 @@ def merged(picture: Path, masks: list[Path]) -> np.ndarray:
     """Whether any of the masks covers a pixel, uint8 (H, W) of 0 and 1.
 
     Raises:
-        InputError: a file cannot be read, or a mask has another size than the picture.
+        InputError: a file cannot be read, or a mask is not binary or has another size than the picture.
     """
-    result = None
-    for path in [picture, *masks]:
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("L")) > 127
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read as a picture ({error}); unpack the release again.") from error
-        if result is None:  # the picture itself says the size only
-            result = np.zeros(pixels.shape, bool)
-        elif pixels.shape != result.shape:
-            size, expected = (" x ".join(map(str, shape)) for shape in (pixels.shape, result.shape))
+    try:
+        with Image.open(picture) as image:
+            result = np.zeros(image.size[::-1], np.uint8)
+    except OSError as error:
+        raise InputError(f"{picture}: cannot be read as a picture ({error}); unpack the release again.") from error
+    for path in map(str, masks):
+        drawn = class_map(decode_mask(path, read_bytes(path)), "binary", len(CLASSES), path)
+        if drawn.shape != result.shape:
+            size, expected = (" x ".join(map(str, shape)) for shape in (drawn.shape, result.shape))
             raise InputError(f"{path}: is {size} pixels, and {picture.name} {expected}; expected the same size.")
-        else:
-            result |= pixels
-    assert result is not None
-    return result.astype(np.uint8)
+        result |= drawn
+    return result

@@ -9,6 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bundle_runtime.data.datalist import prepare
+from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from custom_components.errors import InputError
 
@@ -31,7 +32,7 @@ def settle(datalist: Datalist, how: str, root: Path, path: Path) -> Datalist:
         path: the file that it is for.
 
     Raises:
-        InputError: another word, or there are copies and they are refused.
+        InputError: another word, an image that cannot be read, or there are copies and they are refused.
     """
     if how not in WAYS:
         raise InputError(f"copies is {how!r}, expected {', '.join(WAYS)}.")
@@ -41,6 +42,12 @@ def settle(datalist: Datalist, how: str, root: Path, path: Path) -> Datalist:
     kind = kind_of(datalist, path, root)
     found = dict(zip(parts, (kind.digests(items) for items in parts.values()), strict=True))
     pairs = [(item, name) for part, items in parts.items() for item, name in zip(items, found[part], strict=True)]
+    unread = [item["file"] for item, name in pairs if name is None]
+    if unread:
+        raise InputError(
+            f"{path}: not written, {len(unread)} image(s) cannot be read, and copies of them would not be found: "
+            f"{some(unread, 3)}; mend or exclude them."
+        )
     copies = find_copies((Place.of(item), name) for item, name in pairs if name is not None)
     print(f"Copies: {sum(map(len, copies))} images are {len(copies)} different ones.")
     if not copies:
@@ -52,9 +59,7 @@ def settle(datalist: Datalist, how: str, root: Path, path: Path) -> Datalist:
     if unlike:
         print(f"{unlike} of them bear different labels; look at them in the report of a check.")
     entries = [
-        (part, item, name if name is not None else f"{part} {index}".encode())
-        for part in parts
-        for index, (item, name) in enumerate(zip(datalist[part], found[part], strict=True))
+        (part, item, name or b"") for part in parts for item, name in zip(datalist[part], found[part], strict=True)
     ]
     lists = _first_ones(entries) if how == "drop" else _together(entries)
     datalist = {**datalist, **{part: lists[part] for part in parts}}

@@ -15,7 +15,7 @@ from bundle_runtime.data.tables import Row, Table, nearest, plain
 from custom_components.errors import InputError
 
 from .lists import check_disjoint, classes_of, common_keys, split_by_class
-from .pictures import pictures_in
+from .pictures import excluder, pictures_in
 from .registry import Root, source
 from .split import with_parity
 
@@ -89,8 +89,9 @@ def cxr14(
     )
     if counts:
         _check_counts(content, listed)
-    places = _places(pictures_in(files, base, images), rows)
-    names = {part: _present(base, names[part], places, partial) for part in _LISTS}
+    places, is_excluded = _places(pictures_in(files, base, images), rows), excluder(root)
+    wanted = {part: [name for name in names[part] if name in places or not is_excluded(name)] for part in _LISTS}
+    names = {part: _present(base, wanted[part], places, partial) for part in _LISTS}
     train_val, test = ([{**rows[name], "image": places[name]} for name in names[part]] for part in _LISTS)
     if parity:
         datalist = with_parity({**_EMPTY, "training": train_val, "test": test})

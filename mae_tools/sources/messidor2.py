@@ -9,7 +9,7 @@ from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
 from .lists import common_keys, deal_lists
-from .pictures import PictureFinder, own_patient, pictures_in
+from .pictures import PictureFinder, excluder, own_patient, pictures_in
 from .registry import Root, source
 
 # International Clinical Diabetic Retinopathy scale, 0 to 4.
@@ -62,7 +62,7 @@ def _entries(root: Root, table: Table, owner: dict[str, str], paired: bool) -> l
         InputError: a column or a picture is missing, or a grade is none of 0 to 4.
     """
     base = root.path
-    finder = PictureFinder(pictures_in(root.files(), base, None))
+    finder, is_excluded = PictureFinder(pictures_in(root.files(), base, None)), excluder(root)
     image, grade = table.column("image_id", "image"), table.column("adjudicated_dr_grade", "dr_grade")
     gradable = next((name for name in table.columns if name.lower() == "adjudicated_gradable"), None)
     entries: list[Item] = []
@@ -76,7 +76,8 @@ def _entries(root: Root, table: Table, owner: dict[str, str], paired: bool) -> l
             raise InputError(f"{table.path}: line {row.line} has the grade {cell!r}; expected 0 to {len(GRADES) - 1}.")
         found = finder.find(row.cells[image]) or finder.find(own_patient(row.cells[image]))
         if len(found) != 1:
-            missing.append(row.cells[image])
+            if found or not is_excluded(row.cells[image]):
+                missing.append(row.cells[image])
             continue
         stem = own_patient(Path(row.cells[image]).name).lower()
         entries.append({"image": found[0], "label": int(float(cell)), "patient_id": owner.get(stem, stem)})

@@ -26,9 +26,9 @@ def name_list(names: str | Iterable[object], key: str) -> list[str]:
 
 def _unwrapped(text: str) -> str:
     """A text without the brackets around all of it; those of a name stay, as in `Edema (mild), Mass (large)`."""
-    opening, closing = next((pair for pair in ("[]", "()") if text.startswith(pair[0])), "  ")
-    depths = list(itertools.accumulate((letter == opening) - (letter == closing) for letter in text))
-    return text[1:-1] if opening != " " and 0 in depths and depths.index(0) == len(text) - 1 else text
+    closing = {"[": "]", "(": ")"}.get(text[:1])
+    depths = list(itertools.accumulate((letter == text[0]) - (letter == closing) for letter in text))
+    return text[1:-1] if closing and 0 in depths and depths.index(0) == len(text) - 1 else text
 
 
 def read_table(text: str | Mapping[str, Any] | None, key: str, example: str) -> Mapping[str, Any]:

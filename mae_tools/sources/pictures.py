@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from bundle_runtime.data.find import some
+from bundle_runtime.data.find import excluded, some
 from bundle_runtime.data.image_file import PICTURE_SUFFIXES
 from bundle_runtime.data.sequences import patient_of
 from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
+
+from .registry import Root
 
 
 def is_picture(file: str) -> bool:
@@ -66,6 +68,12 @@ class PictureFinder:
                 found.append((name == parts[-1], file))
         named_in_full = [file for in_full, file in found if in_full]
         return named_in_full or [file for _, file in found]
+
+
+def excluder(root: Root) -> Callable[[str], bool]:
+    """Tells of a path in a table whether it means a picture that `exclude` leaves out."""
+    hidden = PictureFinder(root.left_out)
+    return lambda path: excluded(path, root.exclude) or bool(hidden.find(path))
 
 
 def patients_in_names(files: Sequence[str], pattern: str) -> dict[str, str]:

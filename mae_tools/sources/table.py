@@ -15,7 +15,7 @@ from custom_components.errors import InputError
 
 from .lists import common_keys, deal_lists, is_labelled
 from .options import name_list
-from .pictures import PictureFinder, own_patient, owners, pictures_in
+from .pictures import PictureFinder, excluder, own_patient, owners, pictures_in
 from .registry import Root, source
 from .split import section_name
 
@@ -211,7 +211,7 @@ def _found_rows(
         InputError: a picture is missing, unless `partial`, or a path fits several files.
     """
     base, files = root.path, pictures_in(root.files(), root.path, images)
-    finder = PictureFinder(files)
+    finder, is_excluded = PictureFinder(files), excluder(root)
     rows, missing = [], []
     for row in content.rows:
         path = row.cells[column]
@@ -223,7 +223,7 @@ def _found_rows(
             )
         if found:
             rows.append((found[0], row))
-        else:
+        elif not is_excluded(path):
             missing.append(path or f"(blank, line {row.line})")
     if missing and (not partial or not rows):
         raise InputError(

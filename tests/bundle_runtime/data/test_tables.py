@@ -96,6 +96,15 @@ def test_cases_go_by_path_name_or_stem_where_that_is_one_case_only() -> None:
     assert of_cases(dotted, list(dotted), "t.csv", "patient") == dotted
 
 
+def test_two_spellings_of_a_case_say_the_same() -> None:
+    for cases in (["c0"], ["c0.nii.gz"], ["c0", "c1"], ["in/c0.nii.gz"]):
+        with pytest.raises(InputError, match=r"t\.csv: names P1 and P9 as patient of .*c0.*; keep one of them"):
+            of_cases({"c0": "P1", "c0.nii.gz": "P9", "c1": "P2"}, cases, "t.csv", "patient")
+    assert of_cases({"c0": "P1", "c0.nii.gz": "P1"}, ["c0"], "t.csv", "patient") == {"c0": "P1"}
+    found = {"a/x.png": "P1", "b/x.png": "P2", "1.2.7": "P3", "1.2.8": "P4"}
+    assert of_cases(found, ["b/x.png", "1.2.7"], "t.csv", "patient") == {"b/x.png": "P2", "1.2.7": "P3"}
+
+
 def test_patients(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("\ufeffcase\tpatient_id\nc0\t P1\nc1.nii.gz\tP2\n", encoding="utf-8")
     assert read_patients(tmp_path / "t.tsv", ["c0", "c1"]) == {"c0": "P1", "c1": "P2"}

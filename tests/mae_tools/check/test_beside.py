@@ -60,15 +60,28 @@ def test_a_part_of_a_region_is_hidden(tmp_path: Path) -> None:
     assert [problem.message.split()[1] for problem in unlearnable([report], REGION_NAMES)] == ["'ET'"]
 
 
-@pytest.mark.parametrize(("change", "said"), [(1024.0, True), (0.0, False)])
-def test_values_in_another_unit(change: float, said: bool) -> None:
+@pytest.mark.parametrize(
+    ("change", "modality", "said"),
+    [(1024.0, "CT", True), (0.0, "CT", False), (1024.0, None, True), (1024.0, "MRI", False)],
+)
+def test_values_in_another_unit(change: float, modality: str | None, said: bool) -> None:
     reports = [CaseReport("training", str(number), f"{number}.nii") for number in range(5)]
     for report, shift in zip(reports, [0, 10, -10, 5, change], strict=True):
         values = [-1000 + shift, -800 + shift, 300 + shift]
         report.facts = {"image": {"spacing": [1, 1, 1], "values": {"image": values}, "zeros": {"image": 0.0}}}
-    compare_values(reports, "CT")
+    compare_values(reports, modality)
     assert [bool(report.problems) for report in reports] == [False] * 4 + [said]
     assert not said or "Hounsfield" in reports[4].problems[0].message
+
+
+def test_scans_without_a_unit_are_not_compared_where_no_modality_is_stated() -> None:
+    reports = [CaseReport("training", str(number), f"{number}.nii") for number in range(5)]
+    for report, high in zip(reports, [500.0, 600.0, 550.0, 520.0, 9000.0], strict=True):
+        report.facts = {"image": {"spacing": [1, 1, 1], "values": {"image": [0, 90, high]}, "zeros": {"image": 0.4}}}
+    compare_values(reports, None)
+    assert not any(report.problems for report in reports)
+    compare_values(reports, "PT")
+    assert [bool(report.problems) for report in reports] == [False] * 4 + [True]
 
 
 def test_lists_without_sequence_names_are_left_alone() -> None:

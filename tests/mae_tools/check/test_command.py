@@ -3,13 +3,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from dicom_files import slices, volume, write
 from head_files import REGION_NAMES, SEQUENCES, head, head_list
 from nifti_files import NAMES, datalist, label, pair, save
+from picture_files import dicom, shades
 
 from custom_components.errors import InputError
 from custom_components.tumour_labels import convention
-from mae_tools.check.command import check
+from mae_tools.check.command import check, kind_of
 from mae_tools.sources.btcv import CLASS_NAMES
 from mae_tools.sources.folder import folder
 
@@ -48,6 +51,18 @@ def test_the_same_voxels_under_two_names(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"b\.nii\.gz: holds the same voxels as .*a\.nii\.gz in training"):
         check(datalist(tmp_path, training=[one], test=[two]))
     assert check(datalist(tmp_path, training=[one, two]))["warnings"] == 1
+
+
+def test_volumes_of_every_format_are_told_from_pictures(tmp_path: Path) -> None:
+    write(tmp_path / "ct", slices(volume()))
+    dicom(tmp_path / "ct" / "x.dcm", shades().astype(np.uint16))
+    (first, *_) = sorted(name.name for name in (tmp_path / "ct").iterdir() if name.name != "x.dcm")
+    kinds = {f"ct/{first}": "volumes", "ct/x.dcm": "pictures", "ct": "volumes", "a.nrrd": "volumes", "a.MHD": "volumes"}
+    for image, kind in kinds.items():
+        content = {"training": [{"image": image}], "validation": [], "test": []}
+        assert kind_of(content, tmp_path / "datalist.json").__name__ == f"mae_tools.check.{kind}"
+        masks = {**content, "mask_kind": "binary"}
+        assert kind_of(masks, tmp_path / "datalist.json").__name__ == "mae_tools.check.pictures"
 
 
 def test_sections_and_sizes_are_checked(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from picture_trees import by_image, sizes
 from PIL import Image
 
 from custom_components.errors import InputError
-from mae_tools.sources.busi import busi
+from mae_tools.sources.busi import busi, merged
 from mae_tools.sources.class_folder import class_folder
 
 
@@ -32,6 +32,16 @@ def test_several_masks_become_one(tmp_path: Path) -> None:
     assert set(np.unique(mask)) == {0, 1}
     assert not np.asarray(Image.open(tmp_path / by_image(made)["normal/normal (2).png"]["label"])).any()
     assert sum(sizes(busi(tmp_path, with_normal=False))) == 10
+
+
+@pytest.mark.parametrize("high", [1, 90, 255])
+def test_masks_of_any_two_values(tmp_path: Path, high: int) -> None:
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(picture)
+    mask = np.zeros((6, 8), np.uint8)
+    mask[1:3, 2:7] = high
+    Image.fromarray(mask).save(tmp_path / "a_mask.png")
+    assert np.array_equal(merged(picture, [tmp_path / "a_mask.png"]), mask > 0)
 
 
 def test_the_classes_need_one_command(tmp_path: Path) -> None:

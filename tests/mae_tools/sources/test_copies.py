@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import itk
 import numpy as np
 import pytest
 from nifti_files import label, save
@@ -15,6 +16,7 @@ from bundle_runtime.data.schema import SECTIONS
 from custom_components.errors import InputError
 from mae_tools.check.command import check
 from mae_tools.sources.class_folder import class_folder
+from mae_tools.sources.copies import settle
 from mae_tools.sources.folder import folder
 
 
@@ -96,3 +98,16 @@ def test_volumes_in_another_orientation_and_type(tmp_path: Path) -> None:
     names = {Path(name).name for name in places(made)}
     assert len(names) == 5
     assert len(names & {"c0.nii.gz", "c5.nii.gz"}) == 1
+
+
+def test_copies_in_nrrd_are_found_and_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(-900, 900, (4, 5, 6)).astype(np.int16)
+    for name in ("a", "b", "c"):
+        seed = 0 if name == "b" else ord(name) - ord("a")
+        itk.imwrite(itk.image_from_array(np.roll(voxels, seed)), str(tmp_path / f"{name}.nrrd"))
+    listed = {"training": [{"image": f"{name}.nrrd"} for name in "abc"], "validation": [], "test": []}
+    kept = settle(listed, "drop", tmp_path, tmp_path / "d.json")["training"]
+    assert [item["image"] for item in kept] == ["a.nrrd", "c.nrrd"]
+    (tmp_path / "c.nrrd").write_bytes(b"NRRD0004")
+    with pytest.raises(InputError, match=r"not written, 1 image\(s\) cannot be read.*c\.nrrd; mend or exclude them"):
+        settle(listed, "drop", tmp_path, tmp_path / "d.json")

@@ -158,6 +158,13 @@ def test_rows_that_repeat_or_disagree(tmp_path: Path, capsys: pytest.CaptureFixt
         cxr14(root, counts=False)
 
 
+def test_an_excluded_picture_is_not_missing(tmp_path: Path) -> None:
+    root = small(tmp_path)
+    before = by_image(cxr14(root, counts=False))
+    after = by_image(cxr14(root, counts=False, exclude="00000003_*"))
+    assert set(before) - set(after) == {f"images/00000003_00{visit}.png" for visit in "01"}
+
+
 def test_files_that_are_missing_or_there_twice(tmp_path: Path) -> None:
     root = small(tmp_path)
     (root / "images" / "00000003_000.png").unlink()

@@ -36,6 +36,10 @@ def test_the_split_of_the_paper(tmp_path: Path) -> None:
     assert len(made["training"]) == 35
 
 
+def test_an_excluded_picture_is_not_missing(tmp_path: Path) -> None:
+    assert sum(sizes(messidor2(release(tmp_path), exclude="IM0003.*"))) == 49
+
+
 def test_ungradable_pictures_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release(tmp_path)
     table = tmp_path / "messidor_data.csv"

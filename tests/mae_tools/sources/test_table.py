@@ -179,6 +179,16 @@ def test_missing_and_ambiguous_pictures(tmp_path: Path, capsys: pytest.CaptureFi
         table(root, "labels.csv", label_columns="Mass", images="nothing")
 
 
+def test_excluded_rows_are_not_missing(tmp_path: Path) -> None:
+    root = make(tmp_path, "file,Mass\na.png,1\nb.png,0\nc.png,1\nd.png,0\nbad/x.png,1\n")
+    touch(root, "bad/e.png")
+    (root / "labels.csv").write_text((root / "labels.csv").read_text() + "e.png,0\nd_gone.png,1\n")
+    made = table(root, "labels.csv", label_columns="Mass", exclude="bad,*_gone*", parity=True)
+    assert set(by_image(made)) == {"a.png", "b.png", "c.png", "d.png"}
+    with pytest.raises(InputError, match=r"1 of 7 pictures are not in .*: d_gone\.png"):
+        table(root, "labels.csv", label_columns="Mass", exclude="bad")
+
+
 def test_absolute_paths_stay(tmp_path: Path) -> None:
     elsewhere = touch(tmp_path / "elsewhere", "a.png") / "a.png"
     root = make(tmp_path / "data", f"file,Mass\n{elsewhere},1\nb.png,0\n", "b.png")
