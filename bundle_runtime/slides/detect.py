@@ -27,6 +27,7 @@ from .stream import Plan, SlideInputs, check_targets
 UNANNOTATED = ("leave_out", "background")
 _SLIDE_COLUMNS = (
     "slide", "patient_id", "file", "tiles", "highest", "points", "regions", "area_mm2", "lesions", "found", "false",
+    "warning",
 )  # fmt: skip
 _POINT_COLUMNS = ("slide", "kind", "x", "y", "class", "probability", "mean_probability", "area_um2", "region")
 
@@ -125,7 +126,7 @@ class DetectionReport:
             if number not in self._broken:
                 self._broken[number] = problem
                 self.inputs.fail(plan.entry, problem)
-                say(f"WARNING: {problem}")
+                say(f"WARNING: {self.inputs.problems[-1]}.")
             self._maps.pop(number, None)
             return
         if number in self._broken:
@@ -139,8 +140,8 @@ class DetectionReport:
         if self._left[number] == 0:
             try:
                 self._write(plan, self._maps.pop(number))
-            except InputError as error:
-                self.inputs.fail(plan.entry, str(error))
+            except Exception as error:  # whatever it was, the others go on
+                self.inputs.fail(plan.entry, error)
 
     def _write(self, plan: Plan, heat: HeatMap) -> None:
         """Everything about one slide."""
@@ -152,7 +153,7 @@ class DetectionReport:
             "slide": plan.entry.slide, "patient_id": plan.entry.patient, "file": str(plan.entry.path),
             "tiles": len(plan.grid), "highest": _rounded(np.nanmax(total)) if np.isfinite(total).any() else "",
             "points": len(points), "regions": len(regions),
-            "area_mm2": round(sum(region.area for region in regions) / 1e6, 4),
+            "area_mm2": round(sum(region.area for region in regions) / 1e6, 4), "warning": plan.warning,
         }  # fmt: skip
         folder = self.folder / plan.entry.slide
         about = {**self.header, "slide": plan.entry.slide, "classes": self.class_names}

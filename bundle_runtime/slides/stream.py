@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from custom_components.distributed import distributed, say
-from custom_components.errors import InputError
+from custom_components.errors import InputError, sentence_of
 
 from ..data.image_prepare import Recipe
 from ..data.inference import InferenceInputs
@@ -34,6 +34,7 @@ class Plan:
         size: height and width of level 0 in pixels.
         mpp: micrometres a pixel at level 0.
         annotation: file of the annotation, or None.
+        warning: why its result may mean little, or "".
     """
 
     entry: SlideFile
@@ -41,6 +42,7 @@ class Plan:
     size: tuple[int, int]
     mpp: float
     annotation: Path | None
+    warning: str
 
 
 class SlideInputs(InferenceInputs):
@@ -90,7 +92,13 @@ class SlideInputs(InferenceInputs):
             raise InputError("Slides are looked at by one process; start it without torchrun.")
         super().__init__(output_dir, "slides")
         self.tile_size, self.assume_mpp, self.annotations = tile_size, assume_mpp, annotations
-        wanted, share = mpp_of(magnification, mpp), least_tissue(tissue_fraction, record)
+        wanted, (share, doubt) = mpp_of(magnification, mpp), least_tissue(tissue_fraction, record)
+        self.doubts = [doubt] if doubt else []  # of every slide
+        if record is not None:
+            tile = {"picture": {"side": float(tile_size), "grey": False}}
+            self.doubts += [f"each tile {difference}" for difference in record.differences(tile)]
+        for doubt in self.doubts:
+            say(f"WARNING: {doubt}.")
         found = find_slides(dataset_dir, patient_pattern, patients, leave_out=[output_dir])
         find_annotation(annotations, "")  # refuses a folder that does not exist, before hours of work
         self.count = len(found)
@@ -100,8 +108,8 @@ class SlideInputs(InferenceInputs):
                 with Slide(entry.path, assume_mpp) as slide:
                     grid, _, _ = tissue_grid(slide, wanted, tile_size, stride, share, False, min_area)
                     self._plan(entry, slide, grid)
-            except InputError as error:
-                self.fail(entry, str(error))
+            except Exception as error:  # whatever it was, the others go on
+                self.fail(entry, error)
         if not self.plans:
             self.finish()
 
@@ -109,27 +117,38 @@ class SlideInputs(InferenceInputs):
         file = find_annotation(self.annotations, entry.slide)
         if file is not None:
             Annotation(file, slide)  # refuses what does not belong to this slide
-        for problem in slide.problems:
-            say(f"WARNING: {problem}")
-        if not len(grid):
-            say(f"WARNING: {entry.path}: no tissue was found; its result is empty.")
-        self.plans.append(Plan(entry, grid, (slide.height, slide.width), float(slide.mpp or grid.mpp), file))
+        doubts = [problem.removeprefix(f"{entry.path}: ").removesuffix(".") for problem in slide.problems]
+        doubts += [] if len(grid) else ["no tissue was found; its result is empty"]
+        for doubt in doubts:
+            say(f"WARNING: {entry.path}: {doubt}.")
+        size, mpp = (slide.height, slide.width), float(slide.mpp or grid.mpp)
+        self.plans.append(Plan(entry, grid, size, mpp, file, "; ".join([*doubts, *self.doubts])))
 
     def open(self, plan: Plan) -> Slide:
         """Open the slide of a plan."""
         return Slide(plan.entry.path, self.assume_mpp)
 
-    def fail(self, entry: SlideFile, reason: str) -> None:
+    def fail(self, entry: SlideFile, reason: str | BaseException) -> None:
         """Note that a slide could not be used."""
-        self.set_aside(entry.slide, str(entry.path), reason.removeprefix(f"{entry.path}: ").removesuffix("."))
+        said = reason if isinstance(reason, str) else sentence_of(reason)
+        self.set_aside(entry.slide, str(entry.path), said.removeprefix(f"{entry.path}: ").removesuffix("."))
+
+    def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
+        """The evaluator's `iteration_update`: what fails in the network is a `problem` of the batch's slide."""
+        if not batch["problem"]:
+            try:
+                return engine._iteration(engine, batch)
+            except Exception as error:  # whatever it was, the other slides go on
+                batch["problem"] = sentence_of(error)
+        return {}
 
 
 class SlideTiles(Dataset):
     """Element `i` is a whole batch of tiles of one slide, read when it is asked for; a slide is never held in memory.
 
     A batch holds image uint8 (B, 3, S, S), random (B, 0) as `PictureBatch` wants it, slide (the number of the plan),
-    index int64 (B,) numbers of the tiles in its grid, and problem, a sentence where the slide could not be read. Then,
-    and for a slide without tissue, the image is one white tile and its index -1.
+    index int64 (B,) numbers of the tiles in its grid, and problem, a sentence where the slide could not be read; from
+    then on no more of it is. Then, and for a slide without tissue, the image is one white tile and its index -1.
 
     Args:
         inputs: the slides.
@@ -146,6 +165,7 @@ class SlideTiles(Dataset):
             starts = range(0, max(len(plan.grid), 1), batch_size)
             self.data += [(number, range(start, min(start + batch_size, len(plan.grid)))) for start in starts]
         self._open: tuple[tuple[int, int], Slide] | None = None  # process and plan
+        self._broken: dict[int, str] = {}  # why, by plan
 
     def __len__(self) -> int:
         return len(self.data)
@@ -155,20 +175,25 @@ class SlideTiles(Dataset):
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         plan_number, tiles = self.data[number]
-        plan = self.inputs.plans[plan_number]
-        try:
-            pixels = [self._read(plan_number, plan, tile) for tile in tiles]
-            problem = ""
-        except InputError as error:
-            pixels, tiles, problem = [], range(0), str(error)
+        pixels: list[np.ndarray] = []
+        if plan_number not in self._broken:
+            try:
+                pixels = [self._read(plan_number, self.inputs.plans[plan_number], tile) for tile in tiles]
+            except Exception as error:  # whatever it was, the other slides go on
+                self._broken[plan_number], pixels = sentence_of(error), []
         images = np.stack(pixels or [self._prepared(np.full((self.inputs.tile_size,) * 2 + (3,), 255, np.uint8))])
         return {
             "image": torch.from_numpy(images),  # B 3 S S
             "random": torch.zeros(len(images), 0),
             "slide": plan_number,
-            "index": torch.tensor(list(tiles) or [-1]),
-            "problem": problem,
+            "index": torch.tensor(list(tiles) if pixels else [-1]),
+            "problem": self._broken.get(plan_number, ""),
         }
+
+    def failed(self, number: int, reason: str) -> dict[str, Any]:
+        """What stands for a batch that could not be read, for a `CaseLoader`."""
+        self._broken[self.data[number][0]] = reason
+        return self[number]
 
     def _read(self, number: int, plan: Plan, tile: int) -> np.ndarray:
         owner = (os.getpid(), number)  # a forked worker must not read through the handle of its parent
@@ -184,50 +209,41 @@ class SlideTiles(Dataset):
         return tile if self.prepare is None else self.prepare.apply(tile)
 
 
-def tile_loader(dataset: SlideTiles, num_workers: int = 0) -> DataLoader:
-    """The batches in their order, read ahead by `num_workers` processes; 0 reads in the main one."""
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=min(num_workers, len(dataset)),
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),
-    )
-
-
-def least_tissue(tissue_fraction: float | None = None, record: Record | None = None) -> float:
-    """The least share of tissue of a tile that is looked at.
+def least_tissue(tissue_fraction: float | None = None, record: Record | None = None) -> tuple[float, str]:
+    """The least share of tissue of a tile that is looked at, and why that means little, or "".
 
     A network that never saw tiles with more glass than that calls them anything.
 
     Args:
-        tissue_fraction: what is asked for; a warning is printed where it is below the training's. None takes the
-            training's, or 0.1 where that is not known.
+        tissue_fraction: what is asked for. None takes the training's, or 0.1 where that is not known.
         record: of the training.
     """
     trained = None if record is None else record.about.get("tissue_fraction")
     if tissue_fraction is None:
         if trained is not None:
             say(f"Tiles with less than {trained:g} of tissue are not looked at, as in the training.")
-        return 0.1 if trained is None else float(trained)
-    if trained is not None and tissue_fraction < trained:
-        say(
-            f"WARNING: tissue_fraction is {tissue_fraction:g}, and the training saw no tile with less than {trained:g} "
-            "of tissue: what is found at the rim of the tissue means little."
-        )
-    return tissue_fraction
+        return 0.1 if trained is None else float(trained), ""
+    if trained is None or tissue_fraction >= trained:
+        return tissue_fraction, ""
+    return tissue_fraction, (
+        f"tissue_fraction is {tissue_fraction:g}, and the training saw no tile with less than {trained:g} of tissue: "
+        "what is found at the rim of the tissue means little"
+    )
 
 
-def check_targets(targets: Sequence[str], class_names: Sequence[str]) -> list[int]:
+def check_targets(targets: Sequence[str], class_names: Sequence[str], record: Record | None = None) -> list[int]:
     """Positions of the target classes.
 
     Raises:
-        InputError: none, or one that the network does not know.
+        InputError: none, or one that the network does not know, or by the record of its training has not learnt.
     """
     unknown = [name for name in targets if name not in class_names]
     if unknown or not targets:
         found = f"target {unknown[0]!r} is not a class of the network" if unknown else "target names no class"
         raise InputError(f"{found}; choose from {', '.join(class_names)}.")
+    for name, reason in (record.unlearnt if record is not None else {}).items():
+        if name in targets:
+            raise InputError(f"target {name!r} was not learnt, so it is never found: {reason}; take it out of target.")
     return [list(class_names).index(name) for name in targets]
 
 

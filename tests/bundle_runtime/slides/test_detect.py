@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from monai.engines import SupervisedEvaluator
 from rfc7946 import check_rfc7946
 from slide_files import damage, pyramid, with_tissue
 
+from bundle_runtime.data.inference import CaseLoader
+from bundle_runtime.slides import detect
 from bundle_runtime.slides.detect import DetectionReport
 from bundle_runtime.slides.geojson import polygon_feature, write_features
-from bundle_runtime.slides.stream import SlideInputs, SlideTiles, tile_loader
+from bundle_runtime.slides.stream import SlideInputs, SlideTiles
 from custom_components.augment import Pipeline
 from custom_components.errors import InputError
 from custom_components.training.picture_batches import PictureBatch
@@ -60,8 +63,8 @@ def run(
         **{"target": "tumour", "task": "multi_class", "output_dir": out, "nms_distance": 400.0, **settings},
     )
     evaluator = SupervisedEvaluator(
-        torch.device("cpu"), tile_loader(SlideTiles(slides, 20)), Darkness(), decollate=False, val_handlers=[report],
-        prepare_batch=PictureBatch(Pipeline([])),
+        torch.device("cpu"), CaseLoader(SlideTiles(slides, 20), batched=True), Darkness(), decollate=False,
+        val_handlers=[report], prepare_batch=PictureBatch(Pipeline([])), iteration_update=slides.iteration,
     )  # fmt: skip
     evaluator.run()
     return slides, out
@@ -169,6 +172,41 @@ def test_a_slide_that_breaks_off_is_left_out_and_the_others_are_written(
     assert {row["slide"] for row in rows(out / "slides.csv")} == {"well", "glass"}
     with pytest.raises(InputError, match=r"1 of 3 slides could not be used: .*ill\.tif: level 0 is damaged"):
         slides.finish()
+
+
+@pytest.mark.parametrize("place", ["network", "writer"])
+def test_a_slide_that_fails_on_the_way_is_left_out_and_the_others_are_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    forward, write = Darkness.forward, detect.write_atomically
+
+    def too_much(self: Darkness, image: torch.Tensor) -> torch.Tensor:
+        if image.mean(dim=(1, 2, 3)).min() < 0.4:  # the focus of "ill"
+            raise MemoryError
+        return forward(self, image)
+
+    def full(path: Path, content: bytes) -> Path:
+        if path.parts[-2:] == ("ill", "classes.tif"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, content)
+
+    if place == "network":
+        monkeypatch.setattr(Darkness, "forward", too_much)
+    else:
+        monkeypatch.setattr(detect, "write_atomically", full)
+    slides, out = run(folder)
+    assert {row["slide"] for row in rows(out / "slides.csv")} == {"well", "glass"}
+    said = "Memory ran out" if place == "network" else r".*classes\.tif cannot be used \(No space left on device\)"
+    with pytest.raises(InputError, match=rf"1 of 3 slides could not be used: .*ill\.tif: {said}"):
+        slides.finish()
+    (listed,) = json.loads((out / "failures.json").read_text())
+    assert Path(listed["file"]).name == "ill.tif"
+
+
+def test_slides_csv_says_what_speaks_against_a_result(folder: Path) -> None:
+    _, out = run(folder)
+    warnings = {row["slide"]: row["warning"] for row in rows(out / "slides.csv")}
+    assert warnings == {"ill": "", "well": "", "glass": "no tissue was found; its result is empty"}
 
 
 def test_small_regions_and_their_points_are_dropped(folder: Path) -> None:

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from tifffile import TiffFile
 
+from bundle_runtime.data.inference import CaseLoader
 from bundle_runtime.slides.find import find_slides
 from bundle_runtime.slides.grid import tissue_grid
 from bundle_runtime.slides.slide import Slide
-from bundle_runtime.slides.stream import SlideInputs, SlideTiles, tile_loader
+from bundle_runtime.slides.stream import SlideInputs, SlideTiles
 from custom_components.errors import InputError
 
 
@@ -83,7 +84,7 @@ def test_a_folder_of_them(real_data: Path, tmp_path: Path) -> None:
     dataset = SlideTiles(inputs, 32)
     seen = [
         index
-        for batch in tile_loader(dataset, num_workers=2)
+        for batch in CaseLoader(dataset, num_workers=2, batched=True)
         for index in batch["index"].tolist()
         if not batch["problem"]
     ]

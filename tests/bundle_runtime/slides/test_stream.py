@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,9 @@ import torch
 from slide_files import damage, pyramid, with_tissue
 
 from bundle_runtime.data.image_prepare import Recipe
-from bundle_runtime.slides.stream import SlideInputs, SlideTiles, check_resolution, check_targets, tile_loader
+from bundle_runtime.data.inference import CaseLoader
+from bundle_runtime.data.record import Images, Record
+from bundle_runtime.slides.stream import Plan, SlideInputs, SlideTiles, check_resolution, check_targets
 from custom_components.errors import InputError
 
 
@@ -31,7 +35,7 @@ def test_every_tile_comes_once_with_its_pixels(folder: Path, num_workers: int, c
     pictures = {0: with_tissue(512), 2: with_tissue(512, [(0, 0, 128, 512)])}
     dataset = SlideTiles(found, 10)
     dataset[0]  # now the main process has a handle, which forked workers must not use
-    for batch in tile_loader(dataset, num_workers):
+    for batch in CaseLoader(dataset, num_workers, batched=True):
         number = batch["slide"]
         seen[number] += batch["index"].tolist()
         assert batch["problem"] == ""
@@ -61,11 +65,66 @@ def test_a_slide_that_breaks_off_is_told_and_the_others_go_on(folder: Path, monk
     monkeypatch.setattr("bundle_runtime.slides.grid.OVERVIEW", 128)  # from the coarse level, which is whole
     damage(folder / "a.tif", 0, 2 * 8 + 3)
     found = inputs(folder)
-    batches = list(tile_loader(SlideTiles(found, 10)))
+    batches = list(CaseLoader(SlideTiles(found, 10), batched=True))
     problems = {batch["slide"]: batch["problem"] for batch in batches if batch["problem"]}
     assert list(problems) == [0]
     assert "level 0 is damaged" in problems[0]
     assert sum(len(batch["index"]) for batch in batches if batch["slide"] == 2) == 64
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+@pytest.mark.parametrize("failure", ["killed", "memory"])
+def test_whatever_a_slide_fails_by_the_others_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int, failure: str
+) -> None:
+    if failure == "killed" and not num_workers:
+        return
+    found = inputs(folder)
+    read = SlideTiles._read
+
+    def fail(self: SlideTiles, number: int, plan: Plan, tile: int) -> np.ndarray:
+        if plan.entry.slide == "a" and tile == 25:
+            if failure == "memory":
+                raise MemoryError
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, number, plan, tile)
+
+    monkeypatch.setattr(SlideTiles, "_read", fail)
+    batches = list(CaseLoader(SlideTiles(found, 10), num_workers, batched=True))
+    assert [batch["slide"] for batch in batches] == [0] * 7 + [1] + [2] * 7
+    assert [bool(batch["problem"]) for batch in batches[:7]] == [False] * 2 + [True] * 5 or num_workers == 2
+    problems = {(batch["slide"], batch["problem"]) for batch in batches if batch["problem"]}
+    ((slide, said),) = problems
+    assert slide == 0
+    assert said.startswith("A loader process was killed" if failure == "killed" else "Memory ran out")
+    assert sum(len(batch["index"]) for batch in batches if batch["slide"] == 2) == 64
+
+
+def record(**about: object) -> Record:
+    """Of a training on tiles of 32 pixels that showed no b."""
+    images = Images(side=[32.0, 32.0, 32.0])
+    unlearnt = {"b": "it occurs in none of the 9 training labels"}
+    return Record(["a", "b"], {}, unlearnt, False, 9, 3, False, images, dict(about))
+
+
+def test_what_speaks_against_the_results_is_said_of_each_slide(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert {plan.warning for plan in inputs(folder, record=record()).plans if plan.entry.slide != "b"} == {""}
+    capsys.readouterr()
+    plans = inputs(folder, tissue_fraction=0.2, tile_size=96, record=record(tissue_fraction=0.5)).plans
+    both = (
+        "tissue_fraction is 0.2, and the training saw no tile with less than 0.5 of tissue: what is found at the rim "
+        "of the tissue means little; each tile is 96 pixels along its shorter side, far from those of the training "
+        "(median 32)"
+    )
+    assert [plan.warning for plan in plans] == [both, f"no tissue was found; its result is empty; {both}", both]
+    said = capsys.readouterr().out
+    assert said.count("WARNING: tissue_fraction is 0.2") == said.count("WARNING: each tile is 96 pixels") == 1
+
+
+def test_a_class_that_was_not_learnt_is_no_target() -> None:
+    assert check_targets(["a"], ["a", "b"], record()) == [0]
+    with pytest.raises(InputError, match="target 'b' was not learnt, so it is never found: it occurs in none of the 9"):
+        check_targets(["b"], ["a", "b"], record())
 
 
 def test_slides_that_cannot_be_used_are_set_aside(folder: Path, capsys: pytest.CaptureFixture) -> None:
