@@ -35,7 +35,7 @@ def files_below(
     """All files of a folder and `levels` levels of subfolders (None: all) as sorted paths from it, with slashes.
 
     Links to folders are followed, and a link back to a folder on the way to it is named and left out. Hidden files and
-    folders, what file managers leave behind, and folders that `check` wrote are left out without a word. The paths are
+    folders, what file managers leave behind, and the report of a `check` are left out without a word. The paths are
     texts because a hundred thousand `Path` objects take seconds.
 
     Args:
@@ -55,8 +55,8 @@ def files_below(
     while waiting:
         here, parts, chain = waiting.pop()
         names, folders = _listed(here)
-        if parts and set(names) >= _REPORT:
-            continue
+        if set(names) >= _REPORT:
+            names = [name for name in names if name not in _REPORT]
         found += ["/".join((*parts, name)) for name in names if _counts((*parts, name), exclude, "", left_out)]
         for name, linked in folders if len(parts) != levels else ():
             inside, path = (*parts, name), os.path.join(here, name)
@@ -74,7 +74,8 @@ def folders_in(place: Path, below: str = "", exclude: Collection[str] = ()) -> l
     """The sorted names of the folders in a folder of `place` that `files_below` would look into."""
     folders = [name for name, _ in _listed(os.path.join(place, below))[1]]
     kept = [name for name in folders if _counts((*filter(None, below.split("/")), name), exclude, "/")]
-    return sorted(name for name in kept if not set(_listed(os.path.join(place, below, name))[0]) >= _REPORT)
+    inside = ((name, Path(place, below, name)) for name in kept)
+    return sorted(name for name, path in inside if not set(_listed(str(path))[0]) >= _REPORT or files_below(path))
 
 
 def _listed(folder: str) -> tuple[list[str], list[tuple[str, bool]]]:
@@ -110,11 +111,6 @@ def excluded(path: str, patterns: Collection[str]) -> bool:
     names = [name for name in path.split("/") if name] if patterns else []
     places = {path, *names, *itertools.accumulate(names, "{}/{}".format)}
     return any(fnmatch.fnmatch(each, pattern) for pattern in patterns for each in places)
-
-
-def volumes(place: Path, levels: int | None = 0, leave_out: Iterable[str | Path] = ()) -> list[Path]:
-    """The NIfTI, NRRD and MetaImage files of a folder, as `files_below` and `volumes_among` find them."""
-    return volumes_among(place, files_below(place, levels, leave_out))
 
 
 def volumes_among(place: Path, files: Sequence[str]) -> list[Path]:
@@ -161,13 +157,18 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def image_folder(dataset_dir: str | os.PathLike[str]) -> Path:
+def image_folder(dataset_dir: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None) -> Path:
     """The absolute path of `dataset_dir`.
 
     Raises:
-        InputError: there is nothing at that path, or it is a single file.
+        InputError: there is nothing at that path, it is a single file, or `output_dir` is the same folder.
     """
     path = Path(os.path.abspath(dataset_dir))
+    if output_dir is not None and os.path.realpath(path) == os.path.realpath(output_dir):
+        raise InputError(
+            f"output_dir {output_dir} is the folder of the images, where the next run would take its results for "
+            "images; choose another, which may lie in it."
+        )
     if path.is_dir():
         return path
     if path.exists():

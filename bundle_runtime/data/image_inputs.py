@@ -124,7 +124,7 @@ def _warning(seen: Seen, expected: Mapping[str, Sequence[str]]) -> str:
 
 def _in_folder(dataset_dir: str, output_dir: Path) -> list[Item]:
     """The items of a folder and its subfolders, in the order of their paths."""
-    folder = image_folder(dataset_dir)
+    folder = image_folder(dataset_dir, output_dir)
     # Earlier results are no input.
     found = [folder / name for name in files_below(folder, leave_out=[output_dir]) if not name.endswith("DICOMDIR")]
     files = list(filter(is_picture_file, found))

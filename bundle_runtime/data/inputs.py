@@ -10,16 +10,17 @@ from custom_components.errors import InputError
 from custom_components.tumour_labels import Convention, convention, predicted_tissues
 
 from ..dicom.pixels import text
-from ..dicom.series import NoVolume, series_below
+from ..dicom.series import Export, NoVolume, Series, series_below
 from . import datalist as datalists
-from .find import VOLUMES, files_below, image_folder, other_volumes, some, volumes
+from .find import VOLUMES, files_below, image_folder, other_volumes, some
 from .inference import InferenceInputs
 from .schema import Item, as_list
 from .sequences import file_stem, group_by_case, patient_of, sequence_names, split_stem, usual_convention
 from .verify import sentence
 from .volume import UnusableFile, stored_shape
 
-_LABELS = re.compile("label|mask|seg", re.IGNORECASE)  # how folders of labels begin
+# How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
+_LABELS = re.compile(r"(label|mask|seg|segmentation)s?(tr|ts|val)?(?![a-z])", re.IGNORECASE)
 
 
 class Inputs(InferenceInputs):
@@ -67,10 +68,12 @@ class Inputs(InferenceInputs):
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
         elif sequences is None:
-            found = self._in_folder(image_folder(dataset_dir))
+            found = self._in_folder(image_folder(dataset_dir, output_dir))
         else:
             names = sequence_names(sequences)
-            found = self._cases(image_folder(dataset_dir), names, sequence_names(file_sequences or sequences))
+            found = self._cases(
+                image_folder(dataset_dir, output_dir), names, sequence_names(file_sequences or sequences)
+            )
         self.count = len(found) + len(self.problems)
         if sequences is not None:
             _add_conventions(found, rule)
@@ -87,6 +90,9 @@ class Inputs(InferenceInputs):
         """
         listed = files_below(folder, leave_out=[self.output_dir])
         files = [file for file in listed if not any(_LABELS.match(part) for part in file.split("/")[:-1])]
+        if len(files) < len(listed):
+            masks = sorted({*listed} - {*files})
+            print(f"{len(masks)} file(s) in folders of labels are left out: {some(masks, 3)}.")
         paths = {str(folder / file): file for file in files if file.lower().endswith(VOLUMES)}
         series, others = series_below(folder, files)
         for path, found in series.items():
@@ -102,11 +108,11 @@ class Inputs(InferenceInputs):
                 del cases[path]
             except UnusableFile as reason:
                 self.set_aside(cases.pop(path), path, f"{found.title()} {reason}")
-        _tell_left_out({**others.refused, **dict.fromkeys(others.objects, "is a segmentation or a set of contours")})
+        unknown = _tell_left_out(folder, files, series, others)
         if not cases and not self.problems:
             raise InputError(
-                f"dataset_dir {folder} holds no volume, at any depth; expected {', '.join(VOLUMES)} files or DICOM "
-                "series (folders named label, mask or seg are left out)."
+                f"dataset_dir {folder} holds no volume, at any depth{unknown}; expected {', '.join(VOLUMES)} files or "
+                "DICOM series (folders named label, mask or seg are left out)."
             )
         return [
             {"image": path, "file": path, "case": case, "patient_id": case}
@@ -130,9 +136,14 @@ class Inputs(InferenceInputs):
         Raises:
             InputError: none is there.
         """
-        files = volumes(folder, levels=1, leave_out=[self.output_dir])
-        series, _ = series_below(folder, files_below(folder, 2, [self.output_dir]))
-        files += [Path(path) for path in series if os.path.isdir(path) and split_stem(path) is not None]
+        listed = files_below(folder, 2, [self.output_dir])
+        series, others = series_below(folder, listed)
+        chosen = [path for path in series if os.path.isdir(path) and split_stem(path) is not None]
+        for path in {*series} - {*chosen}:
+            others.refused[path] = f"{series[path].title()} lies in no folder named by a sequence"
+        shallow = [file for file in listed if file.count("/") <= 1]
+        unknown = _tell_left_out(folder, shallow, series, others)
+        files = [folder / file for file in shallow if file.lower().endswith(VOLUMES)] + [Path(path) for path in chosen]
         parts = {str(file): split_stem(file) for file in files}
         by_case: dict[str, list[str]] = {}
         for path, named in parts.items():
@@ -148,7 +159,7 @@ class Inputs(InferenceInputs):
                 f"dataset_dir {folder} and its subfolders hold no case; expected one file a sequence, such as "
                 "P1_flair.nii.gz or P1/flair.nii.gz, a folder of DICOM files such as P1/flair, or 4-D files (deeper "
                 "subfolders are not searched"
-                f"{_instead(folder)})."
+                f"{unknown})."
             )
         left = [file for file in unnamed if file not in whole]
         lost = _unexplained(left, whole, {Path(path).parent for paths in by_case.values() for path in paths})
@@ -158,9 +169,9 @@ class Inputs(InferenceInputs):
                 "name it by its case and sequence, or move it away"
             )
             self.set_aside(str(file.relative_to(folder)), str(file), text)
-        others = [file.name for file in left if file not in lost]
-        if others:
-            print(f"{len(others)} NIfTI file(s) neither named by a sequence nor 4-D are left out: {some(others, 3)}.")
+        rest = [file.name for file in left if file not in lost]
+        if rest:
+            print(f"{len(rest)} file(s) neither named by a sequence nor 4-D are left out: {some(rest, 3)}.")
         return items
 
     def _grouped(self, case: str, paths: list[str], sequences: Sequence[str]) -> Item | None:
@@ -210,10 +221,17 @@ def _case_names(paths: Mapping[str, str]) -> dict[str, str]:
     return names
 
 
-def _tell_left_out(reasons: Mapping[str, str]) -> None:
+def _tell_left_out(folder: Path, files: Sequence[str], series: Mapping[str, Series], others: Export) -> str:
+    """Print what is no input, and say what is there of other kinds, for the message where nothing else is."""
+    reasons = {**others.refused, **dict.fromkeys(others.objects, "is a segmentation or a set of contours")}
     if reasons:
         listed = some((f"{os.path.basename(path)} ({reason})" for path, reason in reasons.items()), 3)
-        print(f"{len(reasons)} DICOM object(s) that are no volume are left out: {listed}.")
+        print(f"{len(reasons)} DICOM object(s) are left out: {listed}.")
+    known = {*reasons, *(file for found in series.values() for file in found.files)}
+    unknown = other_volumes(folder, [file for file in files if str(folder / file) not in known])
+    if unknown:
+        print(f"{folder}: {unknown} are left out; convert what belongs to the data.")
+    return f"; {unknown}: these have to be converted or named so" if unknown else ""
 
 
 def _item(image: str | list[str], sequences: list[str], case: str) -> Item:
@@ -261,9 +279,3 @@ def _may_be_whole(file: Path, count: int) -> bool:
         return len(stored_shape(file)) > 3 or count == 1
     except UnusableFile:
         return True
-
-
-def _instead(folder: Path) -> str:
-    """What else lies in a folder without a case, and what to do about it."""
-    others = other_volumes(folder, files_below(folder))
-    return f"; {others}: these have to be converted or named so" if others else ""

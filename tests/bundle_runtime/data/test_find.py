@@ -13,9 +13,13 @@ from bundle_runtime.data.find import (
     image_folder,
     other_volumes,
     some,
-    volumes,
+    volumes_among,
 )
 from custom_components.errors import InputError
+
+
+def volumes(place: Path, levels: int | None = 0) -> list[Path]:
+    return volumes_among(place, files_below(place, levels))
 
 
 def touch(place: Path, *names: str) -> Path:
@@ -51,13 +55,12 @@ def test_volumes_of_a_tree(tmp_path: Path) -> None:
 
 
 def test_what_check_wrote_is_no_data(tmp_path: Path) -> None:
-    for name in ("a.png", "check/b.png", "check/check.html", "check/more/c.png", "d/check.json", "d/e.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert len(files_below(tmp_path)) == 6
-    (tmp_path / "check" / "check.json").touch()
-    assert files_below(tmp_path) == ["a.png", "d/check.json", "d/e.png"]
-    assert "b.png" in files_below(tmp_path / "check"), "the folder itself was asked for"
+    touch(tmp_path, "a.png", "check/check.html", "b/b.png", "b/check.html", "b/more/c.png", "d/check.json", "d/e.png")
+    assert len(files_below(tmp_path)) == 7
+    touch(tmp_path, "check/check.json", "b/check.json")
+    data = ["a.png", "b/b.png", "b/more/c.png", "d/check.json", "d/e.png"]
+    assert files_below(tmp_path) == data, "images beside a report are data"
+    assert folders_in(tmp_path) == ["b", "d"]
 
 
 def test_linked_folders_are_followed_and_loops_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

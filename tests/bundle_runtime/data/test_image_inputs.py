@@ -111,13 +111,16 @@ def test_pictures_that_the_network_was_not_made_for_get_a_warning(
         assert said["b"].endswith("; its DICOM view position is LL, expected PA or AP")
 
 
-def test_thumbnails_of_a_check_are_no_input(tmp_path: Path) -> None:
+def test_the_report_of_a_check_is_named_nowhere_and_hides_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     png(tmp_path / "in" / "a.png")
     png(tmp_path / "in" / "check" / "b.png")
     assert len(ImageInputs(str(tmp_path / "in"), output_dir=str(tmp_path / "out")).items) == 2
     for name in ("check.html", "check.json"):
         (tmp_path / "in" / "check" / name).touch()
-    assert [item["case"] for item in ImageInputs(str(tmp_path / "in"), output_dir=str(tmp_path / "out")).items] == ["a"]
+    assert len(ImageInputs(str(tmp_path / "in"), output_dir=str(tmp_path / "out")).items) == 2
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_equal_names_in_several_folders(tmp_path: Path) -> None:

@@ -61,16 +61,51 @@ def test_a_folder_of_folders_in_several_formats(tmp_path: Path, capsys: pytest.C
         assert LoadVolumesd("image", header=True)(item)["image"].shape in ((1, 6, 5, 4), (1, 40, 34, 6))
     with pytest.raises(InputError, match=r"1 of 8 images .*P5: CT 3 .*lacks 1 slice"):
         inputs.finish()
-    assert (
-        "1 DICOM object(s) that are no volume are left out: scout (CT 3 abdomen venous (1 slices)"
-        in capsys.readouterr().out
-    )
+    assert "1 DICOM object(s) are left out: scout (CT 3 abdomen venous (1 slices)" in capsys.readouterr().out
 
 
-def test_a_dicom_series_a_sequence(tmp_path: Path) -> None:
+def test_only_whole_words_name_a_folder_of_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = ["Seguin/a.nii.gz", "masked_heads/b.nii.gz", "labelled/c.nii.gz", "segment/d.nii.gz"]
+    labels = ["labelsTr/a.nii.gz", "Masks/b.nii.gz", "seg_manual/c.nii.gz", "p/segmentations/d.nii.gz", "label2/e.nii"]
+    folder = head(tmp_path / "in", *images, *labels)
+    inputs = Inputs(str(folder), output_dir=str(tmp_path / "out"))
+    assert [item["case"] for item in inputs.items] == ["a", "b", "c", "d"]
+    assert {Path(item["file"]).relative_to(folder).as_posix() for item in inputs.items} == set(images)
+    said = capsys.readouterr().out
+    assert "5 file(s) in folders of labels are left out: Masks/b.nii.gz, label2/e.nii, labelsTr/a.nii.gz and 2" in said
+
+
+def test_volumes_of_other_kinds_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mgz").touch()
+    write(tmp_path / "in" / "scout", slices(volume())[:1])
+    for wanted in (None, FOUR):
+        with pytest.raises(
+            InputError, match=r"; 1 file\(s\) that are FreeSurfer \(a\.mgz\): these have to be converted"
+        ):
+            Inputs(str(tmp_path / "in"), sequences=wanted, output_dir=str(tmp_path / "out"))
+    head(tmp_path / "in", *four("P1"))
+    for wanted in (None, FOUR):
+        capsys.readouterr()
+        Inputs(str(tmp_path / "in"), sequences=wanted, output_dir=str(tmp_path / "out"))
+        said = capsys.readouterr().out
+        assert "1 file(s) that are FreeSurfer (a.mgz) are left out; convert what belongs to the data." in said
+        assert "that are DICOM" not in said, "they are read"
+        assert "1 DICOM object(s) are left out: scout (CT 3 abdomen venous (1 slices)" in said
+
+
+def test_results_beside_the_images_are_refused(tmp_path: Path) -> None:
+    folder = head(tmp_path / "in", "a.nii.gz", *four("P1"))
+    for wanted in (None, FOUR):
+        with pytest.raises(InputError, match="is the folder of the images, where the next run would take its results"):
+            Inputs(str(folder), output_dir=str(folder / ".." / "in"), sequences=wanted)
+
+
+def test_a_dicom_series_a_sequence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, name in enumerate(("flair", "T1", "t1ce", "T2")):
         write(tmp_path / "in" / "P1" / name, slices(volume(seed=number), name))
     inputs = brain_inputs(tmp_path / "in")
+    assert "left out" not in capsys.readouterr().out
     assert [(item["case"], item["sequences"]) for item in inputs.items] == [("P1", list(FOUR))]
     loaded = LoadVolumesd("image", sequences=FOUR)(inputs.items[0])["image"]
     np.testing.assert_array_equal(loaded[1], volume(seed=1).astype(np.float32) - 1024)
@@ -126,7 +161,7 @@ def test_cases_of_one_file_a_sequence(tmp_path: Path, capsys: pytest.CaptureFixt
     spelled = {"P2_FLAIR.nii.gz": "flair", "P2_T1w.nii.gz": "t1", "P2_T1Gd.nii.gz": "t1ce", "P2_T2.nii.gz": "t2"}
     assert [spelled[name] for name in ends] == inputs.items[2]["sequences"]
     said = capsys.readouterr().out
-    assert "1 NIfTI file(s) neither named by a sequence nor 4-D are left out: adc.nii.gz." in said
+    assert "1 file(s) neither named by a sequence nor 4-D are left out: adc.nii.gz." in said
     assert "3 case(s) go by the label convention brats2018 (0 background, 1 non-enhancing core" in said
     assert "1 case(s) go by the label convention brats2023 (0 background" in said
 
@@ -203,7 +238,7 @@ def test_a_3d_file_among_4d_ones_is_a_failure(tmp_path: Path, capsys: pytest.Cap
     ]
     said = capsys.readouterr().out
     assert "Written: 2 label map(s)" in said
-    assert "3 NIfTI file(s) neither named by a sequence nor 4-D are left out: " in said
+    assert "3 file(s) neither named by a sequence nor 4-D are left out: " in said
 
 
 def test_the_file_of_an_item_is_the_first_that_is_read(tmp_path: Path) -> None:
