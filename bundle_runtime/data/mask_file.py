@@ -15,6 +15,7 @@ from .schema import MASK_KINDS
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP")  # of Pillow
+_BRIGHT = 128  # what is drawn in a lossy mask is at least as bright
 _NEIGHBOURS = 2  # for skimage: pixels that touch at a corner belong together
 
 
@@ -101,10 +102,16 @@ def class_map(mask: Mask, mask_kind: str, classes: int, name: str) -> np.ndarray
         colours = _colours(values)
         values = values.max(axis=2)
         if not mask.lossy and np.linalg.matrix_rank(colours, tol=2 * len(colours)) > 1:
-            return (values > 0).astype(np.uint8)  # colours of different hue stand for objects
+            # Colours of different hue stand for objects; what is less than half as bright is an edge or noise.
+            values = np.where(values > values.max() / 2, values.max(), values)
     levels = np.unique(values)
     if mask_kind == "binary":
         if mask.lossy:
+            if 0 < levels[-1] < _BRIGHT:
+                raise InputError(
+                    f"{name}: is a JPEG or the like whose highest value is {levels[-1]}, neither empty (0) nor drawn "
+                    f"in white (at least {_BRIGHT}); store it as PNG or TIFF."
+                )
             return (values > levels[-1] / 2).astype(np.uint8)
         if len(levels[levels > 0]) > 1:
             raise InputError(

@@ -109,6 +109,30 @@ def test_soft_edges_and_numbers_are_no_binary_mask(tmp_path: Path) -> None:
     assert class_map(read(saved(disc() // 3, tmp_path / "m.png")), "binary", 2, "m").sum() == (disc() > 0).sum()
 
 
+def test_colours_with_soft_edges_are_no_binary_mask(tmp_path: Path) -> None:
+    """Fades to black, and noise beside a drawn object, are no objects."""
+    hues = np.where(np.arange(96)[:, None] < 48, 0, 1)[..., None] == np.array([0, 1, 2])
+    sharp, soft = (np.where(hues, values[..., None], 0).astype(np.uint8) for values in (disc(), disc(soft=3.0)))
+    noisy = np.where(np.arange(96)[:, None] == 0, np.array([1, 2, 0], np.uint8), sharp)
+    found = class_map(read(saved(sharp, tmp_path / "m.png")), "binary", 2, "m")
+    assert np.array_equal(found, disc() > 0)
+    mixed = np.where(sharp > 0, np.array([200, 150, 90], np.uint8), 0).astype(np.uint8)
+    assert np.array_equal(class_map(read(saved(mixed, tmp_path / "m.png")), "binary", 2, "m"), disc() > 0)
+    for stored in (soft, noisy):
+        with pytest.raises(InputError, match=r"m: holds \d+ values \(0, .*\), and a binary mask has two"):
+            class_map(read(saved(stored, tmp_path / "m.png")), "binary", 2, "m")
+
+
+@pytest.mark.parametrize("high", [0, 3, 90, 130, 255])
+def test_a_dark_lossy_mask_is_refused(tmp_path: Path, high: int) -> None:
+    mask = read(saved((disc() > 0).astype(np.uint8) * high, tmp_path / "m.jpg", quality=95))
+    if 0 < high < 128:
+        with pytest.raises(InputError, match=r"whose highest value is \d+, neither empty \(0\) nor drawn"):
+            class_map(mask, "binary", 2, "m")
+    else:
+        assert class_map(mask, "binary", 2, "m").sum() == pytest.approx((disc() > 0).sum() * (high > 0), rel=0.01)
+
+
 def test_parts_that_touch_at_a_corner_are_one_object() -> None:
     classes = np.array([[1, 0, 0], [0, 1, 2], [0, 0, 0], [1, 1, 0]], np.uint8)
     objects = instance_map(classes.astype(np.int32), "classes", classes)
