@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ _HEADER = [
     "PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
     "FrameOfReferenceUID", "Modality", "SeriesDescription", "ProtocolName", "StudyDescription", "BodyPartExamined",
     "SeriesNumber", "ImageType", "SpecificCharacterSet", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
-    "BitsStored", "PixelRepresentation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence",
     "EncryptedAttributesSequence",
@@ -339,7 +339,7 @@ def read_files(
     if prints is not None:
         prints[name] = combined_edges(marks)
     series = found.series[wanted]
-    return _assembled(series.stack(), series.header, stored)
+    return _assembled(series.stack(), stored)
 
 
 def stack_of(path: str) -> Stack:
@@ -366,12 +366,10 @@ def _decode(dataset: pydicom.Dataset, file: str, stored: dict[tuple[str, int], n
         raise damaged(file, error) from error
 
 
-def _assembled(
-    stack: Stack, header: pydicom.Dataset, stored: dict[tuple[str, int], np.ndarray]
-) -> tuple[Any, np.ndarray]:
+def _assembled(stack: Stack, stored: dict[tuple[str, int], np.ndarray]) -> tuple[Any, np.ndarray]:
     """One array of all slices; each is given up as it is copied, so that there is no second volume."""
     rows, columns = stack.frames[0].size
-    voxels = np.empty((columns, rows, len(stack.frames)), _dtype(stack, header), order="F")
+    voxels = np.empty((columns, rows, len(stack.frames)), _dtype(stack, stored), order="F")
     for number, frame in enumerate(stack.frames):
         slope, intercept = frame.rescale
         values = stored.pop((frame.file, frame.number)).T
@@ -380,16 +378,16 @@ def _assembled(
     return in_millimetres(nib.Nifti1Image(voxels, stack.affine)), voxels
 
 
-def _dtype(stack: Stack, header: pydicom.Dataset) -> Any:
-    """The smallest of int16, int32 and float32 that holds every value that the slices can have."""
-    scales = {frame.rescale for frame in stack.frames}
-    if any(number != round(number) for scale in scales for number in scale):
-        return np.float32
-    bits, signed = int(header.get("BitsStored") or 16), bool(header.get("PixelRepresentation"))
-    ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    values = [end * slope + intercept for slope, intercept in scales for end in ends]
+def _dtype(stack: Stack, stored: Mapping[tuple[str, int], np.ndarray]) -> Any:
+    """The smallest of int16, int32 and float32 that holds every value of the slices."""
+    ends: list[float] = []
+    for frame in stack.frames:
+        values, (slope, intercept) = stored[frame.file, frame.number], frame.rescale
+        if values.dtype.kind == "f" or slope != round(slope) or intercept != round(intercept):
+            return np.float32
+        ends += [int(end) * slope + intercept for end in (values.min(), values.max())]
     whole = (np.int16, np.int32)
-    fitting = (k for k in whole if np.iinfo(k).min <= min(values) and max(values) <= np.iinfo(k).max)
+    fitting = (k for k in whole if np.iinfo(k).min <= min(ends) and max(ends) <= np.iinfo(k).max)
     return next(fitting, np.float32)
 
 

@@ -48,8 +48,9 @@ def test_voxels_and_affine_are_those_of_itk_and_of_the_standard(tmp_path: Path, 
 
 
 def test_real_series_are_read_as_itk_reads_them(real_data: Path) -> None:
-    places = ("dicom/mr_brain_series_Study1", "dicom_rtstruct/dicom/STS_002/CT/image")
-    for place in places:
+    sarcomas = [f"STS_{number}/{kind}/image" for number in ("002", "003", "008") for kind in ("CT", "MR_T1")]
+    others = ("mr_brain_series_Study1", "mr_brain_series_Study2", "ct_abdomen_series_totalsegmentator")
+    for place in (*(f"dicom_rtstruct/dicom/{name}" for name in sarcomas), *(f"dicom/{name}" for name in others)):
         image, voxels = read_volume(str(real_data / place))
         values, affine = through_itk(real_data / place)
         np.testing.assert_array_equal(voxels, values)
@@ -63,6 +64,26 @@ def test_a_scale_of_its_own_for_each_slice(tmp_path: Path) -> None:
     _, voxels = read_volume(str(write(tmp_path, parts)))
     np.testing.assert_array_equal(voxels, (STORED * (0.5 + np.arange(6)) - 1024).astype(np.float32))
     assert voxels.dtype == np.float32
+
+
+def test_the_type_holds_every_value_of_every_slice(tmp_path: Path) -> None:
+    """Floats stay floats, and no value wraps because the header of another slice, or its own, gives fewer bits."""
+    parts = slices(STORED, RescaleIntercept=0)
+    for data, number in zip(parts, range(6), strict=True):
+        data.FloatPixelData = (STORED[..., number].T + np.float32(0.25)).astype("<f4").tobytes()
+        data.BitsAllocated = 32
+        del data.PixelData, data.BitsStored, data.HighBit, data.PixelRepresentation
+    _, voxels = read_volume(str(write(tmp_path / "float", parts)))
+    assert voxels.dtype == np.float32
+    np.testing.assert_array_equal(voxels, STORED + np.float32(0.25))
+    high = STORED.astype(np.uint16)
+    high[0, 0, 5] = 65535
+    parts = slices(high, RescaleIntercept=0, BitsStored=16, HighBit=15)
+    for data in parts[:5]:
+        data.BitsStored, data.HighBit = 12, 11
+    _, voxels = read_volume(str(write(tmp_path / "bits", parts)))
+    assert voxels.dtype == np.int32
+    np.testing.assert_array_equal(voxels, high)
 
 
 def test_an_enhanced_object_is_the_same_volume(tmp_path: Path) -> None:
