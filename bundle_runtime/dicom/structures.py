@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pydicom
@@ -19,6 +20,7 @@ from .pixels import damaged, parse, text
 _OFF = 0.1  # voxels that a segment may lie off the grid of the series
 _BETWEEN = 0.3  # of a slice distance: contours farther from a slice belong to none
 _TO_LPS = np.diag([-1.0, -1, 1, 1])
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass
@@ -54,22 +56,26 @@ def read_structures(file: str, affine: np.ndarray, shape: Sequence[int]) -> list
         shape: of the series.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged; `Structure.draw` raises it as well.
         UnusableFile: it holds nothing; `Structure.draw` raises it for what lies off the grid of the series.
     """
     with disable_value_validation():
         dataset = parse(file, Path(file).read_bytes())
         to_voxels = np.linalg.inv(_TO_LPS @ affine)
-        try:
-            read = _segments if text(dataset, "Modality") == "SEG" else _contours
-            found = read(dataset, to_voxels, tuple(shape))
-        except UnusableFile:
-            raise
-        except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
-            raise damaged(file, error) from error
+        read = _segments if text(dataset, "Modality") == "SEG" else _contours
+        found = _guarded(file, partial(read, dataset, to_voxels, tuple(shape)))
     if not found:
         raise UnusableFile("holds no structure: it is empty")
-    return found
+    return [dataclasses.replace(each, draw=partial(_guarded, file, each.draw)) for each in found]
+
+
+def _guarded(file: str, work: Callable[[], Result]) -> Result:
+    try:
+        return work()
+    except UnusableFile:
+        raise
+    except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
+        raise damaged(file, error) from error
 
 
 def paint(
@@ -159,8 +165,8 @@ def _on_grid(
     """Rows and columns of a frame (N, 2) as voxels of the series, (3, N)."""
 
     def value(macro: str, key: str) -> np.ndarray:
-        inner = (group.get(macro) or shared.get(macro))[0]
-        return np.array(inner[key].value, float)
+        inner = (group.get(macro) or getattr(shared, macro))[0]
+        return np.array(getattr(inner, key), float)
 
     turned = value("PlaneOrientationSequence", "ImageOrientationPatient")
     apart = value("PixelMeasuresSequence", "PixelSpacing")
@@ -174,32 +180,50 @@ def _on_grid(
 
 
 def _contours(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int, ...]) -> list[Structure]:
-    """The structures of an RTSTRUCT: a voxel is inside where its centre is; a contour within another is a hole."""
+    """The structures of an RTSTRUCT: a voxel is inside where its centre is."""
     names = {int(roi.ROINumber): text(roi, "ROIName") for roi in dataset.get("StructureSetROISequence") or []}
     found = []
     for roi in dataset.get("ROIContourSequence") or []:
         name = names.get(int(roi.ReferencedROINumber)) or "unnamed"
         closed = [
-            np.array(contour.ContourData, float).reshape(-1, 3)
+            (np.array(contour.ContourData, float).reshape(-1, 3), kind == "CLOSEDPLANAR_XOR")
             for contour in roi.get("ContourSequence") or []
-            if text(contour, "ContourGeometricType") in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+            if (kind := text(contour, "ContourGeometricType")) in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
         ]
         found.append(Structure([name], None, partial(_filled, name, closed, to_voxels, shape)))
     return found
 
 
-def _filled(name: str, closed: Sequence[np.ndarray], to_voxels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _filled(
+    name: str, closed: Sequence[tuple[np.ndarray, bool]], to_voxels: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """The inside of contours, (N, 3) mm each, and whether it is to be combined with the others by XOR."""
     mask = np.zeros(shape, bool)
-    used: set[int] = set()
-    for points in closed:
+    used: dict[int, list[np.ndarray]] = {}
+    for points, exclusive in closed:
         voxels = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
         number = int(np.rint(voxels[:, 2].mean()))
         off = float(np.abs(voxels[:, 2] - number).max())
         if off > _BETWEEN or not 0 <= number < shape[2]:
             raise UnusableFile(f"has a contour of {name} that lies {off:.2g} slices off the nearest slice, or outside")
-        mask[..., number] ^= polygon2mask(shape[:2], voxels[:, :2])
-        used.add(number)
-    gaps = sorted(set(range(min(used), max(used))) - used) if used else []
-    if len(gaps) > 0.4 * len(used):
-        raise UnusableFile(f"has no contour of {name} on {len(gaps)} slices between its ends; interpolate them first")
+        inside, others = polygon2mask(shape[:2], voxels[:, :2]), used.setdefault(number, [])
+        if exclusive:
+            mask[..., number] ^= inside
+        else:
+            others.append(inside)
+    gaps = len(set(range(min(used), max(used))) - set(used)) if used else 0
+    if gaps > 0.4 * len(used):
+        raise UnusableFile(f"has no contour of {name} on {gaps} slices between its ends; interpolate them first")
+    for number, insides in used.items():
+        mask[..., number] |= _united(insides, shape[:2])
     return mask
+
+
+def _united(insides: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """What contours of one slice enclose: a smaller one within the others is a hole, one stored twice counts once."""
+    covered = np.zeros(shape, bool)
+    once = {inside.tobytes(): inside for inside in insides}.values()
+    for inside in sorted(once, key=np.count_nonzero, reverse=True):
+        hole = covered[inside].all()
+        covered[inside] = not hole
+    return covered

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from bundle_runtime.data.volume import UnusableFile, read_volume
 from bundle_runtime.dicom.structures import paint, read_structures, references
+from custom_components.errors import InputError
 
 SHAPE = (40, 34, 6)
 AFFINE = lps(SHAPE, (0.8, 0.9, 2.5), AXIAL, (-10, -20, 30))
@@ -25,7 +26,7 @@ def square(low: float, high: float, number: float) -> list[float]:
     return [float(v) for x, y in corners for v in (AFFINE @ [x, y, number, 1])[:3]]
 
 
-def contours(folder: Path, drawn: dict[str, list[list[float]]], series: str = "") -> str:
+def contours(folder: Path, drawn: dict[str, list[list[float]]], kind: str = "CLOSED_PLANAR") -> str:
     """Write an RTSTRUCT: structure -> its contours."""
     data = slices(volume())[0]
     for key in ("PixelData", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
@@ -39,13 +40,13 @@ def contours(folder: Path, drawn: dict[str, list[list[float]]], series: str = ""
         shape.ContourSequence = []
         for points in parts:
             contour = Dataset()
-            contour.ContourGeometricType, contour.ContourData = "CLOSED_PLANAR", points
+            contour.ContourGeometricType, contour.ContourData = kind, points
             contour.NumberOfContourPoints = len(points) // 3
             shape.ContourSequence.append(contour)
         data.StructureSetROISequence.append(roi)
         data.ROIContourSequence.append(shape)
     place, study, referred = Dataset(), Dataset(), Dataset()
-    referred.SeriesInstanceUID = series or slices(volume())[0].SeriesInstanceUID
+    referred.SeriesInstanceUID = slices(volume())[0].SeriesInstanceUID
     study.RTReferencedSeriesSequence, place.RTReferencedStudySequence = [referred], [study]
     data.ReferencedFrameOfReferenceSequence = [place]
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +70,23 @@ def test_holes_and_overlaps(tmp_path: Path) -> None:
     turned, *_ = painted(file, ["tumour", "liver"], tumour=["gtv*"])
     assert np.count_nonzero(turned == 2) == 480  # now the liver is the later class
     assert references(pydicom.dcmread(file)) == {str(slices(volume())[0].SeriesInstanceUID)}
+
+
+def test_contours_of_one_slice(tmp_path: Path) -> None:
+    """Twice the same, begun elsewhere; overlapping; an island in a hole in another; and what XOR alone means."""
+    outer, turned = square(0.5, 20.5, 1), square(0.5, 20.5, 1)
+    drawn = {
+        "liver": [square(9.5, 11.5, 1), square(4.5, 16.5, 1), outer, turned[3:] + turned[:3], square(18.5, 24.5, 1)]
+    }
+    label, *_ = painted(contours(tmp_path, drawn), ["liver"])
+    expected = np.zeros(SHAPE[:2], bool)
+    expected[1:21, 1:21] = True
+    expected[19:25, 19:25] = True
+    expected[5:17, 5:17] = False
+    expected[10:12, 10:12] = True
+    np.testing.assert_array_equal(label[..., 1], expected)
+    label, *_ = painted(contours(tmp_path, {"liver": [outer, square(18.5, 24.5, 1)]}, "CLOSEDPLANAR_XOR"), ["liver"])
+    assert np.count_nonzero(label) == 400 + 36 - 2 * 4
 
 
 @pytest.mark.parametrize(
@@ -146,5 +164,12 @@ def test_a_seg_of_another_grid_or_without_anything(tmp_path: Path) -> None:
     values = np.full((2, 34, 40), 200)
     with pytest.raises(UnusableFile, match="lies off the grid of its series"):
         painted(segments(tmp_path, "FRACTIONAL", values, shift=0.4), ["liver", "spleen"])
+    file = Path(segments(tmp_path, "FRACTIONAL", values))
+    for lacking in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        data = pydicom.dcmread(file)
+        del data.SharedFunctionalGroupsSequence[0][lacking]
+        (tmp_path / "lacking.dcm").write_bytes(encoded(data))
+        with pytest.raises(InputError, match=rf"lacking\.dcm: is truncated or damaged \(.*{lacking}.*\); export"):
+            painted(str(tmp_path / "lacking.dcm"), ["liver", "spleen"])
     with pytest.raises(UnusableFile, match="is empty: no voxel of any class"):
         painted(segments(tmp_path, "FRACTIONAL", 0 * values), ["liver", "spleen"])
