@@ -1,6 +1,7 @@
 """What structures are called in DICOM: coded names for segments, and classes found again by name or code."""
 
 import fnmatch
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,9 @@ def code_of(name: str, own: Mapping[str, SegmentCode] | None = None) -> SegmentC
     side = _RIGHT if "right" in words else _LEFT if "left" in words else None
     known = _BY_WORDS.get(words - {"right", "left"})
     if known is None:
-        value = re.sub(r"\W+", "_", name).upper()[:16]
+        value = re.sub(r"\W+", "_", name).upper()
+        if len(value) > 16:  # all that a code may have; long names often begin alike
+            value = f"{value[:9]}_{hashlib.sha256(value.encode()).hexdigest()[:6].upper()}"
         return SegmentCode(_TISSUE, (value, "99MAE", name[:64]))
     return SegmentCode(*known, side)
 
@@ -112,5 +115,5 @@ def class_of(
     if found is not None or code is None:
         return found
     known = {name: code_of(name) for name in class_names[1:]}
-    by_code = {(own.type[0], own.side[0] if own.side else ""): name for name, own in known.items()}
-    return by_code.get(code)
+    fitting = [name for name, own in known.items() if (own.type[0], own.side[0] if own.side else "") == code]
+    return fitting[0] if len(fitting) == 1 else None  # several tumour classes are all coded as a neoplasm

@@ -60,6 +60,19 @@ def test_a_class_is_found_by_name_pattern_or_code(
     assert class_of(names, code, CLASS_NAMES, {"liver": ["gtv*"]}) == expected
 
 
+def test_classes_of_long_names_and_of_one_code_are_told_apart() -> None:
+    names = ["background", *(f"left upper lobe segment {number}" for number in range(4)), "small bowel"]
+    values = [code_of(name).type[0] for name in names[1:]]
+    assert len(set(values)) == 5
+    assert max(map(len, values)) == 16
+    assert values[4] == "SMALL_BOWEL"
+    for name, value in zip(names[1:], values, strict=True):
+        assert class_of(["Segment 1"], (value, ""), names, {}) == name
+    neoplasm = (code_of("tumour core").type[0], "")
+    assert class_of(["Segment 1"], neoplasm, ["background", "tumour core", "whole tumour"], {}) is None
+    assert class_of(["Segment 1"], neoplasm, ["background", "tumour core"], {}) == "tumour core"
+
+
 def test_own_codes_from_a_file_and_what_they_cannot_be(tmp_path: Path) -> None:
     path = tmp_path / "codes.yaml"
     path.write_text('liver: {type: ["1", SCT, Own], side: ["7771000", SCT, Left]}\n')
