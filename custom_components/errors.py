@@ -10,9 +10,8 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-_UNWRITABLE = (
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
-)  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
 class InputError(ValueError):
@@ -62,7 +61,8 @@ def _lack(error: BaseException) -> str | None:
             "The GPU has too little memory; take a smaller --micro_batch (the update stays the same) or "
             "--activation_checkpointing true in a training, a smaller --sw_batch_size or --batch_size elsewhere."
         )
-    if "shared memory" in text or "unable to write to file </torch" in text or "Bus error" in text:
+    # Of /dev/shm; Triton has a shared memory of its own.
+    if any(part in text for part in ("out of shared memory", "memory (shm)", "</torch_", "Bus error")):
         size = shutil.disk_usage("/dev/shm").total / 1e6 if os.path.isdir("/dev/shm") else 0
         return (
             f"The loader processes ran out of shared memory (/dev/shm has {size:.3g} MB); start the container with "
@@ -79,13 +79,22 @@ def _lack(error: BaseException) -> str | None:
             "Memory ran out; take fewer --num_workers, a smaller --batch_size, and in a training keep prepared data on "
             "disk: --cache <folder>."
         )
-    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+    if isinstance(error, OSError) and error.errno in (*_FULL, *_CLOSED):
         place = error.filename or "the output"
+        todo = "make space there" if error.errno in _FULL else "see that an input may be read, an output be written"
         return (
-            f"{place} cannot be used ({error.strerror}); make space there and see that it may be written, or choose "
-            "another place with --output_dir, --model_dir or --out."
+            f"{place} cannot be used ({error.strerror}); {todo}, or choose another place for output with --output_dir, "
+            "--model_dir or --out."
         )
     return None
+
+
+def unreadable(error: BaseException) -> str | None:
+    """Why the machine did not let a file be read, which may be sound; None where it was something else."""
+    if isinstance(error, OSError):
+        return error.strerror or None
+    said = machine_sentence(error)
+    return None if said is None else said.removesuffix(".")
 
 
 def sentence_of(error: BaseException) -> str:

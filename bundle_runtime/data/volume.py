@@ -12,7 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, unreadable
 
 from .find import NIFTI, THROUGH_ITK
 from .verify import edges, edges_of, sentence
@@ -60,6 +60,8 @@ def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, n
     except ImageFileError as error:
         raise UnusableFile(f"is not a readable NIfTI file ({str(error).splitlines()[0]})") from error
     except (EOFError, OSError, ValueError, zlib.error, HeaderDataError, OverflowError, MemoryError) as error:
+        if (said := unreadable(error)) is not None:
+            raise UnusableFile(f"cannot be read ({said})") from error
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise UnusableFile(f"is truncated or damaged ({reason[0]}); copy or convert it again") from error
     if data.dtype.kind not in "iuf":
@@ -148,9 +150,11 @@ def _read_through_itk(file: str, prints: dict[str, str] | None) -> tuple[Any, np
     except RuntimeError as error:  # ITK tells the reason in the last of many lines
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UnusableFile(f"cannot be read ({lines[-1]}); copy or convert it again") from error
+    except TypeError as error:
+        raise UnusableFile("has voxels of a type that ITK does not read (int64?); store it as int32") from error
     if meta["affine"].shape != (4, 4):
         raise UnusableFile(f"has shape {data.shape}, expected a 3-D volume")
-    return in_millimetres(nib.Nifti1Image(data, np.asarray(meta["affine"]))), data
+    return in_millimetres(nib.Nifti1Image(data, np.asarray(meta["affine"]), dtype=data.dtype)), data
 
 
 def in_millimetres(image: Any) -> Any:

@@ -11,7 +11,7 @@ from pydicom import uid
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, iter_pixels
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, unreadable
 
 # Objects that come in the same folders as pictures and are none: reports, annotations, plans, doses.
 NO_PICTURE = {
@@ -153,7 +153,9 @@ def text(dataset: pydicom.Dataset, key: str) -> str:
 
 
 def damaged(name: str, error: Exception) -> InputError:
-    """The sentence for a file that broke the parser or a decoder."""
+    """The sentence for a file that broke the parser or a decoder, or that the machine did not let be read."""
+    if (said := unreadable(error)) is not None:
+        return InputError(f"{name}: cannot be read ({said}).")
     return InputError(f"{name}: is truncated or damaged ({reason(error)}); export or copy it again.")
 
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from custom_components.errors import InputError, find_input_error, one_of, sentence_of
+from custom_components.errors import InputError, find_input_error, machine_sentence, one_of, sentence_of
 
 PROGRAM = """
 from custom_components.errors import InputError, install_excepthook
@@ -53,7 +53,14 @@ def test_chains_that_loop_end() -> None:
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        ("raise OSError(28, 'No space left on device', 'x/y.csv')", "x/y.csv cannot be used (No space left on device)"),
+        (
+            "raise OSError(28, 'No space left on device', 'x/y.csv')",
+            "x/y.csv cannot be used (No space left on device); make space there, or",
+        ),
+        (
+            "raise PermissionError(13, 'Permission denied', 'a.nii')",
+            "a.nii cannot be used (Permission denied); see that an",
+        ),
         ("open('/dev/null/below', 'w')", "/dev/null/below cannot be used (Not a directory)"),
         ("raise MemoryError()", "Memory ran out; take fewer --num_workers"),
         (
@@ -72,6 +79,21 @@ def test_what_the_machine_lacks_is_a_sentence_with_advice(action: str, said: str
     assert line.startswith("Error: ")
     assert said in line
     assert "--" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("out of resource: shared memory, Required: 147456, Hardware limit: 101376", False),
+        ("unable to open shared memory object </torch_1> in read-write mode", True),
+        ("unable to allocate shared memory(shm) for file </torch_1>: Resource temporarily unavailable", True),
+        ("Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).", True),
+        ("It is possible that dataloader's workers are out of shared memory. Please try to raise the limit.", True),
+    ],
+)
+def test_which_shared_memory_is_meant(text: str, meant: bool) -> None:
+    said = machine_sentence(RuntimeError(text))
+    assert (said is not None and "--shm-size" in said) is meant
 
 
 def test_the_first_cause_is_told() -> None:

@@ -5,6 +5,8 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import slices, volume
+from dicom_files import write as write_slices
 from hypothesis import given
 from hypothesis import strategies as st
 from nifti_files import save
@@ -70,12 +72,47 @@ def test_other_formats_are_the_same_volume(tmp_path: Path, name: str) -> None:
     assert list(seen) == [str(tmp_path / name)]
 
 
+def test_integers_of_64_bits_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    stored = np.arange(24, dtype=np.uint64).reshape(2, 3, 4)
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 4 3 2\nElementType = {}\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(header.format("MET_ULONG_LONG").encode() + stored.tobytes())
+    image, voxels = read_volume(str(tmp_path / "a.mha"))
+    np.testing.assert_array_equal(voxels, stored.T)
+    assert image.shape == (4, 3, 2)
+    (tmp_path / "a.mha").write_bytes(header.format("MET_LONG_LONG").encode() + stored.tobytes())
+    with pytest.raises(UnusableFile, match=r"has voxels of a type that ITK does not read \(int64\?\); store"):
+        read_volume(str(tmp_path / "a.mha"))
+
+
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
 def test_a_truncated_file_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
     itk.imwrite(itk.image_from_array(np.arange(6000, dtype=np.int16).reshape(10, 20, 30)), str(tmp_path / name))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-2000])
     with pytest.raises(UnusableFile, match="cannot be read"):
         read_volume(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "a.nii"), "cannot be read (Permission denied)"),
+        (OSError(5, "Input/output error"), "cannot be read (Input/output error)"),
+        (MemoryError(), "cannot be read (Memory ran out; take fewer --num_workers"),
+        (EOFError("ended"), "is truncated or damaged (ended); copy"),
+    ],
+)
+def test_a_machine_that_fails_is_not_blamed_on_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    write_slices(tmp_path / "series", slices(volume()))
+    for name in ("a.nii", "series"):
+        with pytest.raises(UnusableFile) as caught:
+            read_volume(str(tmp_path / name))
+        assert said in str(caught.value)
 
 
 @given(st.floats(0, 40))
