@@ -14,11 +14,13 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
 from bundle_runtime.data.find import VOLUMES, files_below
 from bundle_runtime.data.schema import Item
-from bundle_runtime.data.volume import UnusableFile, corner_shift, in_millimetres, read_volume
+from bundle_runtime.data.verify import Found
+from bundle_runtime.data.verify_labels import read_label
+from bundle_runtime.data.verify_volumes import Expected
+from bundle_runtime.data.volume import UnusableFile, in_millimetres
 from bundle_runtime.dicom.pixels import text
 from bundle_runtime.dicom.series import Export, NoVolume, Series, read_files, scan
 from bundle_runtime.dicom.structures import paint, read_structures, references
@@ -210,7 +212,7 @@ class _Converted:
         image, voxels = read_files(case.series.files, case.name)
         unlabelled: list[str] = []
         if self.labels == "nifti":
-            _save(self.target / entry["label"], _turned(drawn, image), image.affine)
+            _save(self.target / entry["label"], self._turned(drawn, image), image.affine)
         elif self.labels != "none" and self.names is not None:
             structures = [each for file in drawn for each in read_structures(file, image.affine, image.shape)]
             label, unlabelled, case.said = paint(structures, self.names, image.shape, self.rules.classes)
@@ -218,18 +220,15 @@ class _Converted:
         _save(self.target / entry["image"], voxels, image.affine)
         return {"unlabelled": unlabelled}
 
-
-def _turned(drawn: Sequence[str], image: Any) -> np.ndarray:
-    """A NIfTI label in the order of axes of its image."""
-    if len(drawn) != 1:
-        raise UnusableFile(f"has {len(drawn)} label files in its folder, expected one")
-    label, values = read_volume(drawn[0])
-    turn = ornt_transform(io_orientation(label.affine), io_orientation(image.affine))
-    affine = label.affine @ inv_ornt_aff(turn, label.shape[:3])
-    values = apply_orientation(values, turn)
-    if values.shape != image.shape or corner_shift(affine, image.affine, image.shape) > 0.1:
-        raise UnusableFile(f"has a label of shape {values.shape} that is not on its grid {image.shape}")
-    return values
+    def _turned(self, drawn: Sequence[str], image: Any) -> np.ndarray:
+        """A NIfTI label in the order of axes of its image, in the smallest type that holds it."""
+        if len(drawn) != 1:
+            raise UnusableFile(f"has {len(drawn)} label files in its folder, expected one")
+        found = Found("", drawn[0], drawn[0])
+        codes = read_label(found, {"label": drawn[0]}, image, Expected(class_names=self.names)).codes
+        if codes is None or found.failed:
+            raise UnusableFile(f"has a label that cannot be used: {found.errors[0]}")
+        return codes.astype(np.min_scalar_type(codes.max()))
 
 
 def _save(path: Path, values: np.ndarray, affine: np.ndarray) -> None:

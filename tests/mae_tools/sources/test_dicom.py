@@ -172,16 +172,34 @@ def test_what_every_source_can_do(tmp_path: Path) -> None:
         dicom(source, **every)
 
 
-def test_nifti_labels_in_another_order_of_axes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.uint64, np.float64])
+def test_nifti_labels_in_another_order_of_axes_and_of_any_type(tmp_path: Path, kind: type) -> None:
     source = write(tmp_path / "in" / "a", slices(volume())).parent
     image, _ = read_volume(str(source / "a"))
-    drawn = nib.Nifti1Image(label(1), image.affine)
+    whole = label(1)[..., None].astype(kind)
+    drawn = nib.Nifti1Image(whole + kind(1e-5) if kind is np.float64 else whole, image.affine, dtype=kind)
     turned = drawn.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
-    assert turned.shape != drawn.shape
+    assert turned.shape[:3] != drawn.shape[:3]
     nib.save(turned, source / "a" / "label.nii.gz")
     made = dicom(source, out=tmp_path / "out", class_names=NAMES, labels="nifti", val_fraction=0, test_fraction=0)
     stored = nib.load(tmp_path / "out" / made["training"][0]["label"])
     np.testing.assert_array_equal(np.asarray(stored.dataobj), label(1))
+    assert stored.get_data_dtype() == np.uint8
+
+
+def test_a_nifti_label_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "in" / "a", slices(volume())).parent
+    image, _ = read_volume(str(source / "a"))
+    for values, affine, text in (
+        (label(1) + 0.5, image.affine, "holds 3 values that are not whole numbers"),
+        (label(1) * 3, image.affine, r"holds the value(s) 3, 6, expected 0 to 2"),
+        (label(1)[:-1], image.affine, "resample one onto the other's grid"),
+        (label(1), image.affine @ np.diag([1, 1, 1.2, 1]), "their affines differ"),
+    ):
+        nib.save(nib.Nifti1Image(values, affine), source / "a" / "label.nii.gz")
+        with pytest.raises(InputError, match="holds nothing for a datalist"):
+            dicom(source, out=tmp_path / "out", class_names=NAMES, labels="nifti")
+        assert text in capsys.readouterr().out
 
 
 def test_rules(tmp_path: Path) -> None:
