@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 
 from bundle_runtime.files import write_atomically
 from bundle_runtime.weights.io import sha256_of, sidecar_path
+from bundle_runtime.weights.load import read_record
 from custom_components.errors import InputError, find_input_error
 
 from . import zoo_check
@@ -51,7 +52,8 @@ def package(bundle: str | Path, out: str | Path = "dist", verify: bool = False, 
     Inside are the configs (the YAML as it is, and a JSON twin of each for tools that read only JSON), docs, licence,
     what lies directly in `models/` of weights, their sidecars and thresholds (never a training state), the Python that
     the configs need and the commands that `configs/tools.yaml` names, and `SHA256SUMS` of every file. Weights are
-    loaded once as each stage of the package would load them, without any overlay.
+    loaded once as each stage of the package would load them, without any overlay; the metadata name no output channel
+    of a class that they have not learnt.
 
     Args:
         bundle: The bundle's folder; its name becomes that of the package.
@@ -72,6 +74,7 @@ def package(bundle: str | Path, out: str | Path = "dist", verify: bool = False, 
     if weights:
         _refuse_other_weights(root)
         contents = dict(sorted({**contents, **_models(root)}.items()))
+        contents |= _learnt_metadata(root) if "models/model.pt" in contents else {}
     target = Path(out) / f"{root.name}_v{version}.zip"
     digest_file = target.with_name(f"{target.name}.sha256")
     try:
@@ -153,6 +156,18 @@ def _models(root: Path) -> dict[str, Path]:
     sidecars = {sidecar_path(path).name for path in weights}
     beside = [path for path in found if weights and path.name in {*sidecars, _THRESHOLDS}]
     return {f"models/{path.name}": path for path in (*weights, *beside)}
+
+
+def _learnt_metadata(root: Path) -> dict[str, bytes]:
+    """The metadata without the channels that the weights never predict, where there are some."""
+    record = read_record(root / "models" / "model.pt")
+    if record is None or not record.unlearnt:
+        return {}
+    metadata = json.loads((root / REQUIRED[0]).read_text(encoding="utf-8"))
+    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    left_out = [name for channel in record.channels if (name := names.pop(str(channel), None)) is not None]
+    print(f"Not learnt, so the metadata do not name the channel: {', '.join(left_out)}")
+    return {REQUIRED[0]: (json.dumps(metadata, indent=4, ensure_ascii=False) + "\n").encode()}
 
 
 def _refuse_other_weights(root: Path) -> None:

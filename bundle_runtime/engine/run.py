@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from custom_components.distributed import is_main
 from custom_components.errors import InputError
@@ -50,6 +51,16 @@ def train(
     if is_main():
         written = str(weights) if Path(weights).is_file() else f"none ({weights} was not written)"
         print(f"Weights: {written}; history, pictures and logs: {output_dir}", flush=True)
+
+
+def alone(output_dir: str | os.PathLike[str], entry: str) -> Any:
+    """Make an entry of the config while no other run may write into the folder; the `run` of a linear probe.
+
+    Raises:
+        InputError: a training or probe is writing into it.
+    """
+    with in_use(Path(output_dir)):
+        return resolve(entry)
 
 
 def refuse_earlier_run(folder: Path, resume: bool = False, overwrite: bool = False) -> None:

@@ -18,6 +18,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
 
+from bundle_runtime.data.record import Images, Record
 from bundle_runtime.weights.save import save_encoder, save_network
 from custom_components.errors import InputError
 from mae_tools.demo_data import make_abdomen
@@ -123,11 +124,11 @@ def small(bundle: Path, **sizes: object) -> ConfigParser:
     return parser
 
 
-def put_weights(bundle: Path, parser: ConfigParser) -> None:
+def put_weights(bundle: Path, parser: ConfigParser, **about: object) -> None:
     """The weights of pre-training and training with the settings of `parser`."""
     models, network = bundle / "models", parser.get_parsed_content("network_def")
     sidecar = {key: parser.get_parsed_content(key) for key in ("class_names", "normalisation")}
-    save_network(models / "model.pt", network, sidecar)
+    save_network(models / "model.pt", network, {**sidecar, **about})
     save_encoder(models / "pretrained_encoder.safetensors", network, {})
 
 
@@ -158,7 +159,7 @@ def test_weights_travel_but_no_training_state_no_trials_and_no_rubbish(bundle: P
     with zipfile.ZipFile(archive) as opened:
         assert not any("/eval/" in name for name in opened.namelist())
     assert [path.name for path in (bundle / "eval").iterdir()] == ["history.csv"]  # looking at weights left no report
-    assert packed_models(package(bundle, tmp_path / "bare", weights="false")) == set()
+    assert packed_models(package(bundle, tmp_path / "bare", weights=False)) == set()
 
 
 def test_a_package_can_be_packed_again(unpacked: Path, tmp_path: Path) -> None:
@@ -225,6 +226,22 @@ def test_weights_that_the_configs_do_not_fit_are_refused(
     assert "Write the settings" in str(caught.value)
     assert "--weights false" in str(caught.value)
     assert not (tmp_path / "dist").exists()
+
+
+def test_channels_that_were_not_learnt_have_no_name_in_the_metadata(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = small(bundle)
+    names = parser.get_parsed_content("class_names")
+    record = Record(names, {}, {names[4]: "it is in none of the 3 labels"}, False, 3, 3, True, Images(), {})
+    put_weights(bundle, parser, training=record.to_plain())
+    with zipfile.ZipFile(package(bundle, tmp_path / "dist")) as opened:
+        packed = json.loads(opened.read("btcv_unetr_mae/configs/metadata.json"))
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert f"do not name the channel: {channels.pop('4')}\n" in capsys.readouterr().out
+    assert packed == metadata
+    jsonschema.validate(packed, METADATA_SCHEMA)
 
 
 def test_an_encoder_that_the_configs_do_not_fit_is_refused(bundle: Path, tmp_path: Path) -> None:

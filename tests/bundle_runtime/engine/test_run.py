@@ -7,10 +7,13 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser, create_workflow
 
+from bundle_runtime.engine.lock import in_use
 from bundle_runtime.engine.run import STATE
 from custom_components.errors import find_input_error
 
-CONFIGS = sorted((Path(__file__).resolve().parents[3] / "bundles").glob("*/configs/*train*.yaml"))
+BUNDLES = Path(__file__).resolve().parents[3] / "bundles"
+CONFIGS = sorted({*BUNDLES.glob("*/configs/*train*.yaml")} - {*BUNDLES.glob("*/configs/demo*.yaml")})
+PROBES = sorted(BUNDLES.glob("*/configs/linear_probe.yaml"))
 MADE: list[str] = []
 
 
@@ -125,3 +128,23 @@ def test_every_training_is_this_call(path: Path) -> None:
 
 def test_all_trainings_are_looked_at() -> None:
     assert len(CONFIGS) == 12
+    assert len(PROBES) == 3
+
+
+@pytest.mark.parametrize("path", PROBES, ids=lambda path: path.parts[-3])
+def test_every_linear_probe_runs_alone_in_its_folder(path: Path, tmp_path: Path) -> None:
+    (call,) = yaml.safe_load(path.read_text())["run"]
+    config = {
+        "output_dir": str(tmp_path),
+        "probe": {"_target_": f"{__name__}.Part", "name": "probe", "weights": str(tmp_path / "x")},
+        "initialize": [{"_target_": "bundle_runtime.config.begin"}],
+        "run": [call],
+    }
+    (tmp_path / "probe.yaml").write_text(yaml.safe_dump(config))
+    MADE.clear()
+    with in_use(tmp_path), pytest.raises(RuntimeError) as caught:
+        create_workflow(config_file=str(tmp_path / "probe.yaml")).run()
+    assert "in use by a run" in str(find_input_error(caught.value))
+    assert MADE == []
+    create_workflow(config_file=str(tmp_path / "probe.yaml")).run()
+    assert MADE == ["probe"]
