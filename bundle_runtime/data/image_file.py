@@ -50,11 +50,14 @@ class Picture(NamedTuple):
         pixels: uint8 (1, H, W) for grey, (3, H, W) for colour.
         kind: what the file held, in words, e.g. "8-bit grey", "16-bit grey", "RGB with alpha", "DICOM CR".
         header: of DICOM: patient id, modality and view position, each "" where it is not said.
+        numbers: (H, W) what grey of more than 8 bits, signed or float was before it became 8-bit (inverted where 0 is
+            white), else None.
     """
 
     pixels: np.ndarray
     kind: str
     header: tuple[str, str, str] = ("", "", "")
+    numbers: np.ndarray | None = None
 
 
 def read_picture(file: str | os.PathLike[str], content: bytes | None = None) -> Picture:
@@ -123,7 +126,7 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
                 raise InputError(f"{name}: its colours are {image.mode}, which is not supported; save it as RGB.")
             turned = ImageOps.exif_transpose(image)
             numbers = _numbers(turned, tags)
-            return Picture(_pixels(turned) if numbers is None else _stretched(*numbers), _kind(image))
+            return Picture(_pixels(turned), _kind(image)) if numbers is None else _stretched(_kind(image), *numbers)
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -156,7 +159,7 @@ def _read_with_tifffile(name: str, content: bytes) -> Picture:
     if count > 1:
         raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
     if values.ndim == 2 and photometric in ("MINISBLACK", "MINISWHITE") and values.dtype.kind in "iuf":
-        return Picture(_stretched(values, photometric == "MINISWHITE"), f"{page.bitspersample}-bit grey")
+        return _stretched(f"{page.bitspersample}-bit grey", values, photometric == "MINISWHITE")
     colours = values if values.shape[0] == 3 else np.moveaxis(values, -1, 0)
     if photometric == "RGB" and values.dtype.kind == "u" and colours.ndim == len(colours) == 3:
         return Picture(np.ascontiguousarray(colours >> max(page.bitspersample - 8, 0)).astype(np.uint8), "RGB")
@@ -165,11 +168,13 @@ def _read_with_tifffile(name: str, content: bytes) -> Picture:
     )
 
 
-def _stretched(values: np.ndarray, white_is_zero: bool = False) -> np.ndarray:
-    """Grey of any number type to uint8 (1, H, W)."""
+def _stretched(kind: str, values: np.ndarray, white_is_zero: bool = False) -> Picture:
+    """Grey of any number type, as 8 bits."""
     finite = np.isfinite(values)
     unit = stretch(np.where(finite, values, 0), *value_range(values[finite]))
-    return to_uint8(np.where(finite, 1 - unit if white_is_zero else unit, 0))[None]
+    pixels = to_uint8(np.where(finite, 1 - unit if white_is_zero else unit, 0))[None]
+    inverted = -values if values.dtype.kind == "f" else ~values
+    return Picture(pixels, kind, numbers=inverted if white_is_zero else values)
 
 
 def _numbers(image: Image.Image, tags: Mapping[int, Any]) -> tuple[np.ndarray, bool] | None:

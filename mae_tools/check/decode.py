@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from bundle_runtime.data.image_file import Picture, read_bytes, read_picture
+from bundle_runtime.data.image_file import Picture, read_picture
 from bundle_runtime.data.verify import sentence
 from bundle_runtime.data.verify_pictures import Seen
 from custom_components.errors import InputError
@@ -19,7 +19,6 @@ from custom_components.errors import InputError
 from ..copies import picture_digest
 
 _CHUNK = 16  # files that a process takes at a time
-WIDE_KINDS = ("16-bit grey", "32-bit grey", "float grey")  # as `image_file` names them
 _THUMBNAIL = 160  # longest side in pixels
 
 
@@ -68,22 +67,19 @@ class _Inspector(Dataset):
 
 def _inspect(file: str, with_thumbnail: bool) -> Seen:
     try:
-        content = read_bytes(file)
-        picture = read_picture(file, content)
+        picture = read_picture(file)
     except InputError as error:
         return Seen(problem=sentence(error, file))
-    return look(picture, content)._replace(thumbnail=_thumbnail(picture.pixels) if with_thumbnail else b"")
+    return look(picture)._replace(thumbnail=_thumbnail(picture.pixels) if with_thumbnail else b"")
 
 
-def look(picture: Picture, content: bytes) -> Seen:
-    """The facts of a decoded picture and of the file that it was made from."""
+def look(picture: Picture) -> Seen:
+    """The facts of a decoded picture."""
     pixels = picture.pixels
     height, width = pixels.shape[1:]
     constant = bool(pixels.min() == pixels.max())
-    stored = pixels
-    if picture.kind in WIDE_KINDS:  # made 8-bit with a loss, which must not hide that the same was stored in 8 bits
-        with Image.open(io.BytesIO(content)) as image:
-            stored = np.asarray(image)[None]
+    # Made 8-bit with a loss, which must not hide that the same was stored in 8 bits.
+    stored = pixels if picture.numbers is None else picture.numbers[None]
     return Seen("", picture.kind, height, width, picture_digest(stored), constant, *picture.header)
 
 

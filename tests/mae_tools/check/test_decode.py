@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from picture_files import dicom, png, shades
 from PIL import Image
@@ -42,3 +43,18 @@ def test_the_digest_is_of_the_pixels(tmp_path: Path) -> None:
     digests = [entry.digest for entry in inspect_files([str(file) for file in files], progress=False)]
     assert digests[0] == digests[1] == digests[2] != digests[3]
     assert inspect_files([], progress=False) == []
+
+
+def test_wide_grey_is_digested_as_its_reader_has_it(tmp_path: Path) -> None:
+    """Half floats, which Pillow does not know, and 16 bits with white at 0 are copies of their plain twins."""
+    values = np.random.default_rng(0).permutation(1600).reshape(40, 40).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "half.tif", values.astype(np.float16))
+    tifffile.imwrite(tmp_path / "white.tif", 65535 - values, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "wide.tif", values.astype(np.uint64) * 1000, photometric="minisblack")
+    Image.fromarray(values // 8 * 8).save(tmp_path / "other.png")
+    names = ("a.png", "half.tif", "white.tif", "wide.tif", "other.png")
+    found = inspect_files([str(tmp_path / name) for name in names], progress=False)
+    assert [entry.problem for entry in found] == [""] * 5
+    assert len({entry.digest for entry in found[:4]}) == 1
+    assert found[4].digest != found[0].digest
