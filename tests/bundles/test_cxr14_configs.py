@@ -106,7 +106,7 @@ def test_scoring_knows_that_the_network_fits_before_it_reads_an_image(
     content = {"task": "multi_class", "class_names": NAMES, **lists}  # the pictures are not there
     (tmp_path / "datalist.json").write_text(json.dumps(content))
     caches = ("images", "selection_images") if stage == "evaluate" else ("images", "train_images")
-    for part in ("run", *caches):
+    for part in ("run" if stage == "evaluate" else "probe", *caches):
         config = ConfigParser(ConfigParser.load_config_file(str(path)))
         settings = {"class_names": NAMES, "task": "multi_class", "cache": str(tmp_path / "cache")}
         config.update({"bundle_root": str(path.parents[1]), **small, **places, **settings})
