@@ -319,18 +319,15 @@ def truncate(path: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", ["none", "ram", "folder"])
-@pytest.mark.parametrize("reader", [None, "NibabelReader"])
 @pytest.mark.parametrize("damage", [truncate, Path.unlink, lambda path: path.write_bytes(b"no image")])
-def test_an_unreadable_file_gets_a_sentence(
-    items: list[dict], tmp_path: Path, damage: Any, reader: str | None, cache: str
-) -> None:
+def test_an_unreadable_file_gets_a_sentence(items: list[dict], tmp_path: Path, damage: Any, cache: str) -> None:
     damage(Path(items[2]["image"]))
     with pytest.raises(
         InputError, match=r"Item 2 of the list cannot be read \(.*case2\.nii\.gz.* Replace or remove it"
     ):
         PreparedDataset(
             items,
-            LoadImaged("image", reader=reader, ensure_channel_first=True),
+            LoadImaged("image", ensure_channel_first=True),
             tmp_path / "cache" if cache == "folder" else cache,
             progress=False,
         )[2]

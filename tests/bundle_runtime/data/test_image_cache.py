@@ -179,7 +179,7 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path, items: l
         build(items, tmp_path / "c", channels=3)
     build(items, tmp_path / "c", clip_limit=0.5)  # of no effect on "hist"
     noted = tmp_path / "c" / "settings.json"
-    noted.write_text(noted.read_text().replace('"format": 2', '"format": 1'))
+    noted.write_text(re.sub(r'"format": \d+', '"format": 1', noted.read_text()))
     with pytest.raises(InputError, match=r"c was made by another version of this program; remove it, or name another"):
         build(items, tmp_path / "c")
     noted.write_text("{")

@@ -16,7 +16,7 @@ for name in set(re.findall(r"(?:custom_components|bundle_runtime)(?:[.]\\w+)+", 
 print(*(name for name in sys.modules if name.startswith(("custom_components", "bundle_runtime"))))
 """
 PICTURES_ONLY = {  # beginnings of names, by room
-    "bundle_runtime.data": ("image_", "load_picture", "mask_file", "stain_", "verify_masks", "verify_pictures"),
+    "bundle_runtime.data": ("image_", "load_picture", "mask_file", "verify_masks", "verify_pictures"),
     "bundle_runtime.dicom": ("picture",),
     "bundle_runtime.engine": ("attention_refresh", "collapse", "distillation"),
     "bundle_runtime.figures": ("attention", "classification", "detection", "outlines", "split_pictures"),

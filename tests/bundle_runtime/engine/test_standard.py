@@ -18,7 +18,8 @@ from bundle_runtime.engine.run import STATE
 from bundle_runtime.engine.standard import StandardHandlers
 from custom_components.errors import InputError
 
-TRAININGS = sorted((Path(__file__).resolve().parents[3] / "bundles").glob("*/configs/*train*.yaml"))
+_FOUND = (Path(__file__).resolve().parents[3] / "bundles").glob("*/configs/*train*.yaml")
+TRAININGS = sorted(path for path in _FOUND if not path.name.startswith("demo"))
 SETTINGS = {"seed": 1, "batch_size": 2, "max_epochs": 3, "mask_ratio": 0.5}
 
 

@@ -255,6 +255,6 @@ def test_a_pattern_without_a_slash_is_said_to_look_at_file_names_only(tmp_path: 
 
 
 def test_real_photographs(real_data: Path, tmp_path: Path) -> None:
-    made = class_folder(real_data / "fundus", tmp_path / "d.json")
+    made = class_folder(real_data / "fundus", out=tmp_path / "d.json")
     assert made["class_names"] == ["cataract", "diabetic_retinopathy", "glaucoma", "normal"]
     assert [class_counts(made, part) for part in SECTIONS] == [dict.fromkeys(range(4), n) for n in (150, 50, 50)]

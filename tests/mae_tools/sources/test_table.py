@@ -265,7 +265,7 @@ def test_parity_of_a_table(tmp_path: Path) -> None:
 
 def test_real_radiographs(real_data: Path, tmp_path: Path) -> None:
     made = table(
-        real_data / "chest_xray", "labels.csv", tmp_path / "d.json", label_columns=CXR14_FINDINGS,
+        real_data / "chest_xray", "labels.csv", out=tmp_path / "d.json", label_columns=CXR14_FINDINGS,
         patient_column="nih_patient_id", split_column="chexnet_split", drop_unlabelled=True,
     )  # fmt: skip
     assert sizes(made) == [704, 77, 219]
@@ -273,7 +273,7 @@ def test_real_radiographs(real_data: Path, tmp_path: Path) -> None:
     assert positives == [113, 16, 89, 187, 19, 20, 474, 12, 33, 96, 10, 8, 27, 3]
     assert len({item["patient_id"] for item in by_image(made).values()}) == 682
     everything = table(
-        real_data / "chest_xray", "labels.csv", tmp_path / "e.json", label_columns=CXR14_FINDINGS,
+        real_data / "chest_xray", "labels.csv", out=tmp_path / "e.json", label_columns=CXR14_FINDINGS,
         patient_column="nih_patient_id",
     )  # fmt: skip
     unlabelled = [item for item in everything["training"] if item["label"] == [None] * 14]
@@ -283,6 +283,8 @@ def test_real_radiographs(real_data: Path, tmp_path: Path) -> None:
 
 
 def test_real_dermatoscopy(real_data: Path, tmp_path: Path) -> None:
-    made = table(real_data / "skin", "labels.csv", tmp_path / "d.json", class_column="dx", patient_column="lesion_id")
+    made = table(
+        real_data / "skin", "labels.csv", out=tmp_path / "d.json", class_column="dx", patient_column="lesion_id"
+    )
     assert made["class_names"] == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
     assert sizes(made) == [555, 183, 183]

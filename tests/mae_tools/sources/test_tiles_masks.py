@@ -73,7 +73,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_real_nuclei(real_data: Path, tmp_path: Path) -> None:
-    made = tiles_masks(real_data / "histology" / "gbm40_nuclei", tmp_path / "d.json")
+    made = tiles_masks(real_data / "histology" / "gbm40_nuclei", out=tmp_path / "d.json")
     assert sum(sizes(made)) == 39
 
 
@@ -106,7 +106,7 @@ def test_the_split_of_another_datalist_is_taken_over(
     assert "6 of 8 images come into the lists" in said
     assert "they train: images/g.png, images/h.png" in said
     with pytest.raises(InputError, match=r"split_from would be overwritten; name another file with --out"):
-        tiles_masks(root, earlier, split_from=earlier)
+        tiles_masks(root, out=earlier, split_from=earlier)
 
 
 def test_other_pictures_of_the_same_patients_go_to_the_list_of_the_patient(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_sections_from_a_table(folder: Path) -> None:
     assert {item["patient_id"] for item in datalist["test"]} == {"p0_a"}
     assert datalist["validation"] == []
     table.write_text("slide,section\np0_a,test\np0_a,training\n")
-    with pytest.raises(InputError, match="slide p0_a is in two lists"):
+    with pytest.raises(InputError, match="slide p0_a has the section test in line 2 and training in line 3"):
         cut(folder, sections=str(table))
 
 
