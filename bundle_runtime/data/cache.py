@@ -22,7 +22,8 @@ from custom_components import __version__
 
 from ..files import write_atomically
 from .cache_folder import CacheFolder
-from .verify import Found
+from .find import DICOM
+from .verify import Found, parts_of
 
 # What `torch.load` raises for a file that is cut short, empty, or not one of ours.
 BROKEN_FILE = (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -129,7 +130,11 @@ def describe(value: Any, _open: tuple[int, ...] = ()) -> str:
 
 
 def files_of(item: Any) -> Iterator[Path]:
-    """Every file that an item names, anywhere in it; all files of a folder (a DICOM series) that it names."""
+    """Every file that an item names, anywhere in it, with what belongs to it.
+
+    That is all files of a folder (a DICOM series), those beside a DICOM file (others of its series), and the voxels of
+    a header.
+    """
     if isinstance(item, Mapping):
         item = list(item.values())
     if isinstance(item, (list, tuple)):
@@ -137,7 +142,10 @@ def files_of(item: Any) -> Iterator[Path]:
             yield from files_of(entry)
     elif isinstance(item, (str, Path)) and item:
         if os.path.isfile(item):
-            yield Path(item)
+            path = Path(item)
+            beside = os.sep in str(item) and (path.suffix.lower() in DICOM or not path.suffix[1:].isalpha())
+            series = sorted(file for file in path.parent.iterdir() if file.is_file()) if beside else []
+            yield from series or map(Path, parts_of(str(item)))
         elif os.sep in str(item) and os.path.isdir(item):  # a bare word such as a class name is no folder
             yield from sorted(path for path in Path(item).rglob("*") if path.is_file())
 

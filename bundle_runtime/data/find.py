@@ -13,9 +13,10 @@ from .sequences import file_stem
 NIFTI = (".nii", ".nii.gz")
 THROUGH_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # NRRD, MetaImage
 VOLUMES = NIFTI + THROUGH_ITK
+DICOM = (".dcm", ".dicom", ".ima")  # or any other, or none
 # Volumes of other kinds, by their endings; DICOM files often have none.
 _OTHER_VOLUMES = {
-    "DICOM": (".dcm", ".dicom", ".ima"),
+    "DICOM": DICOM,
     "Analyze": (".hdr", ".img", ".img.gz"),
     "FreeSurfer": (".mgh", ".mgz"),
     "MINC": (".mnc",),

@@ -5,8 +5,10 @@ alone. `python -m mae_tools check` says the same in the same words, and more.
 """
 
 import dataclasses
+import glob
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -113,12 +115,29 @@ def edges(content: bytes) -> str:
     return f"{len(content)} {hashlib.sha256(ends).hexdigest()}"
 
 
+def parts_of(file: str) -> list[str]:
+    """A file, and those with the voxels that the header of an `.mhd` or `.nhdr` names."""
+    if not file.lower().endswith((".mhd", ".nhdr")):
+        return [file]
+    with open(file, encoding="latin-1") as stream:  # a header may end in the voxels themselves
+        values = [re.split("[:=]", line)[-1].strip() for line in stream.read(EDGE_BYTES).splitlines()]
+    patterns = [glob.escape(re.sub(r"%0?\d*d.*", "\0", value)).replace("\0", "*") for value in values if value]
+    folder = glob.escape(os.path.dirname(file))
+    found = [path for pattern in patterns for path in glob.glob(os.path.join(folder, pattern)) if os.path.isfile(path)]
+    return list(dict.fromkeys([file, *sorted(found)]))
+
+
 def edges_of(file: str) -> str:
-    """The same, of which only these are read.
+    """The same, of which only these are read; with the voxels that a header names.
 
     Raises:
         OSError: it cannot be.
     """
+    parts = parts_of(file)
+    return combined_edges({part: _edges(part) for part in parts}) if len(parts) > 1 else _edges(file)
+
+
+def _edges(file: str) -> str:
     size = os.path.getsize(file)
     with open(file, "rb") as stream:
         digest = hashlib.sha256(stream.read(EDGE_BYTES))

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged, Orientationd, ScaleIntensityRanged, Spacingd
 
 from bundle_runtime.data.cache import DiskCache, Prepared, describe, files_of, to_plain
+from bundle_runtime.data.verify import edges_of
 from custom_components.errors import InputError
 
 PIPELINE = """
@@ -110,6 +111,43 @@ def test_files_of_an_item(tmp_path: Path) -> None:
         name.write_bytes(b"x")
     item = {"image": [str(names[0]), names[1]], "series": str(series), "organ": "liver", "label": 3, "empty": ""}
     assert list(files_of(item)) == names
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_the_voxels_of_a_header_are_a_file_of_the_item(tmp_path: Path, ending: str) -> None:
+    import itk
+
+    file = tmp_path / f"a[1]{ending}"
+    cache, found = DiskCache(tmp_path / "cache", []), []
+    for number in (0, 1):
+        itk.imwrite(itk.image_from_array(np.full((4, 5, 6), number, np.int16)), str(file))
+        (data,) = {*tmp_path.glob("a*")} - {file}
+        os.utime(data, (number, number))
+        os.utime(file, (9, 9))
+        assert list(files_of({"image": str(file)})) == [file, data]
+        found.append((cache.path({"image": str(file)}), edges_of(str(file))))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]
+    text = file.read_text()
+    numbered = text.replace(data.name, "s%02d.raw 1 2 1")
+    for name in ("s01.raw", "s02.raw"):
+        (tmp_path / name).write_bytes(b"x")
+    file.write_text(numbered)
+    assert [path.name for path in files_of([str(file)])] == [file.name, "s01.raw", "s02.raw"]
+    file.write_text(text.replace(data.name, "LIST\ns01.raw\ns02.raw"))
+    assert [path.name for path in files_of([str(file)])] == [file.name, "s01.raw", "s02.raw"]
+
+
+@pytest.mark.parametrize("ending", [".dcm", "", ".1"])
+def test_a_file_of_a_series_stands_for_those_beside_it(tmp_path: Path, ending: str) -> None:
+    names = [tmp_path / f"{number}{ending}" for number in range(3)]
+    for name in names:
+        name.write_bytes(b"x")
+    cache = DiskCache(tmp_path / "cache", [])
+    before = cache.path({"image": str(names[1])})
+    assert list(files_of([str(names[1])])) == names
+    names[2].write_bytes(b"xy")
+    assert cache.path({"image": str(names[1])}) != before
 
 
 def cached(folder: Path) -> tuple[DiskCache, Path, Prepared]:
