@@ -34,11 +34,11 @@ _KINDS = {
 }
 _PNG = b"\x89PNG"
 _HEAD_BYTES = 132
-_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
 _IN_PLANES = _SIGNED = 2  # values of the last two
 _OTHER_COLOURS = ("LAB", "HSV")
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *_TIFF, b"GIF8")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *TIFF, b"GIF8")
 # What Pillow raises for bytes that it cannot make a picture of; SyntaxError is its word for a broken PNG.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
@@ -130,7 +130,7 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        if content[:4] in _TIFF:
+        if content[:4] in TIFF:
             return _read_with_tifffile(name, content)
         raise InputError(
             f"{name}: is not a picture that can be read (its first bytes are {content[:8]!r}); expected PNG, JPEG, "
@@ -149,15 +149,8 @@ def _read_with_tifffile(name: str, content: bytes) -> Picture:
     Raises:
         InputError: colours of another space, signed or float; several pictures; damage.
     """
-    try:
-        with tifffile.TiffFile(io.BytesIO(content)) as file:
-            page, count = file.pages.first, len(file.pages)
-            values = page.asarray()
-    except Exception as error:  # whatever it was: a damaged file can break it anywhere
-        raise InputError(f"{name}: is truncated or damaged ({error}); copy it again.") from error
+    page, values = tiff_page(name, content)
     photometric = tifffile.PHOTOMETRIC(page.photometric).name
-    if count > 1:
-        raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
     if values.ndim == 2 and photometric in ("MINISBLACK", "MINISWHITE") and values.dtype.kind in "iuf":
         return _stretched(f"{page.bitspersample}-bit grey", values, photometric == "MINISWHITE")
     colours = values if values.shape[0] == 3 else np.moveaxis(values, -1, 0)
@@ -166,6 +159,23 @@ def _read_with_tifffile(name: str, content: bytes) -> Picture:
     raise InputError(
         f"{name}: is a TIFF of {values.dtype} {photometric} {values.shape}, expected unsigned RGB or grey; convert it."
     )
+
+
+def tiff_page(name: str, content: bytes) -> tuple[Any, np.ndarray]:
+    """The one page of a TIFF and its values as stored.
+
+    Raises:
+        InputError: damage, or several pages.
+    """
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            page, count = file.pages.first, len(file.pages)
+            values = page.asarray()
+    except Exception as error:  # whatever it was: a damaged file can break it anywhere
+        raise InputError(f"{name}: is truncated or damaged ({error}); copy it again.") from error
+    if count > 1:
+        raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
+    return page, values
 
 
 def _stretched(kind: str, values: np.ndarray, white_is_zero: bool = False) -> Picture:

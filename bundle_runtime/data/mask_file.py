@@ -11,10 +11,13 @@ from skimage.measure import label as connected_components
 
 from custom_components.errors import InputError
 
+from .image_file import TIFF, tiff_page
 from .schema import MASK_KINDS
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP")  # of Pillow
+_PHOTOMETRIC = 262  # tag of TIFF
+_ROUNDING = 1e-3  # what resampling may add to a number that is stored as float
 _BRIGHT = 128  # what is drawn in a lossy mask is at least as bright
 _NEIGHBOURS = 2  # for skimage: pixels that touch at a corner belong together
 
@@ -51,22 +54,32 @@ def decode_mask(name: str, content: bytes) -> Mask:
             image: Image.Image = file_of
             mode = image.mode
             lossy = file_of.format in _LOSSY or "jpeg" in str(file_of.info.get("compression"))
+            lossy = lossy and not (file_of.format == "WEBP" and b"VP8L" in content)  # its lossless kind
             if image.mode in ("LA", "PA"):
                 image = image.convert("L")
             elif image.mode not in ("1", "L", "P", "I", "F", "RGB") and not image.mode.startswith("I;16"):
                 image = image.convert("RGB")
             values = np.asarray(image)
+            if mode == "L" and getattr(file_of, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+                values = 255 - values  # Pillow has inverted them, and numbers are no shades
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: is not a picture that can be read; expected a mask as PNG, TIFF or BMP.") from error
+        if content[:4] in TIFF:
+            page, values = tiff_page(name, content)
+            mode, lossy = f"I;{page.bitspersample}", False
+        else:
+            raise InputError(
+                f"{name}: is not a picture that can be read; expected a mask as PNG, TIFF or BMP."
+            ) from error
     except _BROKEN as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{name}: is truncated or damaged ({reason}); copy it again.") from error
     if values.ndim == 3 and (values == values[..., :1]).all():
         values = values[..., 0]
-    whole = values.astype(np.int32)
-    if (whole != values).any() or whole.min(initial=0) < 0:
+    whole = (np.rint(values) if values.dtype.kind == "f" else values).astype(np.int32)
+    flat = values.ndim == 2 or values.shape[2:] == (3,)
+    if not flat or not (np.abs(values - whole) <= _ROUNDING).all() or whole.min(initial=0) < 0:
         raise InputError(
             f"{name}: holds values that are no whole numbers of at least 0; store class or object numbers."
         )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from bundle_runtime.data.image_file import read_bytes
@@ -32,6 +33,18 @@ def test_8_bit_numbers_are_kept(tmp_path: Path, ending: str) -> None:
 def test_numbers_of_objects_above_255_are_kept(tmp_path: Path, ending: str, kind: type) -> None:
     values = (VALUES.astype(kind) * 257) if kind == np.uint16 else VALUES.astype(kind) * 70000
     assert np.array_equal(read(saved(values, tmp_path / f"m.{ending}")).values, values)
+
+
+def test_numbers_are_kept_in_rarer_files(tmp_path: Path) -> None:
+    numbers = np.arange(12, dtype=np.int64).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "int64.tif", numbers)
+    tifffile.imwrite(tmp_path / "white.tif", numbers.astype(np.uint8), photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "float.tif", numbers.astype(np.float32) - 0.0001 * (numbers > 0))
+    Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "m.webp", lossless=True)
+    for name in ("int64.tif", "white.tif", "float.tif", "m.webp"):
+        mask = read(tmp_path / name)
+        assert np.array_equal(mask.values, numbers), name
+        assert np.array_equal(class_map(mask, "classes", 12, name), numbers)
 
 
 def test_a_palette_gives_its_indices_and_bilevel_0_and_1(tmp_path: Path) -> None:
@@ -143,6 +156,7 @@ def test_parts_that_touch_at_a_corner_are_one_object() -> None:
 
 def test_files_that_are_no_masks(tmp_path: Path) -> None:
     saved(np.array([[0.5]], np.float32), tmp_path / "f.tif")
+    saved(np.array([[np.nan, 1]], np.float32), tmp_path / "nan.tif")
     (tmp_path / "t.png").write_text("no picture")
     whole = saved(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), tmp_path / "w.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -150,6 +164,7 @@ def test_files_that_are_no_masks(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
     for name, sentence in {
         "f.tif": "no whole numbers",
+        "nan.tif": "no whole numbers",
         "t.png": "not a picture that can be read",
         "cut.png": "truncated or damaged",
         "two.tif": "holds 2 pictures",
