@@ -14,13 +14,12 @@ from pydicom.config import disable_value_validation
 
 from custom_components.errors import InputError
 
-from ..data.find import files_below, some
+from ..data.find import DICOM, files_below, some
 from ..data.verify import combined_edges, edges, sentence
 from ..data.volume import UnusableFile, in_millimetres
 from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, text
 
 LABEL_OBJECTS = ("SEG", "RTSTRUCT")
-_ENDINGS = (".dcm", ".dicom", ".ima")  # a file of this name is meant to be DICOM; others may lie beside
 # What a scan reads of a header.
 _HEADER = [
     "PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
@@ -254,7 +253,7 @@ def scan(files: Iterable[str]) -> Export:
     with disable_value_validation():  # other programs' small slips in fields that nobody reads
         for file in files:
             ending = os.path.splitext(file)[1].lower()
-            named = ending in _ENDINGS
+            named = ending in DICOM
             if (ending[1:].isalpha() and not named) or os.path.basename(file).upper() == "DICOMDIR":
                 continue
             try:
@@ -314,7 +313,7 @@ def read_files(
             try:
                 dataset = parse(file, content)
             except InputError:
-                if content[128:132] == b"DICM" or file.lower().endswith(_ENDINGS):
+                if content[128:132] == b"DICM" or file.lower().endswith(DICOM):
                     raise
                 if file == chosen:
                     raise UnusableFile("is no NIfTI, NRRD, MetaImage or DICOM file; convert it") from None
