@@ -115,8 +115,8 @@ def class_map(mask: Mask, mask_kind: str, classes: int, name: str) -> np.ndarray
         colours = _colours(values)
         values = values.max(axis=2)
         if not mask.lossy and np.linalg.matrix_rank(colours, tol=2 * len(colours)) > 1:
-            # Colours of different hue stand for objects; what is less than half as bright is an edge or noise.
-            values = np.where(values > values.max() / 2, values.max(), values)
+            # Colours of different hue stand for objects, unless they fade to black.
+            values = values if _fade(colours) else (values > 0).astype(np.int32)
     levels = np.unique(values)
     if mask_kind == "binary":
         if mask.lossy:
@@ -150,6 +150,18 @@ def _colours(values: np.ndarray) -> np.ndarray:
     """The distinct colours of (H, W, 3), as (N, 3)."""
     codes = np.unique(values @ np.array([1 << 16, 1 << 8, 1], np.int32))
     return codes[:, None] >> np.array([16, 8, 0]) & 255
+
+
+def _fade(colours: np.ndarray) -> bool:
+    """Whether most of the dark ones among colours (N, 3) are shades of others, as soft edges and noise have them."""
+    brightness = colours.max(axis=1)
+    dark = np.flatnonzero((brightness > 0) & (brightness < brightness.max() / 2))
+    faded = 0
+    for row in dark:
+        brighter = brightness > 2 * brightness[row]
+        shades = colours[brighter] * (brightness[row] / brightness[brighter])[:, None]
+        faded += bool((np.abs(shades - colours[row]) <= 1).all(axis=1).any())
+    return 2 * faded > len(dark)
 
 
 def _shown(levels: np.ndarray) -> str:
