@@ -43,9 +43,9 @@ def test_one_folder_with_an_ending(tmp_path: Path) -> None:
     assert made["mask_kind"] == "binary"
 
 
-def test_thumbnails_of_a_check_are_left_out(tmp_path: Path) -> None:
+def test_the_report_of_a_check_is_left_out(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{part}/{name}.png" for part in ("images", "masks") for name in "abcdef"))
-    touch(tmp_path, "images/check/check.html", "images/check/check.json", "images/check/a.png")
+    touch(tmp_path, "images/check/check.html", "images/check/check.json")
     assert sum(sizes(tiles_masks(tmp_path))) == 6
 
 
@@ -105,7 +105,7 @@ def test_the_split_of_another_datalist_is_taken_over(
     said = capsys.readouterr().out
     assert "6 of 8 images come into the lists" in said
     assert "they train: images/g.png, images/h.png" in said
-    with pytest.raises(InputError, match=r"split_from would be overwritten; name another file with --out"):
+    with pytest.raises(InputError, match=r"split_from would be overwritten; copy it under another name first"):
         tiles_masks(root, out=earlier, split_from=earlier)
 
 
