@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import Inferer
 from monai.utils import ensure_tuple_rep
@@ -88,8 +89,9 @@ class WindowInferer(Inferer):
         self.flip_axes, self.amp = tuple(flip_axes), amp
         self.skip_empty, self.background = skip_empty, background
 
+    @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """(B, C, *S) -> logits (B, K, *S), float16."""
+        """(B, C, *S) -> logits (B, K, *S), float16, with the metadata of the image."""
         plain = torch.as_tensor(inputs)
 
         def run(window: Tensor) -> Tensor:
@@ -99,7 +101,9 @@ class WindowInferer(Inferer):
         total = self._windows(plain, run)
         for axis in self.flip_axes:
             total += self._windows(plain.flip(2 + axis), run).flip(2 + axis)
-        return total.div_(1 + len(self.flip_axes)) if self.flip_axes else total
+        if self.flip_axes:
+            total.div_(1 + len(self.flip_axes))
+        return MetaTensor(total).copy_meta_from(inputs, copy_attr=False) if isinstance(inputs, MetaTensor) else total
 
     def _windows(self, images: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         """One pass over each image of a batch."""

@@ -73,7 +73,7 @@ def test_pretrain_step_with_fewer_predicted_patches_in_bfloat16(
 def test_inference(result: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = result("inference")["rows"]
     assert set(row["seconds"]) == set(row["peak_memory_bytes"]) == {"ours", "monai"}
-    assert row["largest_difference"] < 1e-4 * row["largest_logit"]
+    assert row["largest_difference"] < 1e-3 * row["largest_logit"]
     assert row["same_class_share"] > 0.999
     assert "largest difference" in capsys.readouterr().out
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 
 from custom_components.errors import InputError
@@ -125,3 +126,10 @@ def test_the_overlap_of_the_configs_is_the_papers_stride() -> None:
     columns = torch.arange(1000.0).repeat(1, 1, 512, 1)
     WindowInferer([512, 512], sw_batch_size=4, overlap=0.333)(columns, network)
     assert starts == [0, 341, 488]
+
+
+def test_metadata_of_the_image_stay_with_what_is_said_of_it() -> None:
+    volume = MetaTensor(torch.rand(1, 1, 9, 8, 8), affine=torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0])))
+    said = WindowInferer(**OPTIONS)(volume, network3d())
+    assert isinstance(said, MetaTensor)
+    assert torch.equal(said.affine, volume.affine)
