@@ -87,12 +87,20 @@ def test_a_process_killed_while_the_network_is_at_another_case_costs_its_own_cas
     volumes(tmp_path, *"abc")
     inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
 
+    started = tmp_path / "started"
+
     def network(image: torch.Tensor) -> torch.Tensor:
+        started.touch()
         time.sleep(0.5)  # the process that reads b dies meanwhile
         return image
 
+    def wait(item: dict[str, Any]) -> dict[str, Any]:
+        while item["case"] == "b" and not started.exists():
+            time.sleep(0.01)
+        return item
+
     handler = signal.getsignal(signal.SIGCHLD)
-    assert run(inputs, network, num_workers=2, steps=[Killed()]) == ["a", "c"]
+    assert run(inputs, network, num_workers=2, steps=[wait, Killed()]) == ["a", "c"]
     assert handler is signal.SIG_DFL or signal.getsignal(signal.SIGCHLD) is handler
     assert [problem.case for problem in inputs.problems] == ["b"]
 
