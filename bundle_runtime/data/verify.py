@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from custom_components.errors import InputError
 
 EDGE_BYTES = 64 * 1024
@@ -89,12 +91,21 @@ class Found:
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, numbers and strings, for a cache."""
-        return dataclasses.asdict(self)
+        return _plain(dataclasses.asdict(self))
 
     @classmethod
     def of_plain(cls, plain: dict[str, Any]) -> "Found":
         """The same again."""
         return cls(**{**plain, "problems": [Problem(**problem) for problem in plain["problems"]]})
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's: a cache that holds others is not read back."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def unusable(found: Found) -> ItemInputError:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,12 @@ def test_the_ends_of_a_content_are_those_of_its_file(size: int) -> None:
 
 def test_problems_without_a_file_are_sentences_of_their_own() -> None:
     assert str(Problem("training", "", "", "error", "every label is the same")) == "every label is the same"
+
+
+def test_what_was_found_holds_no_numbers_of_numpy() -> None:
+    """`torch.load` of plain values refuses them, and every start would fill the cache anew."""
+    found = Found("training", "a", "a.nii.gz")
+    found.facts["image"] = {"low": np.float64(0.5), np.int64(1): np.arange(2), "sizes": (np.int16(3),)}
+    plain = found.to_plain()["facts"]["image"]
+    assert plain == {"low": 0.5, 1: [0, 1], "sizes": [3]}
+    assert {type(value) for value in (*plain, plain["low"], *plain[1], *plain["sizes"])} == {str, int, float}
