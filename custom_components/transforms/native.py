@@ -1,5 +1,6 @@
 """Bring what the network says back to the grid of the image file, slab by slab."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -108,16 +109,17 @@ class _Native(MapTransform):
         super().__init__(keys)
         self.probabilities_key = probabilities_key
 
+    @abstractmethod
     def _probabilities(self, logits: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(C, *S) logits -> probabilities."""
 
+    @abstractmethod
     def _active(self, probabilities: Tensor) -> Tensor:
         """(*S) bool: voxels of the network's grid beside which the outcome may differ from background."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _decide(self, part: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:
         """(*slab) uint8: the outcome for the voxels that `interpolate` brings `part` (C, *S) to."""
-        raise NotImplementedError
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with a native label map."""
