@@ -26,7 +26,7 @@ PICTURES_ONLY = {  # beginnings of names, by room
     "bundle_runtime.slides": ("",),
     "custom_components": ("attention_maps",),
     "custom_components.augment": ("",),
-    "custom_components.losses": ("classification", "dense", "distillation", "supervised_"),
+    "custom_components.losses": ("classification", "dense", "distillation"),
     "custom_components.networks": ("classifier", "dense_", "ms_mae", "sd_mae", "setr", "token_classifier"),
     "custom_components.training": ("picture_batches",),
     "custom_components.transforms": ("instance_split", "objects", "scaled_crop"),
