@@ -41,6 +41,7 @@ def parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
     result.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = as PyTorch finds them")
     result.add_argument("--repeats", type=int, default=repeats, help="timed calls of each program (%(default)s)")
     result.add_argument("--out", type=Path, default=RESULTS, help="folder for <name>_<device>.json (%(default)s)")
+    result.add_argument("--name", help="of the result, instead of the script's")
     result.add_argument("--quick", action="store_true", help="toy sizes: does it run? (writes <name>_<device>_quick)")
     return result
 
@@ -215,9 +216,9 @@ def finish(
 ) -> Path:
     """Print the table with its notes and write everything to `<out>/<name>_<device>.json`."""
     device = torch.device(args.device)
-    options = {key: value for key, value in vars(args).items() if key not in ("out", "memory_of")}
+    options = {key: value for key, value in vars(args).items() if key not in ("out", "memory_of", "name")}
     content = {"benchmark": name, "machine": machine(device), "options": options, "notes": notes, "rows": rows}
-    path = args.out / f"{name}_{device.type}{'_quick' if args.quick else ''}.json"
+    path = args.out / f"{args.name or name}_{device.type}{'_quick' if args.quick else ''}.json"
     write_atomically(path, json.dumps(content, indent=2) + "\n")
     print(f"\n{text}\n")
     print("\n".join(f"- {note}" for note in notes))
