@@ -14,6 +14,7 @@ against the rate of the machine's own large matrix product at its fastest, measu
 
 import argparse
 import statistics
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ def make_step(program: str, setting: Setting, args: argparse.Namespace, device: 
     """A training step of one program, with its network, its optimiser and a fixed batch."""
     predict_ratio = args.predict_ratio if program == "ours_predict" else 1.0
     network = (build_peer(setting) if program == "monai" else build_ours(setting, predict_ratio)).to(device).train()
-    if program == "monai" and args.dtype == "bf16":
+    dtype = (args.peer_dtype or args.dtype) if program == "monai" else args.dtype
+    if program == "monai" and dtype == "bf16":
         # Under autocast MONAI's forward writes bfloat16 tokens into a float32 tensor and stops; this is the least cure.
         network.decoder_embed.register_forward_hook(lambda module, inputs, output: output.float())
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.05, fused=args.optimizer == "fused")
@@ -138,7 +140,7 @@ def make_step(program: str, setting: Setting, args: argparse.Namespace, device: 
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, torch.bfloat16) if args.dtype == "bf16" else nullcontext():
+        with torch.autocast(device.type, torch.bfloat16) if dtype == "bf16" else nullcontext():
             output = run(image)
         loss(output, image).backward()
         optimizer.step()
@@ -195,6 +197,7 @@ def measure(setting: Setting, args: argparse.Namespace, device: torch.device) ->
     product, product_flops = matrix_product(args, device)
     steps: dict[str, Step] = {program: make_step(program, setting, args, device) for program in programs}
     times = interleave({**steps, "product": product}, args.repeats, device, warmup=2)
+    waits = count_waits(steps["ours"]) if device.type == "cuda" else None
     flops = count_flops(setting, batch)
     product_rate = product_flops / min(times["product"])
     return {
@@ -212,7 +215,20 @@ def measure(setting: Setting, args: argparse.Namespace, device: torch.device) ->
         "product_flops_per_second": product_rate,
         "product_share": flops / min(times["ours"]) / product_rate,
         "loss_difference": difference,
+        "host_device_waits": waits,
     }
+
+
+def count_waits(step: Step) -> int:
+    """How often the host waits for the GPU in a step, by PyTorch's own warnings."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing" in str(warning.message) for warning in caught)
 
 
 def memory_of(program: str, setting: Setting, args: argparse.Namespace, device: torch.device) -> int:
@@ -224,6 +240,7 @@ def memory_of(program: str, setting: Setting, args: argparse.Namespace, device: 
     options += ["--compile"] if args.compile else []
     options += ["--batch", str(args.batch)] if args.batch else []
     options += ["--predict_ratio", str(args.predict_ratio)] if args.predict_ratio else []
+    options += ["--peer_dtype", args.peer_dtype] if args.peer_dtype else []
     return memory_alone(__file__, program, *options)
 
 
@@ -263,6 +280,7 @@ def main() -> None:
     options.add_argument("--settings", nargs="*", choices=[setting.name for setting in SETTINGS], help="default: all")
     options.add_argument("--batch", type=int, default=0, help="images of a step; 0 = the setting's own")
     options.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"], help="bf16: by autocast")
+    options.add_argument("--peer_dtype", choices=["fp32", "bf16"], help="MONAI's, where it is to differ")
     options.add_argument("--optimizer", default="fused", choices=["fused", "default"], help="AdamW's form, for both")
     options.add_argument("--compile", action="store_true", help="torch.compile for both")
     options.add_argument("--predict_ratio", type=float, help="also time ours with this share of hidden patches decoded")
@@ -279,13 +297,16 @@ def main() -> None:
         rows.append(measure(setting, args, device))
     notes = [
         f"times: median of {args.repeats} steps in turns; {RATIO_NOTE}",
-        f"both: {args.dtype}, AdamW ({args.optimizer}), torch.compile {'on' if args.compile else 'off'}",
+        f"ours {args.dtype}, MONAI {args.peer_dtype or args.dtype}, AdamW ({args.optimizer}), "
+        f"torch.compile {'on' if args.compile else 'off'}",
         MEMORY_NOTE[device.type],
         "losses with equal weights and masks differ by at most "
         f"{max(row['loss_difference'] for row in rows):.0e} (relative)",
         "at 2d_0.125 MONAI hides 25 of 196 patches and we 24, as each rounds",
     ]
-    if args.dtype == "bf16":
+    if any(row["host_device_waits"] is not None for row in rows):
+        notes.append(f"waits of the host for the GPU in a step: {max(row['host_device_waits'] for row in rows)}")
+    if (args.peer_dtype or args.dtype) == "bf16":
         notes.append("MONAI's network stops under autocast; here a hook casts its decoder's input back to float32")
     finish("pretrain_step", args, rows, show(rows), notes)
 
