@@ -207,6 +207,16 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
+def command(name: str) -> str:
+    """The command line, without where things lie here."""
+    words = list(sys.argv[1:])
+    for option in ("--out", "--images", "--file", "--name"):
+        if option in words:
+            place = words.index(option)
+            words[place : place + 2] = [] if option in ("--out", "--name") else [option, "<yours>"]
+    return " ".join(["python", f"benchmarks/{name}.py", *words])
+
+
 def finish(
     name: str,
     args: argparse.Namespace,
@@ -217,7 +227,8 @@ def finish(
     """Print the table with its notes and write everything to `<out>/<name>_<device>.json`."""
     device = torch.device(args.device)
     options = {key: value for key, value in vars(args).items() if key not in ("out", "memory_of", "name")}
-    content = {"benchmark": name, "machine": machine(device), "options": options, "notes": notes, "rows": rows}
+    content = {"benchmark": name, "command": command(name), "machine": machine(device), "options": options}
+    content |= {"notes": notes, "rows": rows}
     path = args.out / f"{args.name or name}_{device.type}{'_quick' if args.quick else ''}.json"
     write_atomically(path, json.dumps(content, indent=2) + "\n")
     print(f"\n{text}\n")

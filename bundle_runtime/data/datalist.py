@@ -138,6 +138,11 @@ def items(
     return prepared
 
 
+def labelled_items(path: str | Path, section: str, dataset_dir: str | Path | None = None) -> list[Item]:
+    """Those items of a section that have a label; see `items`."""
+    return [item for item in prepare(load(path, dataset_dir), section, path, dataset_dir) if "label" in item]
+
+
 def digest(path: str | Path) -> str:
     """The sha256 of a datalist file, by which a check says what it has looked at."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,6 +1,7 @@
 """Data set whose deterministic part is cached and whose random part depends on (seed, epoch, item) alone."""
 
 import copy
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -269,14 +270,16 @@ class EpochSampler(DistributedSampler):
         """Decide what becomes of an incomplete last batch.
 
         Left out, any number of processes makes the same updates of the same items, and none of a few. Kept, it is cut
-        to a multiple of the processes. The only batch of a list that is shorter than a batch is kept.
+        to an even number that the processes can share: one and two make the same updates, and none is of one item. The
+        only batch of a list that is shorter than a batch is kept.
 
         Args:
             batch_size: items per batch and process.
             drop_last: leave it out.
         """
         count, size = len(self._items()), batch_size * self.num_replicas
-        self.total_size = count - count % (size if drop_last and count >= size else self.num_replicas)
+        step = math.lcm(max(min(size, count, 2), 1), self.num_replicas)
+        self.total_size = count - (count % size if drop_last and count >= size else count % size % step)
         self.num_samples = self.total_size // self.num_replicas
 
     def _items(self) -> range:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,13 +25,13 @@ from ..data.image_dataset import ImageDataset
 from ..data.subset import evenly
 from ..engine.common import due, keep
 from ..files import write_csv
-from .features import METHODS, extract_features, probe_scores
+from .features import METHODS, Array, extract_features, probe_scores
 
 METRIC = "probe_macro_auc"
 
 
-class OnlineProbe:
-    """Trains a small model on frozen features of labelled training images, scores it on validation images, logs it.
+class Probe(ABC):
+    """Trains a small model on frozen features of the training list, scores it on validation, logs it.
 
     The training does not notice: random state and mode of the network are put back. The score of an epoch is in
     `engine.state.metrics["probe_macro_auc"]` for handlers behind this one (TensorBoard) and is gone in the next epoch;
@@ -41,54 +42,42 @@ class OnlineProbe:
 
     Args:
         network: whose encoder is probed; at `.encoder`, `.vit`, or itself.
-        train_dataset: labelled images to train the probe on.
-        val_dataset: labelled images to score it on.
-        pipeline: of both, without random augmentation.
         task: "multi_label" or "multi_class".
         class_names: the K findings or classes.
         interval: epochs between probes; the last epoch is always probed; 0 turns all of it off.
         method: "logistic" or "knn".
         device: where the network lies.
         history_path: CSV file with a row a probe: epoch, macro AUC, accuracy for several classes, AUC of each class.
-        max_train: training images that are used, evenly spread over the list.
-        batch_size: images at a time.
-        pool: "mean" or "cls", see `extract_features`.
 
     Attributes:
         state: epoch of the last probe, best_metric and best_metric_epoch, key_metric_name, metrics of the last probe.
 
     Raises:
-        InputError: an unknown method, or data sets without labels.
+        InputError: an unknown method.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        train_dataset: ImageDataset,
-        val_dataset: ImageDataset,
-        pipeline: Pipeline,
         task: str,
         class_names: Sequence[str],
         interval: int = 10,
         method: str = "knn",
         device: torch.device | str = "cpu",
         history_path: str | os.PathLike[str] | None = None,
-        max_train: int = 20000,
-        batch_size: int = 64,
-        pool: str = "mean",
     ) -> None:
         one_of("method of the probe", method, METHODS)
         self.interval = int(interval)
-        if self.interval > 0 and (train_dataset.labels is None or val_dataset.labels is None):
-            raise InputError("The online probe needs labels: give both data sets a task and class_names.")
-        self.network, self.pipeline, self.device = network, pipeline, device
-        self.datasets = (train_dataset, val_dataset)
+        self.network, self.device = network, torch.device(device)
         self.task, self.class_names, self.method = task, list(class_names), method
         self.history_path = None if history_path is None else Path(history_path)
-        self.max_train, self.batch_size, self.pool = max_train, batch_size, pool
         self.rows: list[dict[str, float | int | None]] = []
         self.state = SimpleNamespace()
         self._update_state()
+
+    @abstractmethod
+    def features(self, network: nn.Module) -> tuple[Array, Array, Array, Array]:
+        """Features and labels of the training list, then of the validation list."""
 
     @property
     def best_epoch(self) -> int:
@@ -136,18 +125,10 @@ class OnlineProbe:
         return box[0]
 
     def _scores(self) -> dict[str, float | None]:
-        device = torch.device(self.device)
-        network = unwrap(self.network)
-        devices = [device] if device.type == "cuda" else []
+        devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # a data loader draws from the random state when it is iterated
-            parts = []
-            for dataset, most in zip(self.datasets, (self.max_train, None), strict=True):
-                some = None if most is None or most >= len(dataset) else evenly(len(dataset), most)
-                part = dataset if some is None else Subset(dataset, some)
-                loader = batch_loader(part, self.batch_size)
-                parts.append(extract_features(network, loader, self.pipeline, device, self.pool)[:2])
-        (train_x, train_y), (val_x, val_y) = parts
-        return probe_scores(train_x, train_y, val_x, val_y, self.task, self.class_names, self.method)
+            parts = self.features(unwrap(self.network))
+        return probe_scores(*parts, self.task, self.class_names, self.method)
 
     def _update_state(self) -> None:
         """Bring `state` in line with the rows."""
@@ -182,6 +163,51 @@ class OnlineProbe:
         self.rows = [dict(row) for row in state["rows"]]
         self._update_state()
         self._write()
+
+
+class OnlineProbe(Probe):
+    """The probe of pictures: a label an image.
+
+    Args:
+        network: see `Probe`.
+        train_dataset: labelled images to train the probe on.
+        val_dataset: labelled images to score it on.
+        pipeline: of both, without random augmentation.
+        max_train: training images that are used, evenly spread over the list.
+        batch_size: images at a time.
+        pool: "mean" or "cls", see `extract_features`.
+        **options: of `Probe`.
+
+    Raises:
+        InputError: data sets without labels.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train_dataset: ImageDataset,
+        val_dataset: ImageDataset,
+        pipeline: Pipeline,
+        max_train: int = 20000,
+        batch_size: int = 64,
+        pool: str = "mean",
+        **options: Any,
+    ) -> None:
+        super().__init__(network, **options)
+        if self.interval > 0 and (train_dataset.labels is None or val_dataset.labels is None):
+            raise InputError("The online probe needs labels: give both data sets a task and class_names.")
+        self.pipeline, self.datasets = pipeline, (train_dataset, val_dataset)
+        self.max_train, self.batch_size, self.pool = max_train, batch_size, pool
+
+    def features(self, network: nn.Module) -> tuple[Array, Array, Array, Array]:
+        """Of images."""
+        parts: list[Array] = []
+        for dataset, most in zip(self.datasets, (self.max_train, None), strict=True):
+            some = None if most is None or most >= len(dataset) else evenly(len(dataset), most)
+            part = dataset if some is None else Subset(dataset, some)
+            loader = batch_loader(part, self.batch_size)
+            parts += extract_features(network, loader, self.pipeline, self.device, self.pool)[:2]
+        return parts[0], parts[1], parts[2], parts[3]
 
 
 def _is_nan(value: float | int | None) -> bool:

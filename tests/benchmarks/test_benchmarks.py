@@ -41,7 +41,9 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dic
         text = (tmp_path / f"{name}_cpu_quick.json").read_text()
         assert f'"{platform.node()}"' not in text, "results are published; they do not name the computer"
         content = json.loads(text)
-        assert set(content) == {"benchmark", "machine", "options", "notes", "rows"}
+        assert content["command"].startswith(f"python benchmarks/{name}.py --quick")
+        assert str(tmp_path) not in text
+        assert set(content) == {"benchmark", "command", "machine", "options", "notes", "rows"}
         assert content["benchmark"] == name
         assert content["machine"]["torch"] == torch.__version__
         return content
