@@ -23,7 +23,7 @@ class Maps:
     """One case of an evaluation: the image as it is looked at, reference and prediction.
 
     Attributes:
-        image: uint8 (X, Y[, Z]) grey, in standard orientation.
+        image: uint8 (X, Y[, Z]) grey, in standard orientation, or a colour picture (X, Y, 3).
         label: uint8 (X, Y[, Z]) class indices.
         prediction: likewise.
         spacing: (axes,) voxel size.
@@ -83,7 +83,9 @@ def arms_figure(
     """
     cuts = []
     for _, a, b in cases:
-        shape = same_shape(image=a.image, a=a.prediction, b=b.prediction)
+        shape = same_shape(
+            image=a.image[..., 0] if a.image.ndim > a.label.ndim else a.image, a=a.prediction, b=b.prediction
+        )
         wrong = (a.prediction != a.label) | (b.prediction != a.label)
         wrong = wrong if wrong.any() else a.label > 0
         across = [wrong.sum(tuple(i for i in range(wrong.ndim) if i != axis)).argmax() for axis in range(wrong.ndim)]

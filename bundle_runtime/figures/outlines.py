@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
+from .arms import Maps
 from .panels import COLOURS, name_classes, panel_grid, save_figure
 from .pictures import CasePictures
 
@@ -25,13 +26,17 @@ class OutlinePictures(CasePictures):
     """
 
     def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path | None, title: str) -> None:
+        image, maps = np.asarray(item[self.image_key].cpu()), {}
+        if self.keep and "label" in item:
+            label, called = (_plane(values).T.astype(np.uint8) for values in (item["label"], result[self.pred_key]))
+            shown = image.T if len(image) == 3 else image[0].T
+            Maps(shown, label, called, np.ones(2)).write(self.folder / "maps", str(item["case"]))
         if path is None:
             return
-        maps = {}
         if "label" in item:
             maps["reference"] = (_plane(item["label"]), _plane(item.get("instances")))
         maps["prediction"] = (_plane(result[self.pred_key]), _plane(result.get(f"{self.pred_key}_instances")))
-        outline_figure(np.asarray(item[self.image_key].cpu()), maps, path, self.class_names, title)
+        outline_figure(image, maps, path, self.class_names, title)
 
 
 def _plane(values: torch.Tensor | None) -> Any:

@@ -24,13 +24,12 @@ class OverlayPictures(CasePictures):
     Args:
         *args: those of `CasePictures`.
         channel: Channel of the image that is shown, such as one of several MRI sequences.
-        keep: Keep image, label and prediction of every case in `<folder>/maps`, for `compare --pictures`.
         **options: those of `CasePictures`.
     """
 
-    def __init__(self, *args: Any, channel: int = 0, keep: bool = False, **options: Any) -> None:
+    def __init__(self, *args: Any, channel: int = 0, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.channel, self.keep = channel, keep
+        self.channel = channel
 
     def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path | None, title: str) -> None:
         image, label = item[self.image_key], {**item, **result}.get("label")

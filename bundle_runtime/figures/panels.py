@@ -57,9 +57,9 @@ class Cut:
         return across * self.steps(axis)[0], down * self.steps(axis)[1]
 
     def plane(self, volume: np.ndarray, axis: int | None) -> np.ndarray:
-        """The picture, rows from the top: (down, across)."""
+        """The picture, rows from the top: (down, across), of a colour picture (down, across, 3)."""
         if axis is None:
-            return volume.T
+            return volume.swapaxes(0, 1)
         # High x (right) or y (front) goes to the left of the picture, high y or z to its top.
         return np.take(volume, self.centre[axis], axis=axis)[::-1, ::-1].T
 

@@ -29,6 +29,7 @@ class CasePictures(ABC):
         epochs: Whether the epoch stands in titles and file names; False for a network that is no longer trained.
         image_key: Of the image in the batch item.
         pred_key: Of the prediction in the output item.
+        keep: Keep image, label and prediction of every case in `<folder>/maps`, for `compare --pictures`.
     """
 
     def __init__(
@@ -40,11 +41,12 @@ class CasePictures(ABC):
         epochs: bool = True,
         image_key: str = "image",
         pred_key: str = "pred",
+        keep: bool = False,
     ) -> None:
         self.folder, self.class_names = Path(folder), list(class_names)
         self.cases, self.interval, self.epochs = cases, int(interval), epochs
         self.image_key, self.pred_key = image_key, pred_key
-        self.keep, self._seen = False, 0
+        self.keep, self._seen = keep, 0
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the evaluator."""

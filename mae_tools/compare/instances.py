@@ -1,12 +1,16 @@
 """Two segmentations of the same pictures: differences within each picture, and pooled."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bundle_runtime.scores.instance_report import OBJECTS, PIXELS, InstanceReport
+from bundle_runtime.scores.intervals import mean_of_defined
 from bundle_runtime.scores.resampling import Resamples
 
+from .arms import three_cases
 from .table import side_by_side
 
 REPORT = InstanceReport
@@ -57,3 +61,15 @@ def blocks(result: dict[str, Any]) -> list[str]:
         }
         texts.append(side_by_side(f"{name} [{result['confidence']:.0%}]", names, lines, pairs=True))
     return texts
+
+
+def picture(reports: Sequence[InstanceReport], folders: Sequence[str | Path], names: Sequence[str], path: Path) -> None:
+    """Draw both sides of three pictures, see `three_cases`; raises what that raises."""
+    columns = range(len(reports[0].class_names) - 1)
+    dice = [
+        mean_of_defined(np.stack([report.per_image(column)["dice"] for column in columns], axis=1), axis=1)
+        for report in reports
+    ]
+    three_cases(
+        [np.nan_to_num(side, nan=1.0) for side in dice], reports[0], folders, names, reports[0].class_names, path
+    )

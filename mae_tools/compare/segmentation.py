@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bundle_runtime.figures.arms import Maps, arms_figure
 from bundle_runtime.scores.intervals import mean_of_defined
 from bundle_runtime.scores.segmentation_report import METRICS, PERFECT, SegmentationReport
 from custom_components.tumour_labels import TISSUES
 
+from .arms import three_cases
 from .table import side_by_side
 
 REPORT = SegmentationReport
@@ -71,18 +71,6 @@ def blocks(result: dict[str, Any]) -> list[str]:
 def picture(
     reports: Sequence[SegmentationReport], folders: Sequence[str | Path], names: Sequence[str], path: Path
 ) -> None:
-    """Draw the cases in which the second side loses most, stands in the middle, and gains most mean Dice.
-
-    Raises:
-        InputError: an evaluation kept no maps of such a case.
-    """
+    """Draw both sides of three cases, see `three_cases`; raises what that raises."""
     dice = [mean_of_defined(report.matrix("dice", absent=1.0), axis=1) for report in reports]
-    order = np.argsort(dice[1] - dice[0], kind="stable").tolist()
-    places = {"largest loss": order[0], "middle": order[len(order) // 2], "largest gain": order[-1]}
-    rows = []
-    for index in dict.fromkeys(places.values()):
-        case, what = reports[0].keys[index][1], " and ".join(word for word, place in places.items() if place == index)
-        scores = ", ".join(f"{name} {side[index]:.3f}" for name, side in zip(names, dice, strict=True))
-        a, b = (Maps.read(folder, case) for folder in folders)
-        rows.append((f"{case}\n{what}\n{scores}", a, b))
-    arms_figure(rows, names, list(TISSUES) if reports[0].regions else reports[0].class_names, path)
+    three_cases(dice, reports[0], folders, names, list(TISSUES) if reports[0].regions else reports[0].class_names, path)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from bundle_runtime.figures.outlines import _outlined, outline_figure
+from bundle_runtime.figures.arms import Maps
+from bundle_runtime.figures.outlines import OutlinePictures, _outlined, outline_figure
 
 
 def test_panels_for_the_image_and_each_map(tmp_path: Path) -> None:
@@ -39,3 +41,16 @@ def test_a_map_of_another_size_is_refused(tmp_path: Path) -> None:
     maps = {"prediction": (np.zeros((4, 4), int), None)}
     with pytest.raises(ValueError, match="prediction has shape"):
         outline_figure(np.zeros((3, 4, 5), np.uint8), maps, tmp_path / "a.png", ["background", "x"])
+
+
+def test_maps_are_kept_with_their_colours(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.integers(0, 255, (3, 8, 12), dtype=np.uint8))
+    label, called = torch.zeros(1, 8, 12), torch.zeros(1, 8, 12)
+    label[0, 2, 3], called[0, 2, 5] = 1, 1
+    handler = OutlinePictures(tmp_path / "pictures", ["background", "x"], epochs=False, keep=True)
+    handler._picture({"image": image, "label": label, "case": "c"}, {"pred": called}, None, "c")
+    maps = Maps.read(tmp_path, "c")
+    np.testing.assert_array_equal(maps.image[3, 2], image[:, 2, 3])  # x, y
+    assert np.argwhere(maps.label).tolist() == [[3, 2]]
+    assert np.argwhere(maps.prediction).tolist() == [[5, 2]]

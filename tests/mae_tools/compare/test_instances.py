@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundle_runtime.figures.arms import Maps
 from bundle_runtime.scores.instance_report import InstanceReport
 from bundle_runtime.scores.instances import Counts
 from custom_components.errors import InputError
@@ -64,3 +65,19 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare(a, write(tmp_path / "b", [0, 1], ["background", "gland"]), "A", "B")
     with pytest.raises(InputError, match="policy"):
         compare(a, write(tmp_path / "c", [0, 1], split="otherwise"), "A", "B")
+
+
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_pictures_of_three_cases(tmp_path: Path, colours: tuple[int, ...]) -> None:
+    label = np.zeros((40, 30), np.uint8)
+    label[5:20, 5:15] = 1
+    for side, gains in (("a", [0, 0, 0, 0]), ("b", [3, -3, 1, 0])):
+        write(tmp_path / side, gains)
+        for number in range(4):
+            maps = Maps(np.full((40, 30, *colours), 90, np.uint8), label, np.roll(label, 3), np.ones(2))
+            maps.write(tmp_path / side / "pictures" / "maps", f"c{number}")
+    compare(tmp_path / "a", tmp_path / "b", "MAE", "SD-MAE", write=tmp_path / "out", pictures=True)
+    assert (tmp_path / "out" / "comparison.png").is_file()
+    (tmp_path / "b" / "pictures" / "maps" / "c1.npz").unlink()
+    with pytest.raises(InputError, match="c1.npz is not there; evaluate with --keep_maps true"):
+        compare(tmp_path / "a", tmp_path / "b", "MAE", "SD-MAE", write=tmp_path / "out", pictures=True)

@@ -87,7 +87,7 @@ def test_a_class_that_was_not_learnt_has_no_score(tmp_path):
 
 
 def test_pictures_show_the_largest_loss_the_middle_and_the_largest_gain(tmp_path, monkeypatch):
-    import mae_tools.compare.segmentation as module
+    import mae_tools.compare.arms as module
 
     dice = [[0.5] * 3, [0.6] * 3, [0.7] * 3, [0.8] * 3, [0.9] * 3]
     filled_report(dice).write(tmp_path / "a")
