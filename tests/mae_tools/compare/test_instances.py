@@ -79,5 +79,5 @@ def test_pictures_of_three_cases(tmp_path: Path, colours: tuple[int, ...]) -> No
     compare(tmp_path / "a", tmp_path / "b", "MAE", "SD-MAE", write=tmp_path / "out", pictures=True)
     assert (tmp_path / "out" / "comparison.png").is_file()
     (tmp_path / "b" / "pictures" / "maps" / "c1.npz").unlink()
-    with pytest.raises(InputError, match="c1.npz is not there; evaluate with --keep_maps true"):
+    with pytest.raises(InputError, match=r"c1\.npz is not there; evaluate with --keep_maps true"):
         compare(tmp_path / "a", tmp_path / "b", "MAE", "SD-MAE", write=tmp_path / "out", pictures=True)
