@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import launch
 import pytest
 
 from mae_tools.demo_data import make_abdomen, make_heads, make_histology, make_radiographs
@@ -53,7 +54,7 @@ class Runner:
     def run(self, stage: str, out: Path, expect: int = 0, **settings: object) -> subprocess.CompletedProcess[str]:
         """Run one stage from a foreign folder and expect an exit code."""
         command = self.command(stage, out, **settings)  # type: ignore[arg-type]
-        result = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False, timeout=240)
+        result = launch.run(*command[2:], cwd=out)
         assert result.returncode == expect, f"{stage}: {result.stdout[-3000:]}\n{result.stderr[-5000:]}"
         return result
 

@@ -3,9 +3,9 @@
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
+import launch
 import numpy as np
 import pytest
 import torch
@@ -29,7 +29,7 @@ NORMALISATION = {"mean": MEAN, "std": STD, "equalise": "none", "stain": "none", 
 
 
 def command(*arguments: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run([sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, check=False)
+    result = launch.run(*arguments)
     assert result.returncode == expect, f"{result.stdout[-3000:]}\n{result.stderr[-5000:]}"
     return result
 

@@ -1,16 +1,14 @@
 """Runs of every stage of a bundle on tiny networks, through MONAI's command line."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import launch
+
 from . import draw_inputs as draw
-from . import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 Settings = Mapping[str, Any]
@@ -164,20 +162,14 @@ def run_bundle(bundle: str, folder: Path) -> None:
     for name, drawing in inputs.items():
         drawing(folder / name)
     (folder / "run").mkdir()
-    plan = folder / "plan.json"
-    plan.write_text(json.dumps([_command(ROOT / "bundles" / bundle, stage, folder) for stage in stages]))
-    result = subprocess.run(
-        [sys.executable, str(Path(launch.__file__)), str(plan)],
-        capture_output=True, text=True, check=False, timeout=900, env=environment(),
-    )  # fmt: skip
-    if result.returncode:
-        last = max(folder.glob("*.log"), key=lambda log: log.stat().st_mtime_ns, default=None)
-        said = last.read_text()[-5000:] if last else ""
-        raise AssertionError(f"{bundle}: {last and last.name}: {said}\n{result.stderr[-2000:]}")
+    for stage in stages:
+        done = launch.run("monai.bundle", *_arguments(ROOT / "bundles" / bundle, stage, folder), cwd=folder / "run")
+        (folder / f"{stage.name}.log").write_text(done.stdout + done.stderr)
+        assert done.returncode == 0, f"{bundle}, {stage.name}: {done.stdout[-2000:]}{done.stderr[-5000:]}"
 
 
-def _command(bundle: Path, stage: Stage, folder: Path) -> dict[str, Any]:
-    """One stage as `launch` wants it: run from a foreign folder."""
+def _arguments(bundle: Path, stage: Stage, folder: Path) -> list[str]:
+    """What `monai.bundle` gets for one stage."""
     out, data = folder / "run", folder / stage.data
     overlay = folder / f"{stage.name}.yaml"
     overlay.write_text(json.dumps(dict(stage.sizes)))  # JSON is YAML
@@ -190,14 +182,4 @@ def _command(bundle: Path, stage: Stage, folder: Path) -> dict[str, Any]:
         settings["cache"] = folder / "cache"
     files = str([str(bundle / "configs" / f"{stage.name}.yaml"), str(overlay)])
     flags = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
-    return {
-        "arguments": ["run", "--config_file", files, *flags],
-        "folder": str(out),
-        "log": str(folder / f"{stage.name}.log"),
-    }
-
-
-def environment() -> dict[str, str]:
-    """One thread unless asked otherwise, and this tree's packages."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return ["run", "--config_file", files, *flags]

@@ -1,11 +1,11 @@
 import inspect
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 from fire import docstrings
 
@@ -15,8 +15,7 @@ from mae_tools.demo_data import make_abdomen
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mae_tools", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return launch.run("mae_tools", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +94,7 @@ def test_folders_with_odd_names(tmp_path: Path) -> None:
                 file = tmp_path / root / name / f"{number}#.png"
                 file.parent.mkdir(exist_ok=True, parents=True)
                 file.touch()
-        command = [sys.executable, "-m", "mae_tools", "datalist", "class_folder", root]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        done = launch.run("mae_tools", "datalist", "class_folder", root, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         content = json.loads((tmp_path / root / "datalist.json").read_text())
         assert content["class_names"] == ["#2 b", "1"]
@@ -122,10 +120,7 @@ def test_flags_in_all_forms_that_fire_knows() -> None:
 
 
 def test_help_of_a_command_runs_nothing(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "mae_tools", "demo", "--help"],
-        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
-    )  # fmt: skip
+    result = launch.run("mae_tools", "demo", "--help", cwd=tmp_path, timeout=60)
     assert result.returncode == 0
     assert "--dataset_dir" in result.stdout + result.stderr
     assert not list(tmp_path.iterdir())

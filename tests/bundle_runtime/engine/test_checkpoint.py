@@ -2,7 +2,6 @@
 
 import io
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -11,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import launch
 import pytest
 import torch
 from hypothesis import given, settings
@@ -129,11 +129,7 @@ def test_outside_the_main_thread_no_signal_is_caught(tmp_path, uninterrupted):
 
 @pytest.fixture(scope="module")
 def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["torch", "monai.engines", "monai.handlers", "monai.transforms", "safetensors.torch"]
-    )
-    return context
+    return launch.context()
 
 
 def has_started(folder: Path, after: float) -> bool:

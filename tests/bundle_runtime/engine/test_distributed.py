@@ -1,11 +1,11 @@
 """Two processes on the CPU: one history, one checkpoint, one decision when to stop."""
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
 
+import launch
 import pytest
 import torch
 import torch.distributed as dist
@@ -45,10 +45,7 @@ def train(rank: int, store: str, folder: str, stop_at: int, poison: bool) -> Non
 
 @pytest.fixture(scope="module")
 def start():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["torch", "monai.engines", "monai.handlers", "monai.transforms", "safetensors.torch"]
-    )
+    context = launch.context()
 
     def run(folder: Path, stop_at: int = 0, poison: bool = False) -> list[dict]:
         folder.mkdir(exist_ok=True)

@@ -1,20 +1,11 @@
 """What a run imports: no part of another kind of images."""
 
-import subprocess
-import sys
 from pathlib import Path
 
+import launch
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-IMPORT = """
-import re, sys
-from pydoc import locate
-text = open(sys.argv[1]).read()
-for name in set(re.findall(r"(?:custom_components|bundle_runtime)(?:[.]\\w+)+", text)):
-    assert locate(name) is not None, name
-print(*(name for name in sys.modules if name.startswith(("custom_components", "bundle_runtime"))))
-"""
 PICTURES_ONLY = {  # beginnings of names, by room
     "bundle_runtime.data": ("image_", "load_picture", "mask_file", "verify_masks", "verify_pictures"),
     "bundle_runtime.dicom": ("picture",),
@@ -47,7 +38,6 @@ def pictures_only() -> set[str]:
 @pytest.mark.parametrize("stage", ["pretrain", "train", "evaluate", "inference"])
 def test_a_run_on_ct_imports_nothing_for_pictures(stage: str) -> None:
     file = ROOT / "bundles" / "btcv_unetr_mae" / "configs" / f"{stage}.yaml"
-    found = subprocess.run([sys.executable, "-c", IMPORT, file], capture_output=True, text=True, check=True).stdout
-    modules = found.split()
+    modules = launch.imported_by(file)
     assert "bundle_runtime.config" in modules
-    assert not pictures_only() & set(modules)
+    assert not pictures_only() & modules

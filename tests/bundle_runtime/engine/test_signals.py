@@ -1,6 +1,5 @@
 """A signal to the whole process group, as Ctrl-C, torchrun and schedulers send it."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import launch
 import pytest
 import tiny_training
 import torch
@@ -43,10 +43,7 @@ def train_with_workers(folder: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_group_spares_the_loaders_workers(tmp_path, number):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["torch", "monai.engines", "monai.handlers", "monai.transforms", "safetensors.torch"]
-    )
+    context = launch.context()
     process = context.Process(target=train_with_workers, args=(str(tmp_path),))
     process.start()
     deadline = time.monotonic() + 60
