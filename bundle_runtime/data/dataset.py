@@ -278,8 +278,10 @@ class EpochSampler(DistributedSampler):
             drop_last: leave it out.
         """
         count, size = len(self._items()), batch_size * self.num_replicas
-        step = math.lcm(max(min(size, count, 2), 1), self.num_replicas)
-        self.total_size = count - (count % size if drop_last and count >= size else count % size % step)
+        left = size if drop_last and count >= size else self.num_replicas
+        if not drop_last and count >= size > 1:
+            left = math.lcm(2, self.num_replicas)
+        self.total_size = count - (count % size if count >= size else count) % left
         self.num_samples = self.total_size // self.num_replicas
 
     def _items(self) -> range:

@@ -11,8 +11,7 @@ from custom_components.distributed import is_main
 from custom_components.errors import InputError
 
 from .schema import TASKS, Item, as_list
-from .verify import Problem, refuse, sentence, show
-from .verify_pictures import of_list
+from .verify import Problem, of_list, refuse, sentence, show
 
 Counts = dict[str, dict[str, int]]  # class -> present, absent, unknown
 

@@ -182,3 +182,8 @@ def show(problems: Iterable[Problem], rest: str = CHECK_HINT) -> None:
         print(f"{problem.level}: {problem}", file=sys.stderr)
     if len(ordered) > _SHOWN:
         print(f"note: {len(ordered) - _SHOWN} more, {rest}", file=sys.stderr)
+
+
+def of_list(part: str) -> str:
+    """` of training`, or nothing where a list has no name."""
+    return f" of {part}" if part else ""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .schema import Item, as_list
-from .verify import Problem
+from .verify import Problem, of_list
 
 _SMALL = 32  # pixels; below it a picture has next to no detail
 _PATCH = 16  # pixels; what is smaller is not even one patch of the usual networks
@@ -82,8 +82,3 @@ def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], sk
     for kind, files in converted.items():
         text = f"holds {kind} and is converted to 8-bit grey or RGB, as {len(files)} picture(s){of_list(part)}"
         yield Problem(part, "", files[0], "warning", text)
-
-
-def of_list(part: str) -> str:
-    """` of training`, or nothing where a list has no name."""
-    return f" of {part}" if part else ""

@@ -20,7 +20,7 @@ class EarlyStop:
     and a resumed run that had already stopped early stops again at once.
 
     Args:
-        evaluator: The MONAI evaluator that `ValidationHandler` runs, with a key metric; or an `OnlineProbe`.
+        evaluator: The MONAI evaluator that `ValidationHandler` runs, with a key metric; or a `Probe`.
         patience: Epochs without a better key metric; None or 0 turns early stopping off.
 
     Raises:
@@ -30,7 +30,7 @@ class EarlyStop:
     def __init__(self, evaluator: Any, patience: int | None = None) -> None:
         self.evaluator = evaluator
         self.patience = int(patience or 0)
-        if self.patience > 0 and getattr(evaluator, "interval", 1) <= 0:  # an `OnlineProbe` has one
+        if self.patience > 0 and getattr(evaluator, "interval", 1) <= 0:  # a `Probe` has one
             raise InputError(
                 f"early_stop is {self.patience} by the probe, and probe_interval is 0, so nothing would ever stop the "
                 "run; set probe_interval, or early_stop_by: loss."

@@ -57,7 +57,7 @@ class StandardHandlers:
         resume: Go on from the checkpoint in `output_dir`.
         early_stop: Epochs without a better key metric until the training stops; 0 never stops.
         early_stop_by: "loss" (the evaluator's key metric, whatever it is) or "probe".
-        probe: An `OnlineProbe`, run after validation; None where there is none.
+        probe: A `Probe`, run after validation; None where there is none.
         data_fingerprint: Identifies the training list, for the manifest.
         same_on_resume: Settings that a resumed run must share with the interrupted one, besides seed, batch_size,
             max_epochs and the training list.

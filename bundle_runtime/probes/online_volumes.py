@@ -1,4 +1,4 @@
-"""The same for volumes: what the frozen features of each patch say about the organs in it."""
+"""The probe of volumes while their encoder is pre-trained: what frozen features of a patch say about what is in it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -14,9 +14,9 @@ from bundle_runtime.data.labels import Counts, count_labels, label_problems
 from bundle_runtime.data.mask_file import class_map, decode_mask
 from bundle_runtime.data.schema import MASK_KINDS, Datalist, Item, as_list
 from bundle_runtime.data.subset import evenly
-from bundle_runtime.data.verify import Problem, sentence
+from bundle_runtime.data.verify import Problem, of_list, sentence
 from bundle_runtime.data.verify_masks import SeenMask, class_counts, list_problems, look_at_mask, size_problem
-from bundle_runtime.data.verify_pictures import Seen, file_problems, of_list
+from bundle_runtime.data.verify_pictures import Seen, file_problems
 from custom_components.errors import InputError
 
 from ..copies import Place, copy_problems, find_copies

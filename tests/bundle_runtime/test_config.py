@@ -1,8 +1,8 @@
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 
+import launch
 import numpy as np
 import pytest
 import yaml
@@ -42,8 +42,7 @@ def stage(tmp_path: Path) -> str:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return launch.run("monai.bundle", "run", *arguments)
 
 
 def test_mistyped_override_is_refused_in_one_sentence(stage: str) -> None:

@@ -51,10 +51,13 @@ class Runner:
         files = str([str(path) for path in overlays])
         return [*launcher, "-m", "monai.bundle", "run", "--config_file", files, *flags]
 
-    def run(self, stage: str, out: Path, expect: int = 0, **settings: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, stage: str, out: Path, expect: int = 0, processes: int = 0, **settings: object
+    ) -> subprocess.CompletedProcess[str]:
         """Run one stage from a foreign folder and expect an exit code."""
-        command = self.command(stage, out, **settings)  # type: ignore[arg-type]
-        result = launch.run(*command[2:], cwd=out)
+        command = self.command(stage, out, processes, **settings)
+        words = command[command.index("monai.bundle") :]
+        result = launch.run(*words, cwd=out, processes=processes)
         assert result.returncode == expect, f"{stage}: {result.stdout[-3000:]}\n{result.stderr[-5000:]}"
         return result
 

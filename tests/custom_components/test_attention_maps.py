@@ -1,9 +1,9 @@
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 import torch
-import torch.multiprocessing as mp
 from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,7 +136,7 @@ def _share(rank: int, world: int, folder: str, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [7, 2])
 def test_three_processes_gather_the_maps_of_one(count: int, tmp_path: Path) -> None:
-    mp.start_processes(_share, (3, str(tmp_path), count), nprocs=3, start_method="spawn")
+    launch.together(_share, 3, str(tmp_path), count, processes=3)
     alone = compute_maps(network(), dataset(count), PIPELINE, "cpu", batch_size=2)
     for rank in range(3):
         assert torch.allclose(torch.load(tmp_path / f"{rank}.pt"), alone, atol=1e-6)

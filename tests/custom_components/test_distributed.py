@@ -2,10 +2,10 @@ import contextlib
 import io
 from pathlib import Path
 
+import launch
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from custom_components.distributed import any_rank, first_on_main, gather_objects, is_main, say
 from custom_components.masking import shared_rand
@@ -41,7 +41,7 @@ def _worker(rank: int, folder: str) -> None:
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    mp.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    launch.together(_worker, str(tmp_path))
     torch.manual_seed(0)
     whole = torch.rand(4, 5)
     for rank in (0, 1):

@@ -9,10 +9,13 @@ import multiprocessing
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from pydoc import locate
@@ -41,6 +44,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     timeout: float = 240,
     repository: bool = True,
+    processes: int = 0,
 ) -> subprocess.CompletedProcess[str]:
     """What `python -m <arguments>` does.
 
@@ -50,29 +54,46 @@ def run(
         environment: variables that are set besides.
         timeout: seconds; it is killed then.
         repository: whether this repository's packages can be imported, or only those below `cwd`.
+        processes: so many of them as one training, with the variables that torchrun sets; 0: one, without them.
 
     Raises:
         subprocess.TimeoutExpired: it took longer.
     """
     words = [str(argument) for argument in arguments]
+    ranks: list[dict[str, str]] = [{}]
+    if processes:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        place |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        ranks = [{**place, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
-        given = (words, str(cwd or Path.cwd()), str(out), str(err), dict(environment or {}), repository)
-        process = context().Process(target=_become, args=given)
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
+        given = (words, str(cwd or Path.cwd()), str(out), str(err))
+        started = [
+            context().Process(target=_become, args=(*given, {**(environment or {}), **rank}, repository))
+            for rank in ranks
+        ]
+        for process in started:
+            process.start()
+        end = time.monotonic() + timeout
+        while any(process.exitcode is None for process in started) and not any(p.exitcode for p in started):
+            if time.monotonic() > end:
+                break
+            connection.wait([process.sentinel for process in started if process.exitcode is None], 1.0)
+        codes = [process.exitcode for process in started]
+        for process in started:  # one that failed leaves the others waiting
             process.kill()
             process.join()
+        if None in codes and not any(codes):
             raise subprocess.TimeoutExpired(words, timeout)
-        code = process.exitcode
         texts = [path.read_text(errors="replace") if path.exists() else "" for path in (out, err)]
-    return subprocess.CompletedProcess(words, code, *texts)
+    return subprocess.CompletedProcess(words, next(filter(None, codes), 0), *texts)
 
 
 def _become(words: list[str], folder: str, out: str, err: str, environment: dict[str, str], repository: bool) -> None:
     for descriptor, path in ((1, out), (2, err)):
-        with open(path, "wb") as stream:
+        with open(path, "ab") as stream:
             os.dup2(stream.fileno(), descriptor)
     os.chdir(folder)
     os.environ.update(environment)
@@ -82,7 +103,29 @@ def _become(words: list[str], folder: str, out: str, err: str, environment: dict
         sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") not in here]
         sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
     sys.argv = list(words)
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # as the interpreter does; multiprocessing would write a traceback of its own
+        sys.exit(1)
+
+
+def together(work: Callable[..., object], *arguments: object, processes: int = 2) -> None:
+    """Call `work(rank, *arguments)` in several processes at once, and wait for them.
+
+    Raises:
+        RuntimeError: one of them failed; what it said is on stderr.
+    """
+    started = [context().Process(target=work, args=(rank, *arguments)) for rank in range(processes)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(240)
+    codes = [process.exitcode for process in started]
+    for process in started:
+        process.kill()
+    if any(codes) or None in codes:
+        raise RuntimeError(f"processes ended with {codes}")
 
 
 def imported_by(config: Path) -> set[str]:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import launch
 import nibabel as nib
 import numpy as np
 import pytest
@@ -452,5 +453,5 @@ def _rank(rank: int, folder: str, items: list[dict]) -> None:
 def test_all_processes_refuse_what_one_of_them_found(tmp_path: Path) -> None:
     items = pairs(tmp_path)
     save(Path(items[1]["label"]), label(7))  # the share of the second process
-    torch.multiprocessing.spawn(_rank, args=(str(tmp_path), items), nprocs=2)
+    launch.together(_rank, str(tmp_path), items)
     assert all("1 error(s)" in (tmp_path / f"said_{rank}").read_text() for rank in (0, 1))

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import launch
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from picture_files import dicom, png, shades
 
 from bundle_runtime.data import cache_folder, image_blocks, image_cache
@@ -426,7 +426,7 @@ def _rank(rank: int, folder: str, count: int) -> None:
 
 
 def test_the_main_process_builds_and_the_others_wait(tmp_path: Path, items: list[Item]) -> None:
-    mp.spawn(_rank, args=(str(tmp_path), len(items)), nprocs=2)
+    launch.together(_rank, str(tmp_path), len(items))
     counts, rows = zip(*(torch.load(tmp_path / f"rank_{rank}.pt") for rank in (0, 1)), strict=True)
     assert counts == (10, 0)
     assert torch.equal(*rows)

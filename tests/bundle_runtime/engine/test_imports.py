@@ -11,7 +11,7 @@ PICTURES_ONLY = {  # beginnings of names, by room
     "bundle_runtime.dicom": ("picture",),
     "bundle_runtime.engine": ("attention_refresh", "collapse", "distillation"),
     "bundle_runtime.figures": ("attention", "classification", "detection", "outlines", "split_pictures"),
-    "bundle_runtime.probes": ("",),
+    "bundle_runtime.probes": ("linear", "online_pictures"),
     "bundle_runtime.scores": ("classification", "instance", "key_metric", "object_table", "prediction_table",
                               "resampling", "thresholds"),
     "bundle_runtime.slides": ("",),

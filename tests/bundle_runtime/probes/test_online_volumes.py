@@ -32,7 +32,8 @@ def datalist(tmp_path_factory: pytest.TempPathFactory) -> Path:
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{kind}{number}.nii.gz")
         entry = {"image": f"image{number}.nii.gz", "label": f"label{number}.nii.gz", "patient_id": str(number)}
         sections["training" if number < 4 else "validation"].append(entry)
-    sections["training"].append({"image": "image0.nii.gz", "patient_id": "without a label"})
+    nib.save(nib.Nifti1Image(image.astype(np.float32)[::-1], np.eye(4)), folder / "bare.nii.gz")
+    sections["training"].append({"image": "bare.nii.gz", "patient_id": "without a label"})
     (folder / "datalist.json").write_text(json.dumps(sections))
     return folder / "datalist.json"
 

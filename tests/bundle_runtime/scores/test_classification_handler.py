@@ -3,10 +3,10 @@
 import json
 from types import SimpleNamespace
 
+import launch
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from monai.engines import SupervisedEvaluator
 from scored_images import FINDINGS, GRADES
 from sklearn.metrics import accuracy_score, roc_auc_score
@@ -187,7 +187,7 @@ def work(rank, folder):
 
 
 def test_two_processes_score_all_images_once(tmp_path):
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    launch.together(work, str(tmp_path))
     expected = macro_auc(*data("multi_label"))
     for rank in (0, 1):
         metrics = torch.load(tmp_path / f"metrics_{rank}.pt", weights_only=False)

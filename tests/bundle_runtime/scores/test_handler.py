@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+import launch
 import pytest
 import torch
-import torch.multiprocessing as mp
 from ignite.engine import Engine, Events
 from torch import distributed as dist
 
@@ -40,7 +40,7 @@ def work(rank: int, folder: str) -> None:
 
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     alone = run(tmp_path / "one", {"a": 0, "b": 1, "c": 2})
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    launch.together(work, str(tmp_path))
     for rank in (0, 1):
         assert torch.load(tmp_path / f"metrics_{rank}.pt", weights_only=False) == alone
     for name in ("scores.json", "cases.csv"):

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
-import torch.multiprocessing as mp
 from ignite.engine import Engine
 from torch import distributed as dist
 
@@ -45,5 +45,5 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_rows_of_all_processes_are_written_once(tmp_path: Path) -> None:
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    launch.together(work, str(tmp_path))
     assert (tmp_path / "out" / "squares.csv").read_text() == "number,square\n2,4\n3,9\n4,16\n"

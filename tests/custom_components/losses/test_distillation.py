@@ -1,10 +1,10 @@
 """The loss of SD-MAE: its formula, its centre, micro-batches, processes."""
 
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 import torch
 import torch.distributed as dist
@@ -178,14 +178,7 @@ def distributed_steps(rank: int, world: int, store: str, folder: str) -> None:
 def test_two_processes_do_what_one_does_without_unused_parameters(tmp_path: Path) -> None:
     """The released code sets DDP to refuse unused parameters, which a detached teacher's projector would be."""
     distributed_steps(0, 1, "", str(tmp_path))
-    context = multiprocessing.get_context("spawn")
-    arguments = [(rank, 2, str(tmp_path / "store"), str(tmp_path)) for rank in range(2)]
-    pair = [context.Process(target=distributed_steps, args=values) for values in arguments]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join(120)
-        assert process.exitcode == 0
+    launch.together(distributed_steps, 2, str(tmp_path / "store"), str(tmp_path))
     alone, *both = (json.loads((tmp_path / f"state_{name}.json").read_text()) for name in ("1_0", "2_0", "2_1"))
     for state in both:
         for name, values in alone.items():

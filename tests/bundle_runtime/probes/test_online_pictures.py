@@ -18,7 +18,7 @@ from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.early_stop import EarlyStop
-from bundle_runtime.probes.online import OnlineProbe
+from bundle_runtime.probes.online_pictures import PictureProbe
 from custom_components.augment import Normalise, Pipeline
 from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
@@ -75,7 +75,7 @@ class Training:
         data = dataset(8)
         loader = batch_loader(data, 4, EpochSampler(data, seed=1))
         settings = {"task": "multi_label", "interval": 2, "batch_size": 5, "history_path": folder / "probe.csv"}
-        self.probe = OnlineProbe(
+        self.probe = PictureProbe(
             self.network, dataset(), dataset(12, 1), PIPELINE, class_names=NAMES, **{**settings, **options}
         )
         self.checkpoint = Checkpoint(folder / "checkpoint.pt", self.network, optimizer, resume=resume)
@@ -191,4 +191,4 @@ def test_off_and_wrong_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="early_stop is 3 by the probe, and probe_interval is 0"):
         Training(tmp_path, 2, interval=0, patience=3)
     with pytest.raises(InputError, match="needs labels"):
-        OnlineProbe(Network(), dataset(task=None), dataset(), PIPELINE, "multi_label", NAMES)
+        PictureProbe(Network(), dataset(task=None), dataset(), PIPELINE, "multi_label", NAMES)
