@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import launch
-
+from ..helpers import launch
 from . import draw_inputs as draw
 
 ROOT = Path(__file__).resolve().parents[2]
