@@ -52,12 +52,12 @@ class Runner:
         return [*launcher, "-m", "monai.bundle", "run", "--config_file", files, *flags]
 
     def run(
-        self, stage: str, out: Path, expect: int = 0, processes: int = 0, **settings: object
+        self, stage: str, out: Path, expect: int = 0, processes: int = 0, first: str = "", **settings: object
     ) -> subprocess.CompletedProcess[str]:
         """Run one stage from a foreign folder and expect an exit code."""
         command = self.command(stage, out, processes, **settings)
         words = command[command.index("monai.bundle") :]
-        result = launch.run(*words, cwd=out, processes=processes)
+        result = launch.run(*words, cwd=out, processes=processes, first=first)
         assert result.returncode == expect, f"{stage}: {result.stdout[-3000:]}\n{result.stderr[-5000:]}"
         return result
 

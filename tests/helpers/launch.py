@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing import connection
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pydoc import locate
 
@@ -45,6 +46,7 @@ def run(
     timeout: float = 240,
     repository: bool = True,
     processes: int = 0,
+    first: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """What `python -m <arguments>` does.
 
@@ -55,6 +57,7 @@ def run(
         timeout: seconds; it is killed then.
         repository: whether this repository's packages can be imported, or only those below `cwd`.
         processes: so many of them as one training, with the variables that torchrun sets; 0: one, without them.
+        first: Python that each process runs before the command.
 
     Raises:
         subprocess.TimeoutExpired: it took longer.
@@ -71,7 +74,7 @@ def run(
         out, err = Path(folder) / "out", Path(folder) / "err"
         given = (words, str(cwd or Path.cwd()), str(out), str(err))
         started = [
-            context().Process(target=_become, args=(*given, {**(environment or {}), **rank}, repository))
+            context().Process(target=_become, args=(*given, {**(environment or {}), **rank}, repository, first))
             for rank in ranks
         ]
         for process in started:
@@ -91,7 +94,9 @@ def run(
     return subprocess.CompletedProcess(words, next(filter(None, codes), 0), *texts)
 
 
-def _become(words: list[str], folder: str, out: str, err: str, environment: dict[str, str], repository: bool) -> None:
+def _become(
+    words: list[str], folder: str, out: str, err: str, environment: dict[str, str], repository: bool, first: str = ""
+) -> None:
     for descriptor, path in ((1, out), (2, err)):
         with open(path, "ab") as stream:
             os.dup2(stream.fileno(), descriptor)
@@ -103,11 +108,20 @@ def _become(words: list[str], folder: str, out: str, err: str, environment: dict
         sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") not in here]
         sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
     sys.argv = list(words)
+    exec(first, {})
     try:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except Exception:
         sys.excepthook(*sys.exc_info())  # as the interpreter does; multiprocessing would write a traceback of its own
         sys.exit(1)
+
+
+def start(*arguments: object, cwd: str | Path) -> BaseProcess:
+    """Start `python -m <arguments>` and go on; what it prints is nobody's business."""
+    words = [str(argument) for argument in arguments]
+    process = context().Process(target=_become, args=(words, str(cwd), os.devnull, os.devnull, {}, True))
+    process.start()
+    return process
 
 
 def together(work: Callable[..., object], *arguments: object, processes: int = 2) -> None:

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import jsonschema
+import launch
 import nibabel as nib
 import numpy as np
 import pytest
@@ -61,6 +62,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def run(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    if arguments[0] == "-m":
+        return launch.run(*arguments[1:], cwd=folder, environment={"TQDM_DISABLE": "1"}, repository=False)
     command = [sys.executable, "-W", "ignore", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -74,7 +77,7 @@ def test_contents(unpacked: Path) -> None:
     assert {f"configs/{path.stem}{end}" for path in CONFIGS.glob("*.yaml") for end in (".yaml", ".json")} <= names
     assert {"mae_tools/sources/btcv.py", "mae_tools/compare/command.py", "bundle_runtime/engine/checkpoint.py"} <= names
     assert {"mae_tools/page.html.j2", "mae_tools/check/report.html.j2", "mae_tools/check/volumes.py"} <= names
-    others = ("mae_tools/demo", "mae_tools/package.py", "bundle_runtime/slides", "bundle_runtime/probes")
+    others = ("mae_tools/demo", "mae_tools/package.py", "bundle_runtime/slides", "bundle_runtime/probes/l")
     others += ("mae_tools/check/pictures.py", "bundle_runtime/data/image_", "bundle_runtime/data/mask_file.py")
     assert not {name for name in names if name.startswith(others)}
 
