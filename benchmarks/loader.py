@@ -31,6 +31,7 @@ from bundle_runtime.data.datalist import items
 from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "btcv_unetr_mae" / "configs" / "train.yaml"
+CLASSES = ["background", *map(str, range(1, 14))]
 PEERS = {"ours, RAM": "MONAI CacheDataset", "ours, folder": "MONAI PersistentDataset"}
 
 
@@ -66,15 +67,14 @@ def read_config(roi: int) -> ConfigParser:
     """train.yaml with the given crop size."""
     config = ConfigParser()
     config.read_config(str(CONFIG))
-    config["roi_size"] = [roi] * 3
+    config["roi_size"], config["class_names"] = [roi] * 3, CLASSES
     return config
 
 
 def build_datasets(folder: Path, args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]:
     """The four data sets with filled caches, and how long filling took in seconds."""
     config = read_config(args.roi)
-    classes = config["class_names"]
-    data = items(write_dataset(folder, args.volumes, tuple(args.shape), config["spacing"], len(classes)), "training")
+    data = items(write_dataset(folder, args.volumes, tuple(args.shape), config["spacing"], len(CLASSES)), "training")
 
     def transform() -> Any:
         return read_config(args.roi).get_parsed_content("train#preprocessing")

@@ -122,15 +122,12 @@ def _data(tools: Tools, folder: Path, dataset_dir: str | None, datalist: str | N
     data_dir = Path(dataset_dir).resolve()
     given = Path(datalist).resolve() if datalist is not None else data_dir / "datalist.json"
     if datalist is not None or given.exists():
-        class_names = parse(given).get("class_names")
-        if class_names is not None:
-            settings.setdefault("class_names", class_names)
         return _Data(data_dir, given)
     return _Data(data_dir, _made(tools.source, data_dir, folder / "datalist.json", settings))
 
 
 def _made(source: str, data_dir: Path, path: Path, settings: dict[str, Any]) -> Path:
-    """Write a datalist from the files of a folder; its classes become settings.
+    """Write a datalist from the files of a folder.
 
     Raises:
         InputError: the files do not fit the layout, or nothing says what their labels mean.
@@ -147,8 +144,6 @@ def _made(source: str, data_dir: Path, path: Path, settings: dict[str, Any]) -> 
             f"{data_dir} holds no datalist.json; write one with `python -m mae_tools datalist`, or add "
             "ARGS=\"--class_names '[background,liver,...]'\" to have one made from the folder's files."
         )
-    if "class_names" in made:
-        settings.setdefault("class_names", made["class_names"])
     return path
 
 

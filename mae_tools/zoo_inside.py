@@ -63,7 +63,7 @@ def _check_export(work: Path) -> str:
     weights, exported = Path(_MODEL), work / "model.ts"
     if not weights.is_file():
         weights = work / "model.pt"
-        torch.save(_network([_INFERENCE]).state_dict(), weights)
+        torch.save(_parser([_INFERENCE]).get_parsed_content("network_def").state_dict(), weights)
     ckpt_export(
         "network_def",
         filepath=str(exported),
@@ -98,7 +98,10 @@ def _stage_problem(stage: str, how: dict[str, Any]) -> str | None:
     weights = Path(how["weights"])
     if not weights.exists():  # untrained ones, made at the first call
         weights.parent.mkdir(exist_ok=True)
-        torch.save(_network([how["network"], *how["overlays"]]).state_dict(), weights)
+        parser = _parser([how["network"], *how["overlays"]])
+        parser["datalist"] = how["settings"]["datalist"]  # names the classes
+        torch.save(parser.get_parsed_content("network_def").state_dict(), weights)
+        weights.with_suffix(".json").write_text(json.dumps({"class_names": parser.get_parsed_content("classes")}))
     known = ConfigParser.load_config_file(f"configs/{stage}.json")
     overrides = {key: value for key, value in how["settings"].items() if key in known}
     files = [f"configs/{stage}.json", *how["overlays"]]
@@ -121,10 +124,10 @@ def _check_origin(work: Path) -> str:
     return f"{len(loaded)} modules, all from the package"
 
 
-def _network(files: list[str]) -> torch.nn.Module:
+def _parser(files: list[str]) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config(files)
-    return parser.get_parsed_content("network_def")
+    return parser
 
 
 def _sha256(path: Path) -> str:

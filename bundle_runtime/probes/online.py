@@ -38,7 +38,7 @@ class Probe(ABC):
     Args:
         network: whose encoder is probed; at `.encoder`, `.vit`, or itself.
         task: "multi_label" or "multi_class".
-        class_names: the K findings or classes.
+        class_names: the K findings or classes; None where it never probes.
         interval: epochs between probes; the last epoch is always probed; 0 turns all of it off.
         method: "logistic" or "knn".
         device: where the network lies.
@@ -55,7 +55,7 @@ class Probe(ABC):
         self,
         network: nn.Module,
         task: str,
-        class_names: Sequence[str],
+        class_names: Sequence[str] | None,
         interval: int = 10,
         method: str = "knn",
         device: torch.device | str = "cpu",
@@ -64,7 +64,7 @@ class Probe(ABC):
         one_of("method of the probe", method, METHODS)
         self.interval = int(interval)
         self.network, self.device = network, torch.device(device)
-        self.task, self.class_names, self.method = task, list(class_names), method
+        self.task, self.class_names, self.method = task, list(class_names or ()), method
         self.history_path = None if history_path is None else Path(history_path)
         self.rows: list[dict[str, float | int | None]] = []
         self.state = SimpleNamespace()

