@@ -28,6 +28,8 @@ COMMANDS = {
     "attention": "mae_tools.attention:attention",
     "roc": "mae_tools.embed:roc",
     "weights": "mae_tools.weights.cli:COMMANDS",
+    "adopt": "mae_tools.adopt:adopt",
+    "folds": "mae_tools.folds:folds",
     "package": "mae_tools.package:package",
     "tiles": "mae_tools.tiles.tiles:tiles",
 }

@@ -23,6 +23,8 @@ from custom_components.errors import InputError, find_input_error
 
 from . import zoo_check
 from .__main__ import available, module_of
+from .adopt import bake
+from .agree import refuse_disagreement
 from .bundles import read_tools
 from .closure import ROOT, closure, file_of, named_in
 from .sources import SOURCES
@@ -46,7 +48,13 @@ _SUMS = "SHA256SUMS"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content gives equal bytes
 
 
-def package(bundle: str | Path, out: str | Path = "dist", verify: bool = False, weights: bool = True) -> Path:
+def package(
+    bundle: str | Path,
+    out: str | Path = "dist",
+    verify: bool = False,
+    weights: bool = True,
+    overlay: str | Path | None = None,
+) -> Path:
     """Write `<out>/<name>_v<version>.zip`, which unpacks to `<name>/`, and `<zip>.sha256` beside it.
 
     Inside are the configs (the YAML as it is, and a JSON twin of each for tools that read only JSON), docs, licence,
@@ -60,21 +68,29 @@ def package(bundle: str | Path, out: str | Path = "dist", verify: bool = False, 
         out: Where to write; made if missing.
         verify: Also run the Model Zoo's checks on the result (see `zoo_check.verify`).
         weights: Pack them; false leaves `models/` out.
+        overlay: What the training had beside the bundle's configs: written into those of the package, and into its
+            metadata and card; the bundle's own files stay. Classes that it does not name are those of the weights.
 
     Returns:
         Path of the zip.
 
     Raises:
         InputError: The folder is no bundle, its version is not in its changelog, its weights do not fit its configs,
-            or nothing can be written; with `verify`, a check failed.
+            metadata, configs and weights disagree on a class, its order, channels or sizes, or nothing can be written;
+            with `verify`, a check failed.
     """
     root = Path(bundle).resolve()
     version = _version(root)
+    if overlay is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            return package(bake(root, Path(folder) / root.name, overlay), out, verify, weights)
     contents = _contents(root)
     if weights:
         _refuse_other_weights(root)
         contents = dict(sorted({**contents, **_models(root)}.items()))
-        contents |= _learnt_metadata(root) if "models/model.pt" in contents else {}
+    refuse_disagreement(root, weights)
+    if "models/model.pt" in contents:
+        contents |= _learnt_metadata(root)
     target = Path(out) / f"{root.name}_v{version}.zip"
     digest_file = target.with_name(f"{target.name}.sha256")
     try:
@@ -193,8 +209,8 @@ def _refuse_other_weights(root: Path) -> None:
                     raise
                 raise InputError(
                     f"{path}, which the package runs without an overlay, does not fit the weights: "
-                    f"{str(found).removesuffix('.')}. Write the settings of their training (those of the overlay) into "
-                    "the bundle's configs, or add --weights false to package it without weights."
+                    f"{str(found).removesuffix('.')}. Write the settings of their training into the bundle's "
+                    "configs (--overlay does it for the package), or package it without weights: --weights false."
                 ) from error
 
 

@@ -56,14 +56,14 @@ def _words(name: str) -> frozenset[str]:
 _BY_WORDS = {_words(name): codes for name, codes in _TYPES.items()}
 
 
-def code_of(name: str, own: Mapping[str, SegmentCode] | None = None) -> SegmentCode:
-    """The code of a class: one's own, that of the table, or a tissue of that name in a private scheme."""
+def code_of(name: str, own: Mapping[str, SegmentCode] | None = None, table_too: bool = True) -> SegmentCode:
+    """The code of a class: one's own, that of the table of structures, or a tissue of that name in a private scheme."""
     if own is not None and name in own:
         return own[name]
     words = _words(name)
     side = _RIGHT if "right" in words else _LEFT if "left" in words else None
     known = _BY_WORDS.get(words - {"right", "left"})
-    if known is None:
+    if known is None or not table_too:
         value = re.sub(r"\W+", "_", name).upper()
         if len(value) > 16:  # all that a code may have; long names often begin alike
             value = f"{value[:9]}_{hashlib.sha256(value.encode()).hexdigest()[:6].upper()}"

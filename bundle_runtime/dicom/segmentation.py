@@ -1,13 +1,11 @@
 """Label maps as DICOM SEG: coded segments on the grid of the series, which it refers to."""
 
 import io
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import torch
 from monai.transforms import Transform
 from pydicom.config import disable_value_validation
@@ -16,14 +14,12 @@ from custom_components.errors import InputError
 
 from ..data.volume import UnusableFile
 from ..files import write_atomically
-from ..weights.io import sha256_of
 from .codes import SegmentCode, code_of, read_codes
-from .pixels import text
+from .references import model_of, source_header
 from .series import Stack, stack_of
 
 FORMATS = ("nifti", "dicom_seg")
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-_MAY_LACK = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
 
 
 class SaveSegmentationd(Transform):
@@ -58,12 +54,11 @@ class SaveSegmentationd(Transform):
         if output_format not in FORMATS:
             raise InputError(f"output_format is {output_format!r}; choose one of {', '.join(FORMATS)}.")
         self.output_dir, self.output_format, self.key = Path(output_dir), output_format, key
-        self.metadata, self.weights = Path(metadata), Path(weights)
+        self.metadata, self.weights = metadata, weights
         own = read_codes(segment_codes)
         if unknown := [name for name in own if name not in class_names[1:]]:
             raise InputError(f"segment_codes: {unknown[0]!r} is not among the classes {list(class_names[1:])}.")
         self.codes = {name: code_of(name, own) for name in class_names[1:]}
-        self._model: dict[str, str] = {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the file and return a copy of the item with its path under `<key>_segmentation`.
@@ -82,17 +77,9 @@ class SaveSegmentationd(Transform):
                 ) from problem
             labels = np.asarray(torch.as_tensor(data[self.key])[0].cpu()).astype(np.uint8)
             path = self.output_dir / f"{data['case']}_seg.dcm"
-            write_atomically(path, segmentation(labels, stack, self.codes, self._described(), file))
+            write_atomically(path, segmentation(labels, stack, self.codes, model_of(self.metadata, self.weights), file))
             result[f"{self.key}_segmentation"] = str(path)
         return result
-
-    def _described(self) -> dict[str, str]:
-        """Name, version and weights of the model, looked up once."""
-        if not self._model:
-            content = json.loads(self.metadata.read_text(encoding="utf-8"))
-            digest = sha256_of(self.weights)
-            self._model = {"name": content["name"], "version": content["version"], "weights_sha256": digest}
-        return self._model
 
 
 def segmentation(
@@ -122,7 +109,10 @@ def segmentation(
         raise InputError(
             f"{name}: the result has shape {labels.shape}, the series {(columns, rows, len(stack.frames))}."
         )
-    sources = [_source(file, name) for file in dict.fromkeys(frame.file for frame in stack.frames)]
+    sources = [
+        source_header(file, name, _NEEDED, "a DICOM SEG")
+        for file in dict.fromkeys(frame.file for frame in stack.frames)
+    ]
     # One frame a slice: of an enhanced object in its own order, which need not be that of the slices.
     order = np.argsort([frame.number for frame in stack.frames], kind="stable") if len(sources) == 1 else slice(None)
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -170,21 +160,3 @@ def _description(hd: Any, number: int, label: str, code: SegmentCode, algorithm:
         side = hd.sr.CodedConcept(*code.side)
         made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
     return made
-
-
-def _source(file: str, name: str) -> pydicom.Dataset:
-    """The header of a file, with the elements that the standard lets be empty.
-
-    Raises:
-        InputError: what a reference needs is empty.
-    """
-    header = pydicom.dcmread(file, stop_before_pixels=True)
-    if empty := [key for key in _NEEDED if not text(header, key)]:
-        raise InputError(
-            f"{name}: {empty[0]} is empty, so that a DICOM SEG cannot refer to it; export the series again, or take "
-            "output_format nifti."
-        )
-    for key in _MAY_LACK:
-        if key not in header:
-            setattr(header, key, "")
-    return header

@@ -86,10 +86,11 @@ class PredictionTable(Table):
             said = [self.items[index].get(key, "") for key in _ABOUT]
             pairs = zip(self.class_names, row, strict=True)
             shown = ("" if name in self.unlearnt else f"{value:.6f}" for name, value in pairs)
-            rows.append([*said, *shown, *self._verdicts(row)])
+            rows.append([*said, *shown, *self.verdicts(row)])
         return "".join(about) + csv_text([*_ABOUT, *self.class_names, *last], rows)
 
-    def _verdicts(self, row: Sequence[float]) -> list[str]:
+    def verdicts(self, row: Sequence[float]) -> list[str]:
+        """What a row of probabilities means: the likeliest class, or yes, no or "not learnt" a finding."""
         if self.task == "multi_class":
             return [self.class_names[max(range(len(row)), key=row.__getitem__)]]
         pairs = zip(self.class_names, row, strict=True)

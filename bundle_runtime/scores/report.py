@@ -131,19 +131,33 @@ class Report(ABC):
         return summary
 
     @classmethod
-    def read(cls, folder: str | Path) -> Self:
+    def read(cls, folder: str | Path, *more: str | Path) -> Self:
         """Read back what `write` wrote.
 
+        Args:
+            folder: the one that it wrote to.
+            more: those of further cases that were scored likewise, such as the other folds of a cross-validation.
+
         Raises:
-            InputError: a file is missing or is not what `write` writes.
+            InputError: a file is missing or is not what `write` writes, or the folders differ in their settings.
         """
-        saved = read_scores(folder)
+        saved, lines, unlearnt = read_scores(folder), list[dict[str, str]](), dict[str, str]()
+        for place in (folder, *more):
+            other = read_scores(place)
+            unlearnt |= other.get("unlearnt", {})
+            wrong = [key for key in cls.SETTINGS if other.get(key) != saved.get(key)]
+            if wrong:
+                raise InputError(f"{folder} and {place} differ in {wrong[0]}; expected scores of equal settings.")
+            try:
+                with (Path(place) / "cases.csv").open(newline="", encoding="utf-8") as stream:
+                    lines += csv.DictReader(stream)
+            except (OSError, ValueError) as error:
+                raise _unreadable(Path(place), error) from error
         try:
-            with (Path(folder) / "cases.csv").open(newline="", encoding="utf-8") as stream:
-                report = cls._parse(saved, csv.DictReader(stream))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            report = cls._parse(saved, lines)
+        except (ValueError, KeyError, TypeError) as error:
             raise _unreadable(Path(folder), error) from error
-        report.unlearnt = saved.get("unlearnt", {})
+        report.unlearnt = unlearnt
         return report
 
     @classmethod

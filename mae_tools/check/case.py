@@ -40,6 +40,9 @@ def inspect_item(
     report.convention = label.convention
     if report.tissues is not None and label.codes is not None:
         tissue_part().look(report, item["label"], label.codes, images.named)
+    if label.codes is not None and label.codes.shape == shown.shape and label.codes.any():
+        low, high = np.quantile(shown[label.codes > 0], (0.005, 0.995))
+        report.inside = float(low), float(high)
     report.coarse = coarse_picture(images.first, shown)
     if with_planes:
         report.planes = middle_planes(images.first, shown, label.codes)

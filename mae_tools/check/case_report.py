@@ -25,6 +25,7 @@ class CaseReport(Found):
     """What was found in one item; shapes, spacings (mm), `planes` and `coarse` are in RAS axis order, others as stored.
 
     Attributes:
+        inside: the values between which 99 % of the labelled voxels of the first volume lie.
         convention: what the values of its label mean, in words.
         core_outside: how much more of the core's surface than of the oedema's faces what is no tumour, -1 to 1.
         coarse: a small picture of the first volume, to compare it with the other cases.
@@ -37,6 +38,7 @@ class CaseReport(Found):
     orientation: str | None = None
     dtype: str | None = None
     value_range: tuple[float, float] | None = None
+    inside: tuple[float, float] | None = None
     convention: str | None = None
     core_outside: float | None = None
     digest: str | None = None

@@ -13,6 +13,7 @@ from bundle_runtime.data.verify import Problem, refuse
 from bundle_runtime.data.volume import UnusableFile
 from custom_components.errors import InputError
 
+from . import proposals
 from .report import chosen_sections, tell
 
 # Imported by name: the package of a bundle holds the kinds that it can train on.
@@ -33,6 +34,8 @@ def check(
     need_convention: bool = False,
     label_convention: str | dict[str, str] | None = None,
     num_workers: int = 2,
+    bundle: str | None = None,
+    write_overlay: str | None = None,
 ) -> dict[str, Any]:
     """Read every file of a datalist, print a table, write `check.json` and `check.html` (with thumbnails).
 
@@ -53,6 +56,8 @@ def check(
         label_convention: what the label values mean (msd, brats2018, brats2023 or a table), instead of what the
             datalist says.
         num_workers: processes that decode pictures.
+        bundle: folder or name of the bundle that will learn from it: settings are proposed in view of its own.
+        write_overlay: write the proposed settings to this file, each with its reason.
 
     Returns:
         What `check.json` holds.
@@ -67,6 +72,7 @@ def check(
     names = list(class_names) if class_names is not None else content.get("class_names")
     chosen = chosen_sections(sections)
     parts = {part: datalists.prepare(content, part, path, dataset_dir) for part in chosen if content[part]}
+    root, stage, config = proposals.training_of(bundle, content)
     found = kind_of(content, path, dataset_dir).inspect(
         content,
         parts,
@@ -78,7 +84,13 @@ def check(
         sequences=sequences,
         allow_missing_sequences=allow_missing_sequences,
         need_convention=need_convention,
+        config=config,
     )
+    if root is not None and found.proposals:
+        found.proposals += proposals.of_card(root, stage, found.proposals, names)
+    if found.proposals:
+        found.tables = [*found.tables, proposals.rows(found.proposals, config)]
+        found.entries["proposals"] = [proposal._asdict() for proposal in found.proposals]
     listed = consistency_problems(content, names)
     if not parts:
         listed.append(f"no items in {', '.join(chosen)}")
@@ -91,6 +103,8 @@ def check(
     }
     folder = Path(out) if out is not None else path.parent / "check"
     result = tell(found, about, folder)
+    if write_overlay is not None:
+        proposals.write_overlay(write_overlay, found.proposals, root)
     refuse(found.problems, f"see {folder / 'check.html'}", path)
     return result
 

@@ -22,6 +22,7 @@ from custom_components.errors import InputError
 from ..copies import Place, copy_problems, find_copies
 from ..page import Figure
 from .decode import inspect_files
+from .proposals import of_pictures
 from .report import Findings
 
 _THUMBNAILS = 48
@@ -30,7 +31,12 @@ Parts = Mapping[str, Sequence[Item]]
 
 
 def inspect(
-    content: Datalist, parts: Parts, class_names: Sequence[str] | None, num_workers: int = 0, **_: Any
+    content: Datalist,
+    parts: Parts,
+    class_names: Sequence[str] | None,
+    num_workers: int = 0,
+    config: Mapping[str, Any] | None = None,
+    **_: Any,
 ) -> Findings:
     """Decode every picture and mask.
 
@@ -39,6 +45,7 @@ def inspect(
         parts: the prepared items of the lists that are looked at.
         class_names: the findings or classes; background first where labels are masks.
         num_workers: processes that decode.
+        config: of the training that settings are proposed for.
     """
     task, names = content.get("task"), class_names or ()
     files = _files(parts)
@@ -47,12 +54,14 @@ def inspect(
     counts, problems = _problems(parts, seen, class_names, task, num_workers)
     copies = find_copies(_places(parts, seen))
     summaries = {part: _summary(items, seen, counts.get(part)) for part, items in parts.items()}
+    training = dict.fromkeys(file for item in parts.get("training", ()) for file in as_list(item["image"]))
+    fingerprint, proposals = of_pictures([seen[file] for file in training or files], content, config or {})
     total = sum(entry["images"] for entry in summaries.values())
     return Findings(
         problems + copy_problems(copies, "pixels", bool(content.get("parity"))),
         copies,
         f"{total} images",
-        {"task": task, "lists": summaries},
+        {"task": task, "lists": summaries, "fingerprint": fingerprint},
         [rows for rows in (_list_rows(summaries), _class_rows(summaries)) if rows],
         [
             _figure(file, seen[file], _classes(file, parts, names, task))
@@ -60,6 +69,7 @@ def inspect(
             if seen[file].thumbnail
         ],
         "Pictures spread evenly over the lists, as decoded, before any equalisation.",
+        proposals,
     )
 
 

@@ -12,6 +12,7 @@ from custom_components.errors import InputError
 
 from ..copies import Place
 from ..page import Figure, render
+from .proposals import Proposal
 
 Table = Sequence[Sequence[str]]
 
@@ -28,6 +29,7 @@ class Findings:
         tables: rows of cells, header first.
         figures: thumbnails.
         note: what they show.
+        proposals: settings that follow from what was seen.
         legend: names of what is outlined, each with its colour (red, green, blue) or none.
     """
 
@@ -38,6 +40,7 @@ class Findings:
     tables: list[Table]
     figures: list[Figure]
     note: str
+    proposals: list[Proposal] = dataclasses.field(default_factory=list)
     legend: list[tuple[str, tuple[int, ...] | None]] = dataclasses.field(default_factory=list)
 
 

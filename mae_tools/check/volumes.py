@@ -17,6 +17,7 @@ from .beside import compare_headers, compare_looks, compare_sequences, compare_v
 from .case import inspect_item
 from .case_report import tissue_part
 from .planes import colour_of, strip
+from .proposals import of_volumes
 from .report import Findings
 
 _NOTE = (
@@ -32,6 +33,7 @@ def inspect(
     class_names: Sequence[str] | None,
     num_workers: int = 0,
     need_convention: bool = False,
+    config: Mapping[str, Any] | None = None,
     **wanted: Any,
 ) -> Findings:
     """Read every image and label.
@@ -42,6 +44,7 @@ def inspect(
         class_names: all classes, background first.
         num_workers: of no use here, as one volume fills the memory of many pictures.
         need_convention: every label must say what its values mean; so it is where all classes are tumour regions.
+        config: of the training that settings are proposed for.
         **wanted: further arguments of `Expected`.
     """
     tissues = tissue_part()
@@ -65,15 +68,17 @@ def inspect(
         if report.digest
     )
     problems = [problem for report in reports for problem in report.problems] + together
+    fingerprint, proposals = of_volumes(reports, content, config or {})
     conventions = list(dict.fromkeys(report.convention for report in reports if report.convention))
     return Findings(
         problems + copy_problems(copies, "voxels", bool(content.get("parity"))),
         copies,
         f"{len(reports)} cases",
-        {"conventions": conventions, "cases": [report.to_dict() for report in reports]},
+        {"conventions": conventions, "fingerprint": fingerprint, "cases": [report.to_dict() for report in reports]},
         [[_COLUMNS, *((report.section, report.case, *report.columns()) for report in reports)]],
         [Figure(f"{report.section}: {report.case}", strip(report.planes)) for report in reports if report.planes],
         _NOTE,
+        proposals,
         _legend(conventions, class_names),
     )
 

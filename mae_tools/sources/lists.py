@@ -108,7 +108,7 @@ def split_by_class(entries: Sequence[Item], val_fraction: float, test_fraction: 
     """
     check_fractions(val_fraction, test_fraction)
     section: dict[str, str] = {}
-    for patients in _strata(entries).values():
+    for patients in strata(entries).values():
         order = shuffled(patients, seed)
         least = 1 if len(order) >= 3 else 0
         n_test, n_val = (
@@ -120,7 +120,7 @@ def split_by_class(entries: Sequence[Item], val_fraction: float, test_fraction: 
     return _sorted_out(entries, section)
 
 
-def _strata(entries: Sequence[Item]) -> dict[int, list[str]]:
+def strata(entries: Sequence[Item]) -> dict[int, list[str]]:
     """Class -> the patients for whom it is the rarest; -1 for those without a finding. Unknown ones are left out."""
     images = Counter(index for item in entries for index in classes_of(item))
     rarest: dict[str, int] = {}

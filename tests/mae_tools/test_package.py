@@ -22,6 +22,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_i
 from bundle_runtime.data.record import Images, Record
 from bundle_runtime.weights.save import save_encoder, save_network
 from custom_components.errors import InputError
+from mae_tools.agree import agreeing, describe, read_metadata
 from mae_tools.demo_data import make_abdomen
 from mae_tools.metadata_schema import METADATA_SCHEMA
 from mae_tools.package import package
@@ -124,6 +125,7 @@ def small(bundle: Path, **sizes: object) -> ConfigParser:
         path.write_text(text)
     parser = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "inference.yaml")))
     parser["bundle_root"] = str(bundle)
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(agreeing(read_metadata(bundle), describe(bundle))))
     return parser
 
 
@@ -214,7 +216,6 @@ def test_a_json_file_that_contradicts_its_yaml_is_refused(bundle: Path, tmp_path
     [
         ({"hidden_size": 24}, "'vit.cls_token' is (1, 1, 24), this network needs (1, 1, 12)"),
         ({"num_heads": 3}, "num_heads is 3 in "),
-        ({"class_names": ["background", "spleen"]}, "class_names is ['background', 'spleen'] in "),
         ({"intensity_range": [0, 1]}, "normalisation is "),
     ],
 )
@@ -232,6 +233,42 @@ def test_weights_that_the_configs_do_not_fit_are_refused(
     assert "Write the settings" in str(caught.value)
     assert "--weights false" in str(caught.value)
     assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("names", [["background", "liver"], None])
+def test_classes_that_the_metadata_do_not_name_are_refused(
+    bundle: Path, tmp_path: Path, names: list[str] | None
+) -> None:
+    # A bundle trained on other classes was packaged with the names of the original: liver left the house as spleen.
+    parser = small(bundle)
+    own = names or [*parser.get_parsed_content("classes")[:1], *parser.get_parsed_content("classes")[:0:-1]]
+    parser.update({"class_names": own})
+    put_weights(bundle, parser)
+    with pytest.raises(InputError, match=r"metadata\.json: .*channel 1 of outputs\.pred is 'spleen', the network's is"):
+        package(bundle, tmp_path / "dist")
+    assert package(bundle, tmp_path / "dist", weights=False).is_file()  # as it is it still says what it is for
+
+
+def test_an_overlay_is_baked_in_with_the_classes_of_the_weights(bundle: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    sizes = {"roi_size": [16] * 3, "hidden_size": 12, "mlp_dim": 24, "num_layers": 3, "num_heads": 2, "feature_size": 4}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**sizes, "spacing": [2.0, 2.0, 3.0]}))
+    parser = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "inference.yaml")))
+    parser.update(
+        {**sizes, "spacing": [2.0, 2.0, 3.0], "class_names": ["background", "liver"], "bundle_root": str(bundle)}
+    )
+    put_weights(bundle, parser)
+    with zipfile.ZipFile(package(bundle, tmp_path / "dist", overlay=tmp_path / "mine.yaml")) as opened:
+        metadata = json.loads(opened.read(f"{NAME}/configs/metadata.json"))
+        stages = {name: yaml.safe_load(opened.read(f"{NAME}/configs/{name}.yaml")) for name in ("train", "inference")}
+        card = opened.read(f"{NAME}/docs/README.md").decode()
+        assert f"{NAME}/models/model.pt" in opened.namelist()
+    pred = metadata["network_data_format"]["outputs"]["pred"]
+    assert (pred["channel_def"], pred["spatial_shape"]) == ({"0": "background", "1": "liver"}, [16, 16, 16])
+    assert "13" not in metadata["task"] + metadata["label_classes"] + metadata["pred_classes"]
+    assert {stage["spacing"][2] for stage in stages.values()} == {3.0}
+    assert "| `spacing` | `[2.0, 2.0, 3.0]` | from mine.yaml |" in card
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_channels_that_were_not_learnt_have_no_name_in_the_metadata(

@@ -1,0 +1,46 @@
+"""What results in DICOM refer to: the objects that they were made of, and the model that made them."""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pydicom
+
+from custom_components.errors import InputError
+
+from ..weights.io import sha256_of
+from .pixels import text
+
+_MAY_LACK = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
+
+
+@functools.cache
+def model_of(metadata: str, weights: str) -> dict[str, str]:
+    """Name, version and weights_sha256 of a model, looked up once."""
+    content = json.loads(Path(metadata).read_text(encoding="utf-8"))
+    return {"name": content["name"], "version": content["version"], "weights_sha256": sha256_of(weights)}
+
+
+def source_header(file: str, name: str, needed: Sequence[str], what: str) -> pydicom.Dataset:
+    """The header of a file, with the elements that the standard lets be empty.
+
+    Args:
+        file: its path.
+        name: what it is called in messages.
+        needed: elements that may not be empty.
+        what: refers to it.
+
+    Raises:
+        InputError: what a reference needs is empty.
+    """
+    header = pydicom.dcmread(file, stop_before_pixels=True)
+    if empty := [key for key in needed if not text(header, key)]:
+        raise InputError(
+            f"{name}: {empty[0]} is empty, so that {what} cannot refer to it; export it again, or take another "
+            "output_format."
+        )
+    for key in _MAY_LACK:
+        if key not in header:
+            setattr(header, key, "")
+    return header

@@ -1,0 +1,160 @@
+"""Results of a classifier as DICOM structured reports (TID 1500), one a study, that refer to its pictures."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from pydicom.config import disable_value_validation
+
+from custom_components.distributed import is_main, say
+from custom_components.errors import InputError
+
+from ..files import write_atomically
+from ..scores.prediction_table import PredictionTable
+from .codes import code_of, read_codes
+from .picture import is_dicom
+from .references import model_of, source_header
+
+FORMATS = ("csv", "dicom_sr")
+_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_IMAGING = ("363679005", "SCT", "Imaging")
+_PRESENT, _ABSENT = ("52101004", "SCT", "Present"), ("2667000", "SCT", "Absent")
+_LIKELIEST = ("LIKELIEST_CLASS", "99MAE", "Likeliest class")
+
+
+class StudyReports:
+    """Writes `<StudyInstanceUID>_sr.dcm` for each study when the table of predictions has been written.
+
+    A report holds a measurement group a picture: the probability of each finding or class (not of those that were not
+    learnt), and whether it reaches its threshold, or the likeliest class. It is complete and unverified; its observer
+    is the bundle, with its version and the sha256 of its weights.
+
+    Args:
+        table: attached before this handler.
+        output_dir: made if missing.
+        metadata: the bundle's `metadata.json`.
+        weights: its weights.
+        codes: one's own codes of findings, see `codes.read_codes`; others are coded in a private scheme (99MAE).
+        output_format: with "csv" nothing is written here.
+
+    Raises:
+        InputError: another format, or codes that make no sense.
+    """
+
+    def __init__(
+        self,
+        table: PredictionTable,
+        output_dir: str,
+        metadata: str,
+        weights: str,
+        codes: str | Mapping[str, Any] | None = None,
+        output_format: str = "dicom_sr",
+    ) -> None:
+        if output_format not in FORMATS:
+            raise InputError(f"output_format is {output_format!r}; choose one of {', '.join(FORMATS)}.")
+        self.table, self.output_dir, self.output_format = table, Path(output_dir), output_format
+        self.metadata, self.weights = metadata, weights
+        own = read_codes(codes)
+        if unknown := [name for name in own if name not in table.class_names]:
+            raise InputError(f"finding_codes: {unknown[0]!r} is not among the classes {table.class_names}.")
+        self.codes = {name: code_of(name, own, table_too=False).type for name in table.class_names}
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to the evaluator."""
+        if self.output_format != "csv":
+            engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _write(self, engine: Workflow) -> None:
+        """Write the reports of all studies; then name the pictures that belong to none.
+
+        Raises:
+            InputError: some are no DICOM, or lack a UID.
+        """
+        if not is_main():
+            return
+        studies: dict[str, list[tuple[int, pydicom.Dataset]]] = {}
+        left_out = []
+        for index in sorted(self.table.rows):
+            file = str(self.table.items[index]["file"])
+            try:
+                if not is_dicom(Path(file).read_bytes()[:132]):
+                    raise InputError(f"{file}: is no DICOM file, so that there is no study to report on.")
+                header = source_header(file, file, _NEEDED, "a structured report")
+            except InputError as error:
+                left_out.append(str(error))
+            else:
+                studies.setdefault(str(header.StudyInstanceUID), []).append((index, header))
+        for study, pictures in studies.items():
+            write_atomically(self.output_dir / f"{study}_sr.dcm", self._report(pictures))
+        say(f"{len(studies)} structured report(s): {self.output_dir}")
+        if left_out:
+            raise InputError(f"{left_out[0].removesuffix('.')} ({len(left_out)} picture(s) without a report).")
+
+    def _report(self, pictures: list[tuple[int, pydicom.Dataset]]) -> bytes:
+        """The bytes of the report on the pictures of one study."""
+        import highdicom as hd  # takes a second, and few runs need it
+        from pydicom.sr.codedict import codes as known
+
+        model = model_of(self.metadata, self.weights)
+        device = hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=hd.UID(),
+            name=model["name"][:64],
+            model_name=model["name"][:64],
+            serial_number=model["weights_sha256"][:16],
+        )
+        report = hd.sr.MeasurementReport(
+            observation_context=hd.sr.ObservationContext(
+                observer_device_context=hd.sr.ObserverContext(known.DCM.Device, device)
+            ),
+            procedure_reported=hd.sr.CodedConcept(*_IMAGING),
+            imaging_measurements=[self._group(hd, known, index, header, model) for index, header in pictures],
+            title=known.DCM.ImagingMeasurementReport,
+        )
+        with disable_value_validation():
+            made = hd.sr.ComprehensiveSR(
+                evidence=[header for _, header in pictures],
+                content=report,
+                series_instance_uid=hd.UID(),
+                series_number=301,
+                sop_instance_uid=hd.UID(),
+                instance_number=1,
+                manufacturer="mae-bundles",
+                is_complete=True,
+            )
+            made.SeriesDescription = f"Findings, {model['name']}"[:64]
+            stream = io.BytesIO()
+            made.save_as(stream)
+        return stream.getvalue()
+
+    def _group(self, hd: Any, known: Any, index: int, header: pydicom.Dataset, model: Mapping[str, str]) -> Any:
+        """What is said of one picture."""
+        row = self.table.rows[index]
+        learnt = [name for name in self.table.class_names if name not in self.table.unlearnt]
+        coded = {name: hd.sr.CodedConcept(*code) for name, code in self.codes.items()}
+        values = dict(zip(self.table.class_names, row, strict=True))
+        verdicts = self.table.verdicts(row)
+        if self.table.task == "multi_class":
+            said = [hd.sr.QualitativeEvaluation(hd.sr.CodedConcept(*_LIKELIEST), coded[verdicts[0]])]
+        else:
+            meaning = {"yes": hd.sr.CodedConcept(*_PRESENT), "no": hd.sr.CodedConcept(*_ABSENT)}
+            by_name = zip(self.table.class_names, verdicts, strict=True)
+            said = [
+                hd.sr.QualitativeEvaluation(coded[name], meaning[verdict])
+                for name, verdict in by_name
+                if name in learnt
+            ]
+        return hd.sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), str(self.table.items[index]["case"])[:64]),
+            algorithm_id=hd.sr.AlgorithmIdentification(
+                model["name"], model["version"], [f"weights_sha256 {model['weights_sha256']}"]
+            ),
+            measurements=[
+                hd.sr.Measurement(coded[name], round(values[name], 6), known.UCUM.NoUnits) for name in learnt
+            ],
+            qualitative_evaluations=said,
+            source_images=[hd.sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID)],
+        )

@@ -1,0 +1,91 @@
+"""Structured reports: read back through highdicom."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import pydicom
+import pytest
+from picture_files import dataset, encoded, png, shades
+from pydicom.uid import generate_uid
+
+from bundle_runtime.dicom.report import StudyReports
+from bundle_runtime.scores.prediction_table import PredictionTable
+from bundle_runtime.weights.io import sha256_of
+from custom_components.errors import InputError
+
+NAMES = ["mass", "odd"]
+
+
+def picture(folder: Path, name: str, study: str = "1.2.3", **elements: Any) -> Path:
+    about = {
+        "StudyInstanceUID": study,
+        "SOPInstanceUID": generate_uid(entropy_srcs=[name]),
+        "SeriesInstanceUID": f"{study}.1",
+        "PatientID": "p1",
+        **elements,
+    }
+    path = folder / f"{name}.dcm"
+    path.write_bytes(encoded(dataset(shades(), **about)))
+    return path
+
+
+def reported(
+    folder: Path, files: list[Path], rows: dict[int, list[float]], task: str = "multi_label", **settings: Any
+) -> None:
+    (folder / "metadata.json").write_text(json.dumps({"name": "Chest", "version": "1.2.3"}))
+    (folder / "model.pt").write_bytes(b"weights")
+    items = [{"file": str(file), "case": file.stem, "patient_id": "p"} for file in files]
+    table = PredictionTable(NAMES, task, items, folder / "out")
+    table.rows = rows
+    places = (str(folder / "out"), str(folder / "metadata.json"), str(folder / "model.pt"))
+    StudyReports(table, *places, **settings)._write(None)  # type: ignore[arg-type]
+
+
+def groups(path: Path) -> list[Any]:
+    report = hd.sr.srread(path)
+    return list(report.content.get_image_measurement_groups())
+
+
+def test_probabilities_and_findings_of_each_picture(tmp_path: Path) -> None:
+    files = [picture(tmp_path, "a"), picture(tmp_path, "b"), picture(tmp_path, "c", "1.2.4")]
+    own = {"mass": {"type": ["4147007", "SCT", "Mass"]}}
+    reported(tmp_path, files, {0: [0.9, 0.2], 1: [0.1, 0.7], 2: [0.5, 0.25]}, codes=own)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1.2.3_sr.dcm", "1.2.4_sr.dcm"]
+    first, second = groups(tmp_path / "out" / "1.2.3_sr.dcm")
+    source = [pydicom.dcmread(file) for file in files]
+    for group, file, row, said in (
+        (first, 0, [0.9, 0.2], ["Present", "Absent"]),
+        (second, 1, [0.1, 0.7], ["Absent", "Present"]),
+    ):
+        assert [m.value for m in group.get_measurements()] == row
+        assert [m.name.value for m in group.get_measurements()] == ["4147007", "ODD"]
+        assert [e.value.meaning for e in group.get_qualitative_evaluations()] == said
+        assert group.source_images[0].referenced_sop_instance_uid == source[file].SOPInstanceUID
+    report = hd.sr.srread(tmp_path / "out" / "1.2.3_sr.dcm")
+    assert (report.PatientID, report.StudyInstanceUID, report.CompletionFlag) == ("p1", "1.2.3", "COMPLETE")
+    assert report.VerificationFlag == "UNVERIFIED"
+    assert sha256_of(tmp_path / "model.pt") in str(report)
+    assert "1.2.3" in str(report.ContentSequence)
+
+
+def test_the_likeliest_class(tmp_path: Path) -> None:
+    reported(tmp_path, [picture(tmp_path, "a")], {0: [0.4, 0.6]}, "multi_class")
+    (group,) = groups(tmp_path / "out" / "1.2.3_sr.dcm")
+    (said,) = group.get_qualitative_evaluations()
+    assert (said.name.meaning, said.value.meaning) == ("Likeliest class", "odd")
+
+
+def test_pictures_without_a_study_are_named_and_the_others_reported(tmp_path: Path) -> None:
+    files = [png(tmp_path / "a.png"), picture(tmp_path, "b"), picture(tmp_path, "c", "")]
+    with pytest.raises(InputError, match=r"a\.png: is no DICOM file.* \(2 picture\(s\) without a report\)"):
+        reported(tmp_path, files, {0: [0.5, 0.5], 1: [0.5, 0.5], 2: [0.5, 0.5]})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1.2.3_sr.dcm"]
+
+
+def test_wrong_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="output_format is 'sr'; choose one of csv, dicom_sr"):
+        reported(tmp_path, [], {}, output_format="sr")
+    with pytest.raises(InputError, match="finding_codes: 'liver' is not among the classes"):
+        reported(tmp_path, [], {}, codes={"liver": {"type": ["1", "SCT", "x"]}})

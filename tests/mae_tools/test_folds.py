@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle_runtime.scores.segmentation import Row
+from bundle_runtime.scores.segmentation_report import SegmentationReport
+from custom_components.errors import InputError
+from mae_tools.folds import _pooled, deal_folds, folds
+
+COUNTS = st.lists(st.integers(0, 2), min_size=6, max_size=30)
+
+
+def content(classes: list[int]) -> dict[str, Any]:
+    """Two pictures a patient, in the list that chance gave them."""
+    items = [
+        {"image": f"{patient}{side}.png", "label": label, "patient_id": str(patient)}
+        for patient, label in enumerate(classes)
+        for side in "ab"
+    ]
+    return {
+        "task": "multi_class",
+        "class_names": list("xyz"),
+        "training": items[4:],
+        "validation": items[:4],
+        "test": [],
+    }
+
+
+@given(COUNTS, st.integers(2, 5), st.integers(0, 3))
+def test_each_patient_is_tested_once_and_trains_in_no_list_beside(classes: list[int], number: int, seed: int) -> None:
+    made = deal_folds(content(classes), number, seed, 0.2)
+    tested = [item["image"] for fold in made for item in fold["test"]]
+    assert sorted(tested) == sorted(
+        item["image"] for part in ("training", "validation") for item in content(classes)[part]
+    )
+    for fold in made:
+        patients = [{item["patient_id"] for item in fold[part]} for part in ("training", "validation", "test")]
+        assert sum(map(len, patients)) == len(set.union(*patients)) == len(classes)
+        assert fold["task"] == "multi_class"
+    assert made == deal_folds(content(classes), number, seed, 0.2)
+
+
+def test_classes_are_spread_evenly() -> None:
+    made = deal_folds(content([0] * 10 + [1] * 5), 5, 0, 0.2)
+    assert {tuple(sum(item["label"] == c for item in fold["test"]) for c in (0, 1)) for fold in made} == {(4, 2)}
+
+
+@pytest.mark.parametrize(("number", "patients"), [(1, 9), (5, 4), (2, 2)])
+def test_too_few_folds_or_patients_are_refused(number: int, patients: int) -> None:
+    with pytest.raises(InputError, match=f"folds is {number} for {patients} patient"):
+        deal_folds(content([0] * patients), number, 0, 0.2)
+
+
+def test_the_commands_train_on_each_list_and_take_the_settings_that_a_stage_has(tmp_path: Path) -> None:
+    path = tmp_path / "my.json"
+    path.write_text(json.dumps(content([0, 1, 2] * 3)))
+    said = folds("cxr14_mae", path, tmp_path / "out", folds=3, config_file="mine.yaml", run=False, max_epochs=7)
+    lines = said.splitlines()
+    assert len(lines) == 9
+    assert [line.split("configs/")[1].split("'")[0].split(".")[0] for line in lines[:3]] == [
+        "pretrain",
+        "train",
+        "evaluate",
+    ]
+    assert all(f"fold{number // 3}/datalist.json" in line for number, line in enumerate(lines))
+    assert ["--max_epochs 7" in line for line in lines[:3]] == [True, True, False]
+    assert len(json.loads((tmp_path / "out" / "fold2" / "datalist.json").read_text())["test"]) == 6
+
+
+def test_scores_of_all_folds_are_pooled(tmp_path: Path) -> None:
+    dice = [0.2, 0.4, 0.9]
+    places = []
+    for number, value in enumerate(dice):
+        report = SegmentationReport(["background", "liver"])
+        report.add(f"c{number}", f"p{number}", [Row("liver", value, 3.0, "found", 10.0, 9.0)])
+        report.write(tmp_path / str(number))
+        places.append(tmp_path / str(number))
+    text = _pooled(places, tmp_path / "pooled")
+    scores = json.loads((tmp_path / "pooled" / "scores.json").read_text())
+    assert scores["cases"] == 3
+    assert scores["organs"]["liver"]["dice"]["mean"] == pytest.approx(0.5)
+    assert "3 folds" in text
+    other = SegmentationReport(["background", "spleen"])
+    other.add("c9", "p9", [Row("spleen", 1.0, 0.0, "found", 10.0, 9.0)])
+    other.write(tmp_path / "other")
+    with pytest.raises(InputError, match="differ in class_names"):
+        _pooled([*places, tmp_path / "other"], tmp_path / "again")
