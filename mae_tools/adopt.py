@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bundle_runtime.config import read_value
+from bundle_runtime.config import literal, read_value
 from bundle_runtime.data.datalist import load as load_datalist
 from bundle_runtime.data.schema import SECTIONS, Datalist
 from bundle_runtime.dicom.codes import read_codes
@@ -249,8 +249,15 @@ def with_value(text: str, key: str, setting: Setting) -> str:
 
 
 def _line(key: str, setting: Setting) -> str:
-    value = yaml.safe_dump(setting.value, default_flow_style=True, width=10**6, allow_unicode=True)
+    value = yaml.safe_dump(_kept(setting.value), default_flow_style=True, width=10**6, allow_unicode=True)
     return f"{f'{key}: ' + value.removesuffix('...' + chr(10)).strip():36} # {setting.source}\n"
+
+
+def _kept(value: Any) -> Any:
+    """A value that MONAI reads as it is; expressions and references stay what they are."""
+    if isinstance(value, list):
+        return [_kept(entry) for entry in value]
+    return value if isinstance(value, str) and value.startswith(("$", "@", "%")) else literal(value)
 
 
 def _renamed(metadata: Mapping[str, Any], described: Described, modality: Any) -> dict[str, Any]:

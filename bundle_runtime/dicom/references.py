@@ -12,7 +12,10 @@ from custom_components.errors import InputError
 from ..weights.io import sha256_of
 from .pixels import text
 
-_MAY_LACK = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
+_MAY_LACK = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
+)
 
 
 @functools.cache

@@ -13,6 +13,8 @@ from pydicom.config import disable_value_validation
 from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
 
+from ..data.inference import InferenceInputs
+from ..data.verify import sentence
 from ..files import write_atomically
 from ..scores.prediction_table import PredictionTable
 from .codes import code_of, read_codes
@@ -35,6 +37,7 @@ class StudyReports:
 
     Args:
         table: attached before this handler.
+        inputs: gets the pictures that belong to no study.
         output_dir: made if missing.
         metadata: the bundle's `metadata.json`.
         weights: its weights.
@@ -48,6 +51,7 @@ class StudyReports:
     def __init__(
         self,
         table: PredictionTable,
+        inputs: InferenceInputs,
         output_dir: str,
         metadata: str,
         weights: str,
@@ -56,7 +60,7 @@ class StudyReports:
     ) -> None:
         if output_format not in FORMATS:
             raise InputError(f"output_format is {output_format!r}; choose one of {', '.join(FORMATS)}.")
-        self.table, self.output_dir, self.output_format = table, Path(output_dir), output_format
+        self.table, self.inputs, self.output_dir, self.output_format = table, inputs, Path(output_dir), output_format
         self.metadata, self.weights = metadata, weights
         own = read_codes(codes)
         if unknown := [name for name in own if name not in table.class_names]:
@@ -69,30 +73,24 @@ class StudyReports:
             engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _write(self, engine: Workflow) -> None:
-        """Write the reports of all studies; then name the pictures that belong to none.
-
-        Raises:
-            InputError: some are no DICOM, or lack a UID.
-        """
+        """Write the reports of all studies; a picture without one is listed among the failures."""
         if not is_main():
             return
         studies: dict[str, list[tuple[int, pydicom.Dataset]]] = {}
-        left_out = []
         for index in sorted(self.table.rows):
-            file = str(self.table.items[index]["file"])
+            item = self.table.items[index]
+            file = str(item["file"])
             try:
                 if not is_dicom(Path(file).read_bytes()[:132]):
                     raise InputError(f"{file}: is no DICOM file, so that there is no study to report on.")
                 header = source_header(file, file, _NEEDED, "a structured report")
             except InputError as error:
-                left_out.append(str(error))
+                self.inputs.set_aside(item["case"], file, sentence(error, file))
             else:
                 studies.setdefault(str(header.StudyInstanceUID), []).append((index, header))
         for study, pictures in studies.items():
             write_atomically(self.output_dir / f"{study}_sr.dcm", self._report(pictures))
         say(f"{len(studies)} structured report(s): {self.output_dir}")
-        if left_out:
-            raise InputError(f"{left_out[0].removesuffix('.')} ({len(left_out)} picture(s) without a report).")
 
     def _report(self, pictures: list[tuple[int, pydicom.Dataset]]) -> bytes:
         """The bytes of the report on the pictures of one study."""

@@ -3,11 +3,16 @@ import json
 import shutil
 from pathlib import Path
 
+import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import slices, uid, write
 
 from bundle_runtime.data.datalist import parse
+from bundle_runtime.data.volume import read_volume
+from bundle_runtime.dicom.structures import paint, read_structures
+from custom_components.tumour_labels import TISSUES
 
 from .conftest import Runner
 
@@ -105,6 +110,29 @@ def test_inference_matches_sequences_by_name_and_answers_in_the_inputs_conventio
     (volumes,) = rows(tmp_path / "out_new" / "volumes.csv")
     voxel = float(np.prod(image.header.get_zooms()[:3])) / 1000
     assert float(volumes["WT_ml"]) == pytest.approx(np.count_nonzero(values) * voxel, rel=1e-4, abs=1e-3)
+
+
+def test_tissues_of_dicom_sequences_become_coded_segments(
+    trained: Path, brats: Runner, heads: Path, tmp_path: Path
+) -> None:
+    for name, file in zip(SEQUENCES, first_case(heads), strict=True):
+        values = np.asarray(nib.load(file).dataobj, np.float32)[::2, ::2, ::2]
+        stored = (values / values.max() * 4000).astype(np.uint16)
+        parts = slices(stored, name, (2.0, 2.0, 2.0), Modality="MR", RescaleIntercept=0, PatientID="P1")
+        write(tmp_path / "in" / "P1" / name, parts)
+    settings = {"dataset_dir": tmp_path / "in", "label_convention": "msd"}
+    brats.run("inference", trained, **settings, output_dir=tmp_path / "nifti")
+    brats.run("inference", trained, **settings, output_dir=tmp_path / "seg", output_format="dicom_seg")
+    (label_map,) = (tmp_path / "nifti").glob("*_seg.nii.gz")
+    (file,) = (tmp_path / "seg").glob("*_seg.dcm")
+    assert not list((tmp_path / "seg").glob("*.nii.gz"))
+    image, _ = read_volume(str(tmp_path / "in" / "P1" / "flair"))
+    structures = read_structures(str(file), image.affine, image.shape)
+    tissues, *_ = paint(structures, TISSUES[:4], image.shape, {})
+    np.testing.assert_array_equal(tissues, np.asarray(nib.load(label_map).dataobj))  # msd has the tissues' own values
+    seg = hd.seg.segread(file)
+    assert [seg.get_segment_description(n).segment_label for n in (1, 2, 3)] == list(TISSUES[1:4])
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid("flair", "series")
 
 
 @pytest.mark.slow

@@ -6,9 +6,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
 import torch
+from picture_files import dicom
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -78,10 +80,20 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     grey = np.asarray(Image.open(source).convert("L"))
     Image.fromarray(grey.astype(np.uint16) * 256).save(folder / "b.png")
     (folder / "broken.png").write_bytes(source.read_bytes()[:200])
-    failed = cxr.run("inference", trained, expect=1, dataset_dir=folder, output_dir=tmp_path / "out")
+    dicom(folder / "c.dcm", grey, bits=8, StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.1")
+    settings = {"dataset_dir": folder, "output_dir": tmp_path / "out", "output_format": "dicom_sr"}
+    failed = cxr.run("inference", trained, expect=1, **settings)
     assert "broken.png" in failed.stderr
     table = rows(tmp_path / "out" / "predictions.csv")
-    assert len(table) == 2
+    assert len(table) == 3
+    report = hd.sr.srread(tmp_path / "out" / "1.2.3_sr.dcm")
+    (group,) = report.content.get_image_measurement_groups()
+    (row,) = (row for row in table if row["case"] == "c")
+    names = [name for name in row if f"{name} (yes/no)" in row]
+    assert [measured.name.meaning for measured in group.get_measurements()] == names
+    assert [f"{measured.value:.6f}" for measured in group.get_measurements()] == [row[name] for name in names]
+    listed = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert {Path(entry["file"]).name for entry in listed} == {"broken.png", "a.png", "b.png"}  # these have no study
     text = (tmp_path / "out" / "predictions.csv").read_text()
     assert text.startswith("#")
     assert "model.pt" in text

@@ -10,6 +10,7 @@ import pytest
 from picture_files import dataset, encoded, png, shades
 from pydicom.uid import generate_uid
 
+from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.dicom.report import StudyReports
 from bundle_runtime.scores.prediction_table import PredictionTable
 from bundle_runtime.weights.io import sha256_of
@@ -33,14 +34,16 @@ def picture(folder: Path, name: str, study: str = "1.2.3", **elements: Any) -> P
 
 def reported(
     folder: Path, files: list[Path], rows: dict[int, list[float]], task: str = "multi_label", **settings: Any
-) -> None:
+) -> list[str]:
     (folder / "metadata.json").write_text(json.dumps({"name": "Chest", "version": "1.2.3"}))
     (folder / "model.pt").write_bytes(b"weights")
     items = [{"file": str(file), "case": file.stem, "patient_id": "p"} for file in files]
     table = PredictionTable(NAMES, task, items, folder / "out")
     table.rows = rows
+    inputs = InferenceInputs(folder / "failed")
     places = (str(folder / "out"), str(folder / "metadata.json"), str(folder / "model.pt"))
-    StudyReports(table, *places, **settings)._write(None)  # type: ignore[arg-type]
+    StudyReports(table, inputs, *places, **settings)._write(None)  # type: ignore[arg-type]
+    return [problem.message for problem in inputs.problems]
 
 
 def groups(path: Path) -> list[Any]:
@@ -79,8 +82,9 @@ def test_the_likeliest_class(tmp_path: Path) -> None:
 
 def test_pictures_without_a_study_are_named_and_the_others_reported(tmp_path: Path) -> None:
     files = [png(tmp_path / "a.png"), picture(tmp_path, "b"), picture(tmp_path, "c", "")]
-    with pytest.raises(InputError, match=r"a\.png: is no DICOM file.* \(2 picture\(s\) without a report\)"):
-        reported(tmp_path, files, {0: [0.5, 0.5], 1: [0.5, 0.5], 2: [0.5, 0.5]})
+    failed = reported(tmp_path, files, {0: [0.5, 0.5], 1: [0.5, 0.5], 2: [0.5, 0.5]})
+    assert failed[0].startswith("is no DICOM file, so that there is no study")
+    assert failed[1].startswith("StudyInstanceUID is empty, so that a structured report cannot refer to it")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["1.2.3_sr.dcm"]
 
 
