@@ -66,7 +66,7 @@ class Program:
 
     def __init__(self, name: str, path: Path, args: argparse.Namespace, device: torch.device) -> None:
         self.path, self.args, self.device = path, args, device
-        self.classes = len(read_config(args)["class_names"])
+        self.classes = len(read_config(args).get_parsed_content("classes"))
         self.network: nn.Module | None = None
         self.data: dict[str, Any] = {}
         self.steps, self.inferer, self.way_back = {"ours": ours, "stock": stock}[name](args)
@@ -100,7 +100,16 @@ def read_config(args: argparse.Namespace) -> ConfigParser:
     """inference.yaml for a network without a file of weights."""
     config = ConfigParser()
     config.read_config(str(CONFIG))
-    config.update({"record": None, "pictures": 0, "shared": None, "roi_size": [args.roi] * 3, "overlap": args.overlap})
+    config.update(
+        {
+            "bundle_root": str(CONFIG.parents[1]),
+            "record": None,
+            "pictures": 0,
+            "shared": None,
+            "roi_size": [args.roi] * 3,
+            "overlap": args.overlap,
+        }
+    )
     config.update({"sw_batch_size": args.sw_batch})
     return config
 

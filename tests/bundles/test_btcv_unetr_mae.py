@@ -22,6 +22,7 @@ from bundle_runtime.dicom.structures import paint, read_structures
 from bundle_runtime.weights.save import save_encoder
 from custom_components.learnt import classes_from_engine
 from custom_components.networks.vit import ViT
+from mae_tools.sources.btcv import CLASS_NAMES
 
 from .conftest import Runner
 
@@ -291,7 +292,7 @@ def test_the_best_epoch_is_chosen_by_all_organs_and_with_parity_by_the_papers_ei
     btcv: Runner, parity: bool, organs: Sequence[int]
 ) -> None:
     parser = ConfigParser(ConfigParser.load_config_file(str(btcv.bundle / "configs" / "train.yaml")))
-    parser.update({"bundle_root": str(btcv.bundle), "parity": parity})
+    parser.update({"bundle_root": str(btcv.bundle), "parity": parity, "class_names": list(CLASS_NAMES)})
     left_out = parser.get_parsed_content("unselected")
     assert [value for value in range(1, 14) if value not in left_out] == list(organs)
     label = torch.arange(14).view(1, 14, 1, 1)
