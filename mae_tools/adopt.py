@@ -220,7 +220,8 @@ def _add(settings: Settings, root: Path, given: Mapping[str, Setting], segments:
 def _copy(root: Path, target: Path, settings: Settings) -> None:
     """Copy configs and licence; write the settings into the stages, and what they replace into the demo's overlays."""
     shutil.copytree(root / "configs", target / "configs", ignore=shutil.ignore_patterns("*.json", ".*"))
-    shutil.copy(root / "LICENSE", target / "LICENSE")
+    for name in (METADATA, "LICENSE"):
+        shutil.copy(root / name, target / name)
     for path in root.glob("large_files.*"):
         shutil.copy(path, target / path.name)
     replaced: dict[str, dict[str, list[Any]]] = {}
@@ -266,7 +267,7 @@ def _renamed(metadata: Mapping[str, Any], described: Described, modality: Any) -
     image, pred = made["network_data_format"]["inputs"]["image"], made["network_data_format"]["outputs"]["pred"]
     if isinstance(modality, str):
         image["modality"] = modality
-    if agreeing(metadata, described)["network_data_format"]["outputs"] == metadata["network_data_format"]["outputs"]:  # type: ignore[arg-type]
+    if agreeing(made, described)["network_data_format"]["outputs"]["pred"]["channel_def"] == pred["channel_def"]:
         return dict(made)
     named = [name for name in described.names if name != "background"]
     listed = ", ".join(named) if len(named) <= 20 else f"{len(named)} classes"
