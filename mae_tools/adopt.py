@@ -132,6 +132,8 @@ def bake(root: Path, target: Path, overlay: str | Path) -> Path:
     _copy(root, target, settings)
     if (root / "models").is_dir():
         (target / "models").symlink_to(root / "models")
+    for path in root.glob("large_files.*"):
+        shutil.copy(path, target / path.name)
     described = describe(target)
     _write_metadata(target, agreeing(_renamed(read_metadata(root), described, None), described))
     shutil.copytree(root / "docs", target / "docs")
@@ -154,7 +156,7 @@ def gather(root: Path, lists: Mapping[str, Datalist], overlay: str | Path | None
             for key in ("class_names", "task", "sequences", "mpp")
             if key in content
         }
-        if "class_names" not in said:
+        if "class_names" not in said and _first(root, "class_names") is None:  # regions of tumours stand in the configs
             raise InputError(f"{file}: names no classes; write it with --class_names.")
         _add(settings, root, said, segments="task" not in content)
     if overlay is None:
@@ -222,8 +224,6 @@ def _copy(root: Path, target: Path, settings: Settings) -> None:
     shutil.copytree(root / "configs", target / "configs", ignore=shutil.ignore_patterns("*.json", ".*"))
     for name in (METADATA, "LICENSE"):
         shutil.copy(root / name, target / name)
-    for path in root.glob("large_files.*"):
-        shutil.copy(path, target / path.name)
     replaced: dict[str, dict[str, list[Any]]] = {}
     for stage, values in settings.items():
         path = target / "configs" / f"{stage}.yaml"

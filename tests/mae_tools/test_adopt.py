@@ -85,8 +85,7 @@ def test_pictures(bundle: str, tmp_path: Path) -> None:
 
 
 def test_heads_take_their_sequences(tmp_path: Path) -> None:
-    names = ["background", "TC", "WT", "ET"]
-    source = datalist(tmp_path / "my.json", class_names=names, sequences=["flair", "t1ce"])
+    source = datalist(tmp_path / "my.json", sequences=["flair", "t1ce"])
     made = adopt("brats_unetr_mae", tmp_path / "mine", source)
     assert describe(made)[:3] == (["TC", "WT", "ET"], ["flair", "t1ce"], 2)
     assert read_metadata(made)["network_data_format"]["inputs"]["image"]["channel_def"] == {"0": "flair", "1": "t1ce"}
