@@ -151,7 +151,7 @@ def gather(root: Path, lists: Mapping[str, Datalist], overlay: str | Path | None
     """
     settings: Settings = {}
     for file, content in lists.items():
-        said = {
+        said: dict[str, Setting] = {
             key: Setting(content[key], f"from {file}")
             for key in ("class_names", "task", "sequences", "mpp")
             if key in content
@@ -238,9 +238,9 @@ def _copy(root: Path, target: Path, settings: Settings) -> None:
         if not path.is_file():
             continue
         has, lines = load(path), ""
-        for key, values in keys.items():
-            if key not in has and all(value == values[0] for value in values):
-                lines += _line(key, Setting(values[0], "of the drawn data"))
+        for key, old in keys.items():
+            if key not in has and all(value == old[0] for value in old):
+                lines += _line(key, Setting(old[0], "of the drawn data"))
         path.write_text(path.read_text(encoding="utf-8").rstrip("\n") + "\n" + lines, encoding="utf-8")
 
 

@@ -52,23 +52,21 @@ def of_volumes(
     if not usable:
         return {}, []
     images = Images.of([report.facts for report in usable])
-    sizes = [
-        np.min([r.shape for r in usable], 0),
-        np.median([r.shape for r in usable], 0),
-        np.max([r.shape for r in usable], 0),
-    ]
+    shapes = np.array([list(report.shape or ()) for report in usable], float)  # cases 3
+    spacings = np.array([list(report.spacing or ()) for report in usable], float)  # cases 3, mm
     inside = [report.inside for report in usable if report.inside is not None]
     fingerprint = {
         "cases": len(usable),
         "spacing": images.spacing,
-        "size": [size.tolist() for size in sizes],
+        "size": [row.tolist() for row in (shapes.min(0), np.median(shapes, 0), shapes.max(0))],
         "values": images.values,
         "labelled_values": [min(low for low, _ in inside), max(high for _, high in inside)] if inside else None,
     }
     patch = int(config.get("patch_size", 16))
     roi = [int(size) for size in config.get("roi_size", [96, 96, 96])]
-    spacing, why = _spacing(usable, roi)
-    size = np.median([np.multiply(r.shape, r.spacing or 1) for r in usable], axis=0) / spacing
+    extent = np.median(shapes * spacings, axis=0)
+    spacing, why = _spacing(spacings, extent, roi)
+    size = extent / spacing
     fitted = [
         min(side, max(patch, int(np.ceil(length / patch)) * patch)) for side, length in zip(roi, size, strict=True)
     ]
@@ -81,20 +79,18 @@ def of_volumes(
         found += _window(images, inside, content.get("modality"))
     channels = {report.channels for report in usable}
     if len(channels) == 1 and "in_channels" in config:
-        found.append(Proposal("in_channels", *channels, "volumes of each case"))
+        found.append(Proposal("in_channels", channels.pop(), "volumes of each case"))
     crops = int(config.get("crops_per_volume", 4))
     return fingerprint, [*found, _batch(len(usable), crops, int(config.get("batch_size", 24)), "volumes")]
 
 
-def _spacing(reports: Sequence[CaseReport], roi: Sequence[int]) -> tuple[list[float], str]:
+def _spacing(spacings: np.ndarray, extent: np.ndarray, roi: Sequence[int]) -> tuple[list[float], str]:
     """mm along each axis: the median, thick slices thinner, and not so fine that a crop shows next to nothing."""
-    all_of = np.array([report.spacing for report in reports], float)  # cases 3
-    spacing, reasons = np.median(all_of, axis=0), ["the median"]
+    spacing, reasons = np.median(spacings, axis=0), ["the median"]
     thick = int(spacing.argmax())
     if spacing[thick] > _COARSE * spacing.min():
-        spacing[thick] = max(np.quantile(all_of[:, thick], 0.1), np.delete(spacing, thick).max())
+        spacing[thick] = max(np.quantile(spacings[:, thick], 0.1), np.delete(spacing, thick).max())
         reasons.append(f"axis {thick} has thick slices: their 10th percentile")
-    extent = np.median([np.multiply(report.shape, report.spacing) for report in reports], axis=0)  # type: ignore[arg-type]
     least = extent / (_SPAN * np.array(roi))
     if (spacing < least).any():
         spacing = np.maximum(spacing, least)
@@ -203,6 +199,17 @@ def rows(proposals: Sequence[Proposal], config: Mapping[str, Any]) -> list[tuple
         head,
         *((p.key, str(p.value), *([str(config.get(p.key, "-"))] if config else []), p.reason) for p in proposals),
     ]
+
+
+def statistics(fingerprint: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table of a fingerprint of volumes, header first; nothing where there is none."""
+    if not fingerprint:
+        return []
+    lines = {"spacing mm": fingerprint["spacing"], "size": fingerprint["size"]}
+    lines |= {f"{name}: 0.5, 50, 99.5 % below": rows for name, rows in fingerprint["values"].items()}
+    shown = {what: [" ".join(f"{value:.4g}" for value in row) for row in rows] for what, rows in lines.items()}
+    head = (f"{fingerprint['cases']} cases", "lowest", "median", "highest")
+    return [head, *((what, *cells) for what, cells in shown.items())]
 
 
 def write_overlay(path: str | Path, proposals: Sequence[Proposal], root: Path | None) -> None:

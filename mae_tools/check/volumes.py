@@ -17,7 +17,7 @@ from .beside import compare_headers, compare_looks, compare_sequences, compare_v
 from .case import inspect_item
 from .case_report import tissue_part
 from .planes import colour_of, strip
-from .proposals import of_volumes
+from .proposals import of_volumes, statistics
 from .report import Findings
 
 _NOTE = (
@@ -75,7 +75,10 @@ def inspect(
         copies,
         f"{len(reports)} cases",
         {"conventions": conventions, "fingerprint": fingerprint, "cases": [report.to_dict() for report in reports]},
-        [[_COLUMNS, *((report.section, report.case, *report.columns()) for report in reports)]],
+        [
+            [_COLUMNS, *((report.section, report.case, *report.columns()) for report in reports)],
+            *filter(None, [statistics(fingerprint)]),
+        ],
         [Figure(f"{report.section}: {report.case}", strip(report.planes)) for report in reports if report.planes],
         _NOTE,
         proposals,

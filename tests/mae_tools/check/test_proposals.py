@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def test_check_prints_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixt
     assert overlay["roi_size"] == [16, 16, 16]
     assert "# the median volume is 12 x 10 x 8 voxels" in mine.read_text()
     assert {p["key"] for p in json.loads((tmp_path / "check" / "check.json").read_text())["proposals"]} >= set(overlay)
-    assert "because" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "because" in shown
+    assert re.search(r"3 cases +lowest +median +highest\nspacing mm +2 2 3 +2 2 3 +2 2 3\nsize +12 10 8 ", shown)
     with pytest.raises(InputError, match=r"mine\.yaml is there already"):
         check(path, class_names=NAMES, write_overlay=str(mine))
 
