@@ -42,7 +42,7 @@ class PictureProbe(Probe):
         val_dataset: ImageDataset,
         pipeline: Pipeline,
         task: str,
-        class_names: Sequence[str],
+        class_names: Sequence[str] | None,
         max_train: int = 20000,
         batch_size: int = 64,
         pool: str = "mean",
