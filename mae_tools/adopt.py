@@ -97,22 +97,31 @@ def adopt(
         **({} if authors is None else {"authors": authors, "copyright": f"Copyright (c) {authors}"}),
     }
     _write_metadata(target, metadata)
-    (target / "docs").mkdir()
-    shutil.copy(root / "docs" / "README.md", target / "docs" / f"{root.name}.md")
-    stated = data_license or "Those who made this bundle have not stated the conditions of its data."
-    write_atomically(
-        target / "docs" / "data_license.txt",
-        f"{metadata['data_source']}\n\n{stated}\n\nNo data is part of this bundle.\n",
-    )
-    card = _CARDS.get_template("adopt.md.j2").render(
-        metadata=metadata, origin=root.name, stages=sorted(stages(target)),
-        counts={file: {part: len(found[part]) for part in SECTIONS} for file, found in lists.items()},
-        section=_section(settings, described),
-    )  # fmt: skip
-    write_atomically(target / "docs" / "README.md", card)
+    counts = {file: {part: len(found[part]) for part in SECTIONS} for file, found in lists.items()}
+    _write_docs(root, target, metadata, counts, data_license, _section(settings, described))
     number = sum(len(values) for values in settings.values())
     print(f"{target}: {number} values in {len(settings)} files; classes {', '.join(described.names)}")
     return target
+
+
+def _write_docs(
+    root: Path,
+    target: Path,
+    metadata: Mapping[str, Any],
+    counts: Mapping[str, Mapping[str, int]],
+    data_license: str | None,
+    section: str,
+) -> None:
+    """The card, that of the original under its name, and what is known of the data's conditions."""
+    (target / "docs").mkdir()
+    shutil.copy(root / "docs" / "README.md", target / "docs" / f"{root.name}.md")
+    stated = data_license or "Those who made this bundle have not stated the conditions of its data."
+    text = f"{metadata['data_source']}\n\n{stated}\n\nNo data is part of this bundle.\n"
+    write_atomically(target / "docs" / "data_license.txt", text)
+    card = _CARDS.get_template("adopt.md.j2").render(
+        metadata=metadata, origin=root.name, stages=sorted(stages(target)), counts=counts, section=section
+    )
+    write_atomically(target / "docs" / "README.md", card)
 
 
 def bake(root: Path, target: Path, overlay: str | Path) -> Path:
