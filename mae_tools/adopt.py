@@ -79,11 +79,7 @@ def adopt(
     }
     settings = gather(root, lists, overlay)
     if segment_codes is not None:
-        codes = {
-            label: {k: list(v) for k, v in code._asdict().items() if v}
-            for label, code in read_codes(str(segment_codes)).items()
-        }
-        _add(settings, root, {"segment_codes": Setting(codes, Path(segment_codes).name)})
+        _add(settings, root, {"segment_codes": _codes(Path(segment_codes))})
     _copy(root, target, settings)
     old, described = read_metadata(root), describe(target)
     content = next(iter(lists.values()), {})
@@ -102,6 +98,12 @@ def adopt(
     number = sum(len(values) for values in settings.values())
     print(f"{target}: {number} values in {len(settings)} files; classes {', '.join(described.names)}")
     return target
+
+
+def _codes(path: Path) -> Setting:
+    """The codes of a file, which need not be there later."""
+    read = read_codes(str(path)).items()
+    return Setting({label: {k: list(v) for k, v in code._asdict().items() if v} for label, code in read}, path.name)
 
 
 def _write_docs(

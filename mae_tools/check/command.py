@@ -86,10 +86,9 @@ def check(
         need_convention=need_convention,
         config=config,
     )
-    if root is not None and found.proposals:
-        found.proposals += proposals.of_card(root, stage, found.proposals, names)
     if found.proposals:
-        found.tables = [*found.tables, proposals.rows(found.proposals, config)]
+        found.proposals += proposals.of_card(root, stage, found.proposals, names)
+        found.tables.append(proposals.rows(found.proposals, config))
         found.entries["proposals"] = [proposal._asdict() for proposal in found.proposals]
     listed = consistency_problems(content, names)
     if not parts:

@@ -155,9 +155,11 @@ def _batch(count: int, crops: int, usual: int, what: str) -> Proposal:
     return Proposal("batch_size", size, f"{count} {what} give {max(1, count * crops // size)} updates an epoch")
 
 
-def of_card(root: Path, stage: str, proposals: Sequence[Proposal], names: Sequence[str] | None) -> list[Proposal]:
+def of_card(
+    root: Path | None, stage: str, proposals: Sequence[Proposal], names: Sequence[str] | None
+) -> list[Proposal]:
     """`micro_batch`: crops that fit on the GPU, by what one and two take in a step of the bundle's network."""
-    if not torch.cuda.is_available():
+    if root is None or not torch.cuda.is_available():
         return []
     parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / f"{stage}.yaml")))
     wanted = {proposal.key: proposal.value for proposal in proposals}
