@@ -143,7 +143,9 @@ def test_the_sidecar_of_weights_names_no_folder() -> None:
 
 def test_attention_pictures_name_probabilities_of_the_task() -> None:
     handlers = parser("inference.yaml").get("handlers")
-    (pictures,) = (entry for entry in handlers if entry["_target_"].endswith("AttentionPictures"))
+    (pictures,) = (
+        entry for entry in handlers if isinstance(entry, dict) and entry["_target_"].endswith("AttentionPictures")
+    )
     assert pictures["task"] == "@task"
     assert pictures["pixels"] == {"mean": "@pixel_mean", "std": "@pixel_std"}  # false colours otherwise
 
