@@ -36,8 +36,11 @@ def class_names(
         found = (read_sidecar(weights) or {}).get("class_names")
     if found is None and datalist is not None:
         found = parse(datalist).get("class_names")
-    if found is None and metadata is not None and Path(metadata).is_file():
-        found = channel_names(json.loads(Path(metadata).read_text(encoding="utf-8")))
+    if found is None and metadata is not None:
+        # A tool that is started elsewhere does not know the bundle's folder, in which this file lies in a package.
+        own = Path(__file__).resolve().parents[1] / "configs" / "metadata.json"
+        file = next((file for file in (Path(metadata), own) if file.is_file()), None)
+        found = None if file is None else channel_names(json.loads(file.read_text(encoding="utf-8")))
     if found is None:
         places = [str(place) for place in (weights, datalist, metadata) if place is not None]
         raise InputError(

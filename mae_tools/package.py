@@ -24,7 +24,7 @@ from custom_components.errors import InputError, find_input_error
 from . import zoo_check
 from .__main__ import available, module_of
 from .adopt import bake
-from .agree import refuse_disagreement
+from .agree import describe, refuse_disagreement
 from .bundles import read_tools
 from .closure import ROOT, closure, file_of, named_in
 from .sources import SOURCES
@@ -195,6 +195,8 @@ def _refuse_other_weights(root: Path) -> None:
     for path in sorted((root / "configs").glob("*.yaml")):
         parser = ConfigParser(_content(path))
         parser["bundle_root"] = str(root)
+        if "loaded" not in parser and parser.get("class_names", "") is None:  # an encoder fits whatever the classes are
+            parser["class_names"] = describe(root).names
         for loader, file in _LOADERS.items():
             if loader not in parser or not Path(parser.get_parsed_content(file)).is_file():
                 continue

@@ -42,6 +42,15 @@ def test_weights_that_are_not_there_or_do_not_say_it_are_passed_over(places: dic
     assert class_names(None, **places) == ["d0", "d1"]
 
 
+def test_a_package_whose_folder_is_not_known_reads_its_own_metadata(
+    places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package" / "configs").mkdir(parents=True)
+    places["metadata"].rename(tmp_path / "package" / "configs" / "metadata.json")
+    monkeypatch.setattr("bundle_runtime.class_names.__file__", str(tmp_path / "package" / "bundle_runtime" / "x.py"))
+    assert class_names(None, metadata="./configs/metadata.json") == ["m0", "m1"]
+
+
 def test_classes_that_nobody_names_are_asked_for(places: dict[str, Path]) -> None:
     places["datalist"].write_text('{"training": []}')
     with pytest.raises(InputError, match=rf"class_names is null, and {places['datalist']} names no classes; name them"):

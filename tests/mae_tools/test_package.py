@@ -354,11 +354,12 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
     meta = str(unpacked / "configs" / "metadata.json")
     sizes = {
         "_meta_#network_data_format#inputs#image#spatial_shape": [32, 32, 32],
-        "_meta_#network_data_format#outputs#pred#num_channels": 6,
+        "bundle_root": str(unpacked),
     }
     verify_net_in_out("network_def", meta_file=meta, config_file=files, device="cpu", **sizes)
     parser = ConfigParser()
     parser.read_config(files)
+    parser["bundle_root"] = str(unpacked)
     network = parser.get_parsed_content("network_def").eval()
     torch.save(network.state_dict(), tmp_path / "model.pt")
     ckpt_export(
@@ -367,6 +368,7 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
         ckpt_file=str(tmp_path / "model.pt"),
         meta_file=meta,
         config_file=files,
+        bundle_root=str(unpacked),
     )
     image = torch.rand(1, 1, 32, 32, 32)
     with torch.no_grad():
