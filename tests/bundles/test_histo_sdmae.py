@@ -37,7 +37,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def config(stage: str, **settings: object) -> ConfigParser:
     parser = ConfigParser(ConfigParser.load_config_file(str(CONFIGS / f"{stage}.yaml")))
-    parser.update({"class_names": ["tumour", "stroma"], **settings})
+    parser.update({"class_names": ["TUM", "STR"], **settings})
     return parser
 
 
