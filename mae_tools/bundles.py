@@ -23,7 +23,7 @@ class Tools:
         draw: kind of synthetic data (`mae_tools draw <kind>`) of the demo; None where the bundle has none.
         least: fewest cases of a drawn set in which every list and class occurs.
         masks: in the drawn set, the datalist of its pictures with masks, for the segmentation stages.
-        slides: kind of synthetic slides, for the stage `detect`.
+        slides: kind of synthetic slides, for the stages that read slides.
         commands: what else travels in the package.
     """
 

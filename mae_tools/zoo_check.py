@@ -93,7 +93,7 @@ def _plan(folder: Path, work: Path) -> dict[str, dict[str, Any]]:
             "overlays": [str(path.relative_to(folder)) for path in overlays(folder / "configs", stage, ".json")],
             "weights": str(models / ("segmentation.pt" if suffix else "model.pt")),
             "settings": {
-                "dataset_dir": str(work / "slides" if stage == "detect" else datalist.parent),
+                "dataset_dir": str(work / "slides" if "assume_mpp" in content else datalist.parent),
                 "datalist": str(datalist),
                 "output_dir": str(work / "output"),
                 "model_dir": str(models),

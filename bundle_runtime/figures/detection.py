@@ -50,11 +50,7 @@ def detection_figure(
         The figure.
     """
     height, width = size
-    figure = Figure(figsize=(WIDTH_INCHES, 0.48 * WIDTH_INCHES * height / width + 0.8), dpi=150, layout="constrained")
-    grid = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes in grid:
-        axes.imshow(overview, extent=(0, width, height, 0))
-        axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    figure, grid = _two_slides(overview, size)
     axes = grid[1]
     left, top = heat.to_level_0(np.zeros((1, 2)))[0]
     right, bottom = heat.to_level_0(np.array([total.shape]))[0]
@@ -127,3 +123,51 @@ def _legend(annotated: bool) -> list[Line2D]:
     marked = [Line2D([], [], color=_MARKED, label="annotated")] if annotated else []
     found = Line2D([], [], color=_FOUND, label="detected region")
     return [*marked, found, Line2D([], [], color=_FOUND, label="detected point", **point)]  # type: ignore[arg-type]
+
+
+def objects_figure(
+    overview: np.ndarray,
+    centres: np.ndarray,
+    kinds: np.ndarray,
+    class_names: Sequence[str],
+    size: tuple[int, int],
+    path: str | Path,
+    title: str = "",
+) -> Figure:
+    """Draw the slide, and beside it the same in grey with a dot for every object in the colour of its class.
+
+    Args:
+        overview: uint8 (h, w, 3), the whole slide, small.
+        centres: (N, 2) x and y at level 0.
+        kinds: (N,) class of each.
+        class_names: background first.
+        size: height and width of level 0, which the axes count.
+        path: PNG file, written atomically.
+        title: stands above.
+
+    Returns:
+        The figure.
+    """
+    figure, grid = _two_slides(overview, size)
+    grid[1].imshow(overview.mean(axis=-1), cmap="gray", vmin=0, vmax=255, extent=(0, size[1], size[0], 0))
+    handles, dot = [], np.clip(2e5 / max(len(kinds), 1), 1, 16)
+    for kind, name in enumerate(class_names[1:], start=1):
+        of_kind, colour = centres[kinds == kind], COLOURS[kind % len(COLOURS)]
+        grid[1].scatter(of_kind[:, 0], of_kind[:, 1], s=dot, marker=".", color=colour, linewidths=0)
+        text = f"{name} ({len(of_kind)})"
+        handles.append(Line2D([], [], color=colour, marker="o", linestyle="none", label=text))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    save_figure(figure, path)
+    return figure
+
+
+def _two_slides(overview: np.ndarray, size: tuple[int, int]) -> tuple[Figure, Sequence[Axes]]:
+    """A figure that shows a slide twice, side by side, its axes in pixels of level 0."""
+    height, width = size
+    figure = Figure(figsize=(WIDTH_INCHES, 0.48 * WIDTH_INCHES * height / width + 0.8), dpi=150, layout="constrained")
+    grid = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes in grid:
+        axes.imshow(overview, extent=(0, width, height, 0))
+        axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    return figure, grid

@@ -1,12 +1,10 @@
 """Detection on whole slides: collects a classifier's scores, and writes heat map, outlines, points and FROC."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from custom_components.distributed import say
@@ -14,13 +12,13 @@ from custom_components.errors import InputError, one_of
 
 from ..data.schema import TASKS
 from ..figures.detection import detection_figure, froc_figure
-from ..figures.panels import COLOURS
 from ..files import write_atomically, write_csv, write_json
 from ..scores.classification import to_probabilities
 from ..scores.collect import logits_of
 from .annotations import Annotation
 from .froc import Hits, hits, report
 from .geojson import point_feature, polygon_feature, write_features
+from .handler import SlideHandler, class_colour, rounded
 from .heatmap import HeatMap, Point, Region
 from .stream import Plan, SlideInputs, check_targets
 
@@ -32,7 +30,7 @@ _SLIDE_COLUMNS = (
 _POINT_COLUMNS = ("slide", "kind", "x", "y", "class", "probability", "mean_probability", "area_um2", "region")
 
 
-class DetectionReport:
+class DetectionReport(SlideHandler[HeatMap]):
     """Writes what was found on every slide; attach to an evaluator over `SlideTiles` with `decollate: false`.
 
     A slide is written as soon as its last tile is through: `<output_dir>/<slide>/` gets probability.tif and classes.tif
@@ -96,62 +94,35 @@ class DetectionReport:
                 raise InputError(
                     f"{name} is {value!r}, expected a number from 0{f' to {most:g}' if most == 1 else ''}."
                 )
-        self.inputs, self.class_names, self.task = inputs, list(class_names), task
-        self.folder, self.header, self.seed, self.unannotated = Path(output_dir), dict(header or {}), seed, unannotated
+        self.class_names, self.task = list(class_names), task
+        self.header, self.seed, self.unannotated = dict(header or {}), seed, unannotated
         self.threshold, self.froc_threshold = float(threshold), float(froc_threshold)
         self.nms_distance, self.min_area = float(nms_distance), float(min_area)
         self.scoring = {"grow": float(grow_distance), "itc": float(itc_diameter), "reach": float(hit_distance)}
-        self._start()
-
-    def attach(self, engine: Workflow) -> None:
-        """Attach to the evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda _: self._start())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)  # before the manifest is completed
+        super().__init__(inputs, output_dir, _SLIDE_COLUMNS)
 
     def _start(self) -> None:
-        self._maps: dict[int, HeatMap] = {}
-        self._left = {number: max(len(plan.grid), 1) for number, plan in enumerate(self.inputs.plans)}
-        self._broken: dict[int, str] = {}
-        self._rows: list[dict[str, Any]] = []
+        super()._start()
         self._hits: list[tuple[str, Hits]] = []
-        self._began, self._tiles = time.monotonic(), 0
 
-    def _collect(self, engine: Workflow) -> None:
-        batch: Any = engine.state.batch
-        number, problem = int(batch["slide"]), batch["problem"]
-        plan = self.inputs.plans[number]
-        tiles = batch["index"].numpy()
-        if problem:
-            if number not in self._broken:
-                self._broken[number] = problem
-                self.inputs.fail(plan.entry, problem)
-                say(f"WARNING: {self.inputs.problems[-1]}.")
-            self._maps.pop(number, None)
-            return
-        if number in self._broken:
-            return
-        heat = self._maps.setdefault(number, HeatMap(plan.grid, len(self.columns), plan.mpp))
-        if tiles[0] >= 0:
-            values = to_probabilities(logits_of(engine, len(self.class_names), "a tile"), self.task)
-            heat.put(tiles, values[:, self.columns], values.argmax(axis=1))
-            self._tiles += len(tiles)
-        self._left[number] -= len(tiles)
-        if self._left[number] == 0:
-            try:
-                self._write(plan, self._maps.pop(number))
-            except Exception as error:  # whatever it was, the others go on
-                self.inputs.fail(plan.entry, error)
+    def begin_slide(self, plan: Plan) -> HeatMap:
+        """An empty map."""
+        return HeatMap(plan.grid, len(self.columns), plan.mpp)
 
-    def _write(self, plan: Plan, heat: HeatMap) -> None:
-        """Everything about one slide."""
-        total = heat.total(self.task == "multi_class")
+    def take(self, engine: Workflow, plan: Plan, held: HeatMap, tiles: np.ndarray) -> None:
+        """Enter the probabilities of tiles (B,)."""
+        values = to_probabilities(logits_of(engine, len(self.class_names), "a tile"), self.task)
+        held.put(tiles, values[:, self.columns], values.argmax(axis=1))
+
+    def write_slide(self, plan: Plan, held: HeatMap) -> dict[str, Any]:
+        """Maps, outlines, points, table and picture of one slide."""
+        heat, total = held, held.total(self.task == "multi_class")
         regions, numbers = heat.regions(total, self.threshold, self.min_area)
         candidates = heat.points(total, min(self.froc_threshold, self.threshold), self.nms_distance, numbers)
         points = [point for point in candidates if point.region > 0]
         row: dict[str, Any] = {
             "slide": plan.entry.slide, "patient_id": plan.entry.patient, "file": str(plan.entry.path),
-            "tiles": len(plan.grid), "highest": _rounded(np.nanmax(total)) if np.isfinite(total).any() else "",
+            "tiles": len(plan.grid), "highest": rounded(np.nanmax(total)) if np.isfinite(total).any() else "",
             "points": len(points), "regions": len(regions),
             "area_mm2": round(sum(region.area for region in regions) / 1e6, 4), "warning": plan.warning,
         }  # fmt: skip
@@ -166,8 +137,7 @@ class DetectionReport:
                 slide.overview(), heat, total, points, regions, plan.size, folder / "overlay.png",
                 f"{plan.entry.slide}: probability of {', '.join(self.targets)}", annotation,
             )  # fmt: skip
-        row |= self._score(plan, annotation, candidates)
-        self._rows.append(row)
+        return row | self._score(plan, annotation, candidates)
 
     def _write_found(self, folder: Path, plan: Plan, points: Sequence[Point], regions: Sequence[Region]) -> None:
         features: list[dict[str, Any]] = []
@@ -175,21 +145,21 @@ class DetectionReport:
         for region in regions:
             name = self.targets[region.target]
             features.append(
-                polygon_feature(region.rings, name, self._colour(region.target), {
+                polygon_feature(region.rings, name, class_colour(self.columns[region.target]), {
                     "Mean probability": region.mean, "Max probability": region.highest, "Area µm^2": region.area,
                 })
             )  # fmt: skip
             x, y = region.rings[0].mean(axis=0)
-            rows.append((plan.entry.slide, "region", _rounded(x, 1), _rounded(y, 1), name, _rounded(region.highest),
-                         _rounded(region.mean), _rounded(region.area, 1), region.number))  # fmt: skip
+            rows.append((plan.entry.slide, "region", rounded(x, 1), rounded(y, 1), name, rounded(region.highest),
+                         rounded(region.mean), rounded(region.area, 1), region.number))  # fmt: skip
         for point in points:
             name = self.targets[point.target]
             features.append(
-                point_feature(point.column, point.row, name, self._colour(point.target),
+                point_feature(point.column, point.row, name, class_colour(self.columns[point.target]),
                               {"Probability": point.probability})
             )  # fmt: skip
-            rows.append((plan.entry.slide, "point", _rounded(point.column, 1), _rounded(point.row, 1), name,
-                         _rounded(point.probability), "", "", point.region))  # fmt: skip
+            rows.append((plan.entry.slide, "point", rounded(point.column, 1), rounded(point.row, 1), name,
+                         rounded(point.probability), "", "", point.region))  # fmt: skip
         write_features(folder / "detections.geojson", features)
         write_csv(folder / "detections.csv", _POINT_COLUMNS, rows)
 
@@ -210,13 +180,7 @@ class DetectionReport:
         }
 
     def _finish(self, engine: Workflow) -> None:
-        seconds = time.monotonic() - self._began
-        write_csv(self.folder / "slides.csv", _SLIDE_COLUMNS, self._rows)
-        engine.state.metrics["tiles_per_second"] = self._tiles / max(seconds, 1e-9)
-        say(
-            f"{len(self._rows)} slide(s), {self._tiles} tiles in {seconds:.1f} s "
-            f"({engine.state.metrics['tiles_per_second']:.1f} tiles/s, reading and writing included): {self.folder}"
-        )
+        super()._finish(engine)
         if self._hits:
             self._write_froc(engine)
 
@@ -241,10 +205,3 @@ class DetectionReport:
         say(title.replace("\n", "; "))
         for note in found["notes"]:
             say(f"Note: {note}")
-
-    def _colour(self, target: int) -> list[int]:
-        return [round(255 * part) for part in COLOURS[self.columns[target] % len(COLOURS)][:3]]
-
-
-def _rounded(value: float, digits: int = 6) -> float:
-    return round(float(value), digits)

@@ -42,6 +42,10 @@ class Grid:
         row, column = self.places[number]
         return float(row * self.stride), float(column * self.stride)
 
+    def corners(self) -> np.ndarray:
+        """Row and column of level 0 at the top left of every tile, (N, 2)."""
+        return self.places * self.stride
+
 
 def tissue_grid(
     slide: Slide,

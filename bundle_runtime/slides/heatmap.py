@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 import tifffile
 from monai.transforms.post.array import ProbNMS
 from scipy.ndimage import find_objects
 from skimage.measure import label
 
+from .geojson import pieces, rings_of
 from .grid import Grid
 
 NOT_LOOKED_AT = 255  # in a map of classes
@@ -173,11 +173,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
     Returns:
         (n, 2) row and column of corners, open, without points on straight lines: the outline, then the holes, which
-        together are a valid polygon. Where two cells touch at a corner alone, two rings meet there; none passes a
-        corner twice, which GEOS and QuPath refuse.
+        together are a valid polygon.
     """
-    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, first = np.nonzero(edges == 1)
-    after = np.nonzero(edges == -1)[1]
-    piece = shapely.union_all(shapely.box(rows, first, rows + 1, after)).simplify(0)
-    return [np.array(ring.coords)[:-1] for ring in (piece.exterior, *piece.interiors)]
+    (piece,) = pieces(mask)
+    return [ring[:-1, ::-1] for ring in rings_of(piece)]

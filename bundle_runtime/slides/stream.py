@@ -22,6 +22,7 @@ from .annotations import Annotation, find_annotation
 from .find import SlideFile, find_slides
 from .grid import Grid, tissue_grid
 from .slide import TOLERANCE, Slide, mpp_of
+from .tissue import Tissue
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Plan:
         grid: its tiles.
         size: height and width of level 0 in pixels.
         mpp: micrometres a pixel at level 0.
+        tissue: square millimetres of tissue under the tiles.
         annotation: file of the annotation, or None.
         warning: why its result may mean little, or "".
     """
@@ -41,6 +43,7 @@ class Plan:
     grid: Grid
     size: tuple[int, int]
     mpp: float
+    tissue: float
     annotation: Path | None
     warning: str
 
@@ -106,14 +109,14 @@ class SlideInputs(InferenceInputs):
         for entry in tqdm(found, desc="look for tissue", unit="slide", delay=2.0):
             try:
                 with Slide(entry.path, assume_mpp) as slide:
-                    grid, _, _ = tissue_grid(slide, wanted, tile_size, stride, share, False, min_area)
-                    self._plan(entry, slide, grid)
+                    grid, tissue, _ = tissue_grid(slide, wanted, tile_size, stride, share, False, min_area)
+                    self._plan(entry, slide, grid, tissue)
             except Exception as error:  # whatever it was, the others go on
                 self.fail(entry, error)
         if not self.plans:
             self.finish()
 
-    def _plan(self, entry: SlideFile, slide: Slide, grid: Grid) -> None:
+    def _plan(self, entry: SlideFile, slide: Slide, grid: Grid, tissue: Tissue) -> None:
         file = find_annotation(self.annotations, entry.slide)
         if file is not None:
             Annotation(file, slide)  # refuses what does not belong to this slide
@@ -122,7 +125,8 @@ class SlideInputs(InferenceInputs):
         for doubt in doubts:
             say(f"WARNING: {entry.path}: {doubt}.")
         size, mpp = (slide.height, slide.width), float(slide.mpp or grid.mpp)
-        self.plans.append(Plan(entry, grid, size, mpp, file, "; ".join([*doubts, *self.doubts])))
+        area = tissue.area(grid.corners(), grid.side) * mpp**2 / 1e6
+        self.plans.append(Plan(entry, grid, size, mpp, area, file, "; ".join([*doubts, *self.doubts])))
 
     def open(self, plan: Plan) -> Slide:
         """Open the slide of a plan."""

@@ -37,6 +37,15 @@ class Tissue(NamedTuple):
         """
         return box_mean(self.mask, rows / self.scale[0], columns / self.scale[1], size / np.array(self.scale))
 
+    def area(self, corners: np.ndarray, size: float) -> float:
+        """Pixels of level 0 that are tissue under at least one of N squares, corners (N, 2) in rows and columns."""
+        seen = np.zeros_like(self.mask)
+        for row, column in corners:
+            top, left = round(row / self.scale[0]), round(column / self.scale[1])
+            bottom, right = round((row + size) / self.scale[0]), round((column + size) / self.scale[1])
+            seen[top:bottom, left:right] = True
+        return float((self.mask & seen).sum() * self.scale[0] * self.scale[1])
+
 
 def find_tissue(overview: np.ndarray, size: tuple[int, int], mpp: float, min_area: float = 0.01) -> Tissue:
     """Find stained tissue.

@@ -1,0 +1,118 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+import torch
+from monai.engines import SupervisedEvaluator
+from rfc7946 import check_rfc7946
+from skimage.draw import disk
+from slide_files import damage, pyramid, with_tissue
+
+from bundle_runtime.data.inference import CaseLoader
+from bundle_runtime.slides.object_report import ObjectReport
+from bundle_runtime.slides.stream import SlideInputs, SlideTiles
+from custom_components.augment import Pipeline
+from custom_components.errors import InputError
+from custom_components.training.picture_batches import PictureBatch
+
+NAMES = ["background", "nucleus", "mitosis"]
+PURPLE, DARK = (90, 40, 130), (20, 20, 60)
+NUCLEI = [(150, 150), (192, 200), (224, 224), (255, 300), (330, 256), (372, 372)]  # some on borders of windows
+RADIUS = 6
+
+
+class Colours(torch.nn.Module):
+    """Logits of three classes by the red of each pixel."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        red = 255 * image[:, :1]
+        return torch.cat([red - 140, 20 - (red - 90).abs(), 30 - (red - 20).abs()], dim=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A slide with nuclei, of which the last is a mitosis, and one of glass."""
+    pixels = with_tissue(512)
+    for place in NUCLEI:
+        pixels[disk(place, RADIUS)] = DARK if place == NUCLEI[-1] else PURPLE
+    pyramid(tmp_path / "in" / "cells.tif", pixels, mpp=2.0)
+    pyramid(tmp_path / "in" / "glass.tif", with_tissue(512, []), mpp=2.0)
+    return tmp_path / "in"
+
+
+def run(folder: Path, classes: list[str] = NAMES, **settings: Any) -> tuple[SlideInputs, Path]:
+    out = folder.parent / "out"
+    values: dict[str, Any] = {"tile_size": 64, "stride": 32, "mpp": 2.0, "tissue_fraction": 0.01, **settings}
+    slides = SlideInputs(str(folder), str(out), **values)
+    report = ObjectReport(slides, classes, out, split="components", min_size=4)
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"), CaseLoader(SlideTiles(slides, 20), batched=True), Colours(), decollate=False,
+        val_handlers=[report], prepare_batch=PictureBatch(Pipeline([])), iteration_update=slides.iteration,
+    )  # fmt: skip
+    evaluator.run()
+    return slides, out
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_every_nucleus_once_in_pixels_of_level_0(folder: Path) -> None:
+    slides, out = run(folder)
+    slides.finish()  # nothing failed
+    content = json.loads((out / "cells" / "objects.geojson").read_text())
+    check_rfc7946(content)
+    shapes = [shapely.geometry.shape(feature["geometry"]) for feature in content["features"]]
+    assert all(shape.is_valid and shape.geom_type == "Polygon" for shape in shapes)
+    centres = sorted((round(shape.centroid.y), round(shape.centroid.x)) for shape in shapes)
+    assert np.abs(np.array(centres) - sorted(NUCLEI)).max() <= 1
+    area = np.count_nonzero(disk((20, 20), RADIUS, shape=(40, 40))[0] >= 0)
+    assert all(abs(shape.area / area - 1) < 0.1 for shape in shapes)  # outlines are straightened a little
+    kinds = [feature["properties"]["classification"]["name"] for feature in content["features"]]
+    assert sorted(kinds) == ["mitosis", *["nucleus"] * 5]
+    assert {feature["properties"]["objectType"] for feature in content["features"]} == {"detection"}
+    assert content["features"][0]["properties"]["measurements"]["Area µm^2"] == area * 4
+    table = rows(out / "cells" / "objects.csv")
+    assert [float(row["area_um2"]) for row in table] == [area * 4.0] * 6  # before they are straightened
+    assert (out / "cells" / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_counts_and_densities(folder: Path) -> None:
+    _, out = run(folder)
+    found = {row["slide"]: row for row in rows(out / "slides.csv")}
+    assert (found["cells"]["nucleus_count"], found["cells"]["mitosis_count"]) == ("5", "1")
+    tissue = float(found["cells"]["tissue_mm2"])
+    assert tissue == pytest.approx(256**2 * 4e-6, rel=0.03)
+    assert float(found["cells"]["nucleus_per_mm2"]) == pytest.approx(5 / tissue, rel=1e-3)
+    assert (found["glass"]["nucleus_count"], found["glass"]["nucleus_per_mm2"]) == ("0", "")
+    assert "no tissue" in found["glass"]["warning"]
+    assert json.loads((out / "glass" / "objects.geojson").read_text())["features"] == []
+
+
+def test_windows_between_two_levels_give_the_same(folder: Path) -> None:
+    _, out = run(folder, mpp=4.0)
+    shapes = json.loads((out / "cells" / "objects.geojson").read_text())["features"]
+    centres = [shapely.geometry.shape(feature["geometry"]).centroid for feature in shapes]
+    found = sorted((centre.y, centre.x) for centre in centres)
+    assert len(found) == len(NUCLEI)
+    assert np.abs(np.array(found) - sorted(NUCLEI)).max() < 2.5
+
+
+def test_a_slide_that_fails_is_listed_and_another_network_is_refused(folder: Path) -> None:
+    damage(folder / "cells.tif", 0, 27)
+    slides, out = run(folder)
+    with pytest.raises(InputError, match="1 of 2 slides could not be used"):
+        slides.finish()
+    assert [row["slide"] for row in rows(out / "slides.csv")] == ["glass"]
+    with pytest.raises(InputError, match="split"):
+        ObjectReport(slides, NAMES, out, split="nearest")
+
+
+def test_other_classes_than_the_network_has_are_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="tells 3 classes and there are 2 class_names"):
+        run(folder, NAMES[:2])
