@@ -1,6 +1,7 @@
 """Seeded splits by patient."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from custom_components.errors import InputError
 
 _FEW_PATIENTS = 10
+_OVER = 1.5  # times what a list still lacks, that a patient who is dealt to it may have
 
 Lists = dict[str, list[Item]]
 
@@ -54,6 +56,35 @@ def split_by_patient(
         patient: "test" if rank < n_test else "validation" if rank < n_test + n_val else "training"
         for rank, patient in enumerate(patients)
     }
+    return {name: [item for item in entries if section[item["patient_id"]] == name] for name in SECTIONS}
+
+
+def split_by_size(
+    entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int
+) -> dict[str, list[Item]]:
+    """The same where patients have very different numbers of items, such as tiles: the fractions count items.
+
+    Of the patients, in random order, each one comes into the test list who does not make it much larger than what is
+    asked for, then into validation likewise; the rest train. From three patients on no list that is asked for is empty.
+
+    Raises:
+        InputError: fractions that leave nothing for training.
+    """
+    check_fractions(val_fraction, test_fraction)
+    sizes = Counter(item["patient_id"] for item in entries)
+    left = shuffled(sizes, seed)
+    section = dict.fromkeys(left, "training")
+    for name, fraction, others in (("test", test_fraction, 1 + bool(val_fraction)), ("validation", val_fraction, 1)):
+        goal, total = fraction * len(entries), 0
+        taken: list[str] = []
+        for patient in left if fraction else ():
+            if len(left) - len(taken) > others and sizes[patient] <= _OVER * (goal - total):
+                taken.append(patient)
+                total += sizes[patient]
+        if not taken and fraction and len(left) > others:
+            taken = [min(left, key=lambda patient: abs(sizes[patient] - goal))]
+        section |= dict.fromkeys(taken, name)
+        left = [patient for patient in left if patient not in taken]
     return {name: [item for item in entries if section[item["patient_id"]] == name] for name in SECTIONS}
 
 

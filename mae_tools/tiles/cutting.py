@@ -22,6 +22,8 @@ from bundle_runtime.slides.slide import Slide
 from bundle_runtime.slides.tissue import box_mean
 from custom_components.errors import InputError
 
+from .picture import grid_picture
+
 FORMATS: dict[str, dict[str, Any]] = {"png": {"compress_level": 3}, "jpg": {"quality": 90}}
 _MAP_MPP = 4.0  # micrometres a pixel of the map that labels are read from
 Row = dict[str, Any]
@@ -137,7 +139,7 @@ def _cut(entry: SlideFile, folder: Path, settings: TileSettings, annotations: st
     final, work = folder / "tiles" / entry.slide, folder / "tiles" / f".{entry.slide}"
     annotation = find_annotation(annotations, entry.slide)
     with Slide(entry.path, settings.assume_mpp) as slide:
-        grid, _, _ = tissue_grid(
+        grid, tissue, overview = tissue_grid(
             slide, settings.mpp, settings.tile_size, settings.tile_size - settings.overlap, settings.tissue_fraction,
             min_area=settings.min_area,
         )  # fmt: skip
@@ -145,6 +147,9 @@ def _cut(entry: SlideFile, folder: Path, settings: TileSettings, annotations: st
         if not len(grid):
             warnings.append(f"{entry.path}: no tile has enough tissue; it gives no tiles.")
         labels = _labels(grid, None if annotation is None else Annotation(annotation, slide), settings)
+        found = [label for _, label in labels]
+        picture = grid_picture(overview, tissue, grid, found, settings.class_names is not None)
+        write_atomically(folder / "pictures" / f"{entry.slide}.jpg", picture)
         level, _ = slide.level_for(settings.mpp)
         _prepare(work, entry.path)
         rows = []

@@ -16,9 +16,10 @@ from bundle_runtime.slides.slide import mpp_of
 from custom_components.errors import InputError
 
 from ..sources.earlier_split import read_sections
-from ..sources.split import check_fractions, split_by_patient
+from ..sources.split import check_fractions, split_by_size
 from .cutting import FORMATS, Row, TileSettings, claim, cut_all
 
+_FAR = 3.0  # times its share
 UNANNOTATED = ("refuse", "background")
 COLUMNS = (
     "slide", "patient_id", "file", "row", "column", "side", "level", "mpp", "tissue_fraction", "annotated", "label",
@@ -47,15 +48,17 @@ def tiles(
     test_fraction: float = 0.15,
     seed: int = 0,
     num_workers: int = 1,
+    allow_lopsided: bool = False,
 ) -> dict[str, Any]:
-    """Cut the tissue of whole slides into tiles, and write index.csv and datalist.json.
+    """Cut the tissue of whole slides into tiles, and write index.csv, datalist.json and a picture a slide.
 
+    Patients are dealt to the lists by how many tiles they have. Pictures show the tissue that was found and the tiles.
     A run that was stopped goes on with the slides that are not finished. A slide that cannot be used does not stop the
     others: it is listed in failures.json, and the command ends with an error.
 
     Args:
         slides: a slide, or a folder that is searched with its subfolders.
-        out: folder for tiles/<slide>/, index.csv, datalist.json and failures.json.
+        out: folder for tiles/<slide>/, pictures/<slide>.jpg, index.csv, datalist.json and failures.json.
         magnification: of the tiles; 20 means 0.5 micrometres a pixel.
         mpp: micrometres a pixel of the tiles, instead.
         tile_size: side in pixels.
@@ -73,17 +76,18 @@ def tiles(
             left out of the datalist.
         unannotated: refuse, or background: a slide without an annotation file holds none of the classes.
         sections: CSV with the columns slide and section (training, validation, test) instead of a random split.
-        val_fraction: share of the patients that select.
-        test_fraction: share of the patients that are tested.
+        val_fraction: share of the tiles that select, whole patients.
+        test_fraction: share of the tiles that are tested, likewise.
         seed: of the split.
         num_workers: processes; each cuts one slide at a time.
+        allow_lopsided: write lists although one holds far more or fewer tiles than its share; else they are refused.
 
     Returns:
         The datalist.
 
     Raises:
-        InputError: a setting or table that is wrong; tiles of other settings in `out`; or slides that failed, after all
-            others are done.
+        InputError: a setting or table that is wrong; tiles of other settings in `out`; lopsided lists; or slides that
+            failed, after all others are done.
     """
     found = find_slides(slides, patient_pattern, patients, leave_out=[out])
     placed = None if sections is None else read_sections(sections, {entry.slide: entry.patient for entry in found})
@@ -95,6 +99,8 @@ def tiles(
     _check(settings)
     rows, problems = _cut(found, Path(out), settings, annotations, num_workers)
     datalist = _datalist(rows, settings, placed, val_fraction, test_fraction, seed)
+    if placed is None and not allow_lopsided and rows:
+        _refuse_lopsided(datalist, val_fraction, test_fraction)
     if rows:
         write(Path(out) / "datalist.json", datalist)
     if problems:
@@ -122,6 +128,21 @@ def _cut(
         f"{cut} cut in this run, {cut / max(seconds, 1e-9):.1f} tiles/s."
     )
     return rows, problems
+
+
+def _refuse_lopsided(datalist: dict[str, Any], val: float, test: float) -> None:
+    """Refuse a training list far below its share, or another one that is larger and far above its own."""
+    counts = {part: len(datalist[part]) for part in SECTIONS}
+    total, training = sum(counts.values()), counts["training"]
+    held_out = ((counts["validation"], val), (counts["test"], test))
+    large = any(count > max(_FAR * share * total, training) for count, share in held_out)
+    if large or training * _FAR < (1 - val - test) * total:
+        patients = {part: len({item["patient_id"] for item in datalist[part]}) for part in SECTIONS}
+        dealt = ", ".join(f"{part} {counts[part]} tiles of {patients[part]} patient(s)" for part in SECTIONS)
+        raise InputError(
+            f"The lists are lopsided: {dealt}. Deal them otherwise with --seed, other fractions or --sections (what is "
+            "cut stays), or keep them with --allow_lopsided true."
+        )
 
 
 def _check(settings: TileSettings) -> None:
@@ -186,7 +207,7 @@ def _datalist(
         for row in rows if not labelled or row["label"] is not None
     ]  # fmt: skip
     if placed is None:
-        parts = split_by_patient(items, val, test, seed)
+        parts = split_by_size(items, val, test, seed)
     else:
         parts = {name: [item for item in items if placed[item["slide"]] == name] for name in SECTIONS}
     lists = {

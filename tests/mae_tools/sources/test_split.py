@@ -3,12 +3,12 @@ from typing import Any
 
 import monai.data
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle_runtime.data.datalist import load, write
 from custom_components.errors import InputError
-from mae_tools.sources.split import deal, shuffled, split_by_fold, split_by_patient
+from mae_tools.sources.split import deal, shuffled, split_by_fold, split_by_patient, split_by_size
 
 
 @given(st.integers(1, 40), st.integers(0, 5), st.floats(0, 0.45), st.floats(0, 0.45))
@@ -120,3 +120,24 @@ def test_folds_that_do_not_exist(arguments: dict[str, Any], sentence: str) -> No
     entries = [{"patient_id": str(index)} for index in range(12)]
     with pytest.raises(InputError, match=sentence):
         split_by_fold(entries, "heads", **arguments)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=12), st.integers(0, 5))
+def test_a_split_by_size_keeps_patients_whole_and_no_list_empty(sizes: list[int], seed: int) -> None:
+    entries = [{"image": f"{p}_{i}", "patient_id": f"p{p}"} for p, size in enumerate(sizes) for i in range(size)]
+    lists = split_by_size(entries, 0.15, 0.15, seed)
+    assert sorted(item["image"] for part in lists.values() for item in part) == sorted(e["image"] for e in entries)
+    owners = [{item["patient_id"] for item in part} for part in lists.values()]
+    assert sum(map(len, owners)) == len(sizes)
+    assert lists["training"]
+    if len(sizes) >= 3:
+        assert all(lists.values())
+    assert split_by_size(entries, 0.15, 0.15, seed) == lists
+
+
+def test_one_large_patient_trains() -> None:
+    entries = [{"patient_id": "large"}] * 611 + [{"patient_id": f"p{n}"} for n in range(4) for _ in range(12)]
+    for seed in range(5):
+        lists = split_by_size(entries, 0.15, 0.15, seed)
+        assert {"patient_id": "large"} in lists["training"]

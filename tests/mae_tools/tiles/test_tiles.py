@@ -49,6 +49,31 @@ def test_tiles_index_and_datalist(folder: Path, num_workers: int, capsys: pytest
     assert parse(out / "datalist.json") == datalist
     assert {len({item["patient_id"] for item in datalist[name]}) for name in ("training", "validation", "test")} == {1}
     assert "36 tiles of 3 slide(s)" in capsys.readouterr().out
+    for number in range(3):
+        with Image.open(out / "pictures" / f"p{number}_a.jpg") as picture:
+            shown = np.asarray(picture)
+        assert shown.shape == (512, 512, 3)
+        assert shown[10:100, 10:100].mean() < 150 < shown[140:180, 140:180].mean()  # glass is darkened, tissue is not
+        assert shown[128, 140:180].mean() < 100  # the frame of a tile
+
+
+def test_lists_are_dealt_by_tiles_and_lopsided_ones_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mae_tools.tiles import tiles as command
+
+    for number in range(3, 8):
+        pyramid(folder / f"p{number}_a.tif", with_tissue(512, [(128, 128, 64, 64)]), mpp=4.0)
+    for seed in range(4):  # 8, 12, 16 and five times 1 tile
+        datalist = cut(folder, val_fraction=0.2, test_fraction=0.2, seed=seed)
+        sizes = [len(datalist[part]) for part in ("training", "validation", "test")]
+        assert sizes[0] >= 16
+        assert min(sizes[1:]) >= 3
+        assert max(sizes[1:]) <= 12
+    shares = {"val_fraction": 0.15, "test_fraction": 0.15}
+    lists = lambda items, *_: {"training": items[:8], "validation": [], "test": items[8:]}  # noqa: E731
+    monkeypatch.setattr(command, "split_by_size", lists)
+    with pytest.raises(InputError, match=r"lopsided: training 8 tiles of 1 patient\(s\), .*--allow_lopsided true"):
+        cut(folder, **shares)
+    assert len(cut(folder, **shares, allow_lopsided=True)["training"]) == 8
 
 
 def test_a_stopped_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
