@@ -1,4 +1,4 @@
-"""A folder of pictures and a folder of masks: an object, a class or just foreground by the values of the masks."""
+"""A folder of pictures and a folder of masks, or outlines of an annotation tool of which masks are drawn."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +9,7 @@ from bundle_runtime.data.schema import SECTIONS, Item
 from custom_components.errors import InputError
 
 from .options import name_list
+from .outlines import masks_of
 from .pictures import is_picture, own_patient, owners
 from .registry import Root, source
 from .segmented import masks_list
@@ -19,10 +20,11 @@ from .split import Lists, section_name
 def tiles_masks(
     root: Root,
     images: str = "images",
-    masks: str = "masks",
+    masks: str | None = None,
     mask_kind: str = "instance",
     mask_ending: str = "",
-    class_names: str | Iterable[str] = ("background", "nucleus"),
+    class_names: str | Iterable[str] | None = None,
+    outlines: str | Path | None = None,
     patient_pattern: str | None = None,
     patients: str | Path | None = None,
     val_fraction: float = 0.2,
@@ -33,16 +35,22 @@ def tiles_masks(
 ) -> dict[str, Any]:
     """Write the datalist of pictures and masks of the same name, split by patient.
 
+    With `outlines` masks are drawn (16-bit PNG, anew each time): numbered objects where there is one class, however its
+    outlines are called, else the index of the class, smaller ones over larger ones.
+
     Below both folders there may be others; `<images>/train/a.png` belongs to `<masks>/train/a.tif`, and folders called
     train, val and test (both in `<images>/train` and in `train/<images>`) are respected.
 
     Args:
         root: the folder that holds both.
-        images: the folder of the pictures.
-        masks: that of the masks; it may be the same one where the masks have an ending of their own.
+        images: the folder of the pictures; with `outlines` they may lie anywhere if it is not there.
+        masks: that of the masks (default: masks); it may be the same one where the masks have an ending of their own.
+            With `outlines` the folder that they are drawn into (default: outline_masks).
         mask_kind: instance (a number an object), binary (two values) or classes (the index of a class).
         mask_ending: what a mask's name has more than its picture's: `_mask` for `a.png` and `a_mask.png`.
-        class_names: background first.
+        class_names: background first (default: background and nucleus; with `outlines`: what occurs).
+        outlines: instead of masks, a file or folder of outlines: GeoJSON of QuPath or LabelMe files called like their
+            pictures, or COCO. A picture without objects needs an empty file, or its entry in the COCO file.
         patient_pattern: a regular expression whose group finds the patient in the picture's name, or in its path if it
             contains a slash.
         patients: instead of it, a CSV with the columns `case` and `patient_id`.
@@ -55,11 +63,23 @@ def tiles_masks(
     Raises:
         InputError: a picture without a mask or the reverse, or patients in several of the given lists.
     """
-    pairs = _pairs(root, images, masks, mask_ending)
+    names = None if class_names is None else name_list(class_names, "class_names")
+    if outlines is None:
+        pairs, names = _pairs(root, images, masks or "masks", mask_ending), names or ["background", "nucleus"]
+    else:
+        drawn = masks or "outline_masks"
+        pairs, names, mask_kind = masks_of(root, outlines, drawn, _pictures(root, images, drawn), names)
     owner = owners(list(pairs), patient_pattern, patients)
     entries = [{"image": file, "label": mask, "patient_id": owner[file]} for file, mask in pairs.items()]
-    names, given = name_list(class_names, "class_names"), _given(root.path, entries)
+    given = _given(root.path, entries)
     return masks_list(root, entries, given, names, mask_kind, modality, val_fraction, test_fraction, seed, parity)
+
+
+def _pictures(root: Root, images: str, drawn: str) -> list[str]:
+    """The pictures in folders of that name, or else all; never those that were drawn."""
+    made = root.path.absolute() / drawn
+    found = [file for file in root.files() if is_picture(file) and made not in (root.path.absolute() / file).parents]
+    return [file for file in found if f"/{images.strip('/')}/" in f"/{file}"] or found
 
 
 def _given(base: Path, entries: list[Item]) -> Lists | None:

@@ -20,14 +20,15 @@ class Unpacked:
         folder: inside it, or any other; made with the first picture.
         key: the setting that names it, for messages.
         compress_level: of zlib, 0 to 9.
+        renew: make pictures that are there anew.
 
     Attributes:
         written: how many pictures were made; others were there.
     """
 
-    def __init__(self, base: Path, folder: str | Path, key: str, compress_level: int = 4) -> None:
+    def __init__(self, base: Path, folder: str | Path, key: str, compress_level: int = 4, renew: bool = False) -> None:
         self.folder = Path(os.path.abspath(base / folder))
-        self.key, self.compress_level, self.written = key, compress_level, 0
+        self.key, self.compress_level, self.renew, self.written = key, compress_level, renew, 0
         inside = Path(os.path.relpath(self.folder, base)).as_posix()
         self._listed = self.folder.as_posix() if inside.startswith("..") else inside
 
@@ -46,7 +47,8 @@ class Unpacked:
             InputError: it cannot be written.
         """
         path = self.folder / name
-        if not (path.is_file() and path.stat().st_mtime_ns >= os.stat(source).st_mtime_ns and path.stat().st_size):
+        there = not self.renew and path.is_file() and path.stat().st_size
+        if not (there and path.stat().st_mtime_ns >= os.stat(source).st_mtime_ns):
             self._write(path, make())
             self.written += 1
         return f"{self._listed}/{name}"
