@@ -10,7 +10,9 @@ A datalist is a Decathlon-style JSON file::
 `image` is a path or, for several sequences, a list of paths; `label` a path, a class index or a list of 0, 1 and null;
 `unlabelled` names the classes that exist in the body but are not drawn in this case. For multi-sequence MRI,
 `sequences` names what the paths, or the volumes of a 4-D file, hold, in their order, and `label_convention` what the
-label values mean (see `tumour_labels.py`); both stand at the top for all items, or in an item for that one.
+label values mean (see `tumour_labels.py`); both stand at the top for all items, or in an item for that one. So does
+`background`, for heads whose background is not 0: its value, or the word `corners` for what most corners of a volume
+share; voxels of it are set to 0. `brain_mask` of an item, a path, says instead where the brain is.
 
 Pictures that are classified have a `task` at the top and no background among their `class_names`. With `multi_label`
 `label` is a list with a value for each finding, null where it is unknown; with `multi_class` it is a class index.
@@ -38,7 +40,17 @@ from custom_components.tumour_labels import convention
 
 from ..files import write_atomically
 from .find import files_below
-from .schema import SECTIONS, SHARED_KEYS, Datalist, Item, as_list, case_names, consistency_problems, schema_problems
+from .schema import (
+    SECTIONS,
+    SHARED_KEYS,
+    Datalist,
+    Item,
+    as_list,
+    case_names,
+    consistency_problems,
+    item_files,
+    schema_problems,
+)
 from .sequences import sequence_names
 from .verify import combined_edges, edges_of
 
@@ -184,6 +196,10 @@ def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str
         if "mask_kind" in datalist:
             item["mask_kind"] = datalist["mask_kind"]
         shared = {key: value for part in (datalist, entry) for key, value in part.items() if key in SHARED_KEYS}
+        if "brain_mask" in entry:
+            item["brain_mask"] = _absolute(base, entry["brain_mask"])
+        if "background" in shared:
+            item["background"] = shared["background"]
         if "sequences" in shared:
             item["sequences"] = sequence_names(shared["sequences"])
         if "label_convention" in shared:
@@ -261,12 +277,6 @@ def fingerprint(prepared: Sequence[Item], *readings: Reading) -> str:
         parts.append(json.dumps(said))
         lines.append(" ".join(parts))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def item_files(item: Item) -> list[str]:
-    """The paths of an item: its images, then its label where that is a file."""
-    label = item.get("label")
-    return [*as_list(item["image"]), *([label] if isinstance(label, str) else [])]
 
 
 def _require(path: str | Path, datalist: Datalist, section: str) -> None:

@@ -50,7 +50,7 @@ class LoadVolumesd(Transform):
     Args:
         keys: "image", and "label" where it is wanted.
         header: also give, as "header", the bytes of the NIfTI header of the file that the image lies with.
-        record: of the network's training, which volumes are compared with.
+        record: of the network's training, which volumes are compared with; it also knows the background.
         **expected: what the run wants, see `Expected`. Items then name their sequences, and that list leaves the item,
             as it would not collate.
 
@@ -68,6 +68,8 @@ class LoadVolumesd(Transform):
         self.record = record
         self.label, self.header = "label" in as_list(keys if isinstance(keys, str) else list(keys)), header
         self.expected = Expected(**expected)
+        if record is not None and self.expected.background is None:  # heads are prepared as in the training
+            self.expected.background = record.about.get("background")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the volumes; warnings go to stderr, and become the item's "warning".

@@ -18,10 +18,12 @@ TASKS = ("multi_label", "multi_class")  # what `label` means in a datalist of pi
 # What the values of a mask mean, where pictures are segmented: a class each, two values, or a number an object.
 MASK_KINDS = ("classes", "binary", "instance")
 
+CORNERS = "corners"  # a background that is what most corners of a volume share
+
 Item = dict[str, Any]
 Datalist = dict[str, Any]
 
-SHARED_KEYS = {"sequences", "label_convention"}  # for the whole list, or for one item
+SHARED_KEYS = {"sequences", "label_convention", "background"}  # for the whole list, or for one item
 _TOP_KEYS = {
     "task",
     "class_names",
@@ -35,7 +37,7 @@ _TOP_KEYS = {
     *SHARED_KEYS,
     *SECTIONS,
 }
-_ITEM_KEYS = {"image", "label", "patient_id", "unlabelled", *SHARED_KEYS}
+_ITEM_KEYS = {"image", "label", "patient_id", "unlabelled", "brain_mask", *SHARED_KEYS}
 
 
 def schema_problems(content: Any) -> Iterator[str]:
@@ -110,6 +112,8 @@ def _entry_problems(item: Any, task: Any) -> Iterator[str]:
     patient = item.get("patient_id", "")
     if isinstance(patient, bool) or not isinstance(patient, str | int) or ("patient_id" in item and patient == ""):
         yield f"'patient_id' must be a text; found {patient!r}"
+    if not isinstance(item.get("brain_mask", ""), str):
+        yield f"'brain_mask' must be a path; found {item['brain_mask']!r}"
     if not _is_names(item.get("unlabelled", [])):
         yield f"'unlabelled' must be a list of class names; found {item['unlabelled']!r}"
     elif task in TASKS and "unlabelled" in item:
@@ -142,11 +146,23 @@ def _shared_problems(content: dict[str, Any]) -> Iterator[str]:
             sequence_names(sequences)
         except InputError as error:
             yield str(error).removesuffix(".")
-    if "label_convention" in content:
+    for key, check in (("label_convention", convention), ("background", check_background)):
         try:
-            convention(content["label_convention"])
+            if key in content:
+                check(content[key])
         except InputError as error:
             yield str(error).removesuffix(".")
+
+
+def check_background(value: Any, where: str = "background") -> None:
+    """Refuse what is neither a number nor the word "corners".
+
+    Raises:
+        InputError: as it says.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and value != CORNERS and not number:
+        raise InputError(f"{where} is {value!r}; expected the value of the background, or the word {CORNERS}.")
 
 
 def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None = None) -> list[str]:
@@ -193,7 +209,7 @@ def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None =
 def _item_problems(item: Item, class_names: Sequence[str] | None, task: str | None) -> Iterator[str]:
     """What is wrong with the paths, names and size of the label of one well-typed item."""
     label = item.get("label")
-    for file in [*as_list(item["image"]), *([label] if isinstance(label, str) else [])]:
+    for file in item_files(item):
         if not os.path.isabs(file) and os.path.normpath(file).split(os.sep)[0] == os.pardir:
             yield f"the relative path {file} climbs out of the data folder; use a path inside it or an absolute path"
     for name in item.get("unlabelled", []) if class_names is not None else []:
@@ -250,6 +266,13 @@ def _short_name(files: tuple[str, ...]) -> str:
     if any(stem != common and stem[len(common) : len(common) + 1] not in "_-." for stem in stems):
         common = common[: max(map(common.rfind, "_-.")) + 1]  # `p1_t` of t1, t2 ends inside a word: cut back to `p1_`
     return common.rstrip("_-.") or Path(files[0]).parent.name or stems[0]
+
+
+def item_files(item: Item) -> list[str]:
+    """The paths of an item: its images, then its label where that is a file, then the mask of its brain."""
+    label = item.get("label")
+    named = [label] if isinstance(label, str) else []
+    return [*as_list(item["image"]), *named, *([item["brain_mask"]] if "brain_mask" in item else [])]
 
 
 def as_list(value: Any) -> list[Any]:

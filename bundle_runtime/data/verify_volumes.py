@@ -10,7 +10,8 @@ from nibabel.spatialimages import HeaderDataError
 
 from custom_components.errors import InputError
 
-from .schema import Item, as_list
+from .background import read_brain, without_background
+from .schema import Item, as_list, check_background
 from .sequences import sequence_name, sequence_names, split_stem
 from .verify import Found
 from .volume import UnusableFile, corner_shift, millimetres, read_volume, skew, turned_like
@@ -33,9 +34,10 @@ class Expected:
             compared in place of `channels`.
         allow_missing_sequences: whether zeros may stand in for a sequence that an item lacks.
         need_convention: whether a label without a declared convention is an error.
+        background: of items that do not say it, see `background.without_background`.
 
     Raises:
-        InputError: neither one nor three numbers, or two sequences that mean the same.
+        InputError: neither one nor three numbers, two sequences that mean the same, or no background.
     """
 
     class_names: Sequence[str] | None = None
@@ -45,9 +47,11 @@ class Expected:
     sequences: Sequence[str] | None = None
     allow_missing_sequences: bool = False
     need_convention: bool = False
+    background: Any = None
 
     def __post_init__(self) -> None:
         self.roi_size, self.spacing = _triple(self.roi_size), _triple(self.spacing)
+        check_background(self.background)
         if self.sequences is not None:
             given = [self.sequences] if isinstance(self.sequences, str) else self.sequences
             self.sequences = sequence_names(given)
@@ -116,6 +120,7 @@ def read_images(report: Found, item: Item, expected: Expected) -> Images | None:
     """
     files = as_list(item["image"])
     found = Images(names=_names(report, item, files, expected))
+    brain = read_brain(report, item)
     for index, file in enumerate(files):
         name = found.names[index] if found.names is not None and len(files) > 1 else None
         if name is not None and expected.sequences is not None and name not in expected.sequences:
@@ -126,6 +131,7 @@ def read_images(report: Found, item: Item, expected: Expected) -> Images | None:
         except UnusableFile as problem:
             report.add("error", file, str(problem))
             continue
+        voxels = without_background(report, file, image, voxels, item.get("background", expected.background), brain)
         _note_image(
             report, found, ImageFile(file, image, voxels, [name] if name is not None else found.names), expected
         )
@@ -268,7 +274,8 @@ def _note_values(report: Found, found: Images) -> None:
             "warning",
             report.image,
             f"is not skull-stripped, or its background is not 0 (voxels that are exactly 0: {', '.join(few)}); "
-            "intensities are normalised over all voxels that are not 0, so strip the skull and set the rest to 0",
+            "intensities are normalised over all voxels that are not 0, so strip the skull and set the rest to 0, or "
+            "say in the datalist what it is (background: corners, or a brain_mask of each item)",
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.find import some
-from bundle_runtime.data.schema import Item
+from bundle_runtime.data.schema import Item, check_background
 from bundle_runtime.data.sequences import file_stem, group_by_case, patient_of, sequence_name, usual_convention
 from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
@@ -37,6 +37,8 @@ def brats(
     patients: str | Path | None = None,
     labels: bool = True,
     sequences: str | Mapping[str, str] | None = None,
+    background: float | str | None = None,
+    mask: str | None = None,
 ) -> dict[str, Any]:
     """Write the datalist of a folder with one NIfTI file a sequence, searched with all its subfolders.
 
@@ -61,6 +63,10 @@ def brats(
         labels: false lists all cases, without labels, for pre-training or inference.
         sequences: file-name patterns, where names do not end in a sequence: `{"flair": "*Flair*", "t1ce": "*T1c*"}`, or
             that as a JSON text. The case is the folder of a file, or what stands before the pattern in its name.
+        background: of heads whose background is not 0: its value, or `corners` for what most corners of a volume share;
+            every stage then takes it for 0.
+        mask: instead, how files of brain masks end (`brainmask`), or a file-name pattern (`*brain*`); every stage then
+            takes what lies outside for 0.
 
     Raises:
         InputError: no case, a sequence or label that a case has twice, a label without images, a pattern that fits no
@@ -68,7 +74,12 @@ def brats(
     """
     endings = [label_name] if isinstance(label_name, str) else [str(name) for name in label_name]
     patterns = read_table(sequences, "sequences", '{"flair": "*Flair*"}')
-    cases = _cases(root, endings, patterns)
+    check_background(background)
+    if background is not None and mask is not None:
+        raise InputError("background and mask are both given; choose one.")
+    files = root.volumes(levels=None)
+    masks = {} if mask is None else _masks(files, mask)
+    cases = _cases(root, [file for file in files if file not in set(masks.values())], endings, patterns)
     if labels:
         cases = _labelled(root.path, cases, endings)
     owner = read_patients(patients, list(cases))
@@ -78,10 +89,13 @@ def brats(
         entry = _entry(case) | {"patient_id": owner.get(name) or patient_of(name)}
         if labels:
             entry |= {"label": case.label, "label_convention": _written(rules[name])}
+        if mask is not None:
+            entry["brain_mask"] = _mask_of(root.path, name, masks)
         entries.append(entry)
     _say_sequences(cases)
     shared = _taken_out(entries, "sequences") | (_taken_out(entries, "label_convention") if labels else {})
     datalist = split_by_fold(entries, root.name, fold, folds, seed, val_fraction, parity)
+    shared |= {} if background is None else {"background": background}
     return {"modality": "MRI", **shared, **datalist}
 
 
@@ -98,9 +112,22 @@ class Case:
         return sorted(self.images, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
-def _cases(root: Root, endings: Sequence[str], patterns: Mapping[str, str]) -> dict[str, Case]:
+def _masks(files: Sequence[str], name: str) -> dict[str, str]:
+    """Case -> the mask of its brain."""
+    if any(sign in name for sign in "*?"):
+        return {case: next(iter(found.values())) for case, found in _by_pattern(files, {"mask": name}).items()}
+    return {case: file for file in files if (case := _labelled_case(file, name)) is not None}
+
+
+def _mask_of(base: Path, case: str, masks: Mapping[str, str]) -> str:
+    if case not in masks:
+        raise InputError(f"{base}: case {case} has no mask of its brain; add it, correct mask, or exclude the case.")
+    return masks[case]
+
+
+def _cases(root: Root, files: Sequence[str], endings: Sequence[str], patterns: Mapping[str, str]) -> dict[str, Case]:
     """All cases with at least one sequence, sorted by name, with their labels."""
-    files, base = root.volumes(levels=None), root.path
+    base = root.path
     labels: dict[str, dict[str, str]] = {}
     for file in files:
         for ending in endings:

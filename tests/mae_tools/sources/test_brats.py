@@ -268,3 +268,22 @@ def test_sequences_by_patterns_of_their_names(tmp_path: Path) -> None:
         brats(tmp_path, sequences={"flair": "*flair*", "t2": "*T2*"}, **wanted)
     with pytest.raises(InputError, match=r"fits the patterns \*flair\*, \*Mean\* of sequences"):
         brats(tmp_path, sequences={"flair": "*flair*", "t2": "*Mean*"}, **wanted)
+
+
+@pytest.mark.parametrize("mask", ["brainmask", "*brain*"])
+def test_masks_of_the_brain_and_a_background(tmp_path: Path, mask: str) -> None:
+    for case in range(5):
+        for name in ("flair", "brainmask"):
+            (tmp_path / f"P{case}_{name}.nii.gz").touch()
+    made = brats(tmp_path, labels=False, mask=mask)
+    assert [item["brain_mask"] for item in made["test"]] == [
+        item["image"][0].replace("flair", "brainmask") for item in made["test"]
+    ]
+    assert brats(tmp_path, labels=False, background="corners")["background"] == "corners"
+    with pytest.raises(InputError, match="both given"):
+        brats(tmp_path, labels=False, mask=mask, background=-3.6)
+    with pytest.raises(InputError, match="expected the value of the background"):
+        brats(tmp_path, labels=False, background="edge")
+    (tmp_path / "P3_brainmask.nii.gz").unlink()
+    with pytest.raises(InputError, match="case P3 has no mask of its brain"):
+        brats(tmp_path, labels=False, mask=mask)
