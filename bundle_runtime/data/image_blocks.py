@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from custom_components.errors import InputError
+from custom_components.errors import InputError, sentence_of
 
 from ..files import write_atomically
 from .image_file import Picture, read_bytes, read_picture
@@ -209,6 +209,8 @@ class BlockBuilder(Dataset):
                 files[path] = stamp
             except InputError as error:
                 rejects.append(Reject(path, sentence(error, path)))
+            except Exception as error:  # whatever a decoder may raise, it is the failure of this file alone
+                rejects.append(Reject(path, f"it could not be read ({sentence_of(error).removesuffix('.')})"))
         try:
             if files:
                 write_block(self.folder, pixels[: len(rows)], rows, files)

@@ -85,6 +85,22 @@ class InferenceInputs:
         return []
 
 
+class EvaluatedCases(InferenceInputs):
+    """The cases of an evaluation: those that fail are left out of the scores, named, and decide the exit code.
+
+    Args:
+        items: of the datalist.
+        output_dir: see `InferenceInputs`.
+        section: likewise.
+    """
+
+    noun = "cases"
+
+    def __init__(self, items: Sequence[Item], output_dir: str | Path, section: str = "test") -> None:
+        super().__init__(output_dir, section)
+        self.count = len(items)
+
+
 class CaseDataset(Dataset):
     """The cases of an inference, each read and verified when its turn comes; a batch is one case.
 

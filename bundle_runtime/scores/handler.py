@@ -26,7 +26,7 @@ class ScoreHandler(ABC, Generic[R]):
 
     Args:
         output_dir: folder of the files.
-        header: config, seed, versions, data fingerprint; written at the top of `scores.json`.
+        header: config, seed, versions, data fingerprint, and which cases failed; written at the top of `scores.json`.
         record: of the network's training; it stands there too, and classes that it did not learn are not scored.
     """
 
@@ -60,6 +60,8 @@ class ScoreHandler(ABC, Generic[R]):
 
     def _finish(self, engine: Engine) -> None:
         self.report = self._gather()
+        if not self.report.keys and self.header.get("failed"):
+            return  # every case failed, which the run says at its end
         self.report.unlearnt = self.unlearnt
         self.report.check()
         engine.state.metrics.update(self.report.metrics())

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,3 +190,21 @@ def test_the_list_is_plain_json(tmp_path: Path) -> None:
     assert listed["facts"][0] == ["8-bit grey", 4, 4, False, "", "", "0 aa"]
     assert listed["files"]["/data/aa.png"] == [10, 20, "aa"]
     assert listed["bytes"] == next(tmp_path.glob("*.npy")).stat().st_size
+
+
+def test_an_error_that_nobody_foresaw_is_the_failure_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(png(tmp_path / f"{k}.png", shades(seed=k))) for k in range(3)]
+    read = image_blocks.read_picture
+
+    def break_on_the_second(path: str, content: bytes) -> Any:
+        if path == files[1]:
+            raise RuntimeError("codec: marker 0xFFB7\nsecond line")
+        return read(path, content)
+
+    monkeypatch.setattr(image_blocks, "read_picture", break_on_the_second)
+    outcome = BlockBuilder(Recipe(16), tmp_path / "cache", [files])[0]
+    assert [reject.file for reject in outcome.rejects] == [files[1]]
+    assert "it could not be read (" in outcome.rejects[0].reason
+    assert len(read_contents(tmp_path / "cache").rows) == 2

@@ -14,7 +14,7 @@ import torch
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Lambdad, Transform
 
-from bundle_runtime.data.inference import CaseDataset, CaseLoader, InferenceInputs
+from bundle_runtime.data.inference import CaseDataset, CaseLoader, EvaluatedCases, InferenceInputs
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from custom_components.errors import InputError
@@ -144,3 +144,24 @@ def test_earlier_failures_go_and_many_make_a_short_sentence(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"7 of 9 images could not be used: 0\.png: is empty; .*; and 2 more\. Listed"):
         inputs.finish()
     assert len(json.loads((tmp_path / "failures.json").read_text())) == 7
+
+
+def test_the_cases_of_an_evaluation_go_on_without_one_that_fails(tmp_path: Path) -> None:
+    volumes(tmp_path, *"abc")
+    (tmp_path / "b.nii.gz").write_bytes(b"")
+    items = [{"image": str(tmp_path / f"{name}.nii.gz"), "file": str(tmp_path / f"{name}.nii.gz"), "case": name}
+             for name in "abc"]  # fmt: skip
+    inputs: Any = EvaluatedCases(items, tmp_path / "out", "validation")
+    inputs.items = items
+    header = {"failed": inputs.problems}  # as the configs have it: what fails later stands in it
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        if len(header["failed"]) == 1:
+            raise RuntimeError("no kernel")
+        return image
+
+    assert run(inputs, network) == ["a"]
+    assert [problem.case for problem in header["failed"]] == ["b", "c"]
+    with pytest.raises(InputError, match=r"2 of 3 cases could not be used: .*b\.nii\.gz"):
+        inputs.finish()
+    assert len(json.loads((tmp_path / "out" / "failures.json").read_text())) == 2

@@ -55,3 +55,11 @@ def test_an_empty_list_is_said_in_every_process(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no case was scored"):
         engine.run([0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_every_case_failed_the_run_says_why_at_its_end(tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: [])
+    ScoreInstances(NAMES, tmp_path, header={"failed": ["a.png: is empty"]}).attach(engine)
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", []))
+    engine.run([0])
+    assert list(tmp_path.iterdir()) == []
