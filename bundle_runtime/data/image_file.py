@@ -86,7 +86,8 @@ def read_picture(file: str | os.PathLike[str], content: bytes | None = None) -> 
         if is_dicom(content) or name.lower().endswith(DICOM_SUFFIXES):
             picture = read_dicom(name, content)
             kind = f"DICOM {picture.modality}".strip()
-            return Picture(to_uint8(picture.pixels), kind, (picture.patient_id, picture.modality, picture.view))
+            header = picture.patient_id, picture.modality, picture.view
+            return Picture(to_uint8(picture.pixels), kind, header, picture.numbers)
         return _read_with_pillow(name, content)
     except MemoryError as error:
         raise InputError(f"{name}: does not fit into memory; make it smaller.") from error

@@ -20,6 +20,7 @@ from .verify import sentence
 from .volume import UnusableFile, stored_shape
 
 # How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
+_MASK = re.compile(r"(?:(.+)[_. -])?(?:label|mask|seg|segmentation)s?", re.IGNORECASE)  # group 1: of which image
 _LABELS = re.compile(r"(label|mask|seg|segmentation)s?(tr|ts|val)?(?![a-z])", re.IGNORECASE)
 
 
@@ -90,9 +91,11 @@ class Inputs(InferenceInputs):
         """
         listed = files_below(folder, leave_out=[self.output_dir])
         files = [file for file in listed if not any(_LABELS.match(part) for part in file.split("/")[:-1])]
-        if len(files) < len(listed):
-            masks = sorted({*listed} - {*files})
-            print(f"{len(masks)} file(s) in folders of labels are left out: {some(masks, 3)}.")
+        drawn = _drawn([file for file in files if file.lower().endswith(VOLUMES)])
+        files = [file for file in files if file not in drawn]
+        for left, what in (({*listed} - {*files} - drawn, "in folders of labels"), (drawn, "named as masks of others")):
+            if left:
+                print(f"{len(left)} file(s) {what} are left out: {some(sorted(left), 3)}.")
         paths = {str(folder / file): file for file in files if file.lower().endswith(VOLUMES)}
         series, others = series_below(folder, files)
         for path, found in series.items():
@@ -204,6 +207,21 @@ class Inputs(InferenceInputs):
             order = ", ".join(file_sequences)
             print(f"{len(items)} file(s) without a sequence in the name are assumed to hold {order}, in this order.")
         return items
+
+
+def _drawn(files: Sequence[str]) -> set[str]:
+    """The volumes that are masks by their names: `mask` beside another volume, `a_label` beside one that begins in `a`.
+
+    Volumes that are all called so are images.
+    """
+    found: set[str] = set()
+    stems = {file: (os.path.dirname(file), file_stem(file)) for file in files}
+    images = [place for place in stems.values() if not _MASK.fullmatch(place[1])]
+    for file, (folder, stem) in stems.items():
+        named = _MASK.fullmatch(stem)
+        if named and any(place == folder and other.startswith(named[1] or "") for place, other in images):
+            found.add(file)
+    return found
 
 
 def _case_names(paths: Mapping[str, str]) -> dict[str, str]:

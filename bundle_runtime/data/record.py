@@ -248,12 +248,10 @@ def learn_from(
     Raises:
         InputError: a class cannot be learnt, and `allow_unlearnt` is not set, or none can.
     """
+    record = record_of(dataset, class_names, absolute, about)
     labels = getattr(dataset, "labels", None)
-    shown, unlearnt, regions = (
-        _of_masks(dataset.found, class_names) if labels is None else _of_labels(labels, class_names)
-    )
-    if unlearnt:
-        listed = "; ".join(f"{name} ({reason})" for name, reason in unlearnt.items())
+    if unlearnt := record.unlearnt:
+        listed = "; ".join(record.sentences())
         least = 1 if labels is not None and labels.ndim > 1 else 2  # background and a class, or two classes
         if not allow_unlearnt or len(class_names) - len(unlearnt) < least:
             raise InputError(
@@ -262,13 +260,24 @@ def learn_from(
                 "of loss and scores and never predicted, and something must be left to tell apart."
             )
         say(f"Not learnt, so left out of loss and scores and never predicted: {listed}.")
-    record = Record(
-        list(class_names), shown, unlearnt, regions, len(dataset), len({i["patient_id"] for i in dataset.data}),
-        absolute, Images.of(dataset.facts), dict(about or {}),
-    )  # fmt: skip
     leave_out(network, record.channels)
     loss.unlearnt = record.indices  # type: ignore[assignment]
     return record
+
+
+def record_of(
+    dataset: Any, class_names: Sequence[str], absolute: bool = False, about: Mapping[str, Any] | None = None
+) -> Record:
+    """What the labels and images of a training show; arguments as those of `learn_from`."""
+    labels = getattr(dataset, "labels", None)
+    shown, unlearnt, regions = (
+        _of_masks(dataset.found, class_names) if labels is None else _of_labels(labels, class_names)
+    )
+    patients = len({item["patient_id"] for item in dataset.data})
+    images = Images.of(dataset.facts)
+    return Record(
+        list(class_names), shown, unlearnt, regions, len(dataset), patients, absolute, images, dict(about or {})
+    )
 
 
 _Learnt = tuple[dict[str, dict[str, int]], dict[str, str], bool]

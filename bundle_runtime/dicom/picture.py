@@ -23,12 +23,14 @@ class DicomPicture(NamedTuple):
         patient_id: as in the header; this and what follows is "" where the header says nothing.
         modality: CR, DX, CT, MR, ...
         view: view position, e.g. PA, AP, LL.
+        numbers: (H, W) grey of more than 8 bits as stored, inverted where 0 is white, else None.
     """
 
     pixels: np.ndarray
     patient_id: str
     modality: str
     view: str
+    numbers: np.ndarray | None = None
 
 
 def is_dicom(content: bytes) -> bool:
@@ -78,11 +80,15 @@ def _picture(dataset: pydicom.Dataset, name: str) -> DicomPicture:
     _lift_functional_groups(dataset)
     stored = next(frames(dataset, name))
     pixels = _colour(dataset, stored)
+    wide = pixels is None and (stored.dtype.kind == "f" or int(dataset.BitsStored) > 8)
+    dark = dataset.PhotometricInterpretation != "MONOCHROME1"
+    inverted = stored if dark else -stored if stored.dtype.kind == "f" else ~stored
     return DicomPicture(
         _grey(dataset, stored) if pixels is None else pixels,
         patient_id=text(dataset, "PatientID"),
         modality=modality,
         view=text(dataset, "ViewPosition"),
+        numbers=inverted if wide else None,
     )
 
 

@@ -13,6 +13,7 @@ from custom_components.distributed import is_main
 
 from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
+from ..data.record import record_of
 from ..files import aligned, json_ready, write_csv, write_json
 from ..scores.intervals import bootstrap_interval, mean_of_defined
 from ..scores.resampling import Resamples, ranking_scores
@@ -53,7 +54,7 @@ def run_linear_probe(
         output_dir: folder of `probe.json`.
         device: where the network lies.
         methods: of "logistic" and "knn".
-        header: what `probe.json` should say besides (weights, settings, data fingerprint).
+        header: what `probe.json` should say besides (weights, settings, data fingerprint) and what it learnt from.
         pool: "mean" or "cls", see `extract_features`.
         batch_size: images at a time.
         resamples: of the bootstrap; 0 gives no intervals.
@@ -84,7 +85,10 @@ def run_linear_probe(
         results[method] = _results(scores, test_y, task, class_names, groups, resamples)
     settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": resamples}
     counts = {"train_images": len(train_x), "test_images": len(test_x), "test_patients": len(set(groups))}
-    about = {"header": dict(header or {}), "settings": {**settings, "section": section}}
+    record = record_of(train_dataset, class_names)
+    if record.unlearnt and is_main():
+        print(f"Not learnt by the probe: {'; '.join(record.sentences())}.", flush=True)
+    about = {"header": {**(header or {}), "training": record.to_plain()}, "settings": {**settings, "section": section}}
     content = json_ready({**about, **counts, "methods": results})
     if is_main():
         path = write_json(Path(output_dir) / "probe.json", content)

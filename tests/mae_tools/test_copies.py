@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import png, shades
+from picture_files import dicom, png, shades
 from PIL import Image
 
 from mae_tools.check.decode import inspect_files
@@ -82,3 +82,19 @@ def test_training_and_test_never_share(parity: bool) -> None:
         "holds the same pixels as a.png in training and as c0.png in test, c1.png in test, c2.png in test and 2 more, "
         "with another label; one may stand in one list only"
     )
+
+
+def test_a_dicom_file_and_its_pictures_in_more_than_8_bits(tmp_path: Path) -> None:
+    values = np.random.default_rng(4).integers(0, 4096, (40, 50)).astype(np.uint16)
+    window = {"WindowCenter": 500, "WindowWidth": 300}  # what it cuts off still tells pictures apart
+    dicom(tmp_path / "a.dcm", values, **window, RescaleSlope=2, RescaleIntercept=-1024)
+    dicom(tmp_path / "b.dcm", 4095 - values, PhotometricInterpretation="MONOCHROME1")
+    Image.fromarray(values).save(tmp_path / "c.png")
+    Image.fromarray(values * 16).save(tmp_path / "d.tif")
+    other = values.copy()
+    other[0, 0] = other[20, 20]
+    dicom(tmp_path / "other.dcm", other, **window)
+    *same, last = inspect_files([str(path) for path in sorted(tmp_path.iterdir())], progress=False)
+    assert {entry.problem for entry in same} == {""}
+    assert len({entry.digest for entry in same}) == 1
+    assert last.digest != same[0].digest

@@ -341,3 +341,14 @@ def test_real_heads(tmp_path: Path, real_data: Path) -> None:
         inputs.finish()
         assert [item["case"] for item in inputs.items] == cases
         assert {item["label_convention"] for item in inputs.items} == {"brats2018"}
+
+
+def test_masks_beside_images_are_left_out_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a/ct.nrrd", "a/mask.nrrd", "b_image.nii.gz", "b_label.nii.gz", "c.nii", "masked.nii", "d/Seg.mha"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    named = sorted(Path(item["file"]).relative_to(tmp_path).as_posix() for item in inputs.items)
+    assert named == ["a/ct.nrrd", "b_image.nii.gz", "c.nii", "d/Seg.mha", "masked.nii"]
+    said = capsys.readouterr().out
+    assert "2 file(s) named as masks of others are left out: a/mask.nrrd, b_label.nii.gz." in said

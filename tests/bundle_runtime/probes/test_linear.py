@@ -57,7 +57,9 @@ def run(folder: Path, task: str = "multi_label", **options: Any) -> dict[str, An
 def test_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(tmp_path, header={"weights": "abc"}, resamples=200)
     assert json.loads((tmp_path / "probe.json").read_text()) == found
-    assert found["header"] == {"weights": "abc"}
+    assert found["header"]["weights"] == "abc"
+    training = found["header"]["training"]
+    assert (training["items"], list(training["unlearnt"])) == (40, ["never"])
     assert (found["train_images"], found["test_images"], found["test_patients"]) == (40, 31, 11)
     for method in ("logistic", "knn"):
         entry = found["methods"][method]
@@ -68,6 +70,7 @@ def test_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert entry["scores"]["left"] > 0.6
         assert entry["intervals"]["macro_auc"] == [low, high]  # the only one that is defined
     shown = capsys.readouterr().out
+    assert "Not learnt by the probe: never (it occurs in none of the 40 training labels)." in shown
     assert "31 test images of 11 patients" in shown
     assert "never" in shown
     assert "absent" in shown
