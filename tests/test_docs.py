@@ -32,3 +32,9 @@ def test_commands_exist(page: Path) -> None:
     named = set(re.findall(r"-m mae_tools ([a-z]\w*)", text))
     assert named <= set(COMMANDS)
     assert set(re.findall(r"-m mae_tools datalist ([a-z]\w*)", text)) <= set(SOURCES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_exist(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    assert [test for file, test in named if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")] == []
