@@ -229,7 +229,8 @@ def finish(
     options = {key: value for key, value in vars(args).items() if key not in ("out", "memory_of", "name")}
     content = {"benchmark": name, "command": command(name), "machine": machine(device), "options": options}
     content |= {"notes": notes, "rows": rows}
-    path = args.out / f"{args.name or name}_{device.type}{'_quick' if args.quick else ''}.json"
+    name = getattr(args, "name", None) or name
+    path = args.out / f"{name}_{device.type}{'_quick' if args.quick else ''}.json"
     write_atomically(path, json.dumps(content, indent=2) + "\n")
     print(f"\n{text}\n")
     print("\n".join(f"- {note}" for note in notes))

@@ -91,6 +91,7 @@ def runs(args: argparse.Namespace) -> list[Piece]:
     """Two processes as one training, and the comparison."""
     python = [sys.executable]
     drawn = [*python, "-m", "mae_tools", "draw", "abdomen", str(args.dataset_dir)]
+    drawn += ["--cases", "8"] if args.quick else []
     names = {} if args.given else {"class_names": DRAWN}
     names |= {"class_names": json.loads(args.class_names)} if args.class_names else {}
     short = {"max_epochs": 2, "warmup_epochs": 0, "val_interval": 2}

@@ -48,10 +48,10 @@ def run(
     processes: int = 0,
     first: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """What `python -m <arguments>` does.
+    """What `python -m <arguments>` does, or `python <arguments>` with a script.
 
     Args:
-        *arguments: the module and its arguments.
+        *arguments: the module, or the file of a script, and its arguments.
         cwd: the folder to start it in.
         environment: variables that are set besides.
         timeout: seconds; it is killed then.
@@ -110,7 +110,11 @@ def _become(
     sys.argv = list(words)
     exec(first, {})
     try:
-        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        if words[0].endswith(".py"):
+            sys.path.insert(0, str(Path(words[0]).parent))
+            runpy.run_path(words[0], run_name="__main__")
+        else:
+            runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except Exception:
         sys.excepthook(*sys.exc_info())  # as the interpreter does; multiprocessing would write a traceback of its own
         sys.exit(1)
