@@ -41,7 +41,7 @@ def benchmarks(args: argparse.Namespace) -> list[Piece]:
         "bundles": ["--batch", "256"],
         "images": ["--count", "400", "--workers", str(args.workers), "--memory_images", "1000"],
         "loader": ["--step_crops_per_second", "0"],
-        "slides": ["--side", "16384", "--repeats", "1", "--batch", "256", "--num_workers", str(args.workers)],
+        "slides": ["--side", "16128", "--repeats", "1", "--batch", "256", "--num_workers", str(args.workers)],
         "first_start": ["--repeats", "1", "--workers", str(args.workers)],
     }
     sizes["images"] += ["--num_workers", str(args.workers)]

@@ -5,8 +5,8 @@ it tissue. "read" only reads the tiles, "network" also asks a ViT-S/16 about eac
 of the tiles, too: it should not grow with them.
 
     python benchmarks/slides.py --threads 1
-    python benchmarks/slides.py --side 32000 --repeats 1       # some 20,000 tiles
-    python benchmarks/slides.py --device cuda --side 32000 --num_workers 8 --batch 256
+    python benchmarks/slides.py --side 32256 --repeats 1       # 20,736 tiles
+    python benchmarks/slides.py --device cuda --side 32256 --num_workers 8 --batch 256
 """
 
 import argparse
@@ -137,14 +137,16 @@ def measure(path: Path, args: argparse.Namespace, device: torch.device) -> list[
 
 def main() -> None:
     options = parser(__doc__, repeats=3)
-    options.add_argument("--side", type=int, help="pixels of the slide (8192)")
+    options.add_argument("--side", type=int, help="pixels of the slide, a multiple of 1792 (8960)")
     options.add_argument("--tiles", type=int, default=0, help="stop after so many tiles; 0 = the whole slide")
     options.add_argument("--batch", type=int, help="tiles at a time (16)")
     options.add_argument("--num_workers", type=int, default=0, help="loader processes, for both (%(default)s)")
     options.add_argument("--slide", type=Path, help=argparse.SUPPRESS)
     options.add_argument("--memory_of", help=argparse.SUPPRESS)
     args = options.parse_args()
-    args.side = args.side or (1024 if args.quick else 8192)
+    args.side = args.side or (1792 if args.quick else 8960)
+    if args.side % 1792:
+        options.error(f"--side is {args.side}, and whole tiles of 224 and of 256 need a multiple of 1792")
     args.batch = args.batch or (4 if args.quick else 16)
     device = prepare(args)
     if args.memory_of:

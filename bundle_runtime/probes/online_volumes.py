@@ -85,5 +85,6 @@ class VolumeProbe(Probe):
         label = torch.as_tensor(crop["label"]).to(self.device)  # 1 *S
         classes = torch.arange(1, len(self.class_names) + 1, device=self.device)
         held = (label == classes.view(-1, *[1] * (label.ndim - 1))).float()  # K *S
-        shares = F.avg_pool3d(held, vit.patch_size).flatten(1).T  # N K
+        patch: Any = vit.patch_size
+        shares = F.avg_pool3d(held, patch).flatten(1).T  # N K
         return tokens[len(tokens) - len(shares) :].float().cpu().numpy(), (shares >= SHARE).float().cpu().numpy()
