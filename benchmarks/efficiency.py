@@ -82,7 +82,7 @@ def load(args: argparse.Namespace, device: torch.device) -> tuple[TokenClassifie
     for entry in args.set:
         key, _, value = entry.partition("=")
         config[key] = yaml.safe_load(value)
-    network = config.get_parsed_content("network").eval()
+    network = config.get_parsed_content("scored_network").eval()
     dataset, pipeline = config.get_parsed_content("dataset"), config.get_parsed_content("preprocessing")
     if dataset.labels is None or dataset.labels.ndim != 1:
         raise SystemExit("The benchmark needs a datalist with one class an image (task multi_class).")

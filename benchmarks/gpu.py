@@ -101,7 +101,7 @@ def runs(args: argparse.Namespace) -> list[Piece]:
     place = smoke.index("--device")
     del smoke[place : place + 2]  # each process finds its own
     config = smoke.index("--config_file") + 1
-    smoke[config] = json.dumps([smoke[config], str(BUNDLE / "configs" / "multi_gpu.yaml")])
+    smoke[config] = json.dumps([smoke[config], str(BUNDLE / "configs" / "multi_gpu_train.yaml")])
     long = short if args.quick else {"max_epochs": 400, "warmup_epochs": 10, "val_interval": 50}
     tuned = short if args.quick else {"max_epochs": 100, "warmup_epochs": 5, "val_interval": 20}
     commands = [[*python, *bundle("pretrain", args, "mae", **long)]]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pydoc import locate
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from fire.parser import DefaultParseValue
@@ -23,6 +24,8 @@ from monai.utils import ensure_tuple
 
 from custom_components.errors import InputError, install_excepthook
 
+from .handed_over import take_over
+
 # Added by MONAI itself: the metadata, and what `--tracking mlflow` brings along.
 _TRACKING: dict[str, Any] = DEFAULT_MLFLOW_SETTINGS
 _MONAI_KEYS = {"_meta_", "workflow_type", *_TRACKING["configs"]}
@@ -31,7 +34,8 @@ _FULL_WIDTH = 384  # from a ViT-S on; those of the demos are narrower
 _REFERENCES = ("$", "@", "%")
 _SEPARATOR = "::"
 _settings: dict[str, Any] = {}
-_parsers: list[ConfigParser] = []  # that of the run, once it has begun
+_parsers: list[ConfigParser] = []  # that of the run which began last
+_begun: WeakKeyDictionary[ConfigWorkflow, dict[str, Any]] = WeakKeyDictionary()  # with its settings
 
 
 def begin(seed: int = 0) -> None:
@@ -47,6 +51,8 @@ def begin(seed: int = 0) -> None:
     _hush()
     workflow, files, overrides = _running_workflow()
     if workflow is not None:
+        overrides = _bundle_root(workflow, overrides) | overrides
+        overrides = take_over(workflow.parser, overrides) | overrides
         given = {key: value for key, value in overrides.items() if isinstance(value, str | list | int | float)}
         written = {**ConfigParser.load_config_files(files), **given} if files else {}
         plain = read_settings(workflow.parser, files, written)
@@ -54,6 +60,7 @@ def begin(seed: int = 0) -> None:
         config = workflow.parser.get()
         _settings.clear()
         _settings.update(plain)
+        _begun[workflow] = plain
         if files:
             refuse_unknown_keys(config, files)
             for part in ("train", "validate"):
@@ -66,6 +73,16 @@ def begin(seed: int = 0) -> None:
     if files and not torch.cuda.is_available():
         _say_without_gpu(_settings, files)
     torch.manual_seed(seed)
+
+
+def _bundle_root(workflow: ConfigWorkflow, overrides: Mapping[str, Any]) -> dict[str, str]:
+    """The folder of the config's `configs` where nobody names another; that the config asks for, too."""
+    configs, parser = workflow.config_root_path, workflow.parser
+    if "bundle_root" in overrides or parser.get("bundle_root") != "." or not (configs / "metadata.json").is_file():
+        return {}
+    parser["bundle_root"] = str(configs.parent)
+    parser.parse(reset=True)
+    return {"bundle_root": str(configs.parent)}
 
 
 def _say_without_gpu(values: Mapping[str, Any], files: Sequence[str]) -> None:
@@ -184,7 +201,8 @@ def _keys_of_all_stages(file: str) -> set[str]:
 
 def settings() -> dict[str, Any]:
     """The plain settings of this run as written, overrides included, without imports, engines and transforms."""
-    return dict(_settings)
+    workflow = _running_workflow()[0]
+    return dict(_settings if workflow is None else _begun.get(workflow, _settings))
 
 
 def resolve(key: str) -> Any:
@@ -193,6 +211,9 @@ def resolve(key: str) -> Any:
     Raises:
         RuntimeError: no run has begun.
     """
+    workflow = _running_workflow()[0]
+    if workflow is not None and workflow in _begun:
+        return workflow.parser.get_parsed_content(key)
     if not _parsers:
         raise RuntimeError(f"No run has begun, so there is no config to take '{key}' from; see `begin`.")
     return _parsers[0].get_parsed_content(key)

@@ -80,7 +80,7 @@ def agreeing(metadata: dict[str, Any], described: Described) -> dict[str, Any]:
     made = copy.deepcopy(metadata)
     formats = made["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-    if not _same_names(pred["channel_def"], described.names):
+    if not _same_names(pred["channel_def"], described.names) and not _names_the_map(pred, described):
         pred["channel_def"] = {str(index): name for index, name in enumerate(described.names)}
     pred["num_channels"], image["num_channels"] = len(described.names), described.channels
     inputs = described.inputs or [f"channel {index}" for index in range(described.channels)]
@@ -145,6 +145,11 @@ def refuse_disagreement(root: Path, weights: bool = True) -> None:
             f"{root / METADATA}: {'; '.join(outside)}. Configs, weights and metadata must agree: bake the settings "
             "of the training in with `package --overlay <file>`, or make a bundle of your own (`mae_tools adopt`)."
         )
+
+
+def _names_the_map(pred: dict[str, Any], described: Described) -> bool:
+    """Whether `channel_def` names the values of the label map instead, as it does for regions that overlap."""
+    return pred["type"] == "image" and pred["channel_def"].get("0") == "background" != described.names[0]
 
 
 def _same_names(channels: dict[str, str], names: list[str]) -> bool:

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bundle_runtime.files import write_atomically
 from bundle_runtime.weights.io import sha256_of, sidecar_path
 from bundle_runtime.weights.load import read_record
 from custom_components.errors import InputError, find_input_error
+from custom_components.tumour_labels import TISSUES, predicted_tissues
 
 from . import zoo_check
 from .__main__ import available, module_of
@@ -54,6 +56,7 @@ def package(
     verify: bool = False,
     weights: bool = True,
     overlay: str | Path | None = None,
+    weights_url: str | None = None,
 ) -> Path:
     """Write `<out>/<name>_v<version>.zip`, which unpacks to `<name>/`, and `<zip>.sha256` beside it.
 
@@ -70,6 +73,7 @@ def package(
         weights: Pack them; false leaves `models/` out.
         overlay: What the training had beside the bundle's configs: written into those of the package, and into its
             metadata and card; the bundle's own files stay. Classes that it does not name are those of the weights.
+        weights_url: Do not pack them, but write a `large_files.yml` that fetches them from this folder on the web.
 
     Returns:
         Path of the zip.
@@ -87,9 +91,11 @@ def package(
     contents = _contents(root)
     if weights:
         _refuse_other_weights(root)
-        contents = dict(sorted({**contents, **_models(root)}.items()))
+        models = weights_of(root)
+        named = models if weights_url is None else {"large_files.yml": large_files(models, weights_url).encode()}
+        contents = dict(sorted({**contents, **named}.items()))
     refuse_disagreement(root, weights)
-    if "models/model.pt" in contents:
+    if weights and "models/model.pt" in models:
         contents |= _learnt_metadata(root)
     target = Path(out) / f"{root.name}_v{version}.zip"
     digest_file = target.with_name(f"{target.name}.sha256")
@@ -156,7 +162,7 @@ def python_files(root: Path) -> list[Path]:
     unknown = sorted({*tools.commands} - {*available()}) + sorted({*tools.sources} - {*SOURCES})
     if unknown:
         raise InputError(f"{root}/configs/tools.yaml: there is no command or layout '{unknown[0]}' here.")
-    modules = {"mae_tools.__main__", *map(module_of, tools.commands)}
+    modules = {"mae_tools.__main__", "bundle_runtime.own_modules", *map(module_of, tools.commands)}
     modules |= {inspect.getmodule(SOURCES[name]).__name__ for name in tools.sources}  # type: ignore[union-attr]
     for path in (root / "configs").glob("*.yaml"):
         modules |= named_in(path.read_text(encoding="utf-8"))
@@ -164,7 +170,7 @@ def python_files(root: Path) -> list[Path]:
     return closure(modules | {part for part, needs in _PARTS.items() if file_of(needs) in needed})
 
 
-def _models(root: Path) -> dict[str, Path]:
+def weights_of(root: Path) -> dict[str, Path]:
     """Weights directly in `models/`, their sidecars and the thresholds; subfolders hold trials for comparison."""
     found = [path for path in (root / "models").glob("*") if path.is_file() and not path.name.startswith(".")]
     # A training state resumes one run on one machine.
@@ -174,16 +180,41 @@ def _models(root: Path) -> dict[str, Path]:
     return {f"models/{path.name}": path for path in (*weights, *beside)}
 
 
+def large_files(files: Mapping[str, Path], url: str) -> str:
+    """The text of a `large_files.yml`: where each file of a bundle lies, and its sha256.
+
+    Args:
+        files: path inside the bundle -> file.
+        url: of the folder that holds them, under their own names.
+
+    Raises:
+        InputError: the address is none.
+    """
+    if not re.match(r"(https?|file)://\S+$", url):
+        raise InputError(f"weights_url is {url!r}; expected the address of a folder, such as https://host/release.")
+    entries = [
+        {"path": name, "url": f"{url.rstrip('/')}/{file.name}", "hash_val": sha256_of(file), "hash_type": "sha256"}
+        for name, file in sorted(files.items())
+    ]
+    return yaml.safe_dump({"large_files": entries}, sort_keys=False)
+
+
 def _learnt_metadata(root: Path) -> dict[str, bytes]:
     """The metadata without the channels that the weights never predict, where there are some."""
     record = read_record(root / "models" / "model.pt")
     if record is None or not record.unlearnt:
         return {}
     metadata = json.loads((root / REQUIRED[0]).read_text(encoding="utf-8"))
-    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    left_out = [name for channel in record.channels if (name := names.pop(str(channel), None)) is not None]
+    pred = metadata["network_data_format"]["outputs"]["pred"]
+    before = pred["channel_def"]
+    if record.regions:  # the map that is made of them has values for tissues
+        told = predicted_tissues([name for name in record.class_names if name not in record.unlearnt])
+        pred["channel_def"] = {str(TISSUES.index(name)): name for name in told}
+    else:
+        pred["channel_def"] = {key: name for key, name in before.items() if int(key) not in record.channels}
+    left_out = [name for key, name in before.items() if key not in pred["channel_def"]]
     print(f"Not learnt, so the metadata do not name the channel: {', '.join(left_out)}")
-    return {REQUIRED[0]: (json.dumps(metadata, indent=4, ensure_ascii=False) + "\n").encode()}
+    return {REQUIRED[0]: (json.dumps(metadata, indent=4) + "\n").encode()}
 
 
 def _refuse_other_weights(root: Path) -> None:

@@ -1,6 +1,8 @@
 """What several test files share."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +11,20 @@ import pytest
 import torch
 
 torch.set_num_threads(2)
+_FLOORS = ("custom_components", "bundle_runtime", "mae_tools")
+
+
+@pytest.fixture(autouse=True)
+def undisturbed_modules() -> Iterator[None]:
+    """A package that a test reads in this process puts its own modules in place of the repository's; they go again."""
+    path = list(sys.path)
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in _FLOORS}
+    yield
+    if any(sys.modules.get(name) is not module for name, module in before.items()):
+        for name in [name for name in sys.modules if name.partition(".")[0] in _FLOORS]:
+            del sys.modules[name]
+        sys.modules.update(before)
+    sys.path[:] = path
 
 
 @pytest.fixture(scope="session")

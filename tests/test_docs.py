@@ -26,6 +26,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not [t for t in targets if not t.startswith(("http:", "https:")) and not (page.parent / t).exists()]
 
 
+@pytest.mark.parametrize("card", sorted(ROOT.glob("bundles/*/docs/README.md")), ids=lambda card: card.parts[-3])
+def test_links_of_a_card_lead_somewhere_in_its_package(card: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", card.read_text(encoding="utf-8"))
+    bundle = card.parents[1]
+    local = [target for target in targets if not target.startswith(("http:", "https:"))]
+    assert not [target for target in local if bundle not in (card.parent / target).resolve().parents]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Read the volumes of an item, each file once: what is decoded is verified and handed on."""
 
+import copy
 import functools
 import io
 from collections.abc import Hashable, Mapping, Sequence
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, NibabelReader
 from monai.data.utils import correct_nifti_header_if_necessary
-from monai.transforms import LoadImage, Transform
+from monai.transforms import LoadImage, LoadImaged, Transform
 
 from .record import Record
 from .schema import as_list
@@ -136,6 +137,34 @@ class LoadVolumesd(Transform):
             for name in self.expected.sequences
         ]
         return MetaTensor(torch.stack(channels), meta=first.meta), images.files[held[0][0]].path
+
+
+class LoadImageVolumesd(LoadVolumesd, LoadImaged):
+    """`LoadVolumesd` of the images of an inference.
+
+    MONAI Label puts its own reading around what is a `LoadImaged`, and MONAI Deploy, which has read the image, leaves
+    out what has "LoadImage" in its name.
+
+    Args:
+        native: also keep the image as "native", for pictures.
+        assumed_sequences: what the volumes of an item are that a tool hands over, which says nothing of them; a case
+            of a datalist or folder says it.
+        **settings: those of `LoadVolumesd`.
+    """
+
+    def __init__(self, native: bool = False, assumed_sequences: Sequence[str] | None = None, **settings: Any) -> None:
+        LoadImaged.__init__(self, "image", reader="NibabelReader")
+        super().__init__(keys="image", header=True, **settings)
+        self.native, self.assumed = native, assumed_sequences
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
+        """As `LoadVolumesd`; a tool's reader is not taken."""
+        item = dict(data)
+        if self.assumed is not None and "case" not in item:
+            item.setdefault("sequences", self.assumed)
+        result = super().__call__(item)
+        result["image"].meta["original_channel_dim"] = 0  # for `EnsureChannelFirstd`
+        return {**result, "native": copy.deepcopy(result["image"])} if self.native else result
 
 
 def _tensor(path: str, image: Any, voxels: np.ndarray) -> MetaTensor:

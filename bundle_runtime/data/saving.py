@@ -1,4 +1,7 @@
-"""Label maps as NIfTI files, faithful to the header of the image."""
+"""Label maps as NIfTI files, faithful to the header of the image; class maps of pictures.
+
+MONAI Label leaves out what is a `SaveImaged`, MONAI Deploy what has "SaveImage" in its name, and each writes itself.
+"""
 
 import gzip
 import io
@@ -10,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import MapTransform, SaveImaged
 from PIL import Image
 
 from custom_components.errors import InputError
@@ -20,7 +23,7 @@ from .verify_volumes import GRID_TOLERANCE
 from .volume import corner_shift
 
 
-class SaveLabelMapd(MapTransform):
+class SaveImageLabelMapd(SaveImaged):
     """Write a label map, and on request probabilities, as NIfTI with the header of the image that it belongs to.
 
     Shape, affine, orientation codes, units and descriptive fields are the input's; only the data type and the display
@@ -42,7 +45,7 @@ class SaveLabelMapd(MapTransform):
         dtype: str = "uint8",
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        MapTransform.__init__(self, keys, allow_missing_keys)
         self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, np.dtype(dtype)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -94,7 +97,7 @@ def _check_place(values: Any, source: Any, file: str) -> None:
         )
 
 
-class SaveMasksd(Transform):
+class SaveImageMasksd(SaveImaged):
     """Write a class map and the objects of a picture, each a PNG file on the picture's own grid.
 
     `<case>_classes.png` holds 8-bit class indices, `<case>_instances.png` 16-bit numbers of objects. A picture that a
@@ -107,6 +110,7 @@ class SaveMasksd(Transform):
     """
 
     def __init__(self, output_dir: str, key: str = "pred", instances: bool = True) -> None:
+        MapTransform.__init__(self, key)
         self.output_dir, self.key, self.instances = Path(output_dir), key, instances
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

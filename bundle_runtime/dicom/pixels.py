@@ -81,7 +81,7 @@ def frames(dataset: pydicom.Dataset, name: str) -> Iterator[np.ndarray]:
             count += 1
             yield frame if above == spare else frame << above >> spare
         return
-    except (RuntimeError, NotImplementedError) as error:  # what pydicom raises when no decoder did it
+    except RuntimeError as error:  # what pydicom raises when no decoder did it
         values = None if count else _through_itk(dataset, name)
         if values is None:
             raise _undecodable(dataset, name, error) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Transform
+from monai.transforms import MapTransform, SaveImaged
 from pydicom.config import disable_value_validation
 
 from custom_components.errors import InputError
@@ -22,7 +22,7 @@ FORMATS = ("nifti", "dicom_seg")
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 
 
-class SaveSegmentationd(Transform):
+class SaveImageSegmentationd(SaveImaged):
     """Write a label map as DICOM SEG beside the series that it was made of: same grid, patient, study, references.
 
     Segment n is class n, also where it is empty. The algorithm is AUTOMATIC, with the bundle's name and version and the
@@ -51,6 +51,7 @@ class SaveSegmentationd(Transform):
         segment_codes: str | Mapping[str, Any] | None = None,
         key: str = "pred",
     ) -> None:
+        MapTransform.__init__(self, key)
         if output_format not in FORMATS:
             raise InputError(f"output_format is {output_format!r}; choose one of {', '.join(FORMATS)}.")
         self.output_dir, self.output_format, self.key = Path(output_dir), output_format, key

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Events
+from monai.engines import Evaluator
 from monai.engines.workflow import Workflow
 from torch import nn
 
@@ -20,34 +21,51 @@ from .common import epochs_done, is_nan, scalars
 
 
 class BestModel:
-    """Saves the network whenever a validation beats all before it; attach to the evaluator.
+    """Saves the network whenever a validation of the training beats all before it; attach to the trainer.
+
+    Validations outside of it, such as a federated client's of the averaged network, write nothing.
 
     MONAI's evaluator makes whatever the first validation gives its best metric, so a NaN there (a class absent from a
     small validation list) would never be beaten. Here a NaN is never the best: the evaluator keeps what was best
     before.
 
     Args:
+        evaluator: Validates the network; it must have a key metric.
         network: The network that is validated.
         path_pt: For the state dict, e.g. `models/model.pt`; the same weights go to a `.safetensors` beside it.
-        sidecar: What the JSON file beside the weights should say; epoch and metric are added. With `finished: false` in
-            it, `MarkFinished` tells at the end of the training.
+        sidecar: What the JSON file beside the weights should say; epoch and metric are added, and `finished`: whether
+            the training has ended, not been stopped.
     """
 
     def __init__(
         self,
+        evaluator: Evaluator,
         network: nn.Module,
         path_pt: str | os.PathLike[str],
         sidecar: Mapping[str, Any] | None = None,
     ) -> None:
+        self.evaluator = evaluator
         self.network = network
         self.path_pt = Path(path_pt)
         self.sidecar = dict(sidecar or {})
+        self._training = False
         self._before: tuple[Any, int] = (-1, -1)
+        evaluator.add_event_handler(Events.STARTED, self._remember)
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
 
     def attach(self, engine: Workflow) -> None:
-        """Attach to the evaluator, which must have a key metric."""
-        engine.add_event_handler(Events.STARTED, self._remember)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.COMPLETED, self._end)
+
+    def _begin(self, engine: Workflow) -> None:
+        self._training = True
+
+    def _end(self, engine: Workflow) -> None:
+        self._training = False
+        sidecar = read_sidecar(self.path_pt) if is_main() else None
+        if sidecar is not None:
+            write_file(sidecar_path(self.path_pt), json.dumps({**sidecar, "finished": True}, indent=2) + "\n")
 
     def _remember(self, engine: Workflow) -> None:
         if engine.state.key_metric_name is None:
@@ -61,35 +79,13 @@ class BestModel:
         if is_nan(state.best_metric):
             state.best_metric, state.best_metric_epoch = self._before
             say(f"The validation metric {state.key_metric_name} is NaN in epoch {state.epoch}: not taken as the best.")
-        elif state.best_metric_epoch == state.epoch and is_main():
+        elif state.best_metric_epoch == state.epoch and self._training and is_main():
             self._write(engine)
 
     def _write(self, engine: Workflow) -> None:
         best = scalars({"value": engine.state.best_metric}).get("value")
-        content = {"epoch": engine.state.epoch, "validation": {engine.state.key_metric_name: best}}
+        content = {"epoch": engine.state.epoch, "validation": {engine.state.key_metric_name: best}, "finished": False}
         save_network(self.path_pt, self.network, {**self.sidecar, **content})
-
-
-class MarkFinished:
-    """Notes in the sidecar of weights that the training they come from has ended, not been stopped; for the trainer.
-
-    It turns the sidecar's `finished` to true.
-
-    Args:
-        path: The weights, as given to `BestModel`.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-
-    def attach(self, engine: Workflow) -> None:
-        """Attach to the trainer."""
-        engine.add_event_handler(Events.COMPLETED, self._mark)
-
-    def _mark(self, engine: Workflow) -> None:
-        sidecar = read_sidecar(self.path) if is_main() else None
-        if sidecar is not None:
-            write_file(sidecar_path(self.path), json.dumps({**sidecar, "finished": True}, indent=2) + "\n")
 
 
 class SaveEncoder:

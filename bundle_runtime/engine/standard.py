@@ -91,7 +91,9 @@ class StandardHandlers:
     ) -> None:
         self.name, self.folder = name, Path(output_dir)
         self.optimizer, self.evaluator, self.probe = optimizer, evaluator, probe
-        self.schedule: dict[str, Any] = {"warmup_epochs": warmup_epochs, "min_lr_ratio": min_lr_ratio, "power": power}
+        # Of the whole training: the epochs of a federated client's trainer are those of a round.
+        self.schedule: dict[str, Any] = {"max_epochs": resolve("max_epochs"), "warmup_epochs": warmup_epochs}
+        self.schedule |= {"min_lr_ratio": min_lr_ratio, "power": power}
         judges = {"loss": evaluator} | ({} if probe is None else {"probe": probe})
         one_of("early_stop_by", early_stop_by, judges)
         self.early_stop = EarlyStop(judges[early_stop_by], early_stop)
@@ -107,8 +109,7 @@ class StandardHandlers:
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
-        epochs, length = engine.state.max_epochs, engine.state.epoch_length
-        schedule = WarmupCosine(self.optimizer, max_epochs=epochs, epoch_length=length, **self.schedule)
+        schedule = WarmupCosine(self.optimizer, epoch_length=engine.state.epoch_length, **self.schedule)
         probe = [] if self.probe is None else [self.probe]
         first = (self.manifest, schedule, self.validation, *probe, FiniteLoss(), self.history, self.checkpoint)
         for handler in first:

@@ -31,6 +31,7 @@ class UNETR(nn.Module):
         out_channels: classes, background included.
         feature_size: decoder channels at full resolution; doubles with each level.
         skips: 0-based blocks that feed the decoder, log2(patch_size) - 1 of them; None spreads them evenly.
+        dropout: of the decoder's last features, for estimates of uncertainty (MONAI Label's epistemic scoring).
 
     Raises:
         InputError: patch size or skips do not fit.
@@ -43,6 +44,7 @@ class UNETR(nn.Module):
         *,
         feature_size: int = 16,
         skips: Sequence[int] | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         side, *others = encoder.patch_size
@@ -82,6 +84,7 @@ class UNETR(nn.Module):
             UnetrUpBlock(in_channels=coarse, out_channels=fine, upsample_kernel_size=2, **conv)
             for coarse, fine in zip([hidden_size, *widths[:0:-1]], widths[::-1], strict=True)
         )
+        self.dropout = nn.Dropout(dropout)
         self.out = UnetOutBlock(spatial_dims=spatial_dims, in_channels=feature_size, out_channels=out_channels)
 
     def to_grid(self, tokens: Tensor) -> Tensor:
@@ -99,4 +102,4 @@ class UNETR(nn.Module):
         x = self.to_grid(encoded.tokens)
         for i, decoder in enumerate(self.decoders):
             x = decoder(x, features[len(features) - 1 - i])
-        return self.out(x)
+        return self.out(self.dropout(x))

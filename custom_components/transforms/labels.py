@@ -85,13 +85,19 @@ class ConventionLabeld(MapTransform):
     Args:
         keys: where the tissue codes (1, X, Y, Z) are; replaced by label values, uint8.
         convention: name or table that serves all items; None takes what each item declares as "label_convention".
+        undeclared: that of items which declare none.
     """
 
-    def __init__(self, keys: Sequence[str] | str, convention: str | Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str] | str,
+        convention: str | Mapping[str, str] | None = None,
+        undeclared: str | None = None,
+    ) -> None:
         super().__init__(keys)
         if convention is not None:
             regions.convention(convention)  # refuses what is no convention
-        self.convention = convention
+        self.convention, self.undeclared = convention, undeclared
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the values.
@@ -100,7 +106,7 @@ class ConventionLabeld(MapTransform):
             InputError: no convention is known, or it has no value for a tissue that occurs.
         """
         result = dict(data)
-        spec = self.convention or result.get("label_convention")
+        spec = self.convention or result.get("label_convention") or self.undeclared
         if not spec:
             case = result.get("case", "the label map")
             raise InputError(f"{case}: nothing says which values the label map is to have; {_DECLARE}.")

@@ -65,11 +65,11 @@ class _Grid:
 
     @classmethod
     def of(cls, image: MetaTensor) -> "_Grid":
-        native = torch.as_tensor(image.meta["original_affine"], dtype=torch.float64).cpu()
+        native, sides = native_grid(image)
         matrix = torch.linalg.solve(torch.as_tensor(image.affine, dtype=torch.float64).cpu(), native)[:3]
         order = matrix[:, :3].abs().argmax(dim=1).tolist()
         order = order if sorted(order) == [0, 1, 2] else [0, 1, 2]
-        shape = tuple(int(image.meta["spatial_shape"][axis]) for axis in order)
+        shape = tuple(sides[axis] for axis in order)
         matrix = matrix[:, [*order, 3]]
         lean = matrix[:, :3].abs() * (torch.tensor(shape, dtype=torch.float64) - 1)
         if lean.fill_diagonal_(0).sum(dim=1).max() > _LEAN:
@@ -94,6 +94,19 @@ class _Grid:
         corners = (2 * place / (size - 1).clamp(min=1) - 1).flip(-1).float().to(values.device)
         sampled = functional.grid_sample(values[None], corners[None], padding_mode="border", align_corners=True)[0]
         return sampled * inside
+
+
+def native_grid(image: MetaTensor) -> tuple[Tensor, list[int]]:
+    """The affine matrix (4, 4) in float64 and the shape of the file that an image was read from.
+
+    Of an array that comes from no file, as some tools hand it over, they are those from before the first transform.
+    """
+    if "original_affine" in image.meta:
+        affine, shape = image.meta["original_affine"], image.meta["spatial_shape"]
+    else:
+        steps = image.applied_operations
+        affine, shape = torch.eye(4), steps[0]["orig_size"] if steps else image.shape[1:]
+    return torch.as_tensor(affine, dtype=torch.float64).cpu(), [int(size) for size in shape]
 
 
 class _Native(MapTransform):
@@ -127,7 +140,7 @@ class _Native(MapTransform):
         for key in self.key_iterator(result):
             image, logits = result["image"], torch.as_tensor(result[key])
             grid = _Grid.of(image)
-            shape = [int(size) for size in image.meta["spatial_shape"]]
+            affine, shape = native_grid(image)
             turned = [0, *(1 + axis for axis in grid.order)]
             label = torch.zeros(1, *shape, dtype=torch.uint8)
             kept = None if self.probabilities_key is None else torch.zeros(len(logits), *shape)
@@ -136,7 +149,7 @@ class _Native(MapTransform):
                 label.permute(turned)[0][where] = self._decide(part, interpolate).cpu()
                 if kept is not None:
                     kept.permute(turned)[:, *where] = interpolate(part).cpu()
-            meta = {**image.meta, "affine": torch.as_tensor(image.meta["original_affine"], dtype=torch.float64)}
+            meta = {**image.meta, "affine": affine}
             result[key] = MetaTensor(label, meta=meta)
             if kept is not None and self.probabilities_key is not None:
                 result[self.probabilities_key] = MetaTensor(kept, meta=meta)

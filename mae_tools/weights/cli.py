@@ -1,4 +1,4 @@
-"""`python -m mae_tools weights show | convert | verify`."""
+"""`python -m mae_tools weights show | convert | verify | publish`."""
 
 import math
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from custom_components.errors import InputError
 from custom_components.networks.vit import ViT
 
 from .export import export_monai
+from .publish import publish
 
 
 class WeightsCommands:
@@ -182,4 +183,4 @@ def _compare(file: str, encoder: dict[str, Tensor], described: dict[str, Any]) -
 
 
 _WEIGHTS = WeightsCommands()
-COMMANDS = {"show": _WEIGHTS.show, "convert": _WEIGHTS.convert, "verify": _WEIGHTS.verify}
+COMMANDS = {"show": _WEIGHTS.show, "convert": _WEIGHTS.convert, "verify": _WEIGHTS.verify, "publish": publish}

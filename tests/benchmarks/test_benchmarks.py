@@ -216,3 +216,10 @@ def test_gpu_script(tmp_path: Path) -> None:
     assert all(row["time_ratio"]["ours"]["median"] > 0 for row in rows)
     assert '"mae"' in done.stdout
     assert '"scratch"' in done.stdout
+
+
+def test_exported(result: Callable[..., dict[str, Any]]) -> None:
+    pytest.importorskip("onnxruntime", reason="ONNX is tried where onnx, onnxscript and onnxruntime are installed")
+    rows = result("exported", "--batches", "1", "2")["rows"]
+    assert {row["program"] for row in rows} == {"PyTorch", "TorchScript", "onnxruntime"}
+    assert max(row["difference"] for row in rows) < 1e-4

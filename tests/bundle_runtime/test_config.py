@@ -253,3 +253,26 @@ def test_entries_and_arguments_that_exist(path: str) -> None:
 def test_what_is_not_there_is_named(path: str, hint: str) -> None:
     with pytest.raises(InputError, match=f"Unknown setting '{path.replace('::', '#')}'{hint}: train.yaml"):
         refuse_unknown_paths([path], CONFIG, "train.yaml")
+
+
+def test_the_bundle_root_is_the_folder_of_the_configs_unless_it_is_named(stage: str, tmp_path: Path) -> None:
+    configs = tmp_path / "bundle" / "configs"
+    configs.mkdir(parents=True)
+    content = yaml.safe_load(Path(stage).read_text())
+    inside = write(configs / "train.yaml", content)
+    assert create_workflow(config_file=inside).bundle_root == "."  # no bundle's: nothing says what it is
+    (configs / "metadata.json").write_text("{}")
+    workflow = create_workflow(config_file=inside)
+    assert workflow.bundle_root == str(tmp_path / "bundle")
+    assert settings()["bundle_root"] == str(tmp_path / "bundle")
+    assert create_workflow(config_file=inside, bundle_root="elsewhere").bundle_root == "elsewhere"
+
+
+def test_each_of_two_runs_in_a_process_has_its_own_settings(stage: str) -> None:
+    content = yaml.safe_load(Path(stage).read_text())
+    asked = "$__import__('bundle_runtime.config').config"
+    content |= {"run": [f"{asked}.settings()['max_epochs']", f"{asked}.resolve('max_epochs')"]}
+    write(Path(stage), content)
+    first = create_workflow(config_file=stage, max_epochs=3)
+    create_workflow(config_file=stage, max_epochs=4)
+    assert first.run() == [3, 3]

@@ -42,7 +42,7 @@ class Runner:
         launcher = [sys.executable]
         if processes:
             launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-            overlays.append(configs / "multi_gpu.yaml")
+            overlays.append(configs / "multi_gpu_train.yaml")
         values = {
             "bundle_root": self.bundle, "dataset_dir": self.data, "output_dir": out / stage, "model_dir": out,
             **settings,

@@ -60,7 +60,7 @@ def test_pretraining_without_a_probe_does_not_ask_for_the_findings(tmp_path: Pat
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_several_processes_check_the_settings_too(stage: str) -> None:
-    alone, several = (parser(f"{stage}.yaml", *more).get("initialize") for more in ((), ("multi_gpu.yaml",)))
+    alone, several = (parser(f"{stage}.yaml", *more).get("initialize") for more in ((), ("multi_gpu_train.yaml",)))
     assert several[: len(alone)] == alone
     assert any("init_process_group" in str(entry) for entry in several)
 
@@ -136,9 +136,9 @@ def test_both_tables_of_the_evaluation_say_which_list_they_are_of(section: str) 
 
 def test_the_sidecar_of_weights_names_no_folder() -> None:
     config = parser("train.yaml", init="/home/me/encoder.safetensors")
-    sidecar = config.get("validate::handlers::0::sidecar")
+    sidecar = config.get("train::handlers::1::sidecar")
     assert sidecar["init"] == "$os.path.basename(@init)"
-    assert config.get_parsed_content("validate::handlers::0::sidecar::init") == "encoder.safetensors"
+    assert config.get_parsed_content("train::handlers::1::sidecar::init") == "encoder.safetensors"
 
 
 def test_attention_pictures_name_probabilities_of_the_task() -> None:

@@ -65,15 +65,14 @@ class Tiny:
             progress=False,
         )
         self.loader = loader(dataset, BATCH, EpochSampler(dataset, seed=1))
-        self.best = BestModel(self.network, folder / "model.pt")
         self.evaluator = SupervisedEvaluator(
             device=torch.device("cpu"),
             val_data_loader=loader(PreparedDataset(items(), Compose([]), progress=False), 1),
             network=self.network,
             key_val_metric={"mse": MeanSquaredError(output_transform=from_engine(["pred", "label"]))},
-            val_handlers=[self.best],
             metric_cmp_fn=lambda current, best: current < best,
         )
+        self.best = BestModel(self.evaluator, self.network, folder / "model.pt")
         self.step = TrainingStep(seed=1)
         self.finite = FiniteLoss(interval=3)
         self.history = History(folder / "history.csv", self.optimizer, self.evaluator)
@@ -108,6 +107,7 @@ class Tiny:
             self.history,
             WarmupCosine(self.optimizer, 2, EPOCH_LENGTH * 3),
             Validation(validate_every, self.evaluator),
+            self.best,
         ]
 
     def run(self) -> "Tiny":

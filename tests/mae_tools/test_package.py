@@ -25,7 +25,7 @@ from custom_components.errors import InputError
 from mae_tools.agree import agreeing, describe, read_metadata
 from mae_tools.demo_data import make_abdomen
 from mae_tools.metadata_schema import METADATA_SCHEMA
-from mae_tools.package import package
+from mae_tools.package import _learnt_metadata, package
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "btcv_unetr_mae"
@@ -285,6 +285,18 @@ def test_channels_that_were_not_learnt_have_no_name_in_the_metadata(
     assert f"do not name the channel: {channels.pop('4')}\n" in capsys.readouterr().out
     assert packed == metadata
     jsonschema.validate(packed, METADATA_SCHEMA)
+
+
+def test_an_unlearnt_region_takes_the_tissue_that_it_alone_gives(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    source = ROOT / "bundles" / "brats_unetr_mae" / "configs" / "metadata.json"
+    shutil.copy(source, tmp_path / "configs")
+    names = ["background", "TC", "WT", "ET"]
+    record = Record(names, {}, {"ET": "no training item has it"}, True, 3, 3, False, Images(), {})
+    save_network(tmp_path / "models" / "model.pt", torch.nn.Linear(1, 1), {"training": record.to_plain()})
+    (made,) = _learnt_metadata(tmp_path).values()
+    told = json.loads(made)["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert told == {"0": "background", "1": "oedema", "4": "tumour core"}
 
 
 def test_an_encoder_that_the_configs_do_not_fit_is_refused(bundle: Path, tmp_path: Path) -> None:

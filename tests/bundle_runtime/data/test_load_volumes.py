@@ -13,7 +13,7 @@ from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeInte
 
 from bundle_runtime.data.dataset import PreparedDataset, loader
 from bundle_runtime.data.load_volumes import LoadVolumesd
-from bundle_runtime.data.saving import SaveLabelMapd
+from bundle_runtime.data.saving import SaveImageLabelMapd
 from custom_components.errors import InputError
 from custom_components.transforms.labels import TissueLabeld
 
@@ -112,11 +112,11 @@ def test_the_item_names_the_file_whose_grid_the_image_has(files: dict[str, str],
     entry = {**item(files, ["flair", "t2", "t1ce"]), "file": files["flair"]}
     result = loads(["t1ce", "t2"], header=True)(entry)
     assert result["file"] == files["t1ce"]
-    written = nib.load(SaveLabelMapd("image", str(tmp_path / "out"), dtype="float32")(result)["image_path"])
+    written = nib.load(SaveImageLabelMapd("image", str(tmp_path / "out"), dtype="float32")(result)["image_path"])
     assert np.allclose(written.affine, AFFINE)
     away = loads(["flair"], header=True)(item(files, ["flair"]))
     with pytest.raises(InputError, match=r"moved\.nii\.gz: the result lies 7 voxels off the grid of the image"):
-        SaveLabelMapd("image", str(tmp_path / "out"))({**result, "file": away["file"], "header": away["header"]})
+        SaveImageLabelMapd("image", str(tmp_path / "out"))({**result, "file": away["file"], "header": away["header"]})
     stacked = save(tmp_path / "all.nii.gz", np.stack([volume(name) for name in NAMES], axis=-1))
     assert loads(["t2"])({"image": stacked, "sequences": NAMES})["file"] == stacked
 

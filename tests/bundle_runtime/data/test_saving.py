@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from bundle_runtime.data.saving import SaveLabelMapd
+from bundle_runtime.data.saving import SaveImageLabelMapd
 from custom_components.errors import InputError
 
 
@@ -26,7 +26,7 @@ def of(path: Path) -> dict[str, Any]:
 def test_saved_label_map_keeps_grid_and_header(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     path, label = scan
     out = tmp_path / "out"
-    result = SaveLabelMapd("pred", str(out))({"pred": torch.from_numpy(label)[None], **of(path)})
+    result = SaveImageLabelMapd("pred", str(out))({"pred": torch.from_numpy(label)[None], **of(path)})
     written, original = nib.load(result["pred_path"]), nib.load(path)
     assert np.array_equal(np.asarray(written.dataobj), label)
     assert written.get_data_dtype() == np.uint8
@@ -40,7 +40,7 @@ def test_saved_label_map_keeps_grid_and_header(scan: tuple[Path, np.ndarray], tm
 def test_probabilities_are_written_one_volume_a_class(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     path, label = scan
     values = torch.rand(3, *label.shape)
-    save = SaveLabelMapd("probabilities", str(tmp_path), postfix="prob", dtype="float32")
+    save = SaveImageLabelMapd("probabilities", str(tmp_path), postfix="prob", dtype="float32")
     written = nib.load(save({"probabilities": values, **of(path)})["probabilities_path"])
     assert written.shape == (*label.shape, 3)
     assert np.allclose(np.moveaxis(np.asarray(written.dataobj), -1, 0), values.numpy())
@@ -48,7 +48,7 @@ def test_probabilities_are_written_one_volume_a_class(scan: tuple[Path, np.ndarr
 
 def test_a_result_on_another_grid_is_refused(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shape"):
-        SaveLabelMapd("pred", str(tmp_path))({"pred": torch.zeros(1, 3, 3, 3), **of(scan[0])})
+        SaveImageLabelMapd("pred", str(tmp_path))({"pred": torch.zeros(1, 3, 3, 3), **of(scan[0])})
 
 
 @pytest.mark.parametrize(("shift", "refused"), [(0.05, False), (0.2, True), (float("nan"), True)])
@@ -64,7 +64,7 @@ def test_a_result_that_lies_elsewhere_is_refused(
         "header": header(path),
         "case": "a",
     }
-    save = SaveLabelMapd("pred", str(tmp_path / "out"))
+    save = SaveImageLabelMapd("pred", str(tmp_path / "out"))
     if refused:
         with pytest.raises(InputError, match=r"voxels off the grid of the image; the preprocessing was not inverted"):
             save(item)
@@ -80,7 +80,7 @@ def test_a_label_map_of_a_file_with_several_volumes_is_three_dimensional(tmp_pat
     nib.save(nib.Nifti1Image(np.ones((6, 5, 4, 4), np.float32), affine), tmp_path / "BRATS_001.nii.gz")
     path = tmp_path / "BRATS_001.nii.gz"
     item = {"pred": torch.from_numpy(label)[None], "file": str(path), "header": header(path), "case": "BRATS_001"}
-    written = nib.load(SaveLabelMapd("pred", str(tmp_path / "out"))(item)["pred_path"])
+    written = nib.load(SaveImageLabelMapd("pred", str(tmp_path / "out"))(item)["pred_path"])
     assert written.shape == (6, 5, 4)
     assert written.header["dim"].tolist() == [3, 6, 5, 4, 1, 1, 1, 1]
     assert np.array_equal(written.affine, affine)

@@ -11,7 +11,7 @@ import torch
 from dicom_files import enhanced, slices, volume, write
 
 from bundle_runtime.data.volume import read_volume
-from bundle_runtime.dicom.segmentation import SaveSegmentationd
+from bundle_runtime.dicom.segmentation import SaveImageSegmentationd
 from bundle_runtime.dicom.structures import paint, read_structures
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
@@ -29,7 +29,7 @@ def drawn(shape: tuple[int, int, int] = (40, 34, 6)) -> np.ndarray:
 def saved(folder: Path, image: Path | str, labels: np.ndarray, **settings: Any) -> Path:
     (folder / "metadata.json").write_text(json.dumps({"name": "Abdomen", "version": "1.2.3"}))
     (folder / "model.pt").write_bytes(b"weights")
-    save = SaveSegmentationd(
+    save = SaveImageSegmentationd(
         str(folder / "out"), NAMES, str(folder / "metadata.json"), str(folder / "model.pt"), **settings
     )
     item = save({"pred": torch.from_numpy(labels)[None], "file": str(image), "case": "P 1"})

@@ -6,12 +6,12 @@ import signal
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from tiny_training import EPOCH_LENGTH, At, Tiny, TinyNet, items
 from torch import nn
 
-from bundle_runtime.engine.best import BestModel, MarkFinished, SaveEncoder
+from bundle_runtime.engine.best import BestModel, SaveEncoder
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
 from custom_components.networks.vit import ViT
@@ -32,14 +32,22 @@ class Scripted:
         engine.add_event_handler(Events.EPOCH_COMPLETED, give)
 
 
-def evaluator(values, *handlers):
+def evaluator(values):
     return SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=[{"image": torch.zeros(1, 8), "label": torch.zeros(1, 1)}],
         network=TinyNet(),
         key_val_metric={"dice": Scripted(values)},
-        val_handlers=list(handlers),
     )
+
+
+def train(validator, best, epochs):
+    """A training of so many epochs that validates after each."""
+    trainer = Engine(lambda engine, batch: None)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: validator.run(engine.state.epoch))
+    best.attach(trainer)
+    trainer.run([0], max_epochs=epochs)
+    return validator.state.best_metric, validator.state.best_metric_epoch
 
 
 def run(engine, epochs):
@@ -56,33 +64,50 @@ def test_monai_alone_keeps_a_nan_for_ever():
 
 @pytest.mark.parametrize("nan", [NAN, torch.tensor(NAN)])
 def test_a_nan_is_never_the_best(nan, capsys, tmp_path):
-    handler = BestModel(TinyNet(), tmp_path / "model.pt")
-    assert run(evaluator([nan, 0.25, nan, 0.5, 0.5], handler), 5) == (0.5, 4)
+    engine = evaluator([nan, 0.25, nan, 0.5, 0.5])
+    assert train(engine, BestModel(engine, TinyNet(), tmp_path / "model.pt"), 5) == (0.5, 4)
     assert json.loads((tmp_path / "model.json").read_text())["epoch"] == 4
     assert "The validation metric dice is NaN in epoch 1: not taken as the best." in capsys.readouterr().out
 
 
 def test_the_best_weights_are_written_with_epoch_and_metric(tmp_path):
-    network = TinyNet()
-    engine = evaluator([0.5, 0.25, 0.75], BestModel(network, tmp_path / "model.pt", sidecar={"seed": 3}))
-    run(engine, 2)
-    first = torch.load(tmp_path / "model.pt", weights_only=True)
-    with torch.no_grad():
-        network[1].weight.zero_()
-    engine.run(3)
-    second = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert first["1.weight"].any()
-    assert not second["1.weight"].any()
+    network, engine = TinyNet(), evaluator([0.5, 0.25, 0.75])
+    written = []
+
+    def look(engine):
+        written.append(torch.load(tmp_path / "model.pt", weights_only=True)["1.weight"].any().item())
+        with torch.no_grad():
+            network[1].weight.zero_()
+
+    best = BestModel(engine, network, tmp_path / "model.pt", sidecar={"seed": 3})
+    engine.add_event_handler(Events.EPOCH_COMPLETED, look)
+    train(engine, best, 3)
+    assert written == [True, True, False]
     assert (tmp_path / "model.safetensors").exists()
     sidecar = json.loads((tmp_path / "model.json").read_text())
     assert (sidecar["epoch"], sidecar["validation"], sidecar["seed"]) == (3, {"dice": 0.75}, 3)
 
 
+def test_a_validation_outside_of_the_training_writes_nothing(tmp_path):
+    network, engine = TinyNet(), evaluator([0.5, 0.9, 0.9])
+    best = BestModel(engine, network, tmp_path / "model.pt")
+    engine.run(1)
+    assert not (tmp_path / "model.pt").exists()
+    train(engine, best, 1)
+    before = sha256_of(tmp_path / "model.pt")
+    with torch.no_grad():
+        network[1].weight.zero_()
+    engine.state.best_metric = -1
+    engine.run(2)
+    assert engine.state.best_metric == 0.9
+    assert sha256_of(tmp_path / "model.pt") == before
+
+
 def test_best_model_needs_a_metric(tmp_path):
-    engine = evaluator([0.5], BestModel(TinyNet(), tmp_path / "model.pt"))
+    engine = evaluator([0.5])
     engine.state.key_metric_name = None
     with pytest.raises(InputError, match="key_val_metric"):
-        engine.run(1)
+        train(engine, BestModel(engine, TinyNet(), tmp_path / "model.pt"), 1)
 
 
 class WithEncoder(nn.Module):
@@ -125,9 +150,7 @@ def test_the_sidecar_tells_whether_the_training_has_ended(tmp_path):
         return json.loads((tmp_path / "model.json").read_text())["finished"]
 
     def train(*handlers, resume=False):
-        tiny = Tiny(tmp_path, resume=resume, handlers=lambda tiny: [MarkFinished(tmp_path / "model.pt"), *handlers])
-        tiny.best.sidecar = {"finished": False}
-        return tiny.run()
+        return Tiny(tmp_path, resume=resume, handlers=lambda tiny: handlers).run()
 
     train(At(Events.ITERATION_STARTED, EPOCH_LENGTH + 2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert finished() is False
@@ -138,5 +161,6 @@ def test_the_sidecar_tells_whether_the_training_has_ended(tmp_path):
 
 
 def test_the_end_of_a_training_without_weights_marks_nothing(tmp_path):
-    Tiny(tmp_path, epochs=1, handlers=lambda tiny: [MarkFinished(tmp_path / "none.pt")]).run()
+    engine = evaluator([NAN])
+    train(engine, BestModel(engine, TinyNet(), tmp_path / "none.pt"), 1)
     assert not (tmp_path / "none.json").exists()

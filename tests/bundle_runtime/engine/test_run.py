@@ -12,7 +12,8 @@ from bundle_runtime.engine.run import STATE
 from custom_components.errors import find_input_error
 
 BUNDLES = Path(__file__).resolve().parents[3] / "bundles"
-CONFIGS = sorted({*BUNDLES.glob("*/configs/*train*.yaml")} - {*BUNDLES.glob("*/configs/demo*.yaml")})
+OVERLAYS = {*BUNDLES.glob("*/configs/demo*.yaml"), *BUNDLES.glob("*/configs/multi_gpu*.yaml")}
+CONFIGS = sorted({*BUNDLES.glob("*/configs/*train*.yaml")} - OVERLAYS)
 PROBES = sorted(BUNDLES.glob("*/configs/linear_probe.yaml"))
 MADE: list[str] = []
 

@@ -19,7 +19,7 @@ from bundle_runtime.engine.standard import StandardHandlers
 from custom_components.errors import InputError
 
 _FOUND = (Path(__file__).resolve().parents[3] / "bundles").glob("*/configs/*train*.yaml")
-TRAININGS = sorted(path for path in _FOUND if not path.name.startswith("demo"))
+TRAININGS = sorted(path for path in _FOUND if not path.name.startswith(("demo", "multi_gpu")))
 SETTINGS = {"seed": 1, "batch_size": 2, "max_epochs": 3, "mask_ratio": 0.5}
 
 
@@ -51,7 +51,7 @@ class Standard(Tiny):
         self.handlers = StandardHandlers(
             "train", self.network, self.optimizer, self.step, self.evaluator, self.folder, **self.arguments
         )
-        return [self.handlers]
+        return [self.handlers, self.best]
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from monai.transforms import Compose, CropForegroundd, Invertd, LoadImaged, Norm
 from scipy import ndimage
 
 from bundle_runtime.data.load_volumes import LoadVolumesd
-from bundle_runtime.data.saving import SaveLabelMapd
+from bundle_runtime.data.saving import SaveImageLabelMapd
 from custom_components.transforms import native
 from custom_components.transforms.labels import ConventionLabeld, RegionsToTissuesd
 from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
@@ -173,7 +173,7 @@ def test_through_the_evaluator_with_sequences_by_name(scan: tuple[Path, np.ndarr
     )
     item = {"image": [str(path), str(path)], "sequences": ["t2", "flair"], "label_convention": "brats2018"}
     named = {"case": "p1", "file": str(path), "patient_id": "p1", "unlabelled": []}
-    post = [NativeRegionsd("pred", REGIONS), ConventionLabeld("pred"), SaveLabelMapd("pred", str(tmp_path))]
+    post = [NativeRegionsd("pred", REGIONS), ConventionLabeld("pred"), SaveImageLabelMapd("pred", str(tmp_path))]
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset([{**item, **named}], steps), batch_size=1),
@@ -187,3 +187,15 @@ def test_through_the_evaluator_with_sequences_by_name(scan: tuple[Path, np.ndarr
     assert set(np.unique(values)) == {0, 2, 4}
     for value, drawn in ((2, label == 1), (4, label == 2)):
         assert 2 * ((values == value) & drawn).sum() / ((values == value).sum() + drawn.sum()) > 0.75
+
+
+def test_an_array_that_comes_from_no_file_comes_back_to_its_own_shape() -> None:
+    voxels = torch.zeros(1, 24, 20, 16)
+    voxels[:, 8:16, 6:14, 4:12] = 110
+    steps = Compose(preprocessing().transforms[1:])
+    image = steps({"image": MetaTensor(voxels)})["image"]
+    assert image.shape[1:] != voxels.shape[1:]
+    found = NativeArgmaxd("pred")({"image": image, "pred": logits_like(image)})["pred"]
+    assert found.shape == voxels.shape
+    assert torch.equal(found.affine, torch.eye(4, dtype=torch.float64))
+    assert ((found.as_tensor() == 1) != (voxels == 110)).float().mean() < 0.03  # but for the interpolated rim

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle_runtime.data.saving import SaveMasksd
+from bundle_runtime.data.saving import SaveImageMasksd
 from custom_components.errors import InputError
 from custom_components.transforms.objects import SplitInstancesd
 
@@ -16,7 +16,7 @@ def test_objects_are_written_beside_the_classes(tmp_path: Path) -> None:
     classes = torch.zeros(1, 12, 30)
     classes[:, 2:6, 2:6], classes[:, 2:8, 10:20] = 1, 2
     item = SplitInstancesd("components", min_size=4)({"pred": classes, "case": "a"})
-    SaveMasksd(str(tmp_path))(item)
+    SaveImageMasksd(str(tmp_path))(item)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a_classes.png")), classes[0].numpy())
     objects = Image.open(tmp_path / "a_instances.png")
     assert objects.mode.startswith("I;16")
@@ -24,14 +24,14 @@ def test_objects_are_written_beside_the_classes(tmp_path: Path) -> None:
 
 
 def test_without_objects_only_classes_are_written(tmp_path: Path) -> None:
-    SaveMasksd(str(tmp_path), instances=False)({"pred": torch.ones(1, 4, 4), "case": "a"})
+    SaveImageMasksd(str(tmp_path), instances=False)({"pred": torch.ones(1, 4, 4), "case": "a"})
     assert [path.name for path in tmp_path.iterdir()] == ["a_classes.png"]
 
 
 def test_more_objects_than_16_bits_number_are_refused(tmp_path: Path) -> None:
     objects = torch.full((1, 2, 2), 70000)
     with pytest.raises(InputError, match="70000 objects"):
-        SaveMasksd(str(tmp_path))({"pred": torch.ones(1, 2, 2), "pred_instances": objects, "case": "a"})
+        SaveImageMasksd(str(tmp_path))({"pred": torch.ones(1, 2, 2), "pred_instances": objects, "case": "a"})
 
 
 def test_the_split_is_said_in_words() -> None:

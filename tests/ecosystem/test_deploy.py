@@ -1,0 +1,78 @@
+"""MONAI Deploy's bundle operator runs the packages."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import slices, write
+from strangers import ROOT, Packages, interpreter, run, scores_of
+
+pytestmark = pytest.mark.slow
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def deploy() -> str:
+    return interpreter("DEPLOY", "holoscan")
+
+
+def test_a_label_map_is_that_of_the_bundles_own_run(packages: Packages, deploy: str, ask: Ask, tmp_path: Path) -> None:
+    name = "btcv_unetr_mae"
+    image = packages.images(name)[0]
+    found = ask(deploy, "deploy_tool.py", packages.bundle(name), image)
+    own = packages.own(name, tmp_path) / f"{Path(image).name.removesuffix('.nii.gz')}_seg.nii.gz"
+    assert np.array_equal(np.load(tmp_path / "label_map.npy"), np.asarray(nib.load(own).dataobj))
+    assert len(found["values"]) > 1
+
+
+def test_torchscript_gives_the_same_where_the_package_is_on_the_path(
+    packages: Packages, deploy: str, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, image = packages.bundle("btcv_unetr_mae"), packages.images("btcv_unetr_mae")[0]
+    exported = tmp_path / "model.ts"
+    files = {"config_file": "configs/inference.json", "meta_file": "configs/metadata.json", "filepath": exported}
+    words = [part for key, value in files.items() for part in (f"--{key}", value)]
+    run([deploy, "-W", "ignore", "-m", "monai.bundle", "ckpt_export", "network_def", *words], bundle)
+    whole = ask(deploy, "deploy_tool.py", bundle, image)
+    script = ask(deploy, "deploy_tool.py", exported, image, bundle)
+    assert script["values"] == whole["values"]
+
+
+def test_scores_are_those_of_the_bundles_own_run(packages: Packages, deploy: str, ask: Ask, tmp_path: Path) -> None:
+    name = "cxr14_mae"
+    image = packages.images(name)[0]
+    found = ask(deploy, "deploy_tool.py", packages.bundle(name), image)
+    own = scores_of(image, packages.own(name, tmp_path))
+    names = json.loads((packages.bundle(name) / "configs" / "metadata.json").read_text())
+    channels = names["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert found["scores"] == pytest.approx([own[channel.lower()] for channel in channels.values()], abs=2e-4)
+
+
+def test_a_head_of_four_sequences(packages: Packages, deploy: str, ask: Ask) -> None:
+    image = packages.images("brats_unetr_mae")[0]
+    found = ask(deploy, "deploy_tool.py", packages.bundle("brats_unetr_mae"), image)
+    assert found["shape"] == list(nib.load(image).shape[2::-1])
+    assert {int(value) for value in found["values"]} <= {0, 1, 2, 3}
+
+
+def test_the_application_goes_from_a_series_to_a_segmentation(packages: Packages, deploy: str, tmp_path: Path) -> None:
+    bundle, image = packages.bundle("btcv_unetr_mae"), nib.load(packages.images("btcv_unetr_mae")[0])
+    voxels = np.asarray(nib.as_closest_canonical(image).dataobj)[::-1, ::-1]  # RAS -> the axes of an axial series
+    series = write(tmp_path / "series", slices((voxels + 1024).astype(np.uint16), spacing=(4.8, 4.8, 4.8)))
+    out = tmp_path / "out"
+    run([deploy, "-W", "ignore", ROOT / "docs" / "deploy" / "app.py", series, bundle, out], tmp_path)
+    (made,) = out.glob("*.dcm")
+    seg = pydicom.dcmread(made)
+    assert seg.Modality == "SEG"
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == [
+        "liver", "spleen", "right kidney", "left kidney", "aorta"
+    ]  # fmt: skip
+    reference = seg.ReferencedSeriesSequence[0]
+    assert reference.SeriesInstanceUID == slices(np.zeros((2, 2, 1), np.uint16))[0].SeriesInstanceUID
+    assert (seg.Rows, seg.Columns) == voxels.shape[1::-1]
+    assert seg.pixel_array.any()
