@@ -22,7 +22,9 @@ from monai.bundle.config_item import ConfigComponent
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import ensure_tuple
 
-from custom_components.errors import InputError, install_excepthook
+from custom_components.errors import InputError
+
+from .failures import install_excepthook
 
 from .handed_over import take_over
 

@@ -14,7 +14,8 @@ import fire
 from fire.decorators import SetParseFns
 from fire.parser import DefaultParseValue
 
-from custom_components.errors import InputError, install_excepthook
+from bundle_runtime.failures import install_excepthook
+from custom_components.errors import InputError
 
 # Command -> the module and what in it: a function, or a table of them. Nothing is imported before it is asked for, and
 # the package of a bundle holds some of these modules only.

@@ -10,7 +10,7 @@ A datalist is a Decathlon-style JSON file::
 `image` is a path or, for several sequences, a list of paths; `label` a path, a class index or a list of 0, 1 and null;
 `unlabelled` names the classes that exist in the body but are not drawn in this case. For multi-sequence MRI,
 `sequences` names what the paths, or the volumes of a 4-D file, hold, in their order, and `label_convention` what the
-label values mean (see `tumour_labels.py`); both stand at the top for all items, or in an item for that one. So does
+label values mean (see `conventions.py`); both stand at the top for all items, or in an item for that one. So does
 `background`, for heads whose background is not 0: its value, or the word `corners` for what most corners of a volume
 share; voxels of it are set to 0. `brain_mask` of an item, a path, says instead where the brain is.
 
@@ -36,9 +36,9 @@ from typing import Protocol
 
 from custom_components.distributed import say
 from custom_components.errors import InputError
-from custom_components.tumour_labels import convention
 
 from ..files import write_atomically
+from .conventions import convention
 from .find import files_below
 from .schema import (
     SECTIONS,

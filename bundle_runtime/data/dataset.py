@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from tqdm import tqdm
 
 from custom_components.distributed import gather_objects, is_main
-from custom_components.errors import InputError, find_input_error
+from custom_components.errors import InputError
 from custom_components.seeding import mix_seed
 
+from ..failures import find_input_error
 from .cache import DiskCache, Prepared, to_plain
 from .verify import Found, refuse, show, unusable
 

@@ -12,8 +12,9 @@ from monai.data.utils import list_data_collate
 from torch.utils.data import DataLoader, Dataset, Subset, default_convert
 
 from custom_components.distributed import is_main
-from custom_components.errors import InputError, find_input_error, sentence_of
+from custom_components.errors import InputError
 
+from ..failures import find_input_error, sentence_of
 from ..files import write_json
 from .schema import Item
 from .verify import ItemInputError, Problem, sentence

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError
-from custom_components.tumour_labels import Convention, convention, predicted_tissues
 
 from ..dicom.pixels import text
 from ..dicom.series import Export, NoVolume, Series, series_below
 from . import datalist as datalists
+from .conventions import Convention, convention, predicted_tissues
 from .find import VOLUMES, files_below, image_folder, other_volumes, some
 from .inference import InferenceInputs
 from .schema import Item, as_list

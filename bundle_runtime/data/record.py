@@ -12,9 +12,9 @@ from torch import nn
 
 from custom_components.distributed import say
 from custom_components.errors import InputError
-from custom_components.learnt import leave_out
 from custom_components.tumour_labels import REGIONS
 
+from ..learnt import leave_out
 from .labels import count_classes
 from .verify import Found
 from .verify_volumes import STRIPPED

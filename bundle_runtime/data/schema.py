@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from custom_components.errors import InputError
-from custom_components.tumour_labels import convention
 
+from .conventions import convention
 from .sequences import file_stem, sequence_names
 
 SECTIONS = ("training", "validation", "test")

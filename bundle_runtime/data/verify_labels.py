@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from custom_components.tumour_labels import CONVENTIONS, REGIONS, Convention, convention
+from custom_components.tumour_labels import REGIONS
 
+from .conventions import CONVENTIONS, Convention, convention
 from .schema import Item
 from .verify import Found
 from .verify_volumes import Expected, check_header, check_same_grid

@@ -12,8 +12,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
 
-from custom_components.errors import InputError, unreadable
+from custom_components.errors import InputError
 
+from ..failures import unreadable
 from .find import NIFTI, THROUGH_ITK
 from .verify import edges, edges_of, sentence
 

@@ -11,7 +11,9 @@ from pydicom import uid
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, iter_pixels
 
-from custom_components.errors import InputError, unreadable
+from custom_components.errors import InputError
+
+from ..failures import unreadable
 
 # Objects that come in the same folders as pictures and are none: reports, annotations, plans, doses.
 NO_PICTURE = {

@@ -17,9 +17,9 @@ from monai.engines.workflow import Workflow
 
 from custom_components import __version__
 from custom_components.distributed import is_main, rank_and_world
-from custom_components.errors import find_input_error
 
 from ..config import resolve, settings
+from ..failures import find_input_error
 from ..files import write_json
 from .common import epochs_done, on_failure, scalars
 

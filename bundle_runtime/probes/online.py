@@ -15,10 +15,11 @@ from monai.engines.workflow import Workflow
 from torch import nn
 
 from custom_components.distributed import distributed, is_main, say
-from custom_components.errors import InputError, find_input_error, one_of
+from custom_components.errors import InputError, one_of
 from custom_components.networks.find import unwrap
 
 from ..engine.common import due, keep
+from ..failures import find_input_error
 from ..files import write_csv
 from .features import METHODS, Array, probe_scores
 

@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 
 from custom_components.errors import InputError
-from custom_components.tumour_labels import REGION_NAMES
 
 from ..files import aligned
 from .intervals import mean_of_defined
@@ -16,6 +15,12 @@ from .report import CaseReport, Key, mean
 from .segmentation import Row, check_penalty
 from .text import millilitres, show
 
+REGION_NAMES = {
+    "WT": "whole tumour",
+    "TC": "tumour core",
+    "ET": "enhancing tumour",
+    "NCR/NET": "necrotic and non-enhancing core",
+}
 METRICS = {"dice": "Dice", "hd95": "HD95"}
 PERFECT = {"dice": 1.0, "hd95": 0.0}
 OUTCOMES = ("found", "missed", "hallucinated", "absent", "unlabelled")

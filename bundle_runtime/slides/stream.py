@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from custom_components.distributed import distributed, say
-from custom_components.errors import InputError, sentence_of
+from custom_components.errors import InputError
 
 from ..data.image_prepare import Recipe
 from ..data.inference import InferenceInputs
 from ..data.record import Record
+from ..failures import sentence_of
 from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation
 from .find import SlideFile, find_slides

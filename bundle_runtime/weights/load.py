@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from custom_components.errors import InputError, one_of
-from custom_components.learnt import leave_out
 from custom_components.networks.find import find_vit, unwrap
 
 from ..data.record import Record
+from ..learnt import leave_out
 from .adapt import adapt
 from .describe import architecture, network_difference
 from .io import read_sidecar, read_state_dict, sidecar_path

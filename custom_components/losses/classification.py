@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..learnt import only_learnt
 
 
 class ClassificationLoss(nn.Module):
@@ -105,3 +104,8 @@ class ClassificationLoss(nn.Module):
     def _focus(self, miss: Tensor) -> Tensor:
         """Weight of a term by how far it is off; the slope of a power below 1 has no bound at 0."""
         return miss.clamp(min=1e-6) ** self.focal_gamma
+
+
+def only_learnt(values: Tensor, unlearnt: Sequence[int]) -> Tensor:
+    """(B, K, ...) -> (B, K - unlearnt, ...), without a copy from the host."""
+    return torch.stack([one for index, one in enumerate(values.unbind(1)) if index not in unlearnt], dim=1)

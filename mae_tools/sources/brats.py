@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundle_runtime.data.conventions import Convention, convention
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item, check_background
 from bundle_runtime.data.sequences import file_stem, group_by_case, patient_of, sequence_name, usual_convention
 from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
-from custom_components.tumour_labels import Convention, convention
 
 from .options import fitting, read_table
 from .registry import Root, source

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from bundle_runtime.data.conventions import CONVENTIONS
 from bundle_runtime.data.sequences import sequence_names
 from custom_components.errors import InputError
-from custom_components.tumour_labels import CONVENTIONS
 
 from .decathlon import Task, read_task
 from .registry import Root, source

@@ -19,8 +19,8 @@ from nibabel.orientations import io_orientation
 from safetensors.torch import load_file
 
 from bundle_runtime.dicom.structures import paint, read_structures
+from bundle_runtime.learnt import classes_from_engine
 from bundle_runtime.weights.save import save_encoder
-from custom_components.learnt import classes_from_engine
 from custom_components.networks.vit import ViT
 from mae_tools.sources.btcv import CLASS_NAMES
 

@@ -10,8 +10,8 @@ import pytest
 from monai.bundle import ConfigParser
 from PIL import Image
 
+from bundle_runtime.failures import find_input_error
 from bundle_runtime.weights.save import save_network
-from custom_components.errors import find_input_error
 
 from .conftest import BUNDLES
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.engine.checkpoint_file import read_checkpoint
+from bundle_runtime.failures import find_input_error
 from bundle_runtime.weights.save import save_network
 from custom_components.augment import RandomFlip
-from custom_components.errors import find_input_error
 
 from .conftest import BUNDLES, Runner
 

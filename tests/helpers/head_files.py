@@ -10,7 +10,8 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nifti_files import save
 
-from custom_components.tumour_labels import TISSUES, Convention, convention
+from bundle_runtime.data.conventions import Convention, convention
+from custom_components.tumour_labels import TISSUES
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
 REGION_NAMES = ["background", "TC", "WT", "ET"]

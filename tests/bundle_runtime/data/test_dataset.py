@@ -35,7 +35,8 @@ from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader, split_transform
 from bundle_runtime.data.load_picture import LoadPictured
 from bundle_runtime.data.load_volumes import LoadVolumesd
-from custom_components.errors import InputError, find_input_error
+from bundle_runtime.failures import find_input_error
+from custom_components.errors import InputError
 
 
 class Countd(MapTransform):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from dicom_files import slices, volume, write
 
+from bundle_runtime.data.conventions import convention
 from bundle_runtime.data.inference import CaseDataset
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from custom_components.errors import InputError
-from custom_components.tumour_labels import convention
 
 
 def save(path: Path, shape: tuple[int, ...] = (6, 5, 4)) -> None:

@@ -14,8 +14,8 @@ from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeInte
 from bundle_runtime.data.dataset import PreparedDataset, loader
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.saving import SaveImageLabelMapd
+from bundle_runtime.data.tissue_labels import TissueLabeld
 from custom_components.errors import InputError
-from custom_components.transforms.labels import TissueLabeld
 
 NAMES = ["flair", "t1", "t1ce", "t2"]
 AFFINE = np.array([[-1.0, 0, 0, 90], [0, -1, 0, 120], [0, 0, 1.5, -70], [0, 0, 0, 1]])

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nifti_files import NAMES, label, only, pair, problems, save
 
+from bundle_runtime.data.conventions import convention
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.verify_labels import ranges
-from custom_components.tumour_labels import TISSUES, convention
+from custom_components.tumour_labels import TISSUES
 
 WANTED = {"class_names": REGION_NAMES, "sequences": SEQUENCES, "need_convention": True}
 UNDIVIDED = convention({"1": "oedema", "2": "tumour core"})

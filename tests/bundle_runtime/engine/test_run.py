@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser, create_workflow
 
 from bundle_runtime.engine.lock import in_use
 from bundle_runtime.engine.run import STATE
-from custom_components.errors import find_input_error
+from bundle_runtime.failures import find_input_error
 
 BUNDLES = Path(__file__).resolve().parents[3] / "bundles"
 OVERLAYS = {*BUNDLES.glob("*/configs/demo*.yaml"), *BUNDLES.glob("*/configs/multi_gpu*.yaml")}

@@ -13,12 +13,13 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.metrics import compute_dice, compute_hausdorff_distance
 
+from bundle_runtime.data.conventions import CONVENTIONS
+from bundle_runtime.data.tissue_labels import TissueLabeld
 from bundle_runtime.scores.segmentation import score_case
 from bundle_runtime.scores.segmentation_handler import ScoreSegmentation
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
-from custom_components.transforms.labels import TissueLabeld
-from custom_components.tumour_labels import CONVENTIONS, TISSUES, region_masks, tissue_map
+from custom_components.tumour_labels import TISSUES, region_masks, tissue_map
 from mae_tools.compare.command import compare
 
 REGIONS = ["background", "TC", "WT", "ET"]

@@ -11,8 +11,9 @@ from scipy import ndimage
 
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.saving import SaveImageLabelMapd
+from bundle_runtime.data.tissue_labels import ConventionLabeld
 from custom_components.transforms import native
-from custom_components.transforms.labels import ConventionLabeld, RegionsToTissuesd
+from custom_components.transforms.labels import RegionsToTissuesd
 from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
 from custom_components.tumour_labels import region_masks
 

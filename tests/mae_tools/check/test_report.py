@@ -11,8 +11,8 @@ from head_files import REGION_NAMES, head, head_list
 from nifti_files import NAMES, datalist, pair
 from PIL import Image
 
+from bundle_runtime.data.conventions import convention
 from custom_components.errors import InputError
-from custom_components.tumour_labels import convention
 from mae_tools.check.command import check
 
 

@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bundle_runtime.data.conventions import convention
 from bundle_runtime.data.datalist import items, load
 from bundle_runtime.data.sequences import patient_of, usual_convention
 from custom_components.errors import InputError
-from custom_components.tumour_labels import convention
 from mae_tools.sources import SOURCES
 from mae_tools.sources.brats import brats
 

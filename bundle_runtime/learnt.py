@@ -1,4 +1,4 @@
-"""Classes that no training label shows: no gradient, no probability, no vote in the score that selects."""
+"""Classes that no training label shows: never given by the network, left out of the score that selects."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from monai.handlers import from_engine
 from torch import Tensor, nn
+
+from custom_components.training.step import map_tensors
+from custom_components.tumour_labels import region_masks
 
 # Softmax and sigmoid make 0 of it in every precision. Infinity would become NaN where logits are blended or resampled.
 NEVER = -1e4
@@ -31,18 +34,13 @@ def leave_out(network: nn.Module, channels: Sequence[int]) -> nn.Module:
 
 
 def _hide(channels: tuple[int, ...], module: nn.Module, inputs: Any, output: Any) -> Any:
-    if isinstance(output, Tensor):
-        output = output.clone()
+    def hide(logits: Tensor) -> Tensor:
+        logits = logits.clone()
         for channel in channels:  # a fill of a view: nothing is copied from the host
-            output[:, channel] = NEVER
-        return output
-    parts = [_hide(channels, module, inputs, part) for part in output]
-    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+            logits[:, channel] = NEVER
+        return logits
 
-
-def only_learnt(values: Tensor, unlearnt: Sequence[int]) -> Tensor:
-    """(B, K, ...) -> (B, K - unlearnt, ...), without a copy from the host."""
-    return torch.stack([one for index, one in enumerate(values.unbind(1)) if index not in unlearnt], dim=1)
+    return map_tensors(output, hide)
 
 
 def classes_from_engine(unlearnt: Sequence[int] = ()) -> Callable[[Any], Any]:
@@ -57,6 +55,22 @@ def classes_from_engine(unlearnt: Sequence[int] = ()) -> Callable[[Any], Any]:
         return [[_without(values, unlearnt) for values in part] for part in pairs(output)]
 
     return transform if unlearnt else pairs
+
+
+def masks_from_engine(class_names: Sequence[str], unlearnt: Sequence[int] = ()) -> Callable[[Any], Any]:
+    """The same for tissue maps, which become region masks; those of regions that were not learnt are empty.
+
+    Args:
+        class_names: "background" first, then regions.
+        unlearnt: positions among them.
+    """
+    pairs, places = from_engine(["pred", "label"]), torch.tensor([index - 1 for index in unlearnt], dtype=torch.int64)
+
+    def masks(codes: Tensor) -> Tensor:
+        found = region_masks(torch.as_tensor(codes), class_names)
+        return found.index_fill(0, places.to(found.device), False)
+
+    return lambda output: [[masks(codes) for codes in part] for part in pairs(output)]
 
 
 def _without(values: Tensor, unlearnt: Sequence[int]) -> Tensor:
