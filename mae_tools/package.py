@@ -46,7 +46,7 @@ _PARTS = {
     "mae_tools.compare.instances": "bundle_runtime.scores.instance_report",
     "mae_tools.check.volumes": "bundle_runtime.data.load_volumes",
     "mae_tools.check.pictures": "bundle_runtime.data.image_file",
-    "mae_tools.check.tissues": "custom_components.tumour_labels",
+    "mae_tools.check.tissues": "bundle_runtime.data.tissue_labels",
 }
 TEMPLATE = ".html.j2"  # ends the name of what a module of the same name fills
 _SUMS = "SHA256SUMS"

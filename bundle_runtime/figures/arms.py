@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from custom_components.errors import InputError
@@ -75,9 +74,6 @@ def arms_figure(
         class_names: by class index; index 0 is the background.
         path: PNG file, written atomically.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: the arms hold images of different sizes.
     """
@@ -101,7 +97,8 @@ def arms_figure(
             if classes is not None:
                 shown |= cut.outline(panel, classes, axis, len(class_names))
         for panel, side in zip(row[3:], (a, b), strict=True):
-            _tint(panel, cut, axis, side)
+            kinds = error_kinds(side.label, side.prediction)
+            cut.tint(panel, [(mask, (*ERRORS[kind], 0.8)) for kind, mask in kinds.items()], axis)
         row[0].set_ylabel(f"{title}\n{cut.name(axis)}".strip(), fontsize=9)
     for panel, title in zip(grid[0], titles, strict=True):
         panel.set_title(title, fontsize=10)
@@ -115,12 +112,3 @@ def error_kinds(label: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndarr
     wrong = label != prediction
     there, called = label > 0, prediction > 0
     return dict(zip(ERRORS, (wrong & there & ~called, wrong & ~there, wrong & there & called), strict=True))
-
-
-def _tint(panel: Axes, cut: Cut, axis: int | None, side: Maps) -> None:
-    kinds = {name: cut.plane(mask, axis) for name, mask in error_kinds(side.label, side.prediction).items()}
-    tint = np.zeros((*next(iter(kinds.values())).shape, 4))
-    for name, mask in kinds.items():
-        tint[mask] = (*ERRORS[name], 0.8)
-    width, height = cut.size(axis)
-    panel.imshow(tint, extent=(0, width, height, 0), interpolation="nearest")

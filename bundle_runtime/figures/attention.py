@@ -15,13 +15,14 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from custom_components.errors import InputError, one_of
+from custom_components.masking import attention_weights
 from custom_components.networks.find import find_vit
 from custom_components.networks.vit import Attention, Block, ViT
 
 from ..probes.features import evaluating
 from .panels import HIDDEN, picture_pixels, save_figure
 
-_FUSIONS = ("mean", "minmax", "max", "min")
+_FUSIONS = ("mean", "minmax")
 _PANEL_INCHES = 3.6
 _BAR_INCHES = 0.8
 _GAP_INCHES = 0.12
@@ -29,64 +30,44 @@ _LINE_INCHES = 0.2  # of a title
 _TITLE_LETTERS = 44  # that a panel's width holds
 
 
-def class_attention_map(vit: nn.Module, image: Tensor, head_fusion: str = "mean") -> Tensor:
+def class_attention_map(network: nn.Module, image: Tensor, head_fusion: str = "mean") -> Tensor:
     """Attention of the class token over the patches in the last block; without one the mean over all queries.
 
     Args:
-        vit: a `ViT`, or a network that holds one at `.vit` or `.encoder`.
+        network: a `ViT`, or what holds one at `.vit` or `.encoder`.
         image: (B, C, *S), as the network takes it.
-        head_fusion: "mean" of the heads; "minmax" scales each head's map to 0..1 before, so that no head drowns the
-            others; "max" or "min" over the heads.
+        head_fusion: "mean" of the heads, or "minmax": see `attention_weights`, no head then drowns the others.
 
     Returns:
         (B, *grid), on the device of the image.
 
     Raises:
-        InputError: the fusion is unknown.
+        InputError: the fusion is unknown, or the encoder is not this package's.
     """
-    encoder = _encoder(vit)
+    encoder = _encoder(network)
     one_of("head_fusion", head_fusion, _FUSIONS)
     with evaluating(encoder), torch.no_grad():
         weights = deque(_attentions(encoder, image), maxlen=1).pop()
-    rows = _patch_columns(encoder, _queries(encoder, weights))  # B heads K
-    return _fuse(rows, head_fusion).unflatten(1, encoder.grid)
+    rows = _looked_at(encoder, weights)  # B heads K
+    return (rows.mean(dim=1) if head_fusion == "mean" else attention_weights(rows)).unflatten(1, encoder.grid)
 
 
-def attention_rollout(vit: nn.Module, image: Tensor, head_fusion: str = "mean", residual: float = 0.5) -> Tensor:
-    """Attention rollout: how much of each patch reaches the class token through all blocks.
+def attention_rollout(network: nn.Module, image: Tensor) -> Tensor:
+    """Attention rollout: how much of each patch reaches the class token through all blocks; (B, *grid).
 
-    The attention of each block is averaged over its heads, mixed with the identity for the residual connection, its
-    rows are scaled to the sum 1, and the blocks are multiplied. Without a class token: the mean over all queries.
-
-    Args:
-        vit: as in `class_attention_map`.
-        image: (B, C, *S).
-        head_fusion: "mean", "max" or "min" over the heads.
-        residual: weight of the identity, 0 to 1.
-
-    Returns:
-        (B, *grid), on the device of the image.
-
-    Raises:
-        InputError: a setting that is out of range.
+    The attention of each block is averaged over its heads and with the identity, which stands for the residual
+    connection, and the blocks are multiplied. Arguments and errors are those of `class_attention_map`.
 
     Source:
-        Abnar and Zuidema, Quantifying attention flow in transformers, arXiv 2005.00928, section 3 (residual 0.5).
+        Abnar and Zuidema, Quantifying attention flow in transformers, arXiv 2005.00928, section 3.
     """
-    encoder = _encoder(vit)
-    one_of("head_fusion", head_fusion, _FUSIONS)
-    if head_fusion == "minmax":
-        raise InputError("head_fusion is 'minmax', which is for one block; choose mean, max or min for the rollout.")
-    if not 0 <= residual <= 1:
-        raise InputError(f"residual is {residual}; it must be from 0 to 1.")
-    count = math.prod(encoder.grid) + int(encoder.class_token)
-    unit = torch.eye(count, device=image.device)
+    encoder = _encoder(network)
+    unit = torch.eye(math.prod(encoder.grid) + int(encoder.class_token), device=image.device)
     total = unit
     with evaluating(encoder), torch.no_grad():
         for weights in _attentions(encoder, image):
-            mixed = (1 - residual) * _fuse(weights, head_fusion) + residual * unit
-            total = mixed / mixed.sum(dim=-1, keepdim=True) @ total
-    return _patch_columns(encoder, _queries(encoder, total)).unflatten(1, encoder.grid)
+            total = (weights.mean(dim=1) + unit) / 2 @ total
+    return _looked_at(encoder, total).unflatten(1, encoder.grid)
 
 
 def attention_figure(
@@ -107,9 +88,6 @@ def attention_figure(
         pixels: `mean` and `std` by which the image, from 0 to 1, was normalised, a number each or one a channel; they
             are undone. None: the image is in other units, and its smallest value is drawn black, its largest white.
         kept: (gh, gw), not 0 where the network used a patch; the others are greyed out in a panel of their own.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: the numbers of titles and maps do not go together, or the picture has other channels.
@@ -190,25 +168,9 @@ def _weights(block: nn.Module, x: Tensor) -> Tensor:
     return (q @ k.transpose(-2, -1) * attention.head_dim**-0.5).softmax(dim=-1)
 
 
-def _queries(vit: ViT, weights: Tensor) -> Tensor:
-    """The class token's row of (..., N, N), or the mean of all rows."""
-    return weights[..., 0, :] if vit.class_token else weights.mean(dim=-2)
-
-
-def _patch_columns(vit: ViT, rows: Tensor) -> Tensor:
-    return rows[..., 1:] if vit.class_token else rows
-
-
-def _fuse(weights: Tensor, head_fusion: str) -> Tensor:
-    """(B, heads, ...) -> (B, ...)."""
-    if head_fusion == "max":
-        return weights.amax(dim=1)
-    if head_fusion == "min":
-        return weights.amin(dim=1)
-    if head_fusion == "minmax":
-        low, high = weights.amin(dim=-1, keepdim=True), weights.amax(dim=-1, keepdim=True)
-        weights = (weights - low) / (high - low).clamp_min(torch.finfo(weights.dtype).tiny)
-    return weights.mean(dim=1)
+def _looked_at(vit: ViT, weights: Tensor) -> Tensor:
+    """What the class token sees of each patch, (..., N, N) -> (..., patches); without one the mean of all rows."""
+    return weights[..., 0, 1:] if vit.class_token else weights.mean(dim=-2)
 
 
 def _unit(values: Tensor) -> Tensor:

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
 from .panels import COLOURS, WIDTH_INCHES, save_figure
 
 COLUMNS = 4  # of small panels
+_DIAGONAL: dict[str, Any] = {"color": "#8a93a3", "linewidth": 0.8, "linestyle": "--"}
 STYLES = ("-", "--", ":")  # where there are more classes than colours
 
 
@@ -25,24 +28,14 @@ def roc_figure(
         class_names: the K classes; one without positives or without negatives has no curve.
         path: PNG file, written atomically.
         title: stands above the curves.
-
-    Returns:
-        The figure.
     """
     side = 0.62 * WIDTH_INCHES
     figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="#8a93a3", linewidth=0.8, linestyle="--")
+    axes.plot([0, 1], [0, 1], **_DIAGONAL)
     for index, name in enumerate(class_names):
-        known = np.isfinite(labels[:, index])
-        truth, scores = labels[known, index] > 0.5, probabilities[known, index]
-        colour, style = COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)]
-        if truth.all() or not truth.any():
-            axes.plot([], [], color=colour, linestyle=style, label=f"{name}  -")
-            continue
-        false, found, _ = roc_curve(truth, scores)
-        area = f"{name}  {roc_auc_score(truth, scores):.3f}"
-        axes.plot(false, found, color=colour, linestyle=style, linewidth=1.4, label=area)
+        style = STYLES[index // len(COLOURS) % len(STYLES)]
+        _curve(axes, probabilities[:, index], labels[:, index], f"{name} ", index, style)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="1 - specificity", ylabel="sensitivity")
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
@@ -64,34 +57,48 @@ def roc_of_runs(
         runs: by name, probabilities (N, K) and labels (N, K) 1, 0 or NaN for unknown.
         class_names: the K classes; one without positives or without negatives has no curve.
         path: PNG file, written atomically.
-
-    Returns:
-        The figure.
     """
-    across = min(COLUMNS, len(class_names))
-    down = math.ceil(len(class_names) / across)
-    side = WIDTH_INCHES / COLUMNS
-    figure = Figure(figsize=(max(across, 2) * side, down * (side + 0.2) + 0.4), dpi=110, layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for axes in grid.flat[len(class_names) :]:
-        axes.set_visible(False)
-    for index, (axes, title) in enumerate(zip(grid.flat, class_names, strict=False)):
-        axes.plot([0, 1], [0, 1], color="#8a93a3", linewidth=0.8, linestyle="--")
+    figure, panels = _panel_a_class(class_names)
+    for index, axes in enumerate(panels):
         for number, (name, (probabilities, labels)) in enumerate(runs.items()):
-            known = np.isfinite(labels[:, index])
-            truth, scores = labels[known, index] > 0.5, probabilities[known, index]
-            if truth.any() and not truth.all():
-                false, found, _ = roc_curve(truth, scores)
-                label = f"{name} {roc_auc_score(truth, scores):.3f}"
-                axes.plot(false, found, color=COLOURS[number % len(COLOURS)], linewidth=1.4, label=label)
-                axes.legend(loc="lower right", fontsize=7, frameon=False)
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        axes.set_title(title, fontsize=9)
-        axes.grid(alpha=0.3)
+            _curve(axes, probabilities[:, index], labels[:, index], name, number)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.legend(loc="lower right", fontsize=7, frameon=False)
     figure.supxlabel("1 - specificity", fontsize=9)
     figure.supylabel("sensitivity (areas under the curves in the legends)", fontsize=9)
     save_figure(figure, path)
     return figure
+
+
+def _curve(axes: Axes, scores: np.ndarray, labels: np.ndarray, name: str, number: int, style: str = "-") -> None:
+    """The ROC curve of one class, (N,) each, its area behind the name; none where one kind of label is missing."""
+    known = np.isfinite(labels)
+    truth, scores, false, found, area = labels[known] > 0.5, scores[known], [], [], "-"
+    if truth.any() and not truth.all():
+        false, found, _ = roc_curve(truth, scores)
+        area = f"{roc_auc_score(truth, scores):.3f}"
+    colour = COLOURS[number % len(COLOURS)]
+    axes.plot(false, found, color=colour, linestyle=style, linewidth=1.4, label=f"{name} {area}")
+
+
+def _panel_a_class(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """A figure with a small square panel for each class: its name, a diagonal, a grid."""
+    across = min(COLUMNS, len(names))
+    down = math.ceil(len(names) / across)
+    side = WIDTH_INCHES / COLUMNS
+    figure = Figure(figsize=(max(across, 2) * side, down * (side + 0.2) + 0.4), dpi=110, layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    panels = panels[: len(names)]
+    for axes, name in zip(panels, names, strict=True):
+        axes.plot([0, 1], [0, 1], **_DIAGONAL)
+        axes.set_aspect("equal")
+        axes.set_title(name, fontsize=9)
+        axes.grid(alpha=0.3)
+    for axes in panels[-across:]:
+        axes.xaxis.set_tick_params(labelbottom=True)  # a shared axis has numbers in the last row only, empty or not
+    return figure, panels
 
 
 def calibration_figure(
@@ -100,32 +107,17 @@ def calibration_figure(
     """Draw for each class how often it was there when a probability was predicted; a dot grows with the cases in it.
 
     Args:
-        bins: by class what `metrics.classification.reliability` returned: cases, mean probability, share of positives.
+        bins: by class what `scores.classification.reliability` returned: cases, mean probability, share of positives.
         path: PNG file, written atomically.
         title: stands above the panels.
-
-    Returns:
-        The figure, a panel a class.
     """
-    across = min(COLUMNS, len(bins))
-    down = math.ceil(len(bins) / across)
-    side = WIDTH_INCHES / COLUMNS
-    figure = Figure(figsize=(max(across, 2) * side, down * side + 0.6), dpi=110, layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for axes in grid.flat[len(bins) :]:
-        axes.set_visible(False)
-    for axes, (name, (count, predicted, found)) in zip(grid.flat, bins.items(), strict=False):
+    figure, panels = _panel_a_class(list(bins))
+    for axes, (count, predicted, found) in zip(panels, bins.values(), strict=True):
         filled = count > 0
-        axes.plot([0, 1], [0, 1], color="#8a93a3", linewidth=0.8, linestyle="--")
+        sizes = 6 + 60 * count[filled] / max(count.sum(), 1)
         axes.plot(predicted[filled], found[filled], color=COLOURS[0], linewidth=1)
-        axes.scatter(
-            predicted[filled], found[filled], s=6 + 60 * count[filled] / max(count.sum(), 1), color=COLOURS[0], zorder=3
-        )
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-        axes.set_title(name, fontsize=9)
-        axes.grid(alpha=0.3)
-    for axes in grid.flat[max(len(bins) - across, 0) : len(bins)]:
-        axes.xaxis.set_tick_params(labelbottom=True)  # a shared axis has numbers in the last row only, empty or not
+        axes.scatter(predicted[filled], found[filled], s=sizes, color=COLOURS[0], zorder=3)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     figure.supxlabel("predicted probability (the larger a dot, the more images in it)", fontsize=9)
     figure.supylabel("share that has it", fontsize=9)
     figure.suptitle(title, fontsize=11)
@@ -144,9 +136,6 @@ def confusion_figure(
         class_names: the K classes.
         path: PNG file, written atomically.
         title: stands above the matrix.
-
-    Returns:
-        The figure, true classes down.
     """
     counts = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -45,9 +45,6 @@ def detection_figure(
         path: PNG file, written atomically.
         title: stands above.
         annotation: outlines of its polygons and its points are drawn; a mask is not.
-
-    Returns:
-        The figure.
     """
     height, width = size
     figure, grid = _two_slides(overview, size)
@@ -78,9 +75,6 @@ def froc_figure(found: dict[str, Any], path: str | Path, title: str = "") -> Fig
         found: of `slides.froc.report`.
         path: PNG file, written atomically.
         title: stands above the curve.
-
-    Returns:
-        The figure.
     """
     figure = Figure(figsize=(6.5, 4.5), dpi=110, layout="constrained")
     axes = figure.subplots()

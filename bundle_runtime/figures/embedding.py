@@ -45,9 +45,6 @@ def embedding_figure(
         labels: of each encoder's points, (N,) class indices.
         class_names: by class index.
         path: PNG file, written atomically.
-
-    Returns:
-        The figure.
     """
     across = max(map(len, views.values()))
     side = WIDTH_INCHES / 2.4

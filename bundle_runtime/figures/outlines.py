@@ -61,9 +61,6 @@ def outline_figure(
         class_names: names by class index; index 0 is the background.
         title: stands above the panels.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: a map has another size than the image.
     """

@@ -83,9 +83,6 @@ def overlay_figure(
         spacing: Voxel size per axis (more entries than axes are ignored).
         title: Stands above the panels.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: The arrays differ in shape or are neither 2D nor 3D.
     """

@@ -5,7 +5,7 @@ radiologists look at them: the patient's right on the left of the picture (axial
 (sagittal). 2D arrays are (X, Y) as MONAI's `PILReader` gives them: x grows to the right, y downwards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ COLOURS = [mpl.colormaps["tab20"](i) for i in (*range(0, 20, 2), *range(1, 20, 2
 GREY = mpl.colormaps["gray"].with_extremes(bad="#8a93a3")  # what is not shown: a bluish grey that no tissue has
 HIDDEN = (0.54, 0.58, 0.64)  # the same in colour pictures
 WIDTH_INCHES = 10.0
+Tint = tuple[float, float, float, float]  # red, green, blue, and how much of it
 
 
 @dataclass
@@ -89,15 +90,24 @@ class Cut:
         steps = self.steps(axis)
         across, down = ((np.arange(n) + 0.5) * step for n, step in zip(plane.shape[::-1], steps, strict=True))
         present = {int(value) for value in np.unique(plane) if 0 < value < number}
-        tint = np.zeros((*plane.shape, 4))
-        for index in sorted(present):
-            mask = plane == index
-            tint[mask] = (*class_colour(index)[:3], 0.35)
-            if min(mask.shape) > 1:
-                axes.contour(across, down, mask, levels=[0.5], colors=[class_colour(index)], linewidths=1)
-        width, height = self.size(axis)
-        axes.imshow(tint, extent=(0, width, height, 0), interpolation="nearest")
+        for index in sorted(present) if min(plane.shape) > 1 else ():
+            axes.contour(across, down, plane == index, levels=[0.5], colors=[class_colour(index)], linewidths=1)
+        self.tint(axes, [(classes == index, (*class_colour(index)[:3], 0.35)) for index in present], axis)
         return present
+
+    def tint(self, axes: Axes, masks: Iterable[tuple[np.ndarray, Tint]], axis: int | None) -> None:
+        """Lay a tint over each of some masks of the image."""
+        width, height = self.size(axis)
+        planes = [(self.plane(mask, axis), tint) for mask, tint in masks]
+        axes.imshow(tints(planes), extent=(0, width, height, 0), interpolation="nearest")
+
+
+def tints(masks: Sequence[tuple[np.ndarray, Tint]]) -> np.ndarray:
+    """A picture (h, w, 4) that is clear but for the pixels of each mask (h, w), which get its tint."""
+    picture = np.zeros((*masks[0][0].shape, 4)) if masks else np.zeros((1, 1, 4))
+    for mask, tint in masks:
+        picture[mask] = tint
+    return picture
 
 
 def class_colour(index: int) -> tuple[float, float, float, float]:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ class ReconstructionPictures:
 
     Args:
         network: Has `reconstruct(image (B, C, *S)) -> (reconstruction (B, C, *S), mask (B, 1, *S))`.
-        images: Items (dicts with `image` (C, *S) and `case`), a data set of such, or a loader of batches; not the
-            training's own loader. An item that is a list of crops gives its first crop.
+        images: Items (dicts with `image` (C, *S) and `case`) or a data set of such. Of an item that is a list of crops the
+            first is taken.
         folder: Where the PNG files go.
         interval: Epochs between pictures; the last epoch is always drawn. 0 draws none.
         count: Number of images.
@@ -100,21 +100,12 @@ class ReconstructionPictures:
                 network.mask_ratio = own  # type: ignore[assignment]
                 network.train(training)
 
-    def _choose(self) -> Iterable[tuple[str, torch.Tensor, Sequence[float] | None]]:
-        dims = int(unwrap(self.network).encoder.spatial_dims)  # type: ignore[arg-type, union-attr]
-        found = 0
-        for entry in self.images:
+    def _choose(self) -> Iterator[tuple[str, torch.Tensor, Sequence[float] | None]]:
+        for number, entry in enumerate(itertools.islice(self.images, self.count)):
             item = entry[0] if isinstance(entry, (list, tuple)) else entry
-            image, names = item["image"], item.get("case")
-            batched = image.ndim == dims + 2
-            rows = image if batched else image.unsqueeze(0)
-            for row in range(len(rows)):
-                if found == self.count:
-                    return
-                name = names[row] if batched and isinstance(names, (list, tuple)) else names
-                # Crops of one case share its name.
-                yield f"{found}_{name or 'image'}", rows[row : row + 1].float(), _spacing(image)
-                found += 1
+            image = item["image"]
+            # Crops of one case share its name.
+            yield f"{number}_{item.get('case') or 'image'}", image[None].float(), _spacing(image)
 
     def _picture(
         self,
@@ -183,9 +174,6 @@ def reconstruction_figure(
         spacing: Voxel size per axis, for the proportions; None: equal.
         channel_names: Names of the channels that are drawn, from the first on.
         pixels: `mean` and `std` by which a picture was normalised.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: The arrays differ in shape or are neither 2D nor 3D.

@@ -19,9 +19,9 @@ from custom_components.masking import split_order, weighted_order
 
 from ..data.image_dataset import ImageDataset
 from ..data.subset import evenly
-from .panels import COLOURS, HIDDEN, panel_grid, picture_pixels, save_figure
+from .panels import COLOURS, HIDDEN, panel_grid, picture_pixels, save_figure, tints
 
-_TINTS = {"masked": (COLOURS[1][:3], 0.6), "thrown": (HIDDEN, 0.9)}  # colour, and how much of it
+_TINTS = {"masked": (*COLOURS[1][:3], 0.6), "thrown": (*HIDDEN, 0.9)}
 _MEANING = {
     "masked": "masked: hidden, to be predicted",
     "thrown": "thrown away: neither seen nor predicted",
@@ -104,9 +104,6 @@ def split_figure(
         names: what the pictures are called.
         path: PNG file, written atomically.
         title: Stands above the panels.
-
-    Returns:
-        The figure, of three panels a row.
     """
     height, width = pictures[0].shape[:2]
     figure, grid = panel_grid([width] * 3, [height] * len(pictures), title, legend=True)
@@ -118,24 +115,13 @@ def split_figure(
         place = (-0.5, width - 0.5, height - 0.5, -0.5)
         row[1].imshow(weights, cmap="inferno", vmin=0, vmax=max(weights.max(), 1e-6), alpha=0.6, extent=place)
         row[1].set_title("class token's attention: bright = much", fontsize=9)
-        row[2].imshow(_tints(split), extent=place)
-        counts = ", ".join(f"{number} {word}" for word, number in zip(_MEANING, _counts(split), strict=True))
-        row[2].set_title(counts, fontsize=9)
-    handles = [Patch(facecolor=_TINTS[word][0] if word in _TINTS else "white", edgecolor="black", label=text)
-               for word, text in _MEANING.items()]  # fmt: skip
+        masks = {word: split == part for word, part in zip(_MEANING, (1, 2, 0), strict=True)}
+        row[2].imshow(tints([(masks[word], tint) for word, tint in _TINTS.items()]), extent=place)
+        row[2].set_title(", ".join(f"{mask.sum()} {word}" for word, mask in masks.items()), fontsize=9)
+    handles = [
+        Patch(facecolor=_TINTS.get(word, (1, 1, 1))[:3], edgecolor="black", label=text)
+        for word, text in _MEANING.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     save_figure(figure, path)
     return figure
-
-
-def _counts(split: np.ndarray) -> tuple[int, int, int]:
-    """Masked, thrown and visible patches."""
-    return int((split == 1).sum()), int((split == 2).sum()), int((split == 0).sum())
-
-
-def _tints(split: np.ndarray) -> np.ndarray:
-    """(gh, gw) -> (gh, gw, 4): a colour over the patches that are not visible."""
-    tints = np.zeros((*split.shape, 4))
-    for index, (colour, strength) in enumerate(_TINTS.values(), start=1):
-        tints[split == index] = (*colour, strength)
-    return tints

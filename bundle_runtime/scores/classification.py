@@ -11,7 +11,7 @@ from sklearn import metrics as oracle
 from torch import Tensor
 
 from .intervals import mean_of_defined
-from .resampling import RANKED, SENSITIVITIES, Array, Resamples, ranking_scores
+from .resampling import RANKED, Array, Resamples, ranking_scores
 
 BINS = 15
 OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")  # "multi_class" only
@@ -24,61 +24,15 @@ def findings(labels: np.ndarray, classes: int) -> Array:
     return (labels[:, None] == np.arange(classes)).astype(np.float64)
 
 
-def point_scores(probabilities: Array, labels: np.ndarray, ordered: bool = False) -> dict[str, Array]:
-    """The scores of the sample itself, by scikit-learn.
-
-    Returns:
-        For each of `RANKED` (K,), NaN for a class without positives or without negatives; for class indices also each
-        of `OVERALL` as an array without axes.
-    """
-    columns = findings(labels, probabilities.shape[1])
-    rows = [_ranked(scores, column) for scores, column in zip(probabilities.T, columns.T, strict=True)]
-    scores = {name: np.array([row[name] for row in rows]) for name in RANKED}
-    if labels.ndim == 1:
-        scores |= {name: np.asarray(value) for name, value in _overall(probabilities, labels, ordered).items()}
-    return scores
-
-
-def _ranked(scores: Array, labels: Array) -> dict[str, float]:
-    known = np.isfinite(labels)
-    scores, positive = scores[known], labels[known] > 0.5
-    if positive.all() or not positive.any():
-        return dict.fromkeys(RANKED, float("nan"))
-    false, found, _ = oracle.roc_curve(positive, scores, drop_intermediate=False)
-    return {
-        "auc": float(oracle.roc_auc_score(positive, scores)),
-        "average_precision": float(oracle.average_precision_score(positive, scores)),
-        # A millionth: (1 - 0.9) * 10 is less than 1 in floating point.
-        **{name: float(found[false <= 1 - value + 1e-6].max()) for name, value in SENSITIVITIES.items()},
-    }
-
-
-def _overall(probabilities: Array, labels: np.ndarray, ordered: bool) -> dict[str, float]:
-    predicted = probabilities.argmax(axis=1)
-    present = np.unique(labels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class that is predicted and not there, and kappa of one class
-        return {
-            "accuracy": float(oracle.accuracy_score(labels, predicted)),
-            "balanced_accuracy": float(oracle.balanced_accuracy_score(labels, predicted)),
-            "macro_f1": float(oracle.f1_score(labels, predicted, labels=present, average="macro", zero_division=0)),
-            "kappa": float(
-                oracle.cohen_kappa_score(
-                    labels,
-                    predicted,
-                    labels=np.arange(probabilities.shape[1]),
-                    weights="quadratic" if ordered else None,
-                )
-            )
-            if len(present) > 1 or (predicted != labels).any()
-            else float("nan"),
-        }
-
-
 def resampled_scores(
     probabilities: Array, labels: np.ndarray, resamples: Resamples, ordered: bool = False
 ) -> dict[str, Array]:
-    """The scores of `point_scores` in every resample: (K, R), and (R,) for those of `OVERALL`."""
+    """Scores in every resample.
+
+    Returns:
+        For each of `RANKED` (K, R), NaN for a class without positives or without negatives; for class indices also each
+        of `OVERALL` as (R,).
+    """
     columns = findings(labels, probabilities.shape[1])
     rows = [
         ranking_scores(scores, column, resamples) for scores, column in zip(probabilities.T, columns.T, strict=True)
@@ -87,6 +41,12 @@ def resampled_scores(
     if labels.ndim == 1:
         scores |= _resampled_overall(probabilities, labels, resamples, ordered)
     return scores
+
+
+def point_scores(probabilities: Array, labels: np.ndarray, ordered: bool = False) -> dict[str, Array]:
+    """The same of the sample itself: (K,) for each of `RANKED`, without axes for each of `OVERALL`."""
+    drawn = resampled_scores(probabilities, labels, Resamples.once(len(labels)), ordered)
+    return {name: values[..., 0] for name, values in drawn.items()}
 
 
 def _resampled_overall(
@@ -119,11 +79,9 @@ def _confusion_scores(counts: Array, ordered: bool) -> Array:
 
 
 def macro(values: Array, zero: np.ndarray | None = None) -> Array:
-    """Mean over the classes where a score is defined: (K, ...) -> (...); NaN where there is none.
+    """Mean over the classes where a score is defined, (K, ...) -> (...); NaN where there is none.
 
-    Args:
-        values: scores by class.
-        zero: (K,) bool, classes that count as 0 although they have no score (the papers' code).
+    Classes of `zero`, (K,) bool, count as 0 although they have no score (the papers' code).
     """
     if zero is not None:
         values = np.where(zero.reshape(-1, *[1] * (values.ndim - 1)), 0.0, values)
@@ -150,30 +108,24 @@ def reliability(probabilities: Array, outcomes: np.ndarray, bins: int = BINS) ->
         return count, predicted, np.bincount(place, outcomes, minlength=bins) / count
 
 
-def calibration_error(probabilities: Array, outcomes: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error: the mean gap between predicted and found, bins weighted by their cases.
+def calibration_error(probabilities: Array, outcomes: np.ndarray) -> float:
+    """Expected calibration error: the mean gap between predicted and found, bins (`reliability`) weighted by their cases.
 
-    NaN where no outcome is known. See `reliability` for the arguments.
+    NaN where no outcome is known.
 
     Source:
         Naeini et al., Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015.
     """
-    count, predicted, found = reliability(probabilities, outcomes, bins)
+    count, predicted, found = reliability(probabilities, outcomes)
     if not count.sum():
         return float("nan")
     return float(np.nansum(count * np.abs(predicted - found)) / count.sum())
 
 
 def at_threshold(probabilities: Array, labels: Array, threshold: float) -> dict[str, float]:
-    """Sensitivity, specificity and F1 of one finding when a probability of at least `threshold` means yes.
+    """Sensitivity, specificity and F1 of one finding, (N,) each, when a probability of at least `threshold` means yes.
 
-    Args:
-        probabilities: (N,).
-        labels: (N,) 1, 0 or NaN for unknown.
-        threshold: from 0 to 1.
-
-    Returns:
-        The three scores; NaN where there is no positive (sensitivity, F1) or no negative (specificity).
+    NaN where there is no positive (sensitivity, F1) or no negative (specificity).
     """
     known = np.isfinite(labels)
     truth, called = labels[known] > 0.5, probabilities[known] >= threshold

@@ -31,17 +31,14 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         task: "multi_label" or "multi_class".
         output_dir: folder of the files.
         items: the list that is evaluated, as a datalist gives it: case, patient_id and file of each image.
-        parity: a finding that has only one kind of label counts as AUC 0, as in the papers' code.
-        ordered: the classes are grades; kappa is then quadratic.
         thresholds: file to take the thresholds of the findings from; None: 0.5 each.
         choose_thresholds: file to write thresholds to that are chosen on these images: the validation list.
-        header: config, seed, versions, data fingerprint; written at the top of `scores.json`, and without the config
-            at that of the thresholds.
+        header: see `ScoreHandler`; without the config it stands in the file of thresholds, too.
         pictures: draw ROC curves, calibration and, with "multi_class", the confusion matrix.
         model_file: the weights; ties thresholds to the model.
-        seed: of the bootstrap.
         title: which list it is, printed before the table.
-        record: of the network's training; see `ScoreHandler`.
+        record: see `ScoreHandler`.
+        **settings: further ones of `ClassificationReport`: parity, ordered, seed.
 
     Raises:
         InputError: a setting that does not fit, or a file of thresholds that is not of this model and these findings.
@@ -53,16 +50,14 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         task: str,
         output_dir: str | Path,
         items: Sequence[Mapping[str, Any]],
-        parity: bool = False,
-        ordered: bool = False,
         thresholds: str | Path | None = None,
         choose_thresholds: str | Path | None = None,
         header: Mapping[str, Any] | None = None,
         pictures: bool = True,
         model_file: str | Path | None = None,
-        seed: int = 0,
         title: str = "",
         record: Record | None = None,
+        **settings: Any,
     ) -> None:
         one_of("task", task, TASKS)
         if task == "multi_class" and (thresholds or choose_thresholds):
@@ -72,13 +67,7 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         super().__init__(output_dir, header, record)
         self.items, self.pictures, self.title = items, pictures, title
         self.model_file, self.threshold_file = model_file, choose_thresholds
-        self.settings: dict[str, Any] = {
-            "class_names": list(class_names),
-            "task": task,
-            "parity": parity,
-            "ordered": ordered,
-            "seed": seed,
-        }
+        self.settings: dict[str, Any] = {"class_names": list(class_names), "task": task, **settings}
         # Read when the evaluation starts: the file may come from an evaluation of the validation list before it.
         self.thresholds: dict[str, dict[str, Any]] | None = None
         self._threshold_source = thresholds

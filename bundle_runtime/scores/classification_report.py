@@ -10,12 +10,19 @@ import numpy as np
 from custom_components.errors import InputError, one_of
 
 from ..data.schema import TASKS
+from ..files import aligned
 from . import classification as scores
-from .classification_text import policy, table
 from .report import Key, Report
 from .resampling import RESAMPLES, Pair, Resamples
-from .text import FEW
+from .text import FEW, counted_images, show
 from .thresholds import fixed_thresholds
+
+OVERALL_WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "kappa": "kappa",
+}
 
 
 class Case(NamedTuple):
@@ -99,9 +106,28 @@ class ClassificationReport(Report):
 
     @property
     def policy(self) -> str:
-        """How images were scored, in words."""
+        """How images were scored, in words; stands in every file and table."""
+        absent = (
+            "counts as AUC 0 in the macro mean, as in the papers' code"
+            if self.parity
+            else "has no score and is left out of the macro means"
+        )
         drawn = "images" if self.patients == len(self.cases) else "patients"
-        return policy(self.task, self.parity, self.ordered, RESAMPLES, drawn)
+        parts = [
+            "AUC is the area under the ROC curve of float32 logits, ties count half; AP is average precision",
+            "macro: the plain mean over classes",
+            f"a class without positives or without negatives {absent}",
+            f"sensitivity at a specificity of at least 90 or 95 %; ECE in {scores.BINS} bins of equal width",
+            f"intervals: percentiles of {RESAMPLES} bootstrap resamples of {drawn}",
+        ]
+        if self.task == "multi_label":
+            parts.append("unknown labels are left out")
+        else:
+            kind = "with quadratic weights" if self.ordered else "without weights"
+            parts.append(
+                f"AUC and AP are of one class against the rest; the most probable class is called; kappa {kind}"
+            )
+        return f"{'; '.join(parts)}."
 
     @property
     def findings(self) -> np.ndarray:
@@ -237,7 +263,31 @@ class ClassificationReport(Report):
 
     def table(self, summary: Mapping[str, Any]) -> str:
         """Plain-text table of a summary."""
-        return table(summary)
+        several, percent = self.task == "multi_label", f"[{self.confidence:.0%}]"
+        numbers = ["threshold", "sens.", "spec.", "F1"] if several else ["precision", "recall", "F1"]
+        head = [f"AUC {percent}", f"AP {percent}", "sens. at 90 %", "sens. at 95 %", "ECE", "positive/known", *numbers]
+        lines, doubtful = [["finding" if several else "class", *head]], False
+        for name, entry in summary["classes"].items():
+            counts = [_number(entry["ece"]), f"{entry['positives']}/{entry['known']}"]
+            if several:
+                at = entry["threshold"]
+                unsure = at["rule"] != "fixed" and not at["reliable"]  # it was to be chosen, and 0.5 took its place
+                doubtful |= unsure
+                more = [_number(at["value"]) + "*" * unsure, *_numbers(at, "sensitivity", "specificity", "f1")]
+            else:
+                more = _numbers(entry, "precision", "recall", "f1")
+            values = _ranked(entry)
+            if name in self.unlearnt:
+                values[0] = "not learnt"
+            lines.append([name, *values, *counts, *more])
+        counted = len(summary["classes"]) - (0 if self.parity else len(summary["undefined"]))
+        lines.append([f"macro mean, {counted} classes", *_ranked(summary["macro"])])
+        blocks = [counted_images(summary["cases"], summary["patients"]), aligned(lines)]
+        blocks += ["* not reliable, see the notes"] * doubtful
+        if not several:
+            rows = [[OVERALL_WORDS[key], show(entry, 3)] for key, entry in summary["overall"].items()]
+            blocks += ["", aligned([["score", percent], *rows, ["ECE", _number(summary["ece"])]])]
+        return "\n".join([*blocks, summary["policy"], *summary["notes"]])
 
     def _lines(self) -> tuple[list[str], Iterable[Sequence[Any]]]:
         names, several = self.class_names, self.task == "multi_label"
@@ -272,3 +322,18 @@ class ClassificationReport(Report):
         kept = type(self)(cases=cases, probabilities=self.probabilities[rows], labels=self.labels[rows], **settings)
         kept.unlearnt = self.unlearnt
         return kept
+
+
+def _number(value: float | None) -> str:
+    """A number, or "-" where it is not defined."""
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _numbers(entry: Mapping[str, Any], *keys: str) -> list[str]:
+    return [_number(entry[key]) for key in keys]
+
+
+def _ranked(entry: Mapping[str, Any]) -> list[str]:
+    """The cells of ranked scores, the first two with their intervals."""
+    first, second, *others = scores.RANKED
+    return [show(entry[first], 3), show(entry[second], 3), *(_number(entry[key]["mean"]) for key in others)]

@@ -1,9 +1,10 @@
 """Ignite handlers that score what an evaluation engine predicts, and write the report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ignite.engine import Engine, Events
 
@@ -77,22 +78,26 @@ class CaseHandler(ScoreHandler[C]):
     """Scores case by case: the engine hands over lists of dicts (MONAI's `decollate`).
 
     Args:
-        make_report: gives an empty report.
-        output_dir: folder of the files.
-        header: written at the top of `scores.json`.
-        record: of the network's training.
+        class_names: of the report.
+        output_dir: see `ScoreHandler`.
+        header: see `ScoreHandler`.
+        record: see `ScoreHandler`.
+        **settings: of the report.
     """
+
+    kind: ClassVar[type[CaseReport]]
 
     def __init__(
         self,
-        make_report: Callable[[], C],
+        class_names: Sequence[str],
         output_dir: str | Path,
         header: Mapping[str, Any] | None = None,
         record: Record | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(output_dir, header, record)
-        # A mistake in the settings shows before the first forward pass.
-        self.make_report, self.report = make_report, make_report()
+        self.make_report: Callable[[], Any] = partial(self.kind, class_names, **settings)
+        self.report = self.make_report()  # a mistake in the settings shows before the first forward pass
 
     @abstractmethod
     def _rows(self, found: Mapping[str, Any], item: Mapping[str, Any]) -> list[Any]:

@@ -1,7 +1,6 @@
 """Ignite handler that scores segmented volumes, and writes the report."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,7 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
 from custom_components.errors import InputError
-from custom_components.tumour_labels import region_table
 
-from ..data.record import Record
 from .handler import CaseHandler
 from .segmentation import Row, score_case
 from .segmentation_report import SegmentationReport
@@ -27,39 +24,12 @@ class ScoreSegmentation(CaseHandler[SegmentationReport]):
     (1, X, Y[, Z]) on one grid (with `regions` tissue codes; `pred` may then be one mask a region). The label is a
     `MetaTensor` whose affine gives the spacing. `case`, `patient_id` and `unlabelled` (names of classes not drawn in
     this case, or a mask over all classes) are looked up in the batch item, then in the output item.
-    When the epoch ends `engine.state.metrics` holds `mean_dice` and `mean_hd95` (mean over cases of the mean over the
-    classes scored) and, with `chosen`, `mean_dice_<number of them>` and `mean_hd95_<number of them>`.
+    When the epoch ends `engine.state.metrics` holds what `SegmentationReport.metrics` gives.
 
-    Args:
-        class_names: Names by class index; index 0 is the background.
-        output_dir: Folder of the two files.
-        miss_penalty: HD95 of a missed or hallucinated structure: "diagonal", a distance in mm, or "drop".
-        parity: Score as the papers did (voxels, undefined values dropped).
-        chosen: Some of the classes, for further aggregates over these alone.
-        header: Config, seed, versions, data fingerprint; written at the top of `scores.json`.
-        regions: The classes are overlapping regions of a brain tumour, scored one by one (`tumour_labels.REGIONS`).
-        record: Of the network's training; see `ScoreHandler`.
+    Settings are those of `CaseHandler` and `SegmentationReport`.
     """
 
-    def __init__(
-        self,
-        class_names: Sequence[str],
-        output_dir: str | Path,
-        miss_penalty: str | float = "diagonal",
-        parity: bool = False,
-        chosen: Sequence[str] | None = None,
-        header: Mapping[str, Any] | None = None,
-        regions: bool = False,
-        record: Record | None = None,
-    ) -> None:
-        if regions:
-            region_table(class_names)  # refuses a name that is no region
-        super().__init__(
-            lambda: SegmentationReport(class_names, miss_penalty, parity, chosen, regions=regions),
-            output_dir,
-            header,
-            record,
-        )
+    kind = SegmentationReport
 
     def _found(self, source: Mapping[str, Any], item: Mapping[str, Any]) -> Mapping[str, Any]:
         label = item["label"]

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from custom_components.errors import InputError
+from custom_components.tumour_labels import region_table
 
 from ..files import aligned
 from .intervals import mean_of_defined
@@ -39,14 +40,14 @@ class SegmentationReport(CaseReport[Row]):
 
     Args:
         class_names: Names by class index; index 0 is the background.
-        miss_penalty: As given to `score_case`, for the sentence that states the policy.
-        parity: As given to `score_case`.
+        miss_penalty: See `score_case`.
+        parity: See `score_case`.
         chosen: Some of the classes, for further aggregates over these alone (the paper's "Dice-8").
-        seed: Seed of the bootstrap.
-        regions: As given to `score_case`; texts then speak of regions and explain their names.
+        seed: Of the bootstrap.
+        regions: See `score_case`; texts then speak of regions and explain their names.
 
     Raises:
-        InputError: `chosen` names something else than a class, or `miss_penalty` is no policy.
+        InputError: `chosen` names something else than a class, `miss_penalty` is no policy, or a name is no region.
     """
 
     SETTINGS = ("class_names", "miss_penalty", "parity", "regions", "seed")
@@ -62,6 +63,8 @@ class SegmentationReport(CaseReport[Row]):
         regions: bool = False,
     ) -> None:
         super().__init__(class_names, seed)
+        if regions:
+            region_table(class_names)  # refuses a name that is no region
         self.chosen = list(chosen or ())
         for name in self.chosen:
             if name not in self.class_names[1:]:
@@ -133,7 +136,7 @@ class SegmentationReport(CaseReport[Row]):
         return {**means, "n": len(pairs)}
 
     def metrics(self) -> dict[str, float]:
-        """`mean_dice` and `mean_hd95`, and over the chosen classes `mean_dice_<how many>` and `mean_hd95_<...>`."""
+        """`mean_dice` and `mean_hd95`: over cases, of the mean over classes scored; of 8 chosen classes `mean_dice_8`."""
         suffixes = {"": self.class_names[1:], **({f"_{len(self.chosen)}": self.chosen} if self.chosen else {})}
         return {
             f"mean_{metric}{suffix}": mean(mean_of_defined(self._of(names, metric), axis=1))

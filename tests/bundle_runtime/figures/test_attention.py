@@ -80,23 +80,16 @@ def test_the_last_block_agrees_with_the_network_itself(image: Tensor) -> None:
 
 
 @pytest.mark.parametrize("class_token", [True, False])
-@pytest.mark.parametrize("fusion", ["mean", "max", "min"])
 @torch.no_grad()
-def test_rollout_is_the_product_of_all_blocks(image: Tensor, class_token: bool, fusion: str) -> None:
+def test_rollout_is_the_product_of_all_blocks(image: Tensor, class_token: bool) -> None:
     network = tiny(class_token)
     total = torch.eye(6 + class_token)
     for weights in plain(network, image):
-        fused = {"mean": weights.mean(1), "max": weights.amax(1), "min": weights.amin(1)}[fusion]
-        mixed = 0.5 * fused + 0.5 * torch.eye(6 + class_token)
+        mixed = 0.5 * weights.mean(1) + 0.5 * torch.eye(6 + class_token)
         total = (mixed / mixed.sum(-1, keepdim=True)) @ total
     expected = total[:, 0, 1:] if class_token else total.mean(dim=1)
-    found = attention_rollout(network, image, head_fusion=fusion)
+    found = attention_rollout(network, image)
     torch.testing.assert_close(found.flatten(1), expected, atol=1e-5, rtol=1e-4)
-
-
-def test_rollout_with_nothing_but_the_residual_stays_where_it_is(image: Tensor) -> None:
-    assert not attention_rollout(tiny(), image, residual=1.0).any()  # the class token sees itself alone
-    torch.testing.assert_close(attention_rollout(tiny(False), image, residual=1.0), torch.full((2, 2, 3), 1 / 6))
 
 
 def test_mode_and_gradients_are_left_alone(image: Tensor) -> None:
@@ -123,10 +116,6 @@ def test_a_classifier_holds_the_encoder(image: Tensor) -> None:
 def test_settings_out_of_range(image: Tensor) -> None:
     with pytest.raises(InputError, match="head_fusion is 'sum'"):
         class_attention_map(tiny(), image, head_fusion="sum")
-    with pytest.raises(InputError, match="minmax"):
-        attention_rollout(tiny(), image, head_fusion="minmax")
-    with pytest.raises(InputError, match="residual is 2"):
-        attention_rollout(tiny(), image, residual=2)
     with pytest.raises(InputError, match="no Vision Transformer"):
         class_attention_map(torch.nn.Linear(1, 1), image)
 

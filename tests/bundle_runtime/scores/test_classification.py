@@ -11,14 +11,32 @@ from bundle_runtime.scores.resampling import Resamples
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-def test_resampled_scores_of_the_sample_are_its_scores(ordered):
+def test_scores_of_the_sample_are_scikit_learns(ordered):
     for probabilities, labels in (several(), single()):
         point = scores.point_scores(probabilities, labels, ordered)
-        drawn = scores.resampled_scores(probabilities, labels, Resamples.once(len(labels)), ordered)
-        assert point.keys() == drawn.keys()
-        assert len(point) == (8 if labels.ndim == 1 else 4)
-        for name, value in point.items():
-            assert drawn[name][..., 0] == pytest.approx(value, abs=1e-9), name
+        columns = scores.findings(labels, probabilities.shape[1])
+        for column, (values, truth) in enumerate(zip(probabilities.T, columns.T, strict=True)):
+            values, truth = values[np.isfinite(truth)], truth[np.isfinite(truth)]
+            false, found, _ = oracle.roc_curve(truth, values, drop_intermediate=False)
+            assert point["auc"][column] == pytest.approx(oracle.roc_auc_score(truth, values), abs=1e-12)
+            expected = oracle.average_precision_score(truth, values)
+            assert point["average_precision"][column] == pytest.approx(expected, abs=1e-12)
+            assert point["sensitivity_90"][column] == pytest.approx(found[false <= 0.1 + 1e-6].max())
+            assert point["sensitivity_95"][column] == pytest.approx(found[false <= 0.05 + 1e-6].max())
+        if labels.ndim == 1:
+            _agree(point, labels, probabilities.argmax(axis=1), ordered)
+
+
+def _agree(found, truth, called, ordered):
+    """Scores of class indices are those of scikit-learn."""
+    expected = {
+        "accuracy": oracle.accuracy_score(truth, called),
+        "balanced_accuracy": oracle.balanced_accuracy_score(truth, called),
+        "macro_f1": oracle.f1_score(truth, called, average="macro"),
+        "kappa": oracle.cohen_kappa_score(truth, called, weights="quadratic" if ordered else None),
+    }
+    for name, value in expected.items():
+        assert float(found[name]) == pytest.approx(value), name
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -29,16 +47,7 @@ def test_resampled_class_scores_agree_with_scikit_learn(ordered):
     drawn = scores.resampled_scores(probabilities, labels, resamples, ordered)
     for column in range(6):
         rows = np.repeat(np.arange(60), resamples.counts[resamples.member, column].astype(int))
-        truth, called = labels[rows], predicted[rows]
-        weights = "quadratic" if ordered else None
-        expected = {
-            "accuracy": oracle.accuracy_score(truth, called),
-            "balanced_accuracy": oracle.balanced_accuracy_score(truth, called),
-            "macro_f1": oracle.f1_score(truth, called, average="macro"),
-            "kappa": oracle.cohen_kappa_score(truth, called, weights=weights),
-        }
-        for name, value in expected.items():
-            assert drawn[name][column] == pytest.approx(value), name
+        _agree({name: drawn[name][column] for name in scores.OVERALL}, labels[rows], predicted[rows], ordered)
 
 
 def test_macro_auc_is_scikit_learns_one_against_the_rest():

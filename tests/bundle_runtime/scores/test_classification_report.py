@@ -7,7 +7,6 @@ from scored_images import FINDINGS, GRADES, cases, patients, report, several
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from bundle_runtime.scores.classification_report import ClassificationReport
-from bundle_runtime.scores.classification_text import table
 from custom_components.errors import InputError
 
 
@@ -38,32 +37,35 @@ def test_findings_with_intervals_and_counts():
 
 def test_an_absent_finding_is_named_and_never_counted_as_zero():
     # Regression, SelfMedMAE: a column with one kind of label counted as AUC 0 and dragged the mean down.
-    summary = without_hernia().summary()
+    made = without_hernia()
+    summary = made.summary()
     assert list(summary["undefined"]) == ["Hernia"]
     means = [summary["classes"][name]["auc"]["mean"] for name in FINDINGS]
     assert np.isnan(means[2])
     assert summary["macro"]["auc"]["mean"] == pytest.approx(np.mean(means[:2]))
     assert any(note.startswith("Hernia: no positive among") for note in summary["notes"])
-    assert "macro mean, 2 classes" in table(summary)
+    assert "macro mean, 2 classes" in made.table(summary)
 
 
 def test_parity_counts_it_as_zero_and_says_so():
-    summary, honest = without_hernia(parity=True).summary(), without_hernia().summary()
+    made, honest = without_hernia(parity=True), without_hernia().summary()
+    summary = made.summary()
     assert summary["macro"]["auc"]["mean"] == pytest.approx(honest["macro"]["auc"]["mean"] * 2 / 3)
     assert summary["macro"]["average_precision"]["mean"] == honest["macro"]["average_precision"]["mean"]
     assert "counts as AUC 0" in summary["policy"]
-    assert "macro mean, 3 classes" in table(summary)
+    assert "macro mean, 3 classes" in made.table(summary)
 
 
 def test_images_without_patients_are_not_said_to_be_of_as_many_patients():
     """Each image counts as its own patient where the datalist names none: nobody knows how many there were."""
     probabilities, labels = several(60)
     unnamed = [case._replace(patient_id="") for case in cases(60)]
-    summary = ClassificationReport(FINDINGS, "multi_label", unnamed, probabilities, labels).summary()
-    assert table(summary).startswith("60 images, each counted as a patient of its own\n")
+    made = ClassificationReport(FINDINGS, "multi_label", unnamed, probabilities, labels)
+    summary = made.summary()
+    assert made.table(summary).startswith("60 images, each counted as a patient of its own\n")
     assert "bootstrap resamples of images;" in summary["policy"]
     assert "bootstrap resamples of patients;" in report().summary()["policy"]
-    assert table(report().summary()).startswith("120 images of 40 patients\n")
+    assert report().table(report().summary()).startswith("120 images of 40 patients\n")
 
 
 def test_images_of_one_patient_widen_the_interval():

@@ -25,7 +25,7 @@ def run(folder: Path, shifts: dict[str, int]) -> dict[str, float]:
 
     engine = Engine(step)
     seen: dict[str, float] = {}
-    ScoreInstances(NAMES, folder, objects=False, header={"seed": 0}).attach(engine)
+    ScoreInstances(NAMES, folder, score_objects=False, header={"seed": 0}).attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.update(engine.state.metrics))
     engine.run(list(shifts))
     return seen

@@ -42,7 +42,7 @@ def test_scores_are_written_and_shown_to_other_handlers(tmp_path: Path, capsys: 
 def test_pixels_alone_need_no_objects(tmp_path: Path) -> None:
     batch, output = item("a")
     pair = {key: batch[key] for key in ("case", "label")}, {"pred": output["pred"]}
-    engine = run(ScoreInstances(["background", "lesion"], tmp_path, objects=False), [pair])
+    engine = run(ScoreInstances(["background", "lesion"], tmp_path, score_objects=False), [pair])
     assert engine.state.metrics["pooled_iou"] == 1.0
     assert "aji" not in engine.state.metrics
 
