@@ -36,8 +36,8 @@ class ReconstructionPictures:
 
     Args:
         network: Has `reconstruct(image (B, C, *S)) -> (reconstruction (B, C, *S), mask (B, 1, *S))`.
-        images: Items (dicts with `image` (C, *S) and `case`) or a data set of such. Of an item that is a list of crops the
-            first is taken.
+        images: Items (dicts with `image` (C, *S) and `case`) or a data set of such. Of a list of crops in place of
+            an item the first is taken.
         folder: Where the PNG files go.
         interval: Epochs between pictures; the last epoch is always drawn. 0 draws none.
         count: Number of images.

@@ -109,7 +109,7 @@ def reliability(probabilities: Array, outcomes: np.ndarray, bins: int = BINS) ->
 
 
 def calibration_error(probabilities: Array, outcomes: np.ndarray) -> float:
-    """Expected calibration error: the mean gap between predicted and found, bins (`reliability`) weighted by their cases.
+    """Expected calibration error: mean gap between predicted and found, bins (`reliability`) weighted by their cases.
 
     NaN where no outcome is known.
 

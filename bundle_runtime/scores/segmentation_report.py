@@ -136,7 +136,7 @@ class SegmentationReport(CaseReport[Row]):
         return {**means, "n": len(pairs)}
 
     def metrics(self) -> dict[str, float]:
-        """`mean_dice` and `mean_hd95`: over cases, of the mean over classes scored; of 8 chosen classes `mean_dice_8`."""
+        """`mean_dice` and `mean_hd95`: over cases, of the mean over classes scored; `mean_dice_8` of 8 chosen ones."""
         suffixes = {"": self.class_names[1:], **({f"_{len(self.chosen)}": self.chosen} if self.chosen else {})}
         return {
             f"mean_{metric}{suffix}": mean(mean_of_defined(self._of(names, metric), axis=1))

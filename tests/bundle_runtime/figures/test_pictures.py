@@ -54,25 +54,24 @@ def test_pictures_at_the_interval_and_at_the_end(tmp_path):
 
 def test_the_training_does_not_notice_the_pictures(tmp_path):
     plain = Tiny(tmp_path / "plain").run().result()
-    loader = torch.utils.data.DataLoader(cases(), batch_size=2, shuffle=True)
+    loader = torch.utils.data.DataLoader(cases(), batch_size=None, shuffle=True)
     pictures = ReconstructionPictures(FakeAutoencoder(), loader, tmp_path / "pictures", interval=3, count=1)
     assert Tiny(tmp_path / "drawn", handlers=lambda tiny: [pictures]).run().result() == plain
 
 
 def test_the_random_state_is_put_back(tmp_path):
     trainer = Tiny(tmp_path).trainer
-    loader = torch.utils.data.DataLoader(cases(), batch_size=2, shuffle=True)
+    loader = torch.utils.data.DataLoader(cases(), batch_size=None, shuffle=True)
     state = torch.get_rng_state()
     ReconstructionPictures(FakeAutoencoder(), loader, tmp_path / "pictures")._draw(trainer)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_items_crops_and_batches_are_accepted(tmp_path, dims):
+def test_items_and_crops_are_accepted(tmp_path, dims):
     trainer = Tiny(tmp_path).trainer
     items = cases(dims)
-    batch = {"image": torch.stack([item["image"] for item in items]), "case": [item["case"] for item in items]}
-    for number, images in enumerate([items, [[item, item] for item in items], [batch]]):
+    for number, images in enumerate([items, [[item, item] for item in items]]):
         folder = tmp_path / str(number)
         ReconstructionPictures(FakeAutoencoder(dims), images, folder)._draw(trainer)
         assert sorted(path.name for path in folder.iterdir()) == [

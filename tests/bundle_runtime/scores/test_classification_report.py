@@ -89,7 +89,7 @@ def test_classes():
     assert summary["overall"]["accuracy"]["mean"] == pytest.approx(np.trace(expected) / 120)
     assert summary["classes"]["mild"]["recall"] == pytest.approx(expected[1, 1] / expected[1].sum())
     assert "quadratic" in summary["policy"]
-    text = table(summary)
+    text = made.table(summary)
     assert all(word in text for word in (*GRADES, "balanced accuracy", "kappa", "macro mean, 3 classes"))
 
 
