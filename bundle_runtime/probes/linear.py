@@ -16,7 +16,7 @@ from ..data.image_dataset import ImageDataset
 from ..data.record import record_of
 from ..files import aligned, json_ready, write_csv, write_json
 from ..scores.intervals import bootstrap_interval, mean_of_defined
-from ..scores.resampling import Resamples, ranking_scores
+from ..scores.resampling import RESAMPLES, Resamples, ranking_scores
 from ..scores.text import counted_images
 from .features import METHODS, Array, C, K, as_table, correct, extract_features, probe_predictions, summarise
 
@@ -36,7 +36,6 @@ def run_linear_probe(
     header: Mapping[str, Any] | None = None,
     pool: str = "mean",
     batch_size: int = 64,
-    resamples: int = 1000,
     section: str = "test",
     save_features: bool = False,
 ) -> dict[str, Any]:
@@ -57,7 +56,6 @@ def run_linear_probe(
         header: what `probe.json` should say besides (weights, settings, data fingerprint) and what it learnt from.
         pool: "mean" or "cls", see `extract_features`.
         batch_size: images at a time.
-        resamples: of the bootstrap; 0 gives no intervals.
         section: which list `test_dataset` is, for the table and the file.
         save_features: write the features of that list as `FEATURES`: case, patient, class or findings, and f0, f1, ...
 
@@ -70,20 +68,13 @@ def run_linear_probe(
     )
     items = [test_dataset.data[position] for position in index]
     if save_features and is_main():
-        truths = [[class_names[label]] for label in test_y] if task == "multi_class" else test_y.tolist()
-        columns = ["class"] if task == "multi_class" else list(class_names)
-        rows = [
-            [item.get("case"), item.get("patient_id"), *truth, *(f"{value:.6g}" for value in features)]
-            for item, truth, features in zip(items, truths, test_x, strict=True)
-        ]
-        head = ["case", "patient_id", *columns, *(f"f{number}" for number in range(test_x.shape[1]))]
-        write_csv(Path(output_dir) / FEATURES, head, rows)
+        _write_features(Path(output_dir) / FEATURES, items, test_x, test_y, task, class_names)
     groups = [str(item.get("patient_id") or item.get("file") or item["image"]) for item in items]
     results = {}
     for method in methods:
         scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method)
-        results[method] = _results(scores, test_y, task, class_names, groups, resamples)
-    settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": resamples}
+        results[method] = _results(scores, test_y, task, class_names, groups)
+    settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": RESAMPLES}
     counts = {"train_images": len(train_x), "test_images": len(test_x), "test_patients": len(set(groups))}
     record = record_of(train_dataset, class_names)
     if record.unlearnt and is_main():
@@ -96,21 +87,37 @@ def run_linear_probe(
     return content
 
 
+def _write_features(
+    path: Path,
+    items: Sequence[Mapping[str, Any]],
+    features: Array,
+    labels: Array,
+    task: str,
+    class_names: Sequence[str],
+) -> None:
+    one = task == "multi_class"
+    truths = [[class_names[label]] for label in labels] if one else labels.tolist()
+    rows = [
+        [item.get("case"), item.get("patient_id"), *truth, *(f"{value:.6g}" for value in row)]
+        for item, truth, row in zip(items, truths, features, strict=True)
+    ]
+    columns = [*(["class"] if one else class_names), *(f"f{number}" for number in range(features.shape[1]))]
+    write_csv(path, ["case", "patient_id", *columns], rows)
+
+
 def _results(
-    scores: np.ndarray, labels: np.ndarray, task: str, class_names: Sequence[str], groups: Sequence[str], resamples: int
+    scores: Array, labels: Array, task: str, class_names: Sequence[str], groups: Sequence[str]
 ) -> dict[str, Any]:
     """The scores of a method; intervals of every AUC, of their mean, and for "multi_class" of the accuracy, by name."""
-    intervals: dict[str, Any] = {}
-    if resamples:
-        found = auc_intervals(scores, as_table(labels, task, len(class_names)), groups, resamples)
-        intervals |= zip([*class_names, "macro_auc"], found, strict=True)
-        if task == "multi_class":
-            intervals["accuracy"] = bootstrap_interval(correct(scores, labels), groups=groups, resamples=resamples)
+    found = auc_intervals(scores, as_table(labels, task, len(class_names)), groups)
+    intervals = dict(zip([*class_names, "macro_auc"], found, strict=True))
+    if task == "multi_class":
+        intervals["accuracy"] = bootstrap_interval(correct(scores, labels), groups=groups, resamples=RESAMPLES)
     return {"scores": summarise(scores, labels, task, class_names), "intervals": intervals}
 
 
 def auc_intervals(
-    scores: Array, labels: Array, groups: Sequence[str], resamples: int = 1000
+    scores: Array, labels: Array, groups: Sequence[str], resamples: int = RESAMPLES
 ) -> list[tuple[float, float]]:
     """Percentile bootstrap intervals of the ROC-AUC of each column, and of the mean over the columns.
 

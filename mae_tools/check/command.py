@@ -37,7 +37,7 @@ def check(
     bundle: str | None = None,
     write_overlay: str | None = None,
 ) -> dict[str, Any]:
-    """Read every file of a datalist, print a table, write `check.json` and `check.html` (with thumbnails).
+    """Read all files of a datalist, print a table, write `check.html` (with thumbnails) and `check.json`, and return it.
 
     What concerns volumes (from `channels` to `label_convention`) has no meaning for a datalist of pictures.
 
@@ -59,9 +59,6 @@ def check(
         bundle: folder or name of the bundle that will learn from it: settings are proposed in view of its own.
         write_overlay: write the proposed settings to this file, each with its reason.
 
-    Returns:
-        What `check.json` holds.
-
     Raises:
         InputError: the datalist is unreadable, or any item has an error; the report is written before.
     """
@@ -73,19 +70,9 @@ def check(
     chosen = chosen_sections(sections)
     parts = {part: datalists.prepare(content, part, path, dataset_dir) for part in chosen if content[part]}
     root, stage, config = proposals.training_of(bundle, content)
-    found = kind_of(content, path, dataset_dir).inspect(
-        content,
-        parts,
-        names,
-        num_workers=num_workers,
-        channels=channels,
-        roi_size=roi_size,
-        spacing=spacing,
-        sequences=sequences,
-        allow_missing_sequences=allow_missing_sequences,
-        need_convention=need_convention,
-        config=config,
-    )
+    needs: dict[str, Any] = {"channels": channels, "roi_size": roi_size, "spacing": spacing, "sequences": sequences}
+    needs |= {"allow_missing_sequences": allow_missing_sequences, "need_convention": need_convention, "config": config}
+    found = kind_of(content, path, dataset_dir).inspect(content, parts, names, num_workers=num_workers, **needs)
     if found.proposals:
         found.proposals += proposals.of_card(root, stage, found.proposals, names)
         found.tables.append(proposals.rows(found.proposals, config))
@@ -94,12 +81,8 @@ def check(
     if not parts:
         listed.append(f"no items in {', '.join(chosen)}")
     found.problems[:0] = [Problem("datalist", "", "", "error", text) for text in listed]
-    about = {
-        "datalist": str(path),
-        "datalist_sha256": datalists.digest(path),
-        "modality": content.get("modality"),
-        "class_names": names,
-    }
+    about = {"datalist": str(path), "datalist_sha256": datalists.digest(path)}
+    about |= {"modality": content.get("modality"), "class_names": names}
     folder = Path(out) if out is not None else path.parent / "check"
     result = tell(found, about, folder)
     if write_overlay is not None:

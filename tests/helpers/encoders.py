@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.networks.sd_mae import SelfDistillationMAE
 from custom_components.networks.vit import ViT
 
 N = TypeVar("N", bound=nn.Module)
@@ -29,6 +30,16 @@ def on_vit(kind: type[N], in_channels: int, img_size: Any, patch_size: Any = 16,
     if issubclass(kind, MaskedAutoencoder):
         sizes = {"pos_embed_type": "sincos", **sizes}
     return kind(ViT(in_channels, img_size, patch_size, **sizes), **options)
+
+
+def small_sd_mae(seed: int = 0, **options: Any) -> SelfDistillationMAE:
+    """An autoencoder with self-distillation on images (3, 16, 16), with 12 prototypes."""
+    torch.manual_seed(seed)
+    return on_vit(
+        SelfDistillationMAE, 3, 16, 4, hidden_size=16, mlp_dim=32, num_layers=1, num_heads=2, spatial_dims=2,
+        class_token=False, decoder_size=16, decoder_layers=1, decoder_heads=2, mask_ratio=0.6, prototypes=12,
+        projector_size=12, bottleneck=6, **options,
+    )  # fmt: skip
 
 
 def shaken(network: nn.Module, seed: int = 1) -> nn.Module:

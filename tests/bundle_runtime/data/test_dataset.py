@@ -27,14 +27,9 @@ from monai.transforms import (
     RandSpatialCropSamplesd,
     ScaleIntensityd,
 )
-from nifti_files import NAMES, label, pair, save
-from picture_files import png, shades
 from torch import Tensor, nn
 
-from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader, split_transform
-from bundle_runtime.data.load_picture import LoadPictured
-from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.failures import find_input_error
 from custom_components.errors import InputError
 
@@ -390,69 +385,3 @@ def test_monai_engine_sets_the_epoch_and_a_run_resumes_inside_one(items: list[di
     assert not torch.equal(whole[0], whole[3])
     for stop, workers in ((4, 0), (5, 1), (6, 0)):
         assert_same(run(0, stop, 0) + run(stop, None, workers), whole)
-
-
-def pairs(folder: Path, count: int = 3) -> list[dict]:
-    return [{**pair(folder, f"c{number}", image={"seed": number}), "section": "training"} for number in range(count)]
-
-
-@pytest.mark.parametrize("cache", ["none", "ram", "disk"])
-def test_the_pass_that_fills_a_cache_verifies(tmp_path: Path, cache: str, capsys: pytest.CaptureFixture[str]) -> None:
-    items = pairs(tmp_path)
-    place = str(tmp_path / "cache") if cache == "disk" else cache
-    steps = [LoadVolumesd(class_names=NAMES, roi_size=11)]
-    for _ in range(2):  # read, then found on the disk
-        made = PreparedDataset(items, steps, place, progress=False)
-        assert capsys.readouterr().err.count("smaller than the ROI (11, 11, 11): it will be padded") == 3
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("builtins.open", lambda *_: pytest.fail("opened"))
-            print_of_all = fingerprint(items, made)
-        assert print_of_all == fingerprint(items)
-    save(Path(items[0]["label"]), label(1, 7))
-    Path(items[2]["image"]).write_bytes(b"")
-    for _ in range(2):
-        with pytest.raises(InputError, match=r"2 error\(s\) in the data, the first: .*c0\.nii\.gz: holds the value"):
-            PreparedDataset(items, steps, place, progress=False)
-        said = capsys.readouterr().err
-        assert said.count("error: ") == 2
-        assert "c2.nii.gz: is not a readable NIfTI file" in said
-
-
-def test_what_the_masks_of_a_list_show_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ["background", "nucleus"]
-    items = []
-    for number, kind in enumerate(("binary", "binary", "instance")):
-        image = png(tmp_path / f"{number}.png", shades(40, 40, seed=number, channels=3))
-        mask = png(tmp_path / f"{number}_m.png", np.zeros((40, 40), np.uint8))
-        entry = {"image": str(image), "label": str(mask), "case": str(number), "file": str(image)}
-        items.append({**entry, "mask_kind": kind, "section": "training"})
-    with pytest.raises(InputError, match="class 'nucleus' occurs in no mask of training, so it cannot be learnt"):
-        PreparedDataset(items, [LoadPictured(names)], "ram", progress=False)
-    drawn = np.zeros((40, 40), np.uint8)
-    drawn[4:9, 4:9] = 1
-    png(tmp_path / "0_m.png", drawn)
-    capsys.readouterr()
-    made = PreparedDataset(items, [LoadPictured(names)], str(tmp_path / "cache"), progress=False)
-    assert made[0]["label"].sum() == 25
-    assert "is empty (no object is drawn), as 2 of 3 masks of training" in capsys.readouterr().err
-    png(tmp_path / "1_m.png", drawn[:20])
-    with pytest.raises(InputError, match=r"1_m\.png: is a mask of 20x40 pixels for a picture of 40x40"):
-        PreparedDataset(items, [LoadPictured(names)], "ram", progress=False)
-
-
-def _rank(rank: int, folder: str, items: list[dict]) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    try:
-        PreparedDataset(items, [LoadVolumesd(class_names=NAMES)], f"{folder}/cache", progress=False)
-        said = ""
-    except InputError as error:
-        said = str(error)
-    (Path(folder) / f"said_{rank}").write_text(said)
-    torch.distributed.destroy_process_group()
-
-
-def test_all_processes_refuse_what_one_of_them_found(tmp_path: Path) -> None:
-    items = pairs(tmp_path)
-    save(Path(items[1]["label"]), label(7))  # the share of the second process
-    launch.together(_rank, str(tmp_path), items)
-    assert all("1 error(s)" in (tmp_path / f"said_{rank}").read_text() for rank in (0, 1))

@@ -360,7 +360,7 @@ def test_nothing_that_pydicom_decodes_is_called_damaged() -> None:
         data = dcmread(path, force=True)
         try:
             pixels = pixel_array(data, index=0)
-        except Exception:
+        except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError):  # as pydicom says it
             continue
         try:
             ours = read_dicom(path).pixels

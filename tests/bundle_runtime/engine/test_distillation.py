@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from encoders import on_vit
+from encoders import small_sd_mae as network
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
@@ -18,20 +18,10 @@ from bundle_runtime.engine.distillation import LossParts, UpdateCentre
 from bundle_runtime.engine.history import History
 from bundle_runtime.engine.validation import ValidationStep
 from custom_components.losses.distillation import PARTS, SelfDistillationLoss
-from custom_components.networks.sd_mae import SelfDistillationMAE
 from custom_components.training.optim import param_groups
 from custom_components.training.step import TrainingStep
 
 K = 12
-
-
-def network(seed: int = 0, **options: Any) -> SelfDistillationMAE:
-    torch.manual_seed(seed)
-    return on_vit(
-        SelfDistillationMAE, 3, 16, 4, hidden_size=16, mlp_dim=32, num_layers=1, num_heads=2, spatial_dims=2,
-        class_token=False, decoder_size=16, decoder_layers=1, decoder_heads=2, mask_ratio=0.6, prototypes=K,
-        projector_size=12, bottleneck=6, **options,
-    )  # fmt: skip
 
 
 def test_validation_leaves_the_centre_alone() -> None:

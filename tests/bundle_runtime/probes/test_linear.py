@@ -55,7 +55,7 @@ def run(folder: Path, task: str = "multi_label", **options: Any) -> dict[str, An
 
 
 def test_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(tmp_path, header={"weights": "abc"}, resamples=200)
+    found = run(tmp_path, header={"weights": "abc"})
     assert json.loads((tmp_path / "probe.json").read_text()) == found
     assert found["header"]["weights"] == "abc"
     training = found["header"]["training"]
@@ -77,7 +77,7 @@ def test_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_list_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(tmp_path, methods=["knn"], resamples=0, section="validation")
+    found = run(tmp_path, methods=["knn"], section="validation")
     assert found["settings"]["section"] == "validation"
     shown = capsys.readouterr().out
     assert "31 validation images of 11 patients" in shown
@@ -85,7 +85,7 @@ def test_the_list_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_classes(tmp_path: Path) -> None:
-    found = run(tmp_path, "multi_class", methods=["knn"], resamples=200)
+    found = run(tmp_path, "multi_class", methods=["knn"])
     assert list(found["methods"]) == ["knn"]
     entry = found["methods"]["knn"]
     assert set(entry["scores"]) == {*NAMES, "macro_auc", "accuracy"}
@@ -93,8 +93,7 @@ def test_classes(tmp_path: Path) -> None:
     assert low <= entry["scores"]["accuracy"] <= high
 
 
-def test_without_intervals(tmp_path: Path) -> None:
-    assert run(tmp_path, resamples=0)["methods"]["knn"]["intervals"] == {}
+def test_another_method_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="method is 'svm'"):
         run(tmp_path / "other", methods=["svm"])
     assert not (tmp_path / "other").exists()
@@ -119,7 +118,7 @@ def test_intervals_by_patient_are_those_of_drawing_patients() -> None:
 
 @pytest.mark.parametrize("task", ["multi_class", "multi_label"])
 def test_features_become_a_table(tmp_path: Path, task: str) -> None:
-    run(tmp_path, task, methods=["knn"], resamples=0, save_features=True)
+    run(tmp_path, task, methods=["knn"], save_features=True)
     with (tmp_path / "features.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 31

@@ -8,7 +8,7 @@ import launch
 import pytest
 import torch
 import torch.distributed as dist
-from encoders import on_vit
+from encoders import small_sd_mae as network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from custom_components.errors import InputError
 from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.losses.reconstruction import ReconstructionLoss
-from custom_components.networks.sd_mae import SDMAEOutput, SelfDistillationMAE
+from custom_components.networks.sd_mae import SDMAEOutput
 from custom_components.training.optim import param_groups
 
 K = 12
@@ -28,15 +28,6 @@ def output(rows: int = 6, seed: int = 0, level: str = "image") -> SDMAEOutput:
     pred, target = (torch.randn(rows, 4, 8, generator=draw) for _ in range(2))
     student, teacher = (torch.rand(shape, generator=draw) * 2 - 1 for _ in range(2))
     return SDMAEOutput(pred, target, torch.zeros(rows, 4, dtype=torch.int64), student.requires_grad_(), teacher)
-
-
-def network(seed: int = 0, **options: Any) -> SelfDistillationMAE:
-    torch.manual_seed(seed)
-    return on_vit(
-        SelfDistillationMAE, 3, 16, 4, hidden_size=16, mlp_dim=32, num_layers=1, num_heads=2, spatial_dims=2,
-        class_token=False, decoder_size=16, decoder_layers=1, decoder_heads=2, mask_ratio=0.6, prototypes=K,
-        projector_size=12, bottleneck=6, **options,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("level", ["image", "patch"])
