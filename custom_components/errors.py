@@ -22,3 +22,17 @@ def one_of(what: str, value: Value, allowed: Collection[Value]) -> Value:
     if value not in allowed:
         raise InputError(f"{what} is {value!r}; choose one of {', '.join(map(str, allowed))}.")
     return value
+
+
+def within(what: str, value: float, interval: str) -> float:
+    """Return a setting that lies in an interval, written as "[0, 1)" or "(0, inf)".
+
+    Raises:
+        InputError: it does not; the sentence names it and the interval.
+    """
+    low, high = map(float, interval[1:-1].split(","))
+    above, below = ("at least", value >= low) if interval[0] == "[" else ("above", value > low)
+    if not (below and (value <= high if interval[-1] == "]" else value < high)):
+        upper = f" and {'at most' if interval[-1] == ']' else 'below'} {high:g}" if high < float("inf") else ""
+        raise InputError(f"{what} is {value}; it must be {above} {low:g}{upper}.")
+    return value

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .distributed import rank_and_world
-from .errors import InputError, one_of
+from .errors import InputError, one_of, within
 
 # (noise (B, N), mask_ratio, grid) -> (B, N) all patch indices; the last `hidden_count(N, mask_ratio)` are hidden.
 # N = prod(grid), patches counted row-major. The noise is all a strategy has of chance, so equal noise hides equally.
@@ -98,8 +98,7 @@ def hidden_count(num_patches: int, mask_ratio: float) -> int:
     Raises:
         InputError: `mask_ratio` is not inside (0, 1), or there are fewer than two patches.
     """
-    if not 0.0 < mask_ratio < 1.0:
-        raise InputError(f"mask_ratio is {mask_ratio}; it must lie between 0 and 1, both excluded.")
+    within("mask_ratio", mask_ratio, "(0, 1)")
     if num_patches < 2:
         raise InputError(f"The image has {num_patches} patch; masking needs at least two: use a smaller patch_size.")
     return min(max(_whole(num_patches * mask_ratio), 1), num_patches - 1)
@@ -179,11 +178,8 @@ def split_counts(num_patches: int, mask_ratio: float, throw_ratio: float) -> tup
     Raises:
         InputError: a ratio is out of range, or no patch would be masked or visible.
     """
-    if not 0.0 < mask_ratio < 1.0 or not 0.0 <= throw_ratio < 1.0:
-        raise InputError(
-            f"mask_ratio is {mask_ratio} and throw_ratio is {throw_ratio}; the first must lie between 0 and 1, "
-            "the second from 0 to below 1."
-        )
+    within("mask_ratio", mask_ratio, "(0, 1)")
+    within("throw_ratio", throw_ratio, "[0, 1)")
     masked = _whole(num_patches * mask_ratio)
     thrown = _whole(num_patches * (mask_ratio + throw_ratio)) - masked
     visible = num_patches - masked - thrown

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from custom_components.errors import InputError
+from custom_components.errors import within
 
 from .schema import Item
 
@@ -23,8 +23,7 @@ def keep_fraction(items: Sequence[Item], fraction: float = 1.0, seed: int = 0) -
     Raises:
         InputError: `fraction` is out of range.
     """
-    if not 0.0 < fraction <= 1.0:
-        raise InputError(f"label_fraction is {fraction}; it must be above 0 and at most 1.")
+    within("label_fraction", fraction, "(0, 1]")
     patients = sorted({item["patient_id"] for item in items})
     order = np.random.default_rng(seed).permutation(len(patients))
     kept = {patients[i] for i in order[: max(1, math.floor(len(patients) * fraction + 1e-6))]}

@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import nn
 
 from custom_components.distributed import is_main
-from custom_components.errors import InputError
+from custom_components.errors import InputError, within
 from custom_components.networks.find import unwrap
 
 from ..engine.common import epochs_done
@@ -60,8 +60,8 @@ class ReconstructionPictures:
         pixels: Mapping[str, Any] | None = None,
         mask_ratio: float | None = None,
     ) -> None:
-        if mask_ratio is not None and not 0 < mask_ratio < 1:
-            raise InputError(f"picture_mask_ratio is {mask_ratio}; it must lie between 0 and 1, or be null.")
+        if mask_ratio is not None:
+            within("picture_mask_ratio", mask_ratio, "(0, 1)")
         self.mask_ratio = mask_ratio
         self.network, self.images, self.folder = network, images, Path(folder)
         self.interval, self.count, self.seed = int(interval), count, seed

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError, one_of
-from .step import Extent, Step, as_float, as_interval, as_pair, as_probability, send
+from ..errors import InputError, one_of, within
+from .step import Extent, Step, as_float, as_interval, as_pair, send
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -136,7 +136,10 @@ class RandomFlip(Step):
     draws = 2
 
     def __init__(self, horizontal: float = 0.5, vertical: float = 0.0) -> None:
-        self.horizontal, self.vertical = as_probability(horizontal, "horizontal"), as_probability(vertical, "vertical")
+        self.horizontal, self.vertical = (
+            within("horizontal", horizontal, "[0, 1]"),
+            within("vertical", vertical, "[0, 1]"),
+        )
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """(B, C, H, W) -> same shape and type."""

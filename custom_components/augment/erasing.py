@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, within
 from .crops import first_accepted, place, try_rectangles
-from .step import Step, as_float, as_interval, as_probability, change_rows, send
+from .step import Step, as_float, as_interval, change_rows, send
 
 _TRIES = 10
 _LOW = 0xFFFFFFFF
@@ -39,7 +39,7 @@ class RandomErasing(Step):
         ratio: Sequence[float] = (0.3, 1 / 0.3),
         fill: float | str = 0.0,
     ) -> None:
-        self.probability = as_probability(probability, "probability")
+        self.probability = within("probability", probability, "[0, 1]")
         self.area, self.ratio = as_interval(area, "area", high=1.0), as_interval(ratio, "ratio")
         if isinstance(fill, str) and fill != "noise":
             raise InputError(f"fill is {fill!r}; it must be a number or noise.")

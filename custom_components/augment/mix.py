@@ -8,8 +8,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError
-from .step import as_probability
+from ..errors import InputError, within
 
 
 class Mixture(NamedTuple):
@@ -61,11 +60,9 @@ class Mix:
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be at least 1.")
         self.num_classes, self.mixup_alpha, self.cutmix_alpha = num_classes, mixup_alpha, cutmix_alpha
-        self.probability = as_probability(probability, "probability")
-        self.switch_probability = as_probability(switch_probability, "switch_probability")
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"label_smoothing is {label_smoothing}; it must be from 0 to below 1.")
-        self.label_smoothing = label_smoothing
+        self.probability = within("probability", probability, "[0, 1]")
+        self.switch_probability = within("switch_probability", switch_probability, "[0, 1]")
+        self.label_smoothing = within("label_smoothing", label_smoothing, "[0, 1)")
 
     def __call__(self, images: Tensor, target: Tensor, random: Tensor) -> tuple[Tensor, Tensor]:
         """Mix a batch.

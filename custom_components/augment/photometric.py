@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .step import Step, as_float, as_interval, as_probability, send
+from ..errors import InputError, within
+from .step import Step, as_float, as_interval, send
 
 _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
@@ -40,15 +40,15 @@ class PhotometricDistortion(Step):
         hue: float = 0.1,
         prob: float = 0.5,
     ) -> None:
-        if not 0 <= brightness <= 1 or not 0 <= hue <= 0.5:
-            raise InputError(f"brightness is {brightness} and hue is {hue}; they must be in 0..1 and 0..0.5.")
+        within("brightness", brightness, "[0, 1]")
+        within("hue", hue, "[0, 0.5]")
         self.ranges = (
             (-brightness, brightness),
             as_interval(contrast, "contrast"),
             as_interval(saturation, "saturation"),
             (-hue, hue),
         )
-        self.prob = as_probability(prob, "prob")
+        self.prob = within("prob", prob, "[0, 1]")
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """(B, C, H, W) -> same shape, float32 in 0..1."""

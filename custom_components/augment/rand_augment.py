@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, within
 from . import colour
 from .crops import INTERPOLATIONS
-from .step import Extent, Step, as_float, as_probability, change_rows, send
+from .step import Extent, Step, as_float, change_rows, send
 from .warp import GEOMETRIC, matrix, warp
 
 TOP = 10.0  # the largest magnitude
@@ -89,7 +89,7 @@ class RandAugment(Step):
     ) -> None:
         levels = [float(level) for level in (fill if isinstance(fill, Sequence) else [fill])]
         _check(num_ops, magnitude, magnitude_std, interpolation, levels)
-        self.probability = as_probability(probability, "probability")
+        self.probability = within("probability", probability, "[0, 1]")
         self.num_ops, self.magnitude, self.magnitude_std = num_ops, magnitude, magnitude_std
         self.interpolation, self.fill = interpolation, torch.tensor(levels)[:, None, None] / 255
         names = [*GEOMETRIC, *_PLAIN, *_GRADED]

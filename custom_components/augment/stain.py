@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, within
 from .step import Step, as_float, send
 
 # Optical density of haematoxylin, eosin and DAB in red, green and blue: Ruifrok and Johnston, Anal Quant Cytol Histol
@@ -33,11 +33,8 @@ class StainJitter(Step):
     draws = 6
 
     def __init__(self, scale: float = 0.05, shift: float = 0.05) -> None:
-        if not 0 <= scale < 1:
-            raise InputError(f"scale of the stain jitter is {scale}; it must be at least 0 and below 1.")
-        if not shift >= 0:
-            raise InputError(f"shift of the stain jitter is {shift}; it must be at least 0.")
-        self.scale, self.shift = float(scale), float(shift)
+        self.scale = within("scale of the stain jitter", scale, "[0, 1)")
+        self.shift = within("shift of the stain jitter", shift, "[0, inf)")
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """(B, 3, H, W) -> same shape, float32, from 0 to 1."""

@@ -28,10 +28,10 @@ class Extent(NamedTuple):
         return cls(box, torch.zeros(count, 2, dtype=torch.bool))
 
     @classmethod
-    def of_boxes(cls, boxes: Tensor, shape: tuple[int, int], mirrored: Tensor | None = None) -> "Extent":
+    def of_boxes(cls, boxes: Tensor, shape: tuple[int, int]) -> "Extent":
         """From (B, 4) top, left, height and width in pixels of images of `shape`."""
         shares = boxes.double() / torch.tensor([*shape, *shape], dtype=torch.float64)
-        return cls(shares, torch.zeros(len(boxes), 2, dtype=torch.bool) if mirrored is None else mirrored)
+        return cls(shares, torch.zeros(len(boxes), 2, dtype=torch.bool))
 
     def then(self, inner: "Extent") -> "Extent":
         """The part of the image that is shown where `inner` is taken of what this one shows."""
@@ -104,7 +104,7 @@ def change_rows(images: Tensor, rows: Tensor, change: Callable[..., Tensor], *ar
         images.index_copy_(0, chosen, change(images.index_select(0, chosen), *arguments))
 
 
-def as_pair(size: int | Sequence[int], name: str = "size") -> tuple[int, int]:
+def as_pair(size: int | Sequence[int]) -> tuple[int, int]:
     """Height and width from one number for both, or from two.
 
     Raises:
@@ -112,29 +112,18 @@ def as_pair(size: int | Sequence[int], name: str = "size") -> tuple[int, int]:
     """
     values = (size, size) if isinstance(size, int) else tuple(size)
     if len(values) != 2 or any(not isinstance(value, int) or value < 1 for value in values):
-        raise InputError(f"{name} is {size!r}; it must be a whole number of pixels, or height and width.")
+        raise InputError(f"size is {size!r}; it must be a whole number of pixels, or height and width.")
     return values[0], values[1]
 
 
-def as_interval(value: Sequence[float], name: str, low: float = 0.0, high: float = float("inf")) -> tuple[float, float]:
-    """Two ascending numbers in (low, high].
+def as_interval(value: Sequence[float], name: str, high: float = float("inf")) -> tuple[float, float]:
+    """Two ascending numbers in (0, high].
 
     Raises:
         InputError: they are not.
     """
     numbers = tuple(float(number) for number in value)
-    if len(numbers) != 2 or not low < numbers[0] <= numbers[1] <= high:
+    if len(numbers) != 2 or not 0 < numbers[0] <= numbers[1] <= high:
         above = "" if high == float("inf") else f" and at most {high:g}"
-        raise InputError(f"{name} is {list(value)}; it must be two ascending numbers above {low:g}{above}.")
+        raise InputError(f"{name} is {list(value)}; it must be two ascending numbers above 0{above}.")
     return numbers[0], numbers[1]
-
-
-def as_probability(value: float, name: str) -> float:
-    """A number from 0 to 1.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not 0 <= value <= 1:
-        raise InputError(f"{name} is {value}; it must be a probability from 0 to 1.")
-    return float(value)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, one_of, within
 
 
 class ClassificationLoss(nn.Module):
@@ -42,10 +42,8 @@ class ClassificationLoss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if task not in ("multi_label", "multi_class"):
-            raise InputError(f"task of the loss is {task!r}; it must be multi_label or multi_class.")
-        if not focal_gamma >= 0:
-            raise InputError(f"focal_gamma of the loss is {focal_gamma}; it must be 0 or more.")
+        self.task = one_of("task of the loss", task, ("multi_label", "multi_class"))
+        self.focal_gamma = within("focal_gamma of the loss", focal_gamma, "[0, inf)")
         if not 0 <= label_smoothing < 1 or (label_smoothing and task == "multi_label"):
             raise InputError(
                 f"label_smoothing of the loss is {label_smoothing}; it must be at least 0 and below 1, and 0 with"
@@ -53,7 +51,7 @@ class ClassificationLoss(nn.Module):
             )
         if class_weights is not None and not all(0 < weight < float("inf") for weight in class_weights):
             raise InputError(f"class_weights of the loss are {list(class_weights)}; each must be a number above 0.")
-        self.task, self.focal_gamma, self.label_smoothing = task, float(focal_gamma), float(label_smoothing)
+        self.label_smoothing = label_smoothing
         weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
         self.register_buffer("weights", weights, persistent=False)  # K
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, within
 from ..networks.dense_features import DenseOutput
 
 
@@ -40,15 +40,12 @@ class DenseLoss(nn.Module):
         border_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        weights = {"lambda_ce": lambda_ce, "lambda_dice": lambda_dice}
-        weights |= {"auxiliary_weight": auxiliary_weight, "border_weight": border_weight}
-        for name, weight in weights.items():
-            if not 0 <= weight < float("inf"):
-                raise InputError(f"{name} of the loss is {weight}; it must be a number of 0 or more.")
+        self.lambda_ce = within("lambda_ce of the loss", lambda_ce, "[0, inf)")
+        self.lambda_dice = within("lambda_dice of the loss", lambda_dice, "[0, inf)")
+        self.auxiliary_weight = within("auxiliary_weight of the loss", auxiliary_weight, "[0, inf)")
+        self.border_weight = within("border_weight of the loss", border_weight, "[0, inf)")
         if not lambda_ce + lambda_dice:
             raise InputError("lambda_ce and lambda_dice of the loss are both 0; give at least one of them a weight.")
-        self.lambda_ce, self.lambda_dice = lambda_ce, lambda_dice
-        self.auxiliary_weight, self.border_weight = auxiliary_weight, border_weight
         self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
     def forward(self, output: Tensor | DenseOutput, target: Tensor | dict[str, Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..distributed import distributed
-from ..errors import InputError, one_of
+from ..errors import InputError, one_of, within
 
 if TYPE_CHECKING:  # networks import losses
     from ..networks.sd_mae import SDMAEOutput
@@ -67,17 +67,11 @@ class SelfDistillationLoss(nn.Module):
         prototypes: int = 4096,
     ) -> None:
         super().__init__()
-        if not 0 <= weight <= 1:
-            raise InputError(f"distillation_weight (p) is {weight}; it must be from 0 (plain MAE) to 1.")
-        for name, value in (("student", student_temperature), ("teacher", teacher_temperature)):
-            if not value > 0:
-                raise InputError(f"{name}_temperature is {value}; it must be above 0.")
-        if not 0 <= centre_momentum < 1:
-            raise InputError(f"centre_momentum is {centre_momentum}; it must be at least 0 and below 1.")
-        one_of("centre_on", centre_on, CENTRES)
-        self.weight, self.centre_momentum = float(weight), float(centre_momentum)
-        self.student_temperature, self.teacher_temperature = float(student_temperature), float(teacher_temperature)
-        self.centre_on, self.teacher_grad = centre_on, teacher_grad
+        self.weight = within("distillation_weight (p)", weight, "[0, 1]")
+        self.student_temperature = within("student_temperature", student_temperature, "(0, inf)")
+        self.teacher_temperature = within("teacher_temperature", teacher_temperature, "(0, inf)")
+        self.centre_momentum = within("centre_momentum", centre_momentum, "[0, 1)")
+        self.centre_on, self.teacher_grad = one_of("centre_on", centre_on, CENTRES), teacher_grad
         self.register_buffer("centre", torch.zeros(prototypes))
         self.observers: list[Observer] = []
         self.part_observers: list[Observer] = []

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import within
 from ..tumour_labels import region_table
 from .segmentation import also_unlabelled
 
@@ -42,10 +42,8 @@ class RegionDiceLoss(nn.Module):
 
     def __init__(self, class_names: Sequence[str], smooth: float = 100.0, lambda_bce: float = 0.0) -> None:
         super().__init__()
-        for key, value in (("smooth", smooth), ("lambda_bce", lambda_bce)):
-            if not value >= 0:
-                raise InputError(f"{key} of the loss is {value}; it must be 0 or more.")
-        self.smooth, self.lambda_bce = float(smooth), float(lambda_bce)
+        self.smooth = within("smooth of the loss", smooth, "[0, inf)")
+        self.lambda_bce = within("lambda_bce of the loss", lambda_bce, "[0, inf)")
         self.register_buffer("table", region_table(class_names), persistent=False)  # tissues R
 
     def forward(self, logits: Tensor, target: dict[str, Tensor]) -> Tensor:

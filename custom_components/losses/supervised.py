@@ -1,11 +1,9 @@
 """What the pre-training of MSMAE minimises: the error of masked patches, and with it a class loss."""
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, one_of, within
 from .classification import ClassificationLoss
 
 
@@ -17,8 +15,6 @@ class SupervisedReconstructionLoss(nn.Module):
         cls_weight: of the class loss; 0 leaves reconstruction alone, and needs no labels.
         cls_loss: "logits", or "double_softmax": the cross-entropy takes probabilities for logits, as the released code
             does. It then never reaches 0 (0.91 is its least with 5 classes) and hardly pushes.
-        class_weights: see `ClassificationLoss`.
-        label_smoothing: see `ClassificationLoss`.
 
     Raises:
         InputError: a value is out of range, or "double_softmax" with "multi_label".
@@ -29,18 +25,13 @@ class SupervisedReconstructionLoss(nn.Module):
         task: str,
         cls_weight: float = 0.1,
         cls_loss: str = "logits",
-        class_weights: Sequence[float] | None = None,
-        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if not cls_weight >= 0:
-            raise InputError(f"cls_loss_weight is {cls_weight}; it must be 0 or more.")
-        if cls_loss not in ("logits", "double_softmax"):
-            raise InputError(f"cls_loss is {cls_loss!r}; choose logits or double_softmax.")
+        self.cls_weight = within("cls_loss_weight", cls_weight, "[0, inf)")
+        self.cls_loss = one_of("cls_loss", cls_loss, ("logits", "double_softmax"))
         if cls_loss == "double_softmax" and task != "multi_class":
             raise InputError("cls_loss is double_softmax, which is for multi_class; set cls_loss: logits.")
-        self.cls_weight, self.cls_loss = float(cls_weight), cls_loss
-        self.classification = ClassificationLoss(task, class_weights, label_smoothing=label_smoothing)
+        self.classification = ClassificationLoss(task)
 
     def forward(self, output: tuple[Tensor, Tensor, Tensor, Tensor | None], target: Tensor | None = None) -> Tensor:
         """(pred (B, M, P), target (B, M, P), indices, logits (B, K) or None) and labels -> scalar."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, within
 from ..masking import find_strategy, hidden_count, shared_rand, visible_and_hidden
 from .patches import FIXED_TABLES, VARIANCES, gather_rows, patch_statistics, patchify, position_table, unpatchify
 from .vit import Block, ViT, init_transformer
@@ -66,8 +66,7 @@ class MaskedAutoencoder(nn.Module):
         decoder_embed_bias: bool = True,
     ) -> None:
         super().__init__()
-        if not 0.0 < predict_ratio <= 1.0:
-            raise InputError(f"predict_ratio is {predict_ratio}; it must be above 0 and at most 1.")
+        within("predict_ratio", predict_ratio, "(0, 1]")
         if encoder.pos_embed_type not in FIXED_TABLES:
             raise InputError(
                 f"pos_embed_type of the autoencoder is {encoder.pos_embed_type!r}; "

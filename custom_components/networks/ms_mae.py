@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..errors import InputError, one_of
+from ..errors import InputError, one_of, within
 from ..masking import shared_rand, split_counts, split_order, weighted_order
 from .masked_autoencoder import MaskedAutoencoder
 from .vit import ViT, init_transformer
@@ -70,8 +70,7 @@ class MSMAE(MaskedAutoencoder):
         one_of("mask_strategy of MSMAE", mask_strategy, STRATEGIES)
         if not encoder.class_token:
             raise InputError("MSMAE needs the class token, whose attention decides the mask; set class_token: true.")
-        if not 0.0 < warmup_mask_ratio < 1.0:
-            raise InputError(f"warmup_mask_ratio is {warmup_mask_ratio}; it must lie between 0 and 1, both excluded.")
+        within("warmup_mask_ratio", warmup_mask_ratio, "(0, 1)")
         super().__init__(
             encoder, mask_ratio=warmup_mask_ratio, decoder_size=decoder_size, decoder_heads=decoder_heads,
             norm_pix_loss=norm_pix_loss, **kwargs,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError, one_of
+from ..errors import InputError, one_of, within
 from ..masking import attention_weights, hidden_count, shared_rand, weighted_order
 from .classifier import ViTClassifier
 from .patches import gather_rows, patchify
@@ -70,8 +70,7 @@ class TokenClassifier(ViTClassifier):
     ) -> None:
         for name, value, allowed in (("head", head, HEADS), ("train_tokens", train_tokens, TRAIN_TOKENS)):
             one_of(name, value, allowed)
-        if not 0.0 < drop_ratio < 1.0:
-            raise InputError(f"drop_ratio is {drop_ratio}; it must lie between 0 and 1, both excluded.")
+        within("drop_ratio", drop_ratio, "(0, 1)")
         pooled = head == "pool"
         super().__init__(
             encoder, num_classes, pool="mean" if pooled else "cls", norm_after_pool=pooled, head_init_std=head_init_std
@@ -94,8 +93,7 @@ class TokenClassifier(ViTClassifier):
         one_of("eval_tokens", eval_tokens, EVAL_TOKENS)
         one_of("keep", keep, KEEP)
         one_of("map_source", map_source, MAP_SOURCES)
-        if not 0.0 < keep_ratio <= 1.0:
-            raise InputError(f"keep_ratio is {keep_ratio}; it must be above 0 and at most 1.")
+        within("keep_ratio", keep_ratio, "(0, 1]")
         if "kept" in (self.train_tokens, eval_tokens):
             self._check_kept(map_source, select_block)
         self.eval_tokens, self.keep, self.map_source, self.select_block = eval_tokens, keep, map_source, select_block

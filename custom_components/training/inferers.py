@@ -11,7 +11,7 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError, one_of
+from ..errors import one_of, within
 from .step import autocast, map_tensors, widen
 
 BLENDS = ("gaussian", "constant")
@@ -82,8 +82,7 @@ class WindowInferer(Inferer):
     ) -> None:
         super().__init__()
         one_of("blend", mode, BLENDS)
-        if not 0 <= overlap < 1:
-            raise InputError(f"overlap is {overlap}; it must be at least 0 and below 1.")
+        within("overlap", overlap, "[0, 1)")
         autocast("cpu", amp)  # refuses another word
         self.roi_size, self.sw_batch_size, self.overlap, self.mode = roi_size, sw_batch_size, overlap, mode
         self.flip_axes, self.amp = tuple(flip_axes), amp

@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim import Optimizer
 
-from ..errors import InputError
+from ..errors import InputError, within
 from ..networks.find import find_vit, unwrap
 
 Group = dict[str, Any]
@@ -76,13 +76,9 @@ def param_groups(
     Raises:
         InputError: a value is out of range, or the network has no trainable parameter or no Vision Transformer.
     """
-    if not 0.0 < layer_decay <= 1.0:
-        raise InputError(f"layer_decay is {layer_decay}; it must be above 0 and at most 1 (1 switches it off).")
-    if not learning_rate > 0.0 or not weight_decay >= 0.0:
-        raise InputError(
-            f"learning_rate is {learning_rate} and weight_decay is {weight_decay}; "
-            "the first must be above 0 and the second at least 0."
-        )
+    within("layer_decay", layer_decay, "(0, 1]")
+    within("learning_rate", learning_rate, "(0, inf)")
+    within("weight_decay", weight_decay, "[0, inf)")
     network = unwrap(network)
     ids = layer_ids(network) if layer_decay < 1.0 else {name: 0 for name, _ in network.named_parameters()}
     groups: dict[tuple[int, bool], Group] = {}
@@ -142,8 +138,7 @@ class WarmupCosine:
                 f"The warm-up takes {warmup_steps} of {total_steps} iterations; warmup_epochs must be between 0 and "
                 "max_epochs, and max_epochs at least 1."
             )
-        if not 0.0 <= min_lr_ratio <= 1.0:
-            raise InputError(f"min_lr_ratio is {min_lr_ratio}; it must be between 0 and 1.")
+        within("min_lr_ratio", min_lr_ratio, "[0, 1]")
         if power is not None and not power > 0:
             raise InputError(f"power of the schedule is {power}; it must be above 0, or null for a cosine.")
         self.optimizer, self.min_lr_ratio, self.power = optimizer, min_lr_ratio, power

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..augment.step import as_interval, as_pair
-from ..errors import InputError
+from ..errors import within
 
 _TRIES = 10  # windows that are looked at for one with more than one class
 
@@ -50,9 +50,7 @@ class RandScaledCropd(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
         self.size, self.scale = as_pair(size), as_interval(scale, "crop_scale")
-        if not 0 < max_share <= 1:
-            raise InputError(f"max_share is {max_share}; it must be above 0 and at most 1.")
-        self.max_share = max_share
+        self.max_share = within("max_share", max_share, "(0, 1]")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with crops."""

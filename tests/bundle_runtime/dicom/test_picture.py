@@ -360,7 +360,7 @@ def test_nothing_that_pydicom_decodes_is_called_damaged() -> None:
         data = dcmread(path, force=True)
         try:
             pixels = pixel_array(data, index=0)
-        except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError):  # as pydicom says it
+        except (AttributeError, RuntimeError, ValueError):  # what pydicom says of files that it cannot decode
             continue
         try:
             ours = read_dicom(path).pixels

@@ -182,7 +182,7 @@ def test_each_image_is_drawn_at_another_mask_ratio_too(tmp_path, monkeypatch):
     assert [args[3].name for args, _ in titles] == ["epoch_00000_0_a.png", "epoch_00000_0_a_mask75.png"]
     assert titles[1][1]["title"].endswith("75 % hidden")
     assert network.mask_ratio == 0.125
-    with pytest.raises(InputError, match=r"picture_mask_ratio is 75; it must lie between 0 and 1"):
+    with pytest.raises(InputError, match=r"picture_mask_ratio is 75; it must be above 0 and below 1"):
         ReconstructionPictures(network, [item], tmp_path, mask_ratio=75)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from custom_components.augment import CentreCrop, Extent, Pipeline, RandAugment, RandomFlip, RandomResizedCrop, Resize
-from custom_components.augment.step import as_float, as_interval, as_pair, as_probability, change_rows
+from custom_components.augment.step import as_float, as_interval, as_pair, change_rows
 from custom_components.errors import InputError
 
 
@@ -30,15 +30,11 @@ def test_sizes() -> None:
             as_pair(wrong)
 
 
-def test_intervals_and_probabilities() -> None:
+def test_intervals() -> None:
     assert as_interval([0.2, 1], "scale", high=1.0) == (0.2, 1.0)
     for wrong in ([0.5, 0.2], [0, 1], [0.5, 1.5], [0.5], [float("nan"), 1]):
         with pytest.raises(InputError, match=r"scale is .* two ascending numbers above 0 and at most 1"):
             as_interval(wrong, "scale", high=1.0)
-    assert as_probability(1, "p") == 1.0
-    for value in (-0.1, 1.1, float("nan")):
-        with pytest.raises(InputError, match=r"p is .* probability from 0 to 1"):
-            as_probability(value, "p")
 
 
 def test_parts_of_parts() -> None:

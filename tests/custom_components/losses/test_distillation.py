@@ -110,7 +110,7 @@ def test_teacher_gradients_only_on_request() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weight": 1.2}, r"distillation_weight \(p\) is 1.2; it must be from 0"),
+        ({"weight": 1.2}, r"distillation_weight \(p\) is 1.2; it must be at least 0"),
         ({"weight": -0.1}, "distillation_weight"),
         ({"weight": float("nan")}, "distillation_weight"),
         ({"student_temperature": 0.0}, "student_temperature is 0.0"),

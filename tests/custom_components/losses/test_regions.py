@@ -178,7 +178,7 @@ def test_half_precision_and_bad_settings_of_the_region_loss() -> None:
     loss = RegionDiceLoss(REGIONS, lambda_bce=1.0)
     assert torch.equal(loss(logits, drawn(codes)), loss(logits.float(), drawn(codes)))
     for wrong in ({"smooth": -1.0}, {"lambda_bce": float("nan")}):
-        with pytest.raises(InputError, match=r"must be 0 or more"):
+        with pytest.raises(InputError, match=r"of the loss is .* must be at least 0"):
             RegionDiceLoss(REGIONS, **wrong)
     with pytest.raises(InputError, match="'oedema', which is no region"):
         RegionDiceLoss(["background", "oedema"])

@@ -50,7 +50,7 @@ def test_findings_may_be_unknown() -> None:
     ("settings", "message"),
     [
         ({"cls_weight": -0.1}, "cls_loss_weight is -0.1"),
-        ({"cls_loss": "softmax"}, "logits or double_softmax"),
+        ({"cls_loss": "softmax"}, "logits, double_softmax"),
         ({"task": "multi_label", "cls_loss": "double_softmax"}, "for multi_class"),
     ],
 )

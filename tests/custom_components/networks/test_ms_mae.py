@@ -86,7 +86,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
         tiny(mask_strategy="block")
     with pytest.raises(InputError, match=r"4 patches.*visible"):
         tiny(img_size=8, mask_ratio=0.5, throw_ratio=0.5)
-    with pytest.raises(InputError, match=r"^warmup_mask_ratio is 1\.0; it must lie between 0 and 1"):
+    with pytest.raises(InputError, match=r"^warmup_mask_ratio is 1\.0; it must be above 0 and below 1"):
         tiny(warmup_mask_ratio=1.0)
 
 

@@ -144,7 +144,7 @@ def test_any_network_will_do_without_layer_decay() -> None:
         ({"layer_decay": 0.0}, "layer_decay is 0.0; it must be above 0 and at most 1"),
         ({"layer_decay": 1.5}, "layer_decay is 1.5"),
         ({"layer_decay": 0.75}, "layer_decay needs .* Linear does not; set layer_decay to 1.0"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0 and weight_decay is 0.05"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
     ],
 )
@@ -235,7 +235,7 @@ def test_monai_schedule_rises_again_and_raises_low_groups() -> None:
         ((5, 4), "The warm-up takes 5 of 4 iterations; warmup_epochs must be between 0 and max_epochs"),
         ((0, 0), "max_epochs at least 1"),
         ((-1, 4), "warm-up takes -1"),
-        ((1, 4, 1, 1.5), "min_lr_ratio is 1.5; it must be between 0 and 1"),
+        ((1, 4, 1, 1.5), "min_lr_ratio is 1.5; it must be at least 0 and at most 1"),
         ((1, 4, 1, math.nan), "min_lr_ratio is nan"),
     ],
 )
