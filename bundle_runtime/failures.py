@@ -9,7 +9,7 @@ from types import TracebackType
 
 from custom_components.errors import InputError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -60,9 +60,9 @@ def _lack(error: BaseException) -> str | None:
             "Memory ran out; take fewer --num_workers, a smaller --batch_size, and in a training keep prepared data on "
             "disk: --cache <folder>."
         )
-    if isinstance(error, OSError) and error.errno in (*_FULL, *_CLOSED):
+    if isinstance(error, OSError) and error.errno in (*DISK_FULL, *_CLOSED):
         place = error.filename or "the output"
-        todo = "make space there" if error.errno in _FULL else "see that an input may be read, an output be written"
+        todo = "make space there" if error.errno in DISK_FULL else "see that an input may be read, an output be written"
         return (
             f"{place} cannot be used ({error.strerror}); {todo}, or choose another place for output with --output_dir, "
             "--model_dir or --out."

@@ -12,10 +12,11 @@ import torch
 
 from custom_components.errors import InputError
 
+from ..failures import DISK_FULL, causes
 from ..files import write_atomically
 
 FORMAT = 3
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 
 def plain(value: Any, key: str = "") -> Any:
@@ -53,7 +54,8 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         write_atomically(path, lambda stream: torch.save(content, stream))
         _sync_folder(path.parent)
     except Exception as error:
-        cause = _os_error(error)
+        # torch.save's zip writer answers a failed write with a RuntimeError and keeps the OSError as its context.
+        cause = next((one for one in causes(error) if isinstance(one, OSError)), None)
         if cause is None:
             raise
         raise InputError(_write_failure(path, content, cause)) from error
@@ -61,7 +63,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 def _write_failure(path: Path, content: Mapping[str, Any], cause: OSError) -> str:
     kept = "the one before it is untouched" if path.exists() else "there is none before it"
-    if cause.errno not in _DISK_FULL:
+    if cause.errno not in DISK_FULL:
         return (
             f"The checkpoint {path} cannot be written ({cause.strerror}); {kept}. Give a folder that can be written to."
         )
@@ -73,22 +75,11 @@ def _write_failure(path: Path, content: Mapping[str, Any], cause: OSError) -> st
 
 
 def _sync_folder(folder: Path) -> None:
-    # The new name itself must survive a power cut. Windows cannot open folders.
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _os_error(error: BaseException | None) -> OSError | None:
-    # torch.save's zip writer answers a failed write with a RuntimeError and keeps the OSError as its context.
-    while error is not None:
-        if isinstance(error, OSError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+    handle = os.open(folder, os.O_RDONLY)  # the new name itself must survive a power cut
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _bytes_of(value: Any) -> int:

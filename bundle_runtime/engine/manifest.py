@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -164,15 +165,9 @@ def git_commit() -> dict[str, Any] | None:
 
 
 def peak_memory() -> dict[str, float]:
-    """Return the peak memory in MiB of this process (where the system tells) and on the GPU (where there is one)."""
-    found = {}
-    try:
-        import resource
-    except ImportError:  # Windows
-        pass
-    else:
-        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB on Linux
-        found["peak_host_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    """Return the peak memory in MiB of this process and on the GPU (where there is one)."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB on Linux
+    found = {"peak_host_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
     if torch.cuda.is_available():
         found["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return found

@@ -25,6 +25,7 @@ from .layouts import Recognised, recognise
 from .report import Report
 from .resample import fold_channels, inflate_kernel, inflate_positions, linear_to_kernel, resample_positions
 
+_ADVICE = "set it to the file's value, or use weights pre-trained with the network's"
 _BLOCK_MLP = "blocks.0.mlp.linear1.weight"
 
 
@@ -69,27 +70,26 @@ def adapt(
     return _match(found, target, report), report
 
 
-def _refuse(source: str, what: str, found: object, expected: object, advice: str) -> InputError:
+def _refuse(source: str, what: str, found: object, expected: object, advice: str = _ADVICE) -> InputError:
     return InputError(f"{source}: {what} is {found} in the file, {expected} in the network; {advice}.")
 
 
 def _check_sizes(encoder: dict[str, Tensor], described: dict[str, Any], target: EncoderSizes, source: str) -> None:
     patch, mlp = encoder.get(PATCH_WEIGHT), encoder.get(_BLOCK_MLP)
-    advice = "set it to the file's value, or use weights pre-trained with the network's"
     width = encoder["blocks.0.norm1.weight"].shape[0]
     if width != target.hidden_size:
-        raise _refuse(source, "hidden_size (width)", width, target.hidden_size, advice)
+        raise _refuse(source, "hidden_size (width)", width, target.hidden_size)
     if mlp is not None and mlp.shape[0] != target.mlp_dim:
-        raise _refuse(source, "mlp_dim", mlp.shape[0], target.mlp_dim, advice)
+        raise _refuse(source, "mlp_dim", mlp.shape[0], target.mlp_dim)
     depth = depth_of(encoder)
     if depth < target.num_layers:
-        raise _refuse(source, "num_layers (depth)", depth, target.num_layers, advice)
+        raise _refuse(source, "num_layers (depth)", depth, target.num_layers)
     heads = described.get("num_heads")
     if heads and target.num_heads and heads != target.num_heads:
-        raise _refuse(source, "num_heads", heads, target.num_heads, advice)
+        raise _refuse(source, "num_heads", heads, target.num_heads)
     if patch is None or patch.ndim not in (2, 4, 5):
         shape = "missing" if patch is None else as_text(tuple(patch.shape))
-        raise _refuse(source, "the patch embedding weight", shape, as_text(tuple(target.shapes[PATCH_WEIGHT])), advice)
+        raise _refuse(source, "the patch embedding weight", shape, as_text(tuple(target.shapes[PATCH_WEIGHT])))
 
 
 def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflate: bool) -> bool:
@@ -100,8 +100,7 @@ def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflat
     if kernel.ndim == 2:
         if kernel.shape[1] % math.prod(patch):
             what = f"a linear patch embedding of {kernel.shape[1]} values"
-            advice = "set patch_size to the file's value, or use weights pre-trained with the network's"
-            raise _refuse(report.source, "patch_size", what, as_text(patch), advice)
+            raise _refuse(report.source, "patch_size", what, as_text(patch))
         kernel = linear_to_kernel(kernel, patch)
         done.append("channel-last linear weight to convolution kernel")
     if kernel.ndim - 2 > target.spatial_dims or (kernel.ndim - 2 < target.spatial_dims and not inflate):
@@ -109,8 +108,7 @@ def _adapt_patch(found: Recognised, target: EncoderSizes, report: Report, inflat
         raise _refuse(report.source, "spatial_dims", kernel.ndim - 2, target.spatial_dims, advice)
     stored = tuple(kernel.shape[2:])
     if stored != patch[: len(stored)]:
-        advice = "set patch_size to the file's value, or use weights pre-trained with the network's"
-        raise _refuse(report.source, "patch_size", as_text(stored), as_text(patch), advice)
+        raise _refuse(report.source, "patch_size", as_text(stored), as_text(patch))
     inflated = kernel.ndim - 2 < target.spatial_dims
     if inflated:
         kernel = inflate_kernel(kernel, patch[-1])

@@ -93,7 +93,6 @@ def init_network(
     pretrained_encoder: str | Path | None = None,
     strict_encoder: bool = True,
     report_path: str | Path | None = None,
-    source_grid: Sequence[int] | None = None,
     inflate: bool = False,
     normalisation: Mapping[str, Any] | None = None,
     encoder_norm: str = "loaded",
@@ -106,7 +105,6 @@ def init_network(
         pretrained_encoder: What the pre-training stage wrote.
         strict_encoder: See `load_encoder`.
         report_path: See `load_encoder`.
-        source_grid: See `load_encoder`.
         inflate: See `load_encoder`.
         normalisation: How this run prepares images; a difference from what the file's sidecar says is printed.
         encoder_norm: "new" lets the encoder's final norm start afresh (gain 1, offset 0) in place of its pre-trained
@@ -122,25 +120,25 @@ def init_network(
     if init == "scratch":
         print("weights: init is scratch: the network starts from its random initialisation", flush=True)
         return network
-    if init == "mae" and (pretrained_encoder is None or not Path(pretrained_encoder).is_file()):
+    path = Path(pretrained_encoder or "") if init == "mae" else Path(init)
+    if init == "mae" and not path.is_file():
         raise InputError(
             f"init is mae, but there is no pre-trained encoder at {pretrained_encoder}; run pretrain first, say where "
             "it wrote with --encoder_file <file>, take other weights with --init <file>, or start without any with "
             "--init scratch."
         )
-    if init != "mae" and not Path(init).is_file():
+    if not path.is_file():
         raise InputError(f"init is {init!r}, expected scratch, mae or the path of an existing weights file.")
-    path = pretrained_encoder if init == "mae" and pretrained_encoder is not None else init
-    load_encoder(network, path, strict_encoder, report_path, source_grid, inflate, encoder_norm == "new")
-    for difference in _differences(path, {"normalisation": normalisation}, partly=True):
+    load_encoder(network, path, strict_encoder, report_path, inflate=inflate, new_norm=encoder_norm == "new")
+    sidecar = read_sidecar(path) or {}
+    for difference in _differences(path, sidecar, {"normalisation": normalisation}, partly=True):
         print(f"weights: note: {difference}; pre-training saw other images than this run will", flush=True)
-    _warn_if_unfinished(path, "pre-training")
+    _warn_if_unfinished(path, sidecar, "pre-training")
     return network
 
 
-def _warn_if_unfinished(path: str | Path, stage: str) -> None:
+def _warn_if_unfinished(path: str | Path, sidecar: Mapping[str, Any], stage: str) -> None:
     """Say so where the sidecar says that the training had not ended when these weights were written."""
-    sidecar = read_sidecar(path) or {}
     if sidecar.get("finished") is False:
         print(
             f"weights: WARNING: the {stage} that wrote {path} did not finish (these weights are of epoch "
@@ -149,12 +147,13 @@ def _warn_if_unfinished(path: str | Path, stage: str) -> None:
         )
 
 
-def _differences(path: str | Path, settings: Mapping[str, Any], partly: bool = False) -> list[str]:
+def _differences(
+    path: str | Path, sidecar: Mapping[str, Any], settings: Mapping[str, Any], partly: bool = False
+) -> list[str]:
     """How the settings differ from those in the file's sidecar; what either side does not state is left out.
 
     With `partly` that goes for the entries of a setting, too: another kind of data is prepared in other steps.
     """
-    sidecar = read_sidecar(path) or {}
     found = []
     for name, value in settings.items():
         stored, given = sidecar.get(name), json.loads(json.dumps(value))
@@ -163,15 +162,6 @@ def _differences(path: str | Path, settings: Mapping[str, Any], partly: bool = F
         if stored is not None and given is not None and stored != given:
             found.append(f"{name} is {stored} in {sidecar_path(path)}, {given} in this run")
     return found
-
-
-def _other_heads(network: nn.Module, path: str | Path) -> list[str]:
-    """How the number of attention heads differs from the sidecar's: no tensor's shape depends on it."""
-    stored = ((read_sidecar(path) or {}).get("architecture") or {}).get("num_heads")
-    given = None if stored is None else architecture(find_vit(network))["num_heads"]
-    if given is None or stored == given:
-        return []
-    return [f"num_heads is {stored} in {sidecar_path(path)}, {given} in this run"]
 
 
 def _fine_tuned(network: nn.Module, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -221,8 +211,12 @@ def load_network(
             f"{path}: no trained network found; run train first, or say where it wrote with --model_dir <folder> "
             "(models of the bundle, --bundle_root, otherwise)."
         )
-    settings = {"class_names": class_names, "normalisation": normalisation, **(choices or {})}
-    different = _differences(path, settings) or _other_heads(network, path)
+    sidecar, settings = read_sidecar(path) or {}, {"class_names": class_names, "normalisation": normalisation}
+    # No tensor's shape depends on the number of heads.
+    stored = (sidecar.get("architecture") or {}).get("num_heads")
+    heads = {} if stored is None else {"num_heads": architecture(find_vit(network))["num_heads"]}
+    different = _differences(path, sidecar, {**settings, **(choices or {})})
+    different += _differences(path, {"num_heads": stored}, heads)
     if different:
         raise InputError(f"{path}: {different[0]}; give every stage the settings of the training (the same overlay).")
     inner = unwrap(network)
@@ -232,7 +226,7 @@ def load_network(
     if found := network_difference(state, inner):
         raise InputError(f"{path}: {found}; use the class_names, sizes and network_def that it was trained with.")
     inner.load_state_dict(state)
-    _warn_if_unfinished(path, "training")
+    _warn_if_unfinished(path, sidecar, "training")
     record = read_record(path)
     if record is None:
         print(f"weights: note: {path} does not say what it was trained on; images cannot be compared with that.")
