@@ -49,7 +49,7 @@ def _lack(error: BaseException) -> str | None:
             f"The loader processes ran out of shared memory (/dev/shm has {size:.3g} MB); start the container with "
             "--ipc=host or a larger --shm-size, or load in one process: --num_workers 0."
         )
-    if "DataLoader worker" in text:
+    if "DataLoader worker" in text or "process pool" in text:
         return (
             "A loader process was killed, most likely because memory ran out; take fewer --num_workers, and in a "
             "training keep prepared data on disk: --cache <folder>."

@@ -1,6 +1,5 @@
 """The training checkpoint as a file: written whole or not at all, read without running code, compared with this run."""
 
-import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from ..failures import DISK_FULL, causes
 from ..files import write_atomically
 
 FORMAT = 3
-
 
 
 def plain(value: Any, key: str = "") -> Any:

@@ -6,10 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+from tqdm.contrib.concurrent import process_map
 
 from bundle_runtime.data.image_file import Picture, read_picture
 from bundle_runtime.data.verify import sentence
@@ -36,33 +35,12 @@ def inspect_files(
     Returns:
         For each file what it holds, in the order of `files`.
     """
-    chunks = [range(start, min(start + _CHUNK, len(files))) for start in range(0, len(files), _CHUNK)]
-    loader: DataLoader = DataLoader(
-        _Inspector(files, chunks, frozenset(thumbnails)),
-        batch_size=None,
-        num_workers=min(num_workers, len(chunks)),
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # its own: a check must not shift the random numbers of the run
-    )
-    found: list[Seen] = []
-    with tqdm(total=len(files), desc="check", unit="file", file=sys.stderr, disable=not progress) as bar:
-        for part in loader:
-            found += part
-            bar.update(len(part))
-    return found
-
-
-class _Inspector(Dataset):
-    """Element `i` is what the files of chunk `i` hold."""
-
-    def __init__(self, files: Sequence[str], chunks: Sequence[range], thumbnails: frozenset[int]) -> None:
-        self.files, self.chunks, self.thumbnails = files, chunks, thumbnails
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __getitem__(self, number: int) -> list[Seen]:
-        return [_inspect(self.files[index], index in self.thumbnails) for index in self.chunks[number]]
+    chosen = set(thumbnails)
+    wanted = [index in chosen for index in range(len(files))]
+    bar: dict[str, Any] = {"desc": "check", "unit": "file", "file": sys.stderr, "disable": not progress}
+    if not num_workers:
+        return [_inspect(*job) for job in tqdm(zip(files, wanted, strict=True), total=len(files), **bar)]
+    return process_map(_inspect, files, wanted, max_workers=num_workers, chunksize=_CHUNK, **bar)
 
 
 def _inspect(file: str, with_thumbnail: bool) -> Seen:
@@ -90,8 +68,3 @@ def _thumbnail(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=85)
     return stream.getvalue()
-
-
-def _as_it_is(found: Any) -> Any:
-    """Keeps the loader from turning what was found into tensors; a named function, so that workers can be spawned."""
-    return found
