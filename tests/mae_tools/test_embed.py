@@ -10,11 +10,10 @@ from PIL import Image
 from scored_images import report
 from sklearn.metrics import silhouette_score
 
-from bundle_runtime.figures.embedding import embed_features, silhouette
 from bundle_runtime.files import write_csv
 from bundle_runtime.probes.linear import FEATURES
 from custom_components.errors import InputError
-from mae_tools.embed import embed, roc
+from mae_tools.embed import embed, embed_features, roc, silhouette
 
 
 def features(folder: Path, apart: float, findings: bool = False) -> Path:
