@@ -37,7 +37,7 @@ def check(
     bundle: str | None = None,
     write_overlay: str | None = None,
 ) -> dict[str, Any]:
-    """Read every file of a datalist, print a table, write `check.html` (with thumbnails) and `check.json`; return that.
+    """Read each file of a datalist, print a table, write `check.html` (with thumbnails) and `check.json`; return that.
 
     What concerns volumes (from `channels` to `label_convention`) has no meaning for a datalist of pictures.
 

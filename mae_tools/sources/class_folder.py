@@ -40,9 +40,9 @@ def class_folder(
 ) -> dict[str, Any]:
     """Write the datalist of `<root>/<class>/...` or `<root>/train/<class>/...`, split by patient or picture.
 
-    Pictures may lie in further folders inside that of their class. Where nothing names their patients, each of them
-    counts as a patient of its own. Given train, val and test folders (also called
-    training, valid, validation, testing) are respected; those that are missing are taken out of training.
+    Pictures may lie in further folders inside that of their class. Where nothing names their patients, each counts as a
+    patient of its own. Given train, val and test folders (also called training, valid, validation, testing) are
+    respected; those that are missing are taken out of training.
 
     Args:
         root: the folder.
@@ -68,8 +68,7 @@ def class_folder(
     found = _pictures(root)
     names = _names(root.path, found, class_names)
     files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
-    owner = owners(files, patient_pattern, patients)
-    lists = _lists(found, names, owner)
+    lists = _lists(found, names, owners(files, patient_pattern, patients))
     entries = [item for items in lists.values() for item in items]
     given = {part: lists.get(part, []) for part in SECTIONS} if "" not in lists else None
     if parity_split:
@@ -78,16 +77,18 @@ def class_folder(
     if train_fraction is not None:
         if given is not None:
             print(f"The given lists {', '.join(lists)} are put together and dealt anew by train_fraction.")
-        if not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
-            raise InputError(f"train_fraction is {train_fraction!r}, expected a number between 0 and 1.")
-        given, origin = deal_lists(entries, None, 0, 1 - train_fraction, seed, per_class)
+        given, origin = deal_lists(entries, None, 0, 1 - _share(train_fraction), seed, per_class)
         test_fraction = 0
-    made, said = deal_lists(
-        entries, given, val_fraction, test_fraction, seed, per_class, parity, origin, advice=_CROSSING
-    )
-    datalist = {**common_keys("multi_class", names, modality, ordered), **made}
-    datalist["description"] = f"{root.name}: {said}."
-    return datalist
+    fractions = val_fraction, test_fraction
+    made, said = deal_lists(entries, given, *fractions, seed, per_class, parity, origin, advice=_CROSSING)
+    keys = common_keys("multi_class", names, modality, ordered)
+    return {**keys, **made, "description": f"{root.name}: {said}."}
+
+
+def _share(train_fraction: object) -> float:
+    if not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
+        raise InputError(f"train_fraction is {train_fraction!r}, expected a number between 0 and 1.")
+    return train_fraction
 
 
 def _lists(

@@ -30,7 +30,7 @@ from custom_components.errors import InputError
 from .dicom_rules import Rules, read_rules
 from .options import name_list
 from .registry import Root, source
-from .split import split_by_patient
+from .split import dealt
 
 LABELS = ("seg", "rtstruct", "nifti", "none")
 
@@ -114,15 +114,8 @@ def dicom(
             ) from error
     _tell(cases, found, target, labels)
     entries = sorted((case.entry for case in cases if case.entry is not None), key=lambda entry: str(entry["image"]))
-    made: dict[str, Any] = {
-        "description": f"DICOM series: split by patient (seed {seed}).",
-        **split_by_patient(entries, val_fraction, test_fraction, seed),
-    }
-    if names is not None:
-        made["class_names"] = names
-    if modality is not None:
-        made["modality"] = modality
-    return made
+    fractions = val_fraction, test_fraction
+    return dealt(entries, "DICOM series", fractions, seed, class_names=names, modality=modality)
 
 
 def _salt(target: Path) -> bytes:

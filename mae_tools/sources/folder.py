@@ -12,7 +12,7 @@ from custom_components.errors import InputError
 
 from .options import fitting, name_list, read_table
 from .registry import Root, source
-from .split import split_by_patient
+from .split import dealt
 
 _FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 
@@ -60,15 +60,8 @@ def folder(
         if case in missing:
             entry["unlabelled"] = missing[case]
         entries.append(entry)
-    datalist: dict[str, Any] = {
-        "description": f"{root.name}: split by patient (seed {seed}).",
-        **split_by_patient(entries, val_fraction, test_fraction, seed),
-    }
-    if class_names is not None:
-        datalist["class_names"] = class_names
-    if modality is not None:
-        datalist["modality"] = modality
-    return datalist
+    fractions = val_fraction, test_fraction
+    return dealt(entries, root.name, fractions, seed, class_names=class_names, modality=modality)
 
 
 def _pairs(root: Root) -> dict[str, tuple[str, str]]:

@@ -120,16 +120,11 @@ def source(function: Source | None = None, out_name: str = "datalist.json", conv
         **settings: Any,
     ) -> dict[str, Any]:
         base = Path(root)
-        if not base.is_dir():
-            raise InputError(f"{root} is not a folder; give the folder of the data set.")
         if converts and out is None:
             raise InputError("out is not given; name a folder for the converted images.")
         place = base if out is None or not converts else Path(out)  # where the paths of the datalist start
         target = place / out_name if converts or out is None else Path(out)
-        if split_from is not None and target.resolve() == Path(split_from).resolve():
-            raise InputError(f"{target}: split_from would be overwritten; copy it under another name first.")
-        if split_from is not None and sections is not None:
-            raise InputError("split_from and sections are both given; choose one.")
+        _refuse(base, target, split_from, sections)
         folder = Root(base, () if exclude is None else tuple(name_list(exclude, "exclude")), target.parent)
         made = function(folder, *args, **settings)
         for part in SECTIONS if folder.exclude and not converts else ():  # of sources that take files from a table
@@ -149,6 +144,16 @@ def source(function: Source | None = None, out_name: str = "datalist.json", conv
     run.__doc__ = _help(inspect.getdoc(function) or "", inspect.getdoc(source) or "").replace("datalist.json", out_name)
     SOURCES[function.__name__] = run
     return run
+
+
+def _refuse(base: Path, target: Path, split_from: str | Path | None, sections: str | Path | None) -> None:
+    """Stop before anything is read where the shared settings make no sense."""
+    if not base.is_dir():
+        raise InputError(f"{base} is not a folder; give the folder of the data set.")
+    if split_from is not None and target.resolve() == Path(split_from).resolve():
+        raise InputError(f"{target}: split_from would be overwritten; copy it under another name first.")
+    if split_from is not None and sections is not None:
+        raise InputError("split_from and sections are both given; choose one.")
 
 
 def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,21 @@ def split_by_size(
         section |= dict.fromkeys(taken, name)
         left = [patient for patient in left if patient not in taken]
     return {name: [item for item in entries if section[item["patient_id"]] == name] for name in SECTIONS}
+
+
+def dealt(entries: Sequence[Item], said: str, fractions: tuple[float, float], seed: int, **keys: Any) -> dict[str, Any]:
+    """The datalist of `split_by_patient`: a description, the three lists, and what else is known of it.
+
+    Args:
+        entries: items with `patient_id`.
+        said: what the items are.
+        fractions: of the patients that select and that are tested.
+        seed: deals them.
+        **keys: further ones of a datalist; None leaves one out.
+    """
+    lists = split_by_patient(entries, *fractions, seed)
+    known = {key: value for key, value in keys.items() if value is not None}
+    return {"description": f"{said}: split by patient (seed {seed}).", **lists, **known}
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:

@@ -22,6 +22,7 @@ from .split import section_name
 _VALUES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 _UNCERTAIN = {"unknown": None, "positive": 1, "negative": 0}
 _MINUS_ONE = {"-1", "-1.0"}
+_CROSSING = "correct the table, or leave --split_column out so that the lists are made by patient"
 
 
 @source
@@ -56,16 +57,15 @@ def table(
         label_columns: multi-label: its columns of 0, 1, -1 (uncertain) and blank (unknown), one a finding.
         class_column: multi-class: its column of class names, in place of `label_columns`.
         patient_column: its column of patients (or lesions, or slides), who are kept together.
-        patient_pattern: instead of it, a regular expression whose group finds the patient in the file's name, or in
-            its path if it contains a slash, such as `(patient\\d+)/`.
+        patient_pattern: instead of it, a regular expression whose group is the patient, such as `(patient\\d+)/`; it
+            searches the file's name, with a slash in it the path.
         split_column: its column of train, val and test; lists that it does not name are taken out of training.
         class_names: multi-class: the classes in the order wanted (default: sorted).
         ordered: multi-class: the classes are grades, lowest first, which gives a quadratic kappa.
         uncertain: what -1 means: unknown, positive or negative.
-        drop_unlabelled: leave out rows without any label; otherwise rows without any finding train (pre-training uses
-            them), and rows without a class are refused.
+        drop_unlabelled: leave out rows without a label; else such rows train (findings) or are refused (classes).
         partial: leave out rows whose picture is missing, and say how many; otherwise that is an error.
-        images: the folder in `root` that holds the pictures, where several have files of the same name.
+        images: the folder in `root` that holds the pictures, where several have files of one name.
         val_fraction: share of the patients that selects.
         test_fraction: share of the patients that is read once, at the end.
         seed: deals the patients.
@@ -74,24 +74,18 @@ def table(
         modality: e.g. X-ray, noted in the datalist.
 
     Raises:
-        InputError: unreadable table, unknown column, value or class, a row without a class, a class with one picture, a
-            missing picture, one file with different labels, or patients in several of the given lists.
+        InputError: table, columns, values, classes, pictures or given lists do not fit; the sentence says which.
     """
     content = root.table(csv)
     labels = _Labels.of(content, label_columns, class_column, class_names, uncertain)
     columns = _Columns.of(content, path_column, patient_column, patient_pattern, split_column)
     rows = _found_rows(content, columns.path, root, images, partial)
     entries, sections = _entries(content, rows, labels, columns, patient_pattern, drop_unlabelled)
-    given = None
-    if columns.split is not None:
-        given = {
-            part: [entry for entry, name in zip(entries, sections, strict=True) if name == part] for part in SECTIONS
-        }
-    advice = "correct the table, or leave --split_column out so that the lists are made by patient"
-    lists, said = deal_lists(entries, given, val_fraction, test_fraction, seed, per_class, parity, advice=advice)
-    datalist = {**common_keys(labels.task, labels.names, modality, ordered), **lists}
-    datalist["description"] = f"{root.name}: {Path(content.path).name}, {said}."
-    return datalist
+    pairs = list(zip(sections, entries, strict=True))
+    given = {part: [entry for name, entry in pairs if name == part] for part in SECTIONS} if columns.split else None
+    lists, said = deal_lists(entries, given, val_fraction, test_fraction, seed, per_class, parity, advice=_CROSSING)
+    keys = common_keys(labels.task, labels.names, modality, ordered)
+    return {**keys, **lists, "description": f"{root.name}: {Path(content.path).name}, {said}."}
 
 
 @dataclass(frozen=True)
