@@ -73,12 +73,11 @@ def roc_of_runs(
 def _curve(axes: Axes, scores: np.ndarray, labels: np.ndarray, name: str, number: int, style: str = "-") -> None:
     """The ROC curve of one class, (N,) each, its area behind the name; none where one kind of label is missing."""
     known = np.isfinite(labels)
-    truth, scores, false, found, area = labels[known] > 0.5, scores[known], [], [], "-"
+    truth, scores, line, area = labels[known] > 0.5, scores[known], [np.empty(0)] * 2, "-"
     if truth.any() and not truth.all():
-        false, found, _ = roc_curve(truth, scores)
-        area = f"{roc_auc_score(truth, scores):.3f}"
+        line, area = list(roc_curve(truth, scores)[:2]), f"{roc_auc_score(truth, scores):.3f}"
     colour = COLOURS[number % len(COLOURS)]
-    axes.plot(false, found, color=colour, linestyle=style, linewidth=1.4, label=f"{name} {area}")
+    axes.plot(*line, color=colour, linestyle=style, linewidth=1.4, label=f"{name} {area}")
 
 
 def _panel_a_class(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
