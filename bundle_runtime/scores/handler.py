@@ -1,8 +1,7 @@
 """Ignite handlers that score what an evaluation engine predicts, and write the report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -96,8 +95,11 @@ class CaseHandler(ScoreHandler[C]):
         **settings: Any,
     ) -> None:
         super().__init__(output_dir, header, record)
-        self.make_report: Callable[[], Any] = partial(self.kind, class_names, **settings)
-        self.report = self.make_report()  # a mistake in the settings shows before the first forward pass
+        self.settings = {"class_names": class_names, **settings}
+        self.report = self._empty()  # a mistake in the settings shows before the first forward pass
+
+    def _empty(self) -> Any:
+        return self.kind(**self.settings)
 
     @abstractmethod
     def _rows(self, found: Mapping[str, Any], item: Mapping[str, Any]) -> list[Any]:
@@ -108,7 +110,7 @@ class CaseHandler(ScoreHandler[C]):
         return source
 
     def _start(self, engine: Engine) -> None:
-        self.report = self.make_report()
+        self.report = self._empty()
 
     def _take(self, engine: Engine) -> None:
         for source, item in decollated(engine, self):
@@ -123,7 +125,7 @@ class CaseHandler(ScoreHandler[C]):
                 self.report.warnings[case] = str(found["warning"])
 
     def _gather(self) -> C:
-        report = self.make_report()
+        report = self._empty()
         for cases, warnings in gather_objects((self.report.cases, self.report.warnings)):
             report.warnings |= warnings
             for (patient, case), rows in cases.items():

@@ -81,7 +81,7 @@ def check(
     if not parts:
         listed.append(f"no items in {', '.join(chosen)}")
     found.problems[:0] = [Problem("datalist", "", "", "error", text) for text in listed]
-    about = {"datalist": str(path), "datalist_sha256": datalists.digest(path)}
+    about: dict[str, Any] = {"datalist": str(path), "datalist_sha256": datalists.digest(path)}
     about |= {"modality": content.get("modality"), "class_names": names}
     folder = Path(out) if out is not None else path.parent / "check"
     result = tell(found, about, folder)
