@@ -24,26 +24,18 @@ from custom_components.errors import InputError
 from .describe import CLASS_TOKEN, PATCH_WEIGHT, POSITIONS
 from .report import first_names
 
-_SHARED_NAMES = (
-    (r"(cls_token)", r"\1"),
-    (r"(norm\.(?:weight|bias))", r"\1"),
-    (r"(blocks\.\d+\.norm[12]\.(?:weight|bias))", r"\1"),
-    (r"(blocks\.\d+\.attn\.qkv\.(?:weight|bias))", r"\1"),
-)
-_MONAI_NAMES = (
-    *_SHARED_NAMES,
-    # proj_type="perceptron" is a Sequential whose linear layer is number 1
-    (r"patch_embedding\.patch_embeddings\.(?:1\.)?(weight|bias)", r"patch_embedding.patch_embeddings.\1"),
-    (r"(patch_embedding\.position_embeddings)", r"\1"),
-    (r"(blocks\.\d+\.attn\.out_proj\.(?:weight|bias))", r"\1"),
-    (r"(blocks\.\d+\.mlp\.linear[12]\.(?:weight|bias))", r"\1"),
-)
-_TIMM_NAMES = (
-    *_SHARED_NAMES,
-    (r"patch_embed\.proj\.(weight|bias)", r"patch_embedding.patch_embeddings.\1"),
-    (r"pos_embed", POSITIONS),
-    (r"(blocks\.\d+\.attn)\.proj\.(weight|bias)", r"\1.out_proj.\2"),
-    (r"(blocks\.\d+\.mlp)\.fc([12])\.(weight|bias)", r"\1.linear\2.\3"),
+# What is written otherwise than in our names, which are MONAI's.
+_MONAI_NAMES = {"patch_embeddings.1.": "patch_embeddings."}  # proj_type="perceptron": a Sequential of two
+_TIMM_NAMES = {
+    "patch_embed.proj.": "patch_embedding.patch_embeddings.",
+    "pos_embed": POSITIONS,
+    ".attn.proj.": ".attn.out_proj.",
+    ".mlp.fc1.": ".mlp.linear1.",
+    ".mlp.fc2.": ".mlp.linear2.",
+}
+_OURS = re.compile(
+    rf"cls_token|{re.escape(POSITIONS)}|(norm|patch_embedding\.patch_embeddings)\.(weight|bias)"
+    r"|blocks\.\d+\.(norm[12]|attn\.(qkv|out_proj)|mlp\.linear[12])\.(weight|bias)"
 )
 _FIRST_BLOCK = "blocks.0.norm1.weight"
 # Encoder tensors that change the output; if our networks have no place for one, the load is not complete.
@@ -130,7 +122,7 @@ def _encoder_prefix(names: dict[str, str], source: str) -> str:
     return prefixes[0]
 
 
-def _layout(names: dict[str, str], prefix: str, source: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+def _layout(names: dict[str, str], prefix: str, source: str) -> tuple[str, dict[str, str]]:
     if f"{prefix}blocks.0.attn.out_proj.weight" in names:
         if any(re.fullmatch(rf"{re.escape(prefix)}blocks\.\d+\.weight", name) for name in names):
             return "monai-mae", _MONAI_NAMES
@@ -145,12 +137,10 @@ def _layout(names: dict[str, str], prefix: str, source: str) -> tuple[str, tuple
     )
 
 
-def _translate(name: str, table: tuple[tuple[str, str], ...]) -> str | None:
-    for pattern, ours in table:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match.expand(ours)
-    return None
+def _translate(name: str, table: dict[str, str]) -> str | None:
+    for theirs, ours in table.items():
+        name = name.replace(theirs, ours)
+    return name if _OURS.fullmatch(name) else None
 
 
 def _take_last_block_norm(found: Recognised, state_dict: dict[str, Tensor]) -> None:
