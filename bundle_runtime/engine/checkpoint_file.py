@@ -20,9 +20,7 @@ FORMAT = 3
 def plain(value: Any, key: str = "") -> Any:
     """Return `value` with only tensors, numbers, strings and their containers in it, as `weights_only` demands.
 
-    Args:
-        value: A state dict, possibly with numpy scalars or tensor subclasses.
-        key: Where it stands, for the message.
+    It may hold numpy scalars and tensor subclasses; `key` says where it stands.
 
     Raises:
         TypeError: Something else is in it.
@@ -132,8 +130,7 @@ def optimizer_difference(saved: Mapping[str, Any], optimizer: torch.optim.Optimi
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> list[str]:
     """Load an optimiser's state; weight decay, betas and the like stay those of this run's config.
 
-    Returns:
-        What differed, as short notes ("weight_decay 0.05 -> 0.1").
+    Returns what differed, as short notes ("weight_decay 0.05 -> 0.1").
     """
     configured = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in optimizer.param_groups]
     optimizer.load_state_dict(dict(saved))

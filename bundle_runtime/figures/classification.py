@@ -20,14 +20,9 @@ STYLES = ("-", "--", ":")  # where there are more classes than colours
 def roc_figure(
     probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str], path: str | Path, title: str = ""
 ) -> Figure:
-    """Draw the ROC curve of each class, with its area in the legend.
+    """Draw the ROC curve of each class into a PNG file, its area in the legend.
 
-    Args:
-        probabilities: (N, K).
-        labels: (N, K) 1, 0 or NaN for unknown.
-        class_names: the K classes; one without positives or without negatives has no curve.
-        path: PNG file, written atomically.
-        title: stands above the curves.
+    Of probabilities (N, K) and labels (N, K) 1, 0 or NaN for unknown; a class with one kind of label has no curve.
     """
     side = 0.62 * WIDTH_INCHES
     figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
@@ -51,12 +46,9 @@ def roc_figure(
 def roc_of_runs(
     runs: Mapping[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str], path: str | Path
 ) -> Figure:
-    """Draw the ROC curves of several runs over one another, a panel a class, with their areas.
+    """Draw the ROC curves of several runs over one another, a panel a class, with their areas; a PNG file.
 
-    Args:
-        runs: by name, probabilities (N, K) and labels (N, K) 1, 0 or NaN for unknown.
-        class_names: the K classes; one without positives or without negatives has no curve.
-        path: PNG file, written atomically.
+    Of each run by name, probabilities and labels as in `roc_figure`.
     """
     figure, panels = _panel_a_class(class_names)
     for index, axes in enumerate(panels):
@@ -105,10 +97,7 @@ def calibration_figure(
 ) -> Figure:
     """Draw for each class how often it was there when a probability was predicted; a dot grows with the cases in it.
 
-    Args:
-        bins: by class what `scores.classification.reliability` returned: cases, mean probability, share of positives.
-        path: PNG file, written atomically.
-        title: stands above the panels.
+    Of each class by name, what `scores.classification.reliability` gives: cases, mean probability, share of positives.
     """
     figure, panels = _panel_a_class(list(bins))
     for axes, (count, predicted, found) in zip(panels, bins.values(), strict=True):
@@ -127,15 +116,7 @@ def calibration_figure(
 def confusion_figure(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], path: str | Path, title: str = ""
 ) -> Figure:
-    """Draw the confusion matrix: counts as numbers, shares of the true class as colour.
-
-    Args:
-        labels: (N,) class indices.
-        predicted: (N,) class indices.
-        class_names: the K classes.
-        path: PNG file, written atomically.
-        title: stands above the matrix.
-    """
+    """Draw the confusion matrix of true and called classes, (N,) each: counts, and as colour shares of the true one."""
     counts = confusion_matrix(labels, predicted, labels=np.arange(len(class_names)))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(0.6 * len(class_names) + 2, 4), 2 * WIDTH_INCHES)

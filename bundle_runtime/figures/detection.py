@@ -69,13 +69,7 @@ def detection_figure(
 
 
 def froc_figure(found: dict[str, Any], path: str | Path, title: str = "") -> Figure:
-    """Draw the curve of a report on detections over the range in which it is averaged.
-
-    Args:
-        found: of `slides.froc.report`.
-        path: PNG file, written atomically.
-        title: stands above the curve.
-    """
+    """Draw the curve of what `slides.froc.report` found, over the range in which it is averaged."""
     figure = Figure(figsize=(6.5, 4.5), dpi=110, layout="constrained")
     axes = figure.subplots()
     rates = np.array(found["curve"]["false_positives_per_slide"])

@@ -95,15 +95,15 @@ def split_figure(
     path: str | Path,
     title: str = "",
 ) -> Figure:
-    """Draw a row for each of B pictures.
+    """Draw a row for each of B pictures (H, W, 3) from 0 to 1: the picture, its map, its split.
 
     Args:
-        pictures: each (H, W, 3) from 0 to 1.
+        pictures: each (H, W, 3).
         maps: (B, gh, gw); the largest value of each is drawn brightest, 0 darkest.
         parts: (B, gh, gw), 0 where a patch is visible, 1 masked, 2 thrown away.
         names: what the pictures are called.
-        path: PNG file, written atomically.
-        title: Stands above the panels.
+        path: PNG file.
+        title: stands above the panels.
     """
     height, width = pictures[0].shape[:2]
     figure, grid = panel_grid([width] * 3, [height] * len(pictures), title, legend=True)

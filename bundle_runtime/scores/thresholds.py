@@ -99,16 +99,13 @@ def write_thresholds(
     model_file: str | Path | None = None,
     header: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write thresholds as JSON, atomically.
+    """Write thresholds as JSON, atomically, and return what was written.
 
     Args:
         path: the file.
         thresholds: what `choose_thresholds` returned.
         model_file: the model whose probabilities were used; its sha256 goes into the file.
         header: where the cases came from: section, number of cases, data fingerprint.
-
-    Returns:
-        What was written.
     """
     content = {
         "header": dict(header or {}),
@@ -126,15 +123,12 @@ def write_thresholds(
 def read_thresholds(
     path: str | Path, class_names: Sequence[str], model_file: str | Path | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Read what `write_thresholds` wrote.
+    """Read what `write_thresholds` wrote: the entries by finding.
 
     Args:
         path: the file.
         class_names: the findings of the run; those of the file must be the same.
         model_file: the model of the run; None: whose thresholds they are is not checked.
-
-    Returns:
-        The entries by finding.
 
     Raises:
         InputError: unreadable, other findings, a value that is no probability, or another model's thresholds.

@@ -60,13 +60,7 @@ def checksum_key(path: str | Path) -> str:
 
 
 def read_sidecar(path: str | Path) -> dict[str, Any] | None:
-    """Read the sidecar of a weights file.
-
-    Args:
-        path: The weights file.
-
-    Returns:
-        The sidecar, or None when there is none.
+    """Read the sidecar of a weights file; None when there is none.
 
     Raises:
         InputError: If the sidecar is not a JSON object.
@@ -86,10 +80,7 @@ def read_sidecar(path: str | Path) -> dict[str, Any] | None:
 
 
 def check_sha256(path: str | Path) -> bool:
-    """Compare a weights file with the checksum in its sidecar.
-
-    Returns:
-        True when they agree, False when there is no checksum to compare with.
+    """Compare a weights file with the checksum in its sidecar; False when there is none to compare with.
 
     Raises:
         InputError: If they differ.
@@ -107,14 +98,11 @@ def check_sha256(path: str | Path) -> bool:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file; code in the file is never run.
+    """Read the tensors of a weights file by name, to the CPU; code in the file is never run.
 
     Args:
         path: `.safetensors`, or a torch file (`.pt`, `.pth`, `.ckpt`, `.bin`) whose tensors lie at the top or under
             "model", "state_dict", "network" or "model_state_dict".
-
-    Returns:
-        Name -> tensor, on the CPU.
 
     Raises:
         InputError: If the file is missing, truncated, of another kind, wants to run code, holds no tensors, or does

@@ -97,21 +97,18 @@ def init_network(
     normalisation: Mapping[str, Any] | None = None,
     encoder_norm: str = "loaded",
 ) -> nn.Module:
-    """Give a network its starting weights, as the configuration key `init` says.
+    """Give a network its starting weights, as the configuration key `init` says; returns it.
 
     Args:
         network: The network to fine-tune.
         init: "scratch" (as built), "mae" (the encoder at `pretrained_encoder`) or the path of a weights file.
         pretrained_encoder: What the pre-training stage wrote.
-        strict_encoder: See `load_encoder`.
-        report_path: See `load_encoder`.
-        inflate: See `load_encoder`.
+        strict_encoder: See `load_encoder`, as for the next two.
+        report_path: Of the report.
+        inflate: Allow 2D weights in a 3D network.
         normalisation: How this run prepares images; a difference from what the file's sidecar says is printed.
         encoder_norm: "new" lets the encoder's final norm start afresh (gain 1, offset 0) in place of its pre-trained
             values, as MAE's fine-tuning does; every other tensor is loaded. "loaded" keeps them.
-
-    Returns:
-        `network`.
 
     Raises:
         InputError: If the file is missing or does not fit, or `encoder_norm` is another word.
@@ -186,7 +183,7 @@ def load_network(
     normalisation: Mapping[str, Any] | None = None,
     choices: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Load a fine-tuned network (all tensors, equal names and shapes) for evaluation or inference.
+    """Load a fine-tuned network (all tensors, equal names and shapes) for evaluation or inference; returns it.
 
     What its training did not learn (see `data.record`) it never gives.
 
@@ -197,9 +194,6 @@ def load_network(
         normalisation: How this run prepares images; it must be as in the sidecar.
         choices: Further settings, by the name that they have in the sidecar, that change the network's output and none
             of its tensors, such as its pooling; they must be as there.
-
-    Returns:
-        `network`.
 
     Raises:
         InputError: If the file cannot be read, a tensor is missing, unexpected or of another shape, or the run's

@@ -10,17 +10,10 @@ from custom_components.networks.patches import sincos_table
 
 
 def fold_channels(kernel: Tensor, channels: int) -> Tensor:
-    """Give a patch kernel another number of input channels, keeping its sum over channels.
+    """Give a patch kernel another number of input channels, (D, C, *patch) -> (D, channels, *patch); their sum is kept.
 
     An image whose channels are all equal gives the same response before and after: RGB weights are summed for a grey
     image, grey weights are repeated and divided for several sequences.
-
-    Args:
-        kernel: (D, C, *patch).
-        channels: Number of input channels wanted.
-
-    Returns:
-        (D, channels, *patch); the kernel itself when the number is right already.
     """
     if kernel.shape[1] == channels:
         return kernel
@@ -28,44 +21,26 @@ def fold_channels(kernel: Tensor, channels: int) -> Tensor:
 
 
 def inflate_kernel(kernel: Tensor, depth: int) -> Tensor:
-    """Repeat a 2D patch kernel along the last axis and divide by its length (arXiv 1705.07750).
+    """Repeat a 2D patch kernel along a third axis and divide by its length: (D, C, p1, p2) -> (D, C, p1, p2, depth).
 
-    A volume that is constant along depth gives the response of its slice.
-
-    Args:
-        kernel: (D, C, p1, p2).
-        depth: Patch size along the third axis, voxels.
-
-    Returns:
-        (D, C, p1, p2, depth).
+    A volume that is constant along depth gives the response of its slice (arXiv 1705.07750).
     """
     return (kernel / depth).unsqueeze(-1).repeat(1, 1, 1, 1, depth)
 
 
 def linear_to_kernel(weight: Tensor, patch_size: Sequence[int]) -> Tensor:
-    """Turn a linear patch embedding over channel-last patch vectors into a convolution kernel.
+    """Turn a linear patch embedding into a convolution kernel: (D, prod(patch_size) * C) -> (D, C, *patch_size).
 
-    Args:
-        weight: (D, prod(patch_size) * C); a patch vector is (p1, p2[, p3], C) row-major.
-        patch_size: Voxels per axis.
-
-    Returns:
-        (D, C, *patch_size).
+    Its patch vectors are channel-last, (p1, p2[, p3], C) row-major.
     """
     # D (p... C) -> D p... C -> D C p...
     return weight.reshape(weight.shape[0], *patch_size, -1).movedim(-1, 1).contiguous()
 
 
 def resample_positions(table: Tensor, source: Sequence[int], target: Sequence[int]) -> Tensor:
-    """Interpolate a position table to another grid: bicubic in 2D, trilinear in 3D; the same grid is left untouched.
+    """Interpolate a position table to another grid of as many axes: (1, prod(source), D) -> (1, prod(target), D).
 
-    Args:
-        table: (1, prod(source), D), row-major over the grid, without class slot.
-        source: Grid of the table.
-        target: Grid wanted, with as many axes.
-
-    Returns:
-        (1, prod(target), D).
+    Bicubic in 2D, trilinear in 3D; row-major over the grid, without class slot. The same grid is left untouched.
     """
     if tuple(source) == tuple(target):
         return table
@@ -76,18 +51,11 @@ def resample_positions(table: Tensor, source: Sequence[int], target: Sequence[in
 
 
 def inflate_positions(table: Tensor, grid: Sequence[int], depth: int) -> Tensor:
-    """Give a 2D position table a third axis: each place's row, plus a sine-cosine wave along depth.
+    """Give a 2D position table a third, fastest axis: (1, g1 * g2, D) -> (1, g1 * g2 * depth, D).
 
-    Repeated rows alone would leave the encoder blind to depth. The wave has mean 0 over depth, so that the mean over
-    depth is the table, and half the table's variance over places: what each of the table's own two axes has on average.
-
-    Args:
-        table: (1, g1 * g2, D).
-        grid: (g1, g2).
-        depth: Positions along the third axis.
-
-    Returns:
-        (1, g1 * g2 * depth, D), the third axis fastest.
+    Each place's row, plus a sine-cosine wave along depth: repeated rows alone would leave the encoder blind to depth.
+    The wave has mean 0 over depth, so that the mean over depth is the table, and half the table's variance over places:
+    what each of the table's own two axes has on average.
     """
     if table.shape[1] != math.prod(grid):
         raise ValueError(f"table of {table.shape[1]} positions is not a {tuple(grid)} grid")

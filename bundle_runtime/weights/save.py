@@ -21,16 +21,13 @@ PATCH_LAYOUT = "channel-first (C, p...)"
 
 
 def save_encoder(path: str | Path, vit: nn.Module, sidecar: dict[str, Any]) -> Path:
-    """Write an encoder as safetensors, and its JSON sidecar beside it.
+    """Write an encoder as `<name>.safetensors`, and its JSON sidecar `<name>.json` beside it; returns `path`.
 
     Args:
-        path: `<name>.safetensors`; the sidecar becomes `<name>.json`.
+        path: The weights file.
         vit: A ViT, or a network that holds one at `.vit` or `.encoder`.
         sidecar: What the caller knows: input normalisation, data fingerprint, ... as plain JSON values. Architecture,
             patch layout, checksum and package version are added here.
-
-    Returns:
-        `path`.
 
     Raises:
         InputError: If the suffix is another one or the file cannot be written.
@@ -46,12 +43,9 @@ def save_network(path_pt: str | Path, network: nn.Module, sidecar: dict[str, Any
 
     Args:
         path_pt: `<name>.pt`, for tools that expect it; readable with `weights_only=True`. The same tensors go to
-            `<name>.safetensors`.
+            `<name>.safetensors`; both paths are returned.
         network: Any network; DDP and compile wrappers are left out of the names.
         sidecar: As for `save_encoder`.
-
-    Returns:
-        Both paths.
 
     Raises:
         InputError: If a file cannot be written.
@@ -69,14 +63,11 @@ def save_network(path_pt: str | Path, network: nn.Module, sidecar: dict[str, Any
 
 
 def write_weights(files: Mapping[Any, dict[str, Tensor]], sidecar: dict[str, Any]) -> Path:
-    """Write weights files that share one sidecar, each atomically.
+    """Write weights files that share one sidecar, each atomically; returns the first path.
 
     Args:
         files: Path -> tensors; the suffix decides the format (`.safetensors` or `.pt`).
         sidecar: Content of the JSON file; patch layout, package version and checksums are added.
-
-    Returns:
-        The first path.
 
     Raises:
         InputError: If a suffix is unknown or a file cannot be written.
