@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import launch
 import nibabel as nib
 import numpy as np
 import pytest
