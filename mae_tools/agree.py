@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
-from custom_components.errors import InputError, find_input_error
+from bundle_runtime.failures import find_input_error
+from custom_components.errors import InputError
 
 from .bundles import SEGMENTATION, stages
 
