@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from custom_components.errors import InputError, sentence_of
+from custom_components.errors import InputError
 
+from ..failures import sentence_of
 from ..files import write_atomically
 from .image_file import Picture, read_bytes, read_picture
 from .image_prepare import Recipe
