@@ -25,7 +25,6 @@ from monai.utils import ensure_tuple
 from custom_components.errors import InputError
 
 from .failures import install_excepthook
-
 from .handed_over import take_over
 
 # Added by MONAI itself: the metadata, and what `--tracking mlflow` brings along.
