@@ -15,14 +15,14 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from bundle_runtime.data.datalist import parse
-from bundle_runtime.files import write_atomically, write_json
+from bundle_runtime.files import write_json
+from bundle_runtime.pages.page import Figure, Part, write_page
 from custom_components.errors import InputError
 
 from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, stages
 from .check.command import check
 from .compare.command import compare
 from .demo_data import PAINTERS
-from .page import Figure, render
 from .sources import SOURCES
 
 
@@ -79,8 +79,7 @@ def demo(
     notice = "Synthetic data, drawn by a program: these numbers say what pre-training gives there, not in a hospital."
     notice = notice if dataset_dir is None else f"Data: {data.folder}."
     figures = _figures(folder, list(tasks))
-    page = render("demo.html.j2", title=f"Demo of {root.name}", notice=notice, texts=texts, figures=figures)
-    write_atomically(folder / "demo.html", page.encode())
+    write_page(folder / "demo.html", f"Demo of {root.name}", [Part(notes=[notice], texts=texts, figures=figures)])
     minutes = (time.monotonic() - start) / 60
     print("\n" + "\n\n".join(texts) + f"\n{notice}\nThe same with pictures: {folder / 'demo.html'}")
     print(f"Thumbnails of the data: {folder / 'check' / 'check.html'}\nOutput of each step: {folder / 'logs'}")
@@ -94,10 +93,9 @@ def _figures(folder: Path, tasks: list[str]) -> list[Figure]:
     chosen = [("Pre-training", path) for path in last]
     for task in tasks:
         arms = [folder / f"evaluate{task}_{arm}" for arm in ("scratch", "mae")]
-        for path in sorted(arms[0].rglob("*.png"))[:4]:
-            both = [arm / path.relative_to(arms[0]) for arm in arms]
-            if both[1].exists():
-                chosen += zip(("From scratch", "From MAE"), both, strict=True)
+        pairs = ([arm / path.relative_to(arms[0]) for arm in arms] for path in sorted(arms[0].rglob("*.png")))
+        for both in [pair for pair in pairs if pair[1].exists()][:4]:
+            chosen += zip(("From scratch", "From MAE"), both, strict=True)
     return [Figure(f"{title}: {path.relative_to(folder)}", path.read_bytes()) for title, path in chosen]
 
 

@@ -16,7 +16,10 @@ from custom_components.distributed import is_main
 
 
 class CasePictures(ABC):
-    """Draws the first cases of a validation, an evaluation or an inference; attach to the evaluator.
+    """Draws cases of a validation, an evaluation or an inference; attach to the evaluator.
+
+    Where the output item holds a "score" (see `CaseHandler`, which goes before) these are the worst and the best, in
+    equal parts, else the first ones.
 
     The engine must hand over lists of dicts (MONAI's `decollate`). Files: `<folder>/epoch_<epoch>_<case>.png`, without
     `epochs` `<folder>/<case>.png`.
@@ -46,7 +49,8 @@ class CasePictures(ABC):
         self.folder, self.class_names = Path(folder), list(class_names)
         self.cases, self.interval, self.epochs = cases, int(interval), epochs
         self.image_key, self.pred_key = image_key, pred_key
-        self.keep, self._seen = keep, 0
+        self.keep = keep
+        self._drawn: list[tuple[float, Path]] = []  # the score of each
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the evaluator."""
@@ -55,23 +59,35 @@ class CasePictures(ABC):
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
 
     def _restart(self, engine: Workflow) -> None:
-        self._seen = 0
+        self._drawn = []
 
     def _draw(self, engine: Workflow) -> None:
-        if not is_main() or engine.state.epoch % self.interval or (self._seen >= self.cases and not self.keep):
+        if not is_main() or engine.state.epoch % self.interval:
             return
         batch, output = engine.state.batch, engine.state.output
         if not isinstance(batch, list) or not isinstance(output, list):
             raise TypeError(f"{type(self).__name__} needs an evaluator with decollate: true (lists of dicts)")
         for item, result in zip(batch, output, strict=True):
-            if self._seen == self.cases and not self.keep:
-                return
-            case = str(item.get("case") or self._seen)
+            case = str(item.get("case") or len(self._drawn))
             title = f"{case}, epoch {engine.state.epoch}" if self.epochs else case
             epoch = engine.state.epoch if self.epochs else None
-            drawn = self._seen < self.cases
-            self._picture(item, result, picture_path(self.folder, case, epoch) if drawn else None, title)
-            self._seen += drawn
+            drawn = self._takes(picture_path(self.folder, case, epoch), result.get("score"))
+            if drawn is not None or self.keep:
+                self._picture(item, result, drawn, title)
+
+    def _takes(self, path: Path, score: float | None) -> Path | None:
+        """The path if the case is drawn; then the picture of the one whose place it takes is removed."""
+        if len(self._drawn) >= self.cases and (score is None or not self.cases):
+            return None
+        self._drawn.append((0.5 if score is None else score, path))  # of which nothing is scored is neither
+        if len(self._drawn) <= self.cases:
+            return path
+        self._drawn.sort(key=lambda entry: entry[0])
+        _, left_out = self._drawn.pop((self.cases + 1) // 2)  # neither among the worst half nor among the best
+        if left_out == path:
+            return None
+        left_out.unlink(missing_ok=True)
+        return path
 
     @abstractmethod
     def _picture(self, item: Mapping[str, Any], result: Mapping[str, Any], path: Path | None, title: str) -> None:
@@ -81,8 +97,12 @@ class CasePictures(ABC):
 def picture_path(folder: Path, case: str, epoch: int | None = None) -> Path:
     """The PNG file of a case, in a folder that is there then."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", case)
-    return folder / (f"{name}.png" if epoch is None else f"epoch_{epoch:05d}_{name}.png")
+    return folder / (file_name(case) if epoch is None else f"epoch_{epoch:05d}_{file_name(case)}")
+
+
+def file_name(case: str) -> str:
+    """Of the picture of a case."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", case) + ".png"
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:

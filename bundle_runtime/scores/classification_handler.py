@@ -1,21 +1,30 @@
 """Ignite handler that scores a classifier on a list of images and writes the report."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine
 
+from custom_components.distributed import say
 from custom_components.errors import InputError, one_of
 
+from ..data.image_file import read_picture
 from ..data.record import Record
 from ..data.schema import TASKS
 from ..figures.classification import calibration_figure, confusion_figure, roc_figure
+from ..figures.pictures import picture_path
+from ..files import write_atomically
+from ..pages.page import thumbnail
 from .classification import reliability, to_probabilities
 from .classification_report import Case, ClassificationReport
 from .collect import Predictions
 from .handler import ScoreHandler
+from .report import extremes
 from .thresholds import choose_thresholds, read_thresholds, write_thresholds
+
+_SIDE = 224  # pixels of the picture of a case
 
 
 class ScoreClassification(ScoreHandler[ClassificationReport]):
@@ -124,11 +133,26 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         columns = zip(names, report.probabilities.T, report.findings.T, strict=True)
         bins = {name: reliability(probabilities, labels) for name, probabilities, labels in columns}
         calibration_figure(bins, self.output_dir / "calibration.png", f"Calibration, {size}")
+        self._draw_cases(report)
         if report.task == "multi_label":
             return ["roc.png", "calibration.png"]
         called = report.probabilities.argmax(axis=1)
         confusion_figure(report.labels, called, names, self.output_dir / "confusion.png", f"Confusion matrix, {size}")
         return ["roc.png", "calibration.png", "confusion.png"]
+
+    def _draw_cases(self, report: ClassificationReport) -> None:
+        """The images that went worst and best."""
+        ranked = sorted(zip(report.case_scores(), report.cases, strict=True), key=lambda pair: pair[0])
+        lost: list[InputError] = []
+        for _, case in itertools.chain(*extremes(ranked)):
+            try:
+                pixels = read_picture(case.file).pixels
+            except InputError as error:  # all of a cache was scored, and the file has gone since
+                lost.append(error)
+                continue
+            write_atomically(picture_path(self.output_dir / "pictures", case.case), thumbnail(pixels, _SIDE, "png"))
+        if lost:
+            say(f"No picture of {len(lost)} case(s), the first: {lost[0]}")
 
 
 def _case(item: Mapping[str, Any], position: int) -> Case:

@@ -55,6 +55,7 @@ class ClassificationReport(Report):
     SETTINGS = ("task", "class_names", "parity", "ordered", "seed")
     ABOUT = ("task", "policy", *SETTINGS[1:-1], "confidence", "seed", "resamples", "ece_bins")
     CASE = "image"
+    RANKED_BY = "probability of its labels (geometric mean)"
     resamples, ece_bins = RESAMPLES, scores.BINS
 
     def __init__(
@@ -169,6 +170,17 @@ class ClassificationReport(Report):
     def macros(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Means over classes of each ranked score; parity concerns the AUC alone."""
         return {key: scores.macro(values[key], self.zero if key == "auc" else None) for key in scores.RANKED}
+
+    def case_scores(self) -> list[float]:
+        """The geometric mean, over the classes with a known label, of the probability that the label is given."""
+        if self.task == "multi_class":
+            return self.probabilities[np.arange(len(self.labels)), self.labels].tolist()
+        learnt = [name not in self.unlearnt for name in self.class_names]
+        given = np.where(self.labels == 1, self.probabilities, 1 - self.probabilities)[:, learnt]
+        known = np.isfinite(self.labels[:, learnt])
+        logs = np.where(known, np.log(np.maximum(given, np.finfo(float).tiny)), 0).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.exp(logs / known.sum(axis=1)).tolist()
 
     def resampled(self, draws: Resamples) -> tuple[list[dict[str, Pair]], dict[str, Pair], dict[str, Pair]]:
         """All scores of the images and of their resamples: the ranked ones by class, their means, the overall ones."""

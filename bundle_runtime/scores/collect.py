@@ -11,7 +11,7 @@ from custom_components.distributed import gather_objects
 from custom_components.errors import InputError
 
 
-def decollated(engine: Engine, who: object) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def decollated(engine: Engine, who: object) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
     """The cases of the engine's batch, each beside its output.
 
     Raises:

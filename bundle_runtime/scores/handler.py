@@ -1,5 +1,6 @@
 """Ignite handlers that score what an evaluation engine predicts, and write the report."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,6 +122,8 @@ class CaseHandler(ScoreHandler[C]):
             except InputError as error:
                 raise InputError(f"{case}: {error}") from error
             self.report.add(case, str(found.get("patient_id") or ""), rows)
+            score = self.report.case_score(rows)
+            item["score"] = None if math.isnan(score) else score  # by it the handler of the pictures chooses
             if found.get("warning"):
                 self.report.warnings[case] = str(found["warning"])
 

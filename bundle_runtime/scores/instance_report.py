@@ -74,6 +74,11 @@ class InstanceReport(CaseReport[Counts]):
             f" et al. 2019; RQ is the F1 of objects. Predicted objects: {self.split}."
         )
 
+    @staticmethod
+    def case_score(rows: Sequence[Counts]) -> float:
+        """The mean Dice over the classes of a picture; NaN where none is scored."""
+        return mean(np.array([scores(row)["dice"] for row in rows]))
+
     def sums(self, column: int) -> dict[str, np.ndarray]:
         """Counts of one class as (cases,) arrays by field name."""
         rows = [asdict(row) for row in self.rows(column)]

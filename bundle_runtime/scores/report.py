@@ -18,6 +18,7 @@ from .text import few_patients
 
 Key = tuple[str, str]  # patient, case; no patient stands for "a patient of its own"
 Row = TypeVar("Row")
+T = TypeVar("T")
 
 
 class Report(ABC):
@@ -25,6 +26,7 @@ class Report(ABC):
 
     Attributes:
         ABOUT: attributes that the summary begins with; those of `SETTINGS` are arguments of the constructor.
+        RANKED_BY: what orders the cases in `ranking.json`, in words.
         CASE: what a case is called.
         unlearnt: why a class was not learnt, by name; it is not scored.
         warnings: what is wrong with a case, by name.
@@ -37,6 +39,7 @@ class Report(ABC):
     ABOUT: ClassVar[tuple[str, ...]]
     SETTINGS: ClassVar[tuple[str, ...]]
     CASE: ClassVar[str] = "case"
+    RANKED_BY: ClassVar[str] = "mean Dice"
     confidence: ClassVar[float] = 0.95  # of the bootstrap intervals; cases of one patient are resampled together
 
     def __init__(self, class_names: Sequence[str], seed: int) -> None:
@@ -61,6 +64,10 @@ class Report(ABC):
     @abstractmethod
     def scores(self) -> dict[str, Any]:
         """What the summary holds behind the settings and counts: all scores, and "notes"."""
+
+    @abstractmethod
+    def case_scores(self) -> list[float]:
+        """How well each case went, from 0 to 1, in the order of `keys`; NaN where nothing of it is scored."""
 
     @abstractmethod
     def table(self, summary: Mapping[str, Any]) -> str:
@@ -111,7 +118,7 @@ class Report(ABC):
     def write(
         self, folder: str | Path, header: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Write `cases.csv` (a line a case, or a case and class) and `scores.json` (the summary), each atomically.
+        """Write `cases.csv` (a line a case, or a case and class), `ranking.json` and `scores.json`, each atomically.
 
         Args:
             folder: made if missing.
@@ -127,6 +134,7 @@ class Report(ABC):
         summary["notes"] += [f"Warning: {case}: {text}." for case, text in self.warnings.items()]
         summary |= {key: value for key in ("unlearnt", "warnings") if (value := getattr(self, key))}
         write_csv(Path(folder) / "cases.csv", *self._lines())
+        write_ranking(folder, self.RANKED_BY, zip(self.keys, self.case_scores(), strict=True))
         write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
         return summary
 
@@ -163,6 +171,19 @@ class Report(ABC):
     @classmethod
     def _settings(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
         return {name: saved[name] for name in cls.SETTINGS if name in saved}
+
+
+def write_ranking(folder: str | Path, by: str, cases: Iterable[tuple[Key, float]]) -> None:
+    """Write `ranking.json`: the cases that have a score, the worst first."""
+    ranked = sorted((case for case in cases if math.isfinite(case[1])), key=lambda case: case[1])
+    rows = [{"case": case, "patient_id": patient, "score": score} for (patient, case), score in ranked]
+    write_json(Path(folder) / "ranking.json", {"by": by, "cases": rows})
+
+
+def extremes(ranked: Sequence[T], most: int = 4) -> tuple[list[T], list[T]]:
+    """The first and the last of what is ranked, each at most `most` and none twice; the last one first."""
+    half = min(most, (len(ranked) + 1) // 2)
+    return list(ranked[:half]), list(ranked[half:][-half:])[::-1]
 
 
 def read_scores(folder: str | Path) -> dict[str, Any]:
@@ -207,6 +228,15 @@ class CaseReport(Report, Generic[Row]):
                 " Give every item of the datalist its own file name or patient_id."
             )
         self.cases[key] = list(rows)
+
+    def case_scores(self) -> list[float]:
+        """The mean Dice over the classes that are scored in each case."""
+        return [self.case_score(self.cases[key]) for key in self.keys]
+
+    @staticmethod
+    @abstractmethod
+    def case_score(rows: Sequence[Row]) -> float:
+        """The mean Dice over the classes of a case; NaN where none is scored."""
 
     def rows(self, column: int) -> list[Row]:
         """The rows of one class (0 is the first behind the background), one a case."""

@@ -114,6 +114,11 @@ class SegmentationReport(CaseReport[Row]):
         named = "; ".join(f"{name}: {REGION_NAMES[name]}" for name in self.class_names[1:])
         return [f"Regions overlap, and each is scored by itself. {named}.", *[NOT_ET] * ("NCR/NET" in self.class_names)]
 
+    @staticmethod
+    def case_score(rows: Sequence[Row]) -> float:
+        """The mean Dice over the classes of a case; NaN where none is scored."""
+        return mean(np.array([row.dice for row in rows]))
+
     def matrix(self, metric: str, absent: float = math.nan) -> np.ndarray:
         """Values of "dice" or "hd95" as (cases, classes), NaN where undefined; `absent` where rightly not predicted."""
         lines = [

@@ -1,5 +1,6 @@
 """Detection on whole slides: collects a classifier's scores, and writes heat map, outlines, points and FROC."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..figures.detection import detection_figure, froc_figure
 from ..files import write_atomically, write_csv, write_json
 from ..scores.classification import to_probabilities
 from ..scores.collect import logits_of
+from ..scores.report import write_ranking
 from .annotations import Annotation
 from .froc import Hits, hits, report
 from .geojson import point_feature, polygon_feature, write_features
@@ -183,6 +185,9 @@ class DetectionReport(SlideHandler[HeatMap]):
         super()._finish(engine)
         if self._hits:
             self._write_froc(engine)
+            keys = [(str(row["patient_id"]), str(row["slide"])) for row in self.rows]
+            found = [row["found"] / row["lesions"] if row.get("lesions") else math.nan for row in self.rows]
+            write_ranking(self.folder, "share of its lesions that are found", zip(keys, found, strict=True))
 
     def _write_froc(self, engine: Workflow) -> None:
         found = report([entry for _, entry in self._hits], [patient for patient, _ in self._hits], self.seed)

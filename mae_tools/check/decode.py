@@ -1,18 +1,16 @@
 """Look into many picture files at once: each is decoded by one of several processes, and only a few facts are kept."""
 
-import io
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.concurrent import process_map
 
 from bundle_runtime.data.image_file import Picture, read_picture
 from bundle_runtime.data.verify import sentence
 from bundle_runtime.data.verify_pictures import Seen
+from bundle_runtime.pages.page import thumbnail
 from custom_components.errors import InputError
 
 from ..copies import picture_digest
@@ -48,7 +46,7 @@ def _inspect(file: str, with_thumbnail: bool) -> Seen:
         picture = read_picture(file)
     except InputError as error:
         return Seen(problem=sentence(error, file))
-    return look(picture)._replace(thumbnail=_thumbnail(picture.pixels) if with_thumbnail else b"")
+    return look(picture)._replace(thumbnail=thumbnail(picture.pixels, _THUMBNAIL) if with_thumbnail else b"")
 
 
 def look(picture: Picture) -> Seen:
@@ -59,12 +57,3 @@ def look(picture: Picture) -> Seen:
     # Made 8-bit with a loss, which must not hide that the same was stored in 8 bits.
     stored = pixels if picture.numbers is None else picture.numbers[None]
     return Seen("", picture.kind, height, width, picture_digest(stored), constant, *picture.header)
-
-
-def _thumbnail(pixels: np.ndarray) -> bytes:
-    """uint8 (1 or 3, H, W) -> JPEG."""
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    stream = io.BytesIO()
-    image.save(stream, format="JPEG", quality=85)
-    return stream.getvalue()

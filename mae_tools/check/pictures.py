@@ -17,10 +17,10 @@ from bundle_runtime.data.subset import evenly
 from bundle_runtime.data.verify import Problem, of_list, sentence
 from bundle_runtime.data.verify_masks import SeenMask, class_counts, list_problems, look_at_mask, size_problem
 from bundle_runtime.data.verify_pictures import Seen, file_problems
+from bundle_runtime.pages.page import Figure
 from custom_components.errors import InputError
 
 from ..copies import Place, copy_problems, find_copies
-from ..page import Figure
 from .decode import inspect_files
 from .proposals import of_pictures
 from .report import Findings

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.data.verify import Problem, show
-from bundle_runtime.files import aligned, write_atomically, write_json
+from bundle_runtime.files import aligned, write_json
+from bundle_runtime.pages.page import Figure, Part, Table, write_page
 from custom_components.errors import InputError
 
 from ..copies import Place
-from ..page import Figure, render
 from .proposals import Proposal
-
-Table = Sequence[Sequence[str]]
 
 
 @dataclasses.dataclass
@@ -37,7 +37,7 @@ class Findings:
     copies: list[list[Place]]
     counted: str
     entries: dict[str, Any]
-    tables: list[Table]
+    tables: list[Sequence[Sequence[str]]]
     figures: list[Figure]
     note: str
     proposals: list[Proposal] = dataclasses.field(default_factory=list)
@@ -68,17 +68,25 @@ def tell(found: Findings, about: dict[str, Any], folder: Path) -> dict[str, Any]
     show(found.problems, "see check.html or check.json for them")
     write_json(folder / "check.json", result)
     stated = (result["modality"] or "modality not stated", result.get("task"), found.counted)
-    page = render(
-        "check/report.html.j2",
-        title=f"Check of {result['datalist']}",
-        about=f"{'; '.join(filter(None, stated))}, {result['errors']} error(s), {result['warnings']} warning(s)",
-        conventions=result.get("conventions", []),
-        **{key: result[key] for key in ("problems", "copies")},
-        **{key: getattr(found, key) for key in ("tables", "figures", "note", "legend")},
-    )
-    write_atomically(folder / "check.html", page)
+    about_it = f"{'; '.join(filter(None, stated))}, {result['errors']} error(s), {result['warnings']} warning(s)."
+    notes = [about_it, *[_legend(found.legend)] * bool(found.legend)]
+    notes += [f"Labels: {text}" for text in result.get("conventions", [])]
+    problems = [(p.level, f"{p.level}: {p.file + ': ' if p.file else ''}{p.message}") for p in found.problems]
+    tables = [Table(rows[1:], rows[0]) for rows in found.tables]
+    copies = [("", ", ".join(f"{place.file} ({place.section})" for place in group)) for group in found.copies]
+    parts = [Part(notes=notes, points=problems, tables=tables), *[Part("Copies", points=copies)] * bool(copies)]
+    parts.append(Part(notes=[found.note], figures=found.figures))
+    write_page(folder / "check.html", f"Check of {result['datalist']}", parts)
     print(f"Report: {folder / 'check.html'}")
     return result
+
+
+def _legend(names: Sequence[tuple[str, tuple[int, ...] | None]]) -> Markup:
+    """The names of what is outlined, each behind a square of its colour."""
+    square = Markup('<span style="color:rgb({})">&#9632;</span>&nbsp;{}')
+    return Markup(", ").join(
+        square.format(",".join(map(str, colour)), name) if colour else name for name, colour in names
+    )
 
 
 def chosen_sections(sections: str | Sequence[str] | None) -> list[str]:

@@ -9,10 +9,10 @@ from tqdm import tqdm
 from bundle_runtime.data.schema import Datalist, Item
 from bundle_runtime.data.verify_volumes import Expected
 from bundle_runtime.data.volume import UnusableFile, read_volume
+from bundle_runtime.pages.page import Figure
 from custom_components.errors import InputError
 
 from ..copies import Place, copy_problems, find_copies, volume_digest
-from ..page import Figure
 from .beside import compare_headers, compare_looks, compare_sequences, compare_values, unlearnable
 from .case import inspect_item
 from .case_report import tissue_part

@@ -16,6 +16,7 @@ from dicom_files import slices, write
 from monai.bundle import ConfigParser
 from monai.metrics import DiceMetric
 from nibabel.orientations import io_orientation
+from page_reader import reported
 from safetensors.torch import load_file
 
 from bundle_runtime.dicom.structures import paint, read_structures
@@ -77,6 +78,9 @@ def test_evaluation_scores_every_organ_on_the_native_grid(trained: Path, run_sta
     with (trained / "evaluate" / "cases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["organ"] for row in rows} == {"liver", "spleen", "right kidney", "left kidney", "aorta"}
+    page = reported(trained / "evaluate", "Abdominal CT", "list test", "right kidney", "Worst cases")
+    drawn = {path.stem for path in (trained / "evaluate" / "pictures").glob("*.png")}
+    assert {name.partition(":")[0] for name in page.pictures} == {*drawn, "Dice of each case, and its mean"}
 
 
 def test_parity_scores_on_the_resampled_grid(trained: Path, run_stage: Run) -> None:
@@ -104,6 +108,7 @@ def test_inference_keeps_grids_and_reports_what_failed(trained: Path, abdomens: 
         assert np.array_equal(label.affine, original.affine)
         assert nib.load(out / f"{stem}_prob.nii.gz").shape == (*original.shape, 6)
     assert json.loads((out / "failures.json").read_text())[0]["file"].endswith("broken.nii.gz")
+    assert len(reported(out, "broken.nii.gz: ", "volumes.csv", "could not be used 1").pictures) == 2
 
 
 def test_dicom_in_and_dicom_seg_out(trained: Path, abdomens: Path, run_stage: Run) -> None:

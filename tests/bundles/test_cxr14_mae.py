@@ -10,6 +10,7 @@ import highdicom as hd
 import numpy as np
 import pytest
 import torch
+from page_reader import reported
 from picture_files import dicom
 from PIL import Image
 from safetensors.torch import load_file
@@ -66,7 +67,11 @@ def test_evaluation_scores_findings_and_keeps_thresholds_of_the_validation_list(
     assert set(scores["classes"]) == set(RADIOGRAPH_FINDINGS)
     thresholds = json.loads((trained / "thresholds.json").read_text())
     assert set(thresholds["classes"]) == set(RADIOGRAPH_FINDINGS)
-    assert list((trained / "evaluate").rglob("*.png"))
+    cases = len(list((trained / "evaluate" / "pictures").glob("*.png")))
+    assert 0 < cases <= 8
+    page = reported(trained / "evaluate", *RADIOGRAPH_FINDINGS, "Worst cases", "Best cases")
+    assert page.pictures[:2] == ["roc", "calibration"]
+    assert len(page.pictures) == 2 + cases
 
 
 @pytest.mark.slow
@@ -99,6 +104,7 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     assert "model.pt" in text
     assert list((tmp_path / "out").rglob("*.png"))
     assert not [path for path in (tmp_path / "out").iterdir() if "cache" in path.name]
+    reported(tmp_path / "out", "broken.png: ", "predictions.csv")
     settings = {"equalise": "none"}  # of a run that is refused before it reads an image
     refused = cxr.run("inference", trained, expect=1, dataset_dir=folder, output_dir=tmp_path / "out", **settings)
     assert "normalisation is" in refused.stderr

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from encoders import on_vit
+from page_reader import reported
 from PIL import Image
 
 from bundle_runtime.weights.save import save_network
@@ -100,6 +101,8 @@ def test_foci_are_found_and_scored(trained: tuple[Path, Path], tmp_path: Path) -
         assert (tmp_path / name / "overlay.png").exists()
     with (tmp_path / "slides.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 2
+    page = reported(tmp_path, "synthetic_001", "Worst cases", "slides.csv")
+    assert sorted(name.partition(":")[0] for name in page.pictures) == ["froc", "synthetic_000", "synthetic_001"]
     assert json.loads((tmp_path / "manifest.json").read_text())["metrics"]["froc_score"] == froc["score"]
 
 
@@ -114,6 +117,7 @@ def test_a_broken_slide_does_not_stop_the_others(trained: tuple[Path, Path], tmp
     assert "Traceback" not in failed.stderr
     assert (tmp_path / "out" / "good" / "detections.geojson").exists()
     assert len(json.loads((tmp_path / "out" / "failures.json").read_text())) == 1
+    assert reported(tmp_path / "out", "short.tif: ").pictures == ["good"]
 
 
 def test_a_target_that_the_network_does_not_know(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from encoders import on_vit
+from page_reader import reported
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -80,6 +81,7 @@ def test_training_and_evaluation(trained: Path, histo_segmentation: Runner) -> N
     assert (scores["cases"], scores["header"]["seed"]) == (3, 0)
     assert set(scores["classes"]["nucleus"]["pooled"]) >= {"dice", "iou", "aji", "pq", "sq", "object_f1"}
     assert len(rows(trained / "evaluate_segmentation" / "cases.csv")) == 3
+    assert len(reported(trained / "evaluate_segmentation", "nucleus", "Worst cases").pictures) == 4  # and the strips
 
 
 @pytest.mark.slow

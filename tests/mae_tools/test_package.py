@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from page_reader import reported
 
 from bundle_runtime.data.record import Images, Record
 from bundle_runtime.weights.save import save_encoder, save_network
@@ -77,7 +78,8 @@ def test_contents(unpacked: Path) -> None:
     assert {"LICENSE", "SHA256SUMS", "docs/README.md", "configs/metadata.json", "configs/logging.conf"} <= names
     assert {f"configs/{path.stem}{end}" for path in CONFIGS.glob("*.yaml") for end in (".yaml", ".json")} <= names
     assert {"mae_tools/sources/btcv.py", "mae_tools/compare/command.py", "bundle_runtime/engine/checkpoint.py"} <= names
-    assert {"mae_tools/page.html.j2", "mae_tools/check/report.html.j2", "mae_tools/check/volumes.py"} <= names
+    assert {"bundle_runtime/pages/page.html.j2", "bundle_runtime/pages/report.py"} <= names
+    assert {"mae_tools/check/volumes.py", "mae_tools/check/report.py"} <= names
     others = ("mae_tools/demo", "mae_tools/package.py", "bundle_runtime/slides", "bundle_runtime/probes/l")
     others += ("mae_tools/check/pictures.py", "bundle_runtime/data/image_", "bundle_runtime/data/mask_file.py")
     assert not {name for name in names if name.startswith(others)}
@@ -412,6 +414,7 @@ def test_the_package_trains_and_infers_elsewhere(unpacked: Path, alone: dict[str
         label = nib.load(unpacked / "eval" / "inference" / path.name.replace(".nii.gz", "_seg.nii.gz"))
         assert label.shape == image.shape
         np.testing.assert_array_equal(label.affine, image.affine)
+    assert len(reported(unpacked / "eval" / "inference", "volumes.csv", "version 0.2.0").pictures) == 3
 
 
 @pytest.mark.slow

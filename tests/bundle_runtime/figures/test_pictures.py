@@ -218,6 +218,18 @@ def test_overlays_of_the_first_cases_at_the_interval(tmp_path):
     assert names == [f"epoch_0000{epoch}_c{i}.png" for epoch in (2, 4) for i in (0, 1)]
 
 
+@pytest.mark.parametrize("scores", [[0.9, 0.1, 0.5, 0.2, 0.95, 0.3], [0.5] * 3, [0.1], [0.3, None, 0.2, 0.8, 0.7]])
+def test_where_cases_are_scored_the_worst_and_the_best_are_drawn(tmp_path, scores):
+    pictures = OverlayPictures(tmp_path, ["background", "organ"], cases=3)
+    for number, score in enumerate(scores):
+        path = pictures._takes(tmp_path / f"{number}", score)
+        if path is not None:
+            path.touch()
+    order = sorted(score for score in scores if score is not None)
+    drawn = sorted(scores[int(path.name)] for path in tmp_path.iterdir())
+    assert drawn == (order if len(order) <= 3 else [*order[:2], order[-1]])
+
+
 def test_maps_of_every_case_are_kept_beside_the_pictures_of_the_first(tmp_path):
     overlay_evaluator(OverlayPictures(tmp_path, ["background", "organ"], cases=1, epochs=False, keep=True)).run()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c0.png", "maps"]

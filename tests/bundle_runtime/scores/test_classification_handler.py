@@ -74,8 +74,10 @@ def test_findings(tmp_path, capsys, wrap):
     assert content["macro"]["auc"]["mean"] == pytest.approx(expected)
     assert (content["cases"], content["patients"], content["header"]) == (60, 30, {"seed": 0})
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"scores.json", "cases.csv", "roc.png", "calibration.png"}
-    assert "macro mean, 3 classes" in capsys.readouterr().out
+    assert names == {"scores.json", "cases.csv", "ranking.json", "roc.png", "calibration.png"}
+    out = capsys.readouterr().out
+    assert "No picture of 8 case(s), the first: /d/2.png: does not exist" in out
+    assert "macro mean, 3 classes" in out
 
 
 def test_classes(tmp_path):

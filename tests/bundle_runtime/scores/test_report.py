@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scored_images
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bundle_runtime.scores.instance_report import InstanceReport
 from bundle_runtime.scores.instances import Counts
-from bundle_runtime.scores.report import Report, mean, read_scores
+from bundle_runtime.scores.report import Report, extremes, mean, read_scores
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
@@ -58,6 +60,44 @@ def test_the_files_give_the_same_report(make: Callable[[], Report], tmp_path: Pa
     assert (saved["cases"], saved["patients"]) == (12, 6)
     assert "a remark" in report.table(summary)
     assert report.policy in report.table(summary)
+
+
+@FAMILIES
+def test_cases_are_ranked_by_how_well_they_went(make: Callable[..., Report], tmp_path: Path) -> None:
+    report = make()
+    report.write(tmp_path)
+    ranking = json.loads((tmp_path / "ranking.json").read_text())
+    assert ranking["by"] == report.RANKED_BY
+    given = dict(zip(report.keys, report.case_scores(), strict=True))
+    assert {(row["patient_id"], row["case"]): row["score"] for row in ranking["cases"]} == given
+    scores = [row["score"] for row in ranking["cases"]]
+    assert scores == sorted(scores)
+
+
+def test_what_a_case_scores() -> None:
+    rows = [
+        Row("a", 0.5, 1, "found", 1, 1),
+        Row("b", math.nan, math.nan, "absent", 0, 0),
+        Row("c", 0.7, 1, "found", 1, 1),
+    ]
+    assert SegmentationReport.case_score(rows) == pytest.approx(0.6)
+    assert InstanceReport.case_score([Counts(overlap=10, reference=20, predicted=30), Counts()]) == pytest.approx(0.4)
+    assert math.isnan(SegmentationReport.case_score(rows[1:2]))
+    findings = scored_images.report(number=6)
+    findings.probabilities[0], findings.labels[0] = [0.9, 0.4, 0.5], [1, 0, np.nan]
+    findings.labels[1] = np.nan
+    assert findings.case_scores()[0] == pytest.approx((0.9 * 0.6) ** 0.5)
+    assert math.isnan(findings.case_scores()[1])
+    classes = scored_images.report("multi_class", number=6)
+    assert classes.case_scores()[2] == classes.probabilities[2, classes.labels[2]]
+
+
+@given(st.integers(0, 30), st.integers(1, 6))
+def test_the_extremes_of_a_ranking(count: int, most: int) -> None:
+    first, last = extremes(range(count), most)
+    assert len(first) == min(most, (count + 1) // 2)
+    assert len(last) == min(most, count // 2)
+    assert [*first, *last[::-1]] == [*range(len(first)), *range(count - len(last), count)]
 
 
 @FAMILIES
