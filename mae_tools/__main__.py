@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "mae_tools.check.command:check",
     "draw": "mae_tools.demo_data:PAINTERS",
     "demo": "mae_tools.demo:demo",
+    "doctor": "mae_tools.doctor.command:doctor",
     "compare": "mae_tools.compare.command:command",
     "embed": "mae_tools.embed:embed",
     "attention": "mae_tools.attention:attention",

@@ -72,8 +72,13 @@ def find_bundle(bundle: str) -> Path:
     for place in places:
         if (place / "configs").is_dir():
             return place.resolve()
-    known = sorted(path.parent.name for path in _BUNDLES.glob("*/configs"))
-    raise InputError(f"There is no bundle '{bundle}'; give the folder of one, or one of {', '.join(known)}.")
+    known = ", ".join(path.name for path in every_bundle())
+    raise InputError(f"There is no bundle '{bundle}'; give the folder of one, or one of {known}.")
+
+
+def every_bundle() -> list[Path]:
+    """The folders of `bundles/`."""
+    return sorted(path.parent for path in _BUNDLES.glob("*/configs"))
 
 
 def stages(root: str | Path) -> dict[str, dict[str, Any]]:

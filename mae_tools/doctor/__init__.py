@@ -1,0 +1,1 @@
+"""What this machine can do, said before anything is started on it."""

@@ -1,0 +1,102 @@
+"""Measures a few steps of a stage, in a process of its own: `python -m mae_tools.doctor.measure plan.json`.
+
+The stage runs through MONAI's command as ever, but for its entry `run`, which is `clock` here. Nothing is saved: the
+process ends as soon as it has seen enough.
+"""
+
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from monai.bundle.scripts import run as monai_run
+
+from bundle_runtime.config import resolve
+from bundle_runtime.engine.manifest import peak_memory
+from bundle_runtime.files import write_json
+
+_ENOUGH = 4  # steps
+
+
+def clock(out: str, seconds: float, engine: str, dataset: str | None = None) -> None:
+    """Run the engine of this config for some steps, write into a JSON file what they took, and end the process.
+
+    What is written: preparation (seconds until the data set is there), held (MiB that it keeps in memory; None where
+    the system does not tell), steps, step (median seconds of those after the first) and the peaks of `peak_memory`.
+
+    Args:
+        out: the file.
+        seconds: after so long no further step is waited for, but two are always taken where the list has as many.
+        engine: id of the trainer or evaluator.
+        dataset: id of the data set, where it is prepared before the first step.
+    """
+    before, began = _resident(), time.monotonic()
+    if dataset is not None:
+        resolve(dataset)
+    after = _resident()
+    found: dict[str, Any] = {"preparation": time.monotonic() - began}
+    found["held"] = None if before is None or after is None else max(0.0, after - before)
+    stamps: list[float] = []
+
+    def stamp() -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        stamps.append(time.monotonic())
+
+    def step(running: Engine) -> None:
+        stamp()
+        taken, late = len(stamps) - 1, stamps[-1] - stamps[0] > seconds
+        if taken >= _ENOUGH or (taken >= 2 and late) or (dataset is None and taken == running.state.epoch_length):
+            end()
+
+    def end() -> None:
+        times = [last - first for first, last in pairwise(stamps)]
+        found.update(peak_memory(), steps=len(times), step=statistics.median(times[1:] or times))
+        write_json(out, found)
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        sys.stdout.flush()
+        os._exit(0)  # no state, weights or pictures are written
+
+    runner = resolve(engine)
+    runner.add_event_handler(Events.STARTED, stamp)
+    runner.add_event_handler(Events.ITERATION_COMPLETED, step)
+    runner.run()
+    end()
+
+
+def _resident() -> float | None:
+    """MiB that this process has in memory now; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main(plan_file: str) -> None:
+    """Run one measurement.
+
+    Args:
+        plan_file: JSON of `files` (the config and its overlays), `settings` and `weights`: where to save untrained
+            ones for a stage that loads some, else None.
+    """
+    plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
+    if plan["weights"]:
+        parser = ConfigParser()
+        parser.read_config(plan["files"])
+        parser.update({key: value for key, value in plan["settings"].items() if key in parser})
+        torch.save(parser.get_parsed_content("network_def").state_dict(), plan["weights"])
+    monai_run(config_file=plan["files"], **plan["settings"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,52 @@
+"""The clock stops a stage as soon as it has seen enough, and writes what it saw."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ignite.engine import Engine, Events
+
+from mae_tools.doctor import measure
+
+
+class Left(BaseException):
+    """Stands for the end of the process."""
+
+
+class Steps(Engine):
+    """An evaluator of so many steps."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        super().__init__(lambda engine, batch: time.sleep(seconds))
+        self.count, self.ended = count, False
+        self.add_event_handler(Events.COMPLETED, lambda: setattr(self, "ended", True))
+
+    def run(self) -> Any:  # type: ignore[override]
+        return super().run(range(self.count), max_epochs=1)
+
+
+@pytest.mark.parametrize(("count", "seconds", "dataset", "steps"), [
+    (9, 1.0, None, measure._ENOUGH), (9, 0.001, "data", 2), (3, 1.0, None, 3), (1, 1.0, "data", 1),
+])  # fmt: skip
+def test_steps_are_timed_until_there_are_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, seconds: float, dataset: str | None, steps: int
+) -> None:
+    engine, asked = Steps(count, 0.02), []
+
+    def leave(code: int) -> None:
+        assert code == 0
+        raise Left
+
+    monkeypatch.setattr(measure, "resolve", lambda key: asked.append(key) or engine)
+    monkeypatch.setattr(measure.os, "_exit", leave)
+    with pytest.raises(Left):
+        measure.clock(str(tmp_path / "found.json"), seconds, "evaluator", dataset)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert asked == [*filter(None, [dataset]), "evaluator"]
+    assert found["steps"] == steps
+    assert 0.02 <= found["step"] < 1
+    assert found["preparation"] >= 0
+    assert found["peak_host_mib"] > 50
+    assert engine.ended == (count == 1)  # what handlers do at the end of a run is not reached otherwise
