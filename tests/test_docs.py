@@ -1,15 +1,30 @@
-"""What the documents name exists: files, modules, links, commands."""
+"""What the documents name exists, their commands are those that there are, and the tutorial runs word by word."""
 
+import importlib.util
+import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
+from pacs_export import draw_export
+from page_reader import Reader
+from shell_blocks import calls, shell_blocks
 
-from mae_tools.__main__ import COMMANDS
+from mae_tools.__main__ import COMMANDS, resolve
 from mae_tools.closure import ROOT
 from mae_tools.sources import SOURCES
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/README.md")])
+# What MONAI's command takes beside the keys of a config.
+_MONAI = {"config_file", "tracking", "tracking_uri", "experiment_name"}
 _PATH = re.compile(r"`((?:custom_components|bundle_runtime|mae_tools|tests|benchmarks|docs|bundles)/[\w./<>*-]+)`")
 
 
@@ -46,3 +61,99 @@ def test_commands_exist(page: Path) -> None:
 def test_tests_exist(page: Path) -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
     assert [test for file, test in named if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_flags_of_commands_exist(page: Path) -> None:
+    wrong = []
+    for command, *words in calls(page.read_text(encoding="utf-8"), "python -m mae_tools"):
+        found: Any = resolve(command)
+        while isinstance(found, Mapping) and words and words[0] in found:
+            found = found[words.pop(0)]
+        if isinstance(found, Mapping):  # `datalist --help`
+            continue
+        parameters = inspect.signature(found).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            flags = [_flag(word) for word in words if word.startswith("--")]
+            wrong += [f"{command} --{flag}" for flag in flags if flag not in {*parameters, "help"}]
+    assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_of_stages_exist(page: Path) -> None:
+    wrong = []
+    for words in calls(page.read_text(encoding="utf-8"), "-m monai.bundle run"):
+        if "..." in words:
+            continue
+        files = re.findall(r"[\w$./<>-]+\.yaml", words[words.index("--config_file") + 1])
+        if any("$" in file or "<" in file for file in files):  # any bundle or stage
+            continue
+        first = next((place / files[0] for place in (ROOT, page.parents[1]) if (place / files[0]).is_file()), None)
+        if first is None:
+            wrong += [files[0]] * files[0].startswith("bundles/")  # else a bundle of one's own
+            continue
+        known = {*yaml.safe_load(first.read_text(encoding="utf-8")), *_MONAI}
+        named = {re.split("#|::", _flag(word))[0] for word in words if word.startswith("--")}
+        wrong += [f"{files[0]} --{name}" for name in sorted(named - known)]
+        overlays = [file for file in files[1:] if "mine" not in file]
+        wrong += [file for file in overlays if not any((place / file).is_file() for place in (ROOT, page.parents[1]))]
+    assert not wrong
+
+
+def _flag(word: str) -> str:
+    return word.removeprefix("--").partition("=")[0]
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference" / "write.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_configs_say(reference: ModuleType) -> None:
+    assert len(reference.BUNDLES) == 5
+    old = [b.name for b in reference.BUNDLES if reference.target(b).read_text(encoding="utf-8") != reference.page(b)]
+    assert not old, "run `python docs/reference/write.py`"
+
+
+def test_every_setting_has_a_comment(reference: ModuleType) -> None:
+    stages = [path for path in ROOT.glob("bundles/*/configs/*.yaml") if "\nstage:" in path.read_text(encoding="utf-8")]
+    assert len(stages) >= 30
+    silent = []
+    for path in stages:
+        found = list(reference.settings(path))
+        assert [setting.key for setting in found] == list(yaml.safe_load(path.read_text(encoding="utf-8")))
+        assert {setting.plumbing for setting in found} == {False, True}
+        silent += [f"{path.relative_to(ROOT)} {s.key}" for s in found if not s.plumbing and not s.comment]
+    assert not silent
+
+
+def test_values_and_comments_are_parted(reference: ModuleType) -> None:
+    assert reference.parted(' "a # b"  # what it is') == ('"a # b"', "what it is")
+    assert reference.parted("        # on lines of its own") == ("", "on lines of its own")
+    assert reference.parted(" [1, 2]") == ("[1, 2]", "")
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_word_by_word(tmp_path: Path) -> None:
+    """In a folder that holds the bundles and the export, as a user would; some minutes."""
+    draw_export(tmp_path / "export", 8, tmp_path / "drawn")
+    shutil.copytree(ROOT / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "eval", "cache"))
+    script = "\n".join(
+        ["set -euxo pipefail", *shell_blocks((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))]
+    )
+    python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": python, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-5000:]}"
+    page = Reader(tmp_path / "bundles" / "btcv_unetr_mae" / "eval" / "evaluate" / "report.html")
+    assert page.self_contained
+    assert "liver" in page.words
+    assert len(list((tmp_path / "results").glob("*_seg.dcm"))) == 8
+    assert "mean of organ means" in result.stdout
