@@ -107,7 +107,7 @@ def two(one: str, other: str, image: str, another: str) -> dict[str, Any]:
         _ask(task, bundle, file) for task, bundle, file in zip(tasks, (one, other), (image, another), strict=True)
     ]
     answers.append(_ask(tasks[0], one, image))
-    homes = [sys.modules[type(task.network).__module__].__file__ for task in tasks]
+    homes = [type(task.network).forward.__code__.co_filename for task in tasks]
     return {"values": [answer["values"] for answer in answers], "homes": homes}
 
 
