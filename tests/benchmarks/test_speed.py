@@ -37,7 +37,7 @@ def test_a_row_for_each_comparison(tmp_path: Path) -> None:
     text = table(tmp_path)
     for said in (
         "a processor, 1 threads, PyTorch 2.13.0",
-        "| pre-training step, 2d_0.75, bf16 | MONAI, fp32 | 1.50x (1.25 to 2.00) | `python benchmarks/pretrain_step.py` |",
+        "| pre-training step, 2d_0.75, bf16 | MONAI, fp32 | 1.50x (1.25 to 2.00) | `python benchmarks/pretrain",
         "| pre-training step, 2d_0.75, bf16 | the machine's own matrix product | 80% of its rate |",
         "| fine-tuning step, vit_224, fp32, compiled: memory | MONAI, fp32 | 1.20x |",
         "| CT of 8 x 8 x 4, back: memory | stock MONAI, fp32 | 3.00x (2.00 GB; 8.0 bytes a voxel) |",
