@@ -95,7 +95,8 @@ def loss_of(program: str, setting: Setting, target: Tensor) -> Callable[[Any], T
         theirs = DiceCELoss(to_onehot_y=True, softmax=True, squared_pred=True)
         return lambda output: theirs(output.float(), target)
     ours = PartialDiceCELoss()
-    return lambda output: ours(output, {"label": target})
+    drawn = {"label": target, "unlabelled": torch.zeros(len(target), CLASSES, dtype=torch.bool, device=target.device)}
+    return lambda output: ours(output, drawn)
 
 
 def make_step(program: str, setting: Setting, args: argparse.Namespace, device: torch.device) -> Step:

@@ -83,6 +83,13 @@ def test_pretrain_step_with_fewer_predicted_patches_in_bfloat16(
     assert set(row["time_ratio"]) == {"ours", "ours_predict"}
 
 
+def test_finetune_step(result: Callable[..., dict[str, Any]]) -> None:
+    rows = result("finetune_step", "--peer_dtype", "fp32", "--dtype", "bf16")["rows"]
+    assert [row["setting"] for row in rows] == ["unetr_96", "vit_224"]
+    assert all(set(row["step_seconds"]) == {"ours", "monai"} for row in rows)
+    assert all(size > 0 for row in rows for size in row["peak_memory_bytes"].values())
+
+
 def test_inference(result: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     rows = result("inference")["rows"]
     assert [row["part"] for row in rows] == ["read", "windows", "back", "whole"]

@@ -4,6 +4,7 @@ A command starts where `python -m <module>` stands after the imports of PyTorch 
 of what these tests run. Nothing of this repository is imported before the fork: no command sees what another has left.
 """
 
+import atexit
 import functools
 import multiprocessing
 import os
@@ -118,6 +119,8 @@ def _become(
     except Exception:
         sys.excepthook(*sys.exc_info())  # as the interpreter does; multiprocessing would write a traceback of its own
         sys.exit(1)
+    finally:
+        atexit._run_exitfuncs()  # as the interpreter does; multiprocessing leaves them out
 
 
 def start(*arguments: object, cwd: str | Path) -> BaseProcess:
