@@ -44,8 +44,8 @@ def tiles_masks(
     Args:
         root: the folder that holds both.
         images: the folder of the pictures; with `outlines` they may lie anywhere if it is not there.
-        masks: that of the masks (default: masks); it may be the same one where the masks have an ending of their own.
-            With `outlines` the folder that they are drawn into (default: outline_masks).
+        masks: that of the masks (default: masks, or outline_masks for drawn ones); it may be the same one where the
+            masks have an ending of their own.
         mask_kind: instance (a number an object), binary (two values) or classes (the index of a class).
         mask_ending: what a mask's name has more than its picture's: `_mask` for `a.png` and `a_mask.png`.
         class_names: background first (default: background and nucleus; with `outlines`: what occurs).

@@ -23,8 +23,8 @@ from bundle_runtime.engine.validation import Validation
 from custom_components.training.optim import WarmupCosine
 from custom_components.training.step import TrainingStep
 
-ITEMS, BATCH = 7, 2
-EPOCH_LENGTH = 4  # the last batch of an epoch is a single item
+ITEMS, BATCH = 9, 2
+EPOCH_LENGTH = 4  # one item is left out of each epoch, another one each time
 
 
 def items(count: int = ITEMS) -> list[dict[str, Any]]:

@@ -264,7 +264,7 @@ def test_resume_with_another_run_names_the_first_difference(tmp_path):
         "checkpoint.pt does not belong to this run: its tensor '1.weight' is (6, 8), this network needs (5, 8)" in text
     )
     assert "--overwrite true in place of --resume true" in text
-    assert "its epochs have 4 iterations, this run's 6" in refusal(folder=tmp_path, data=items(11))
+    assert "its epochs have 4 iterations, this run's 5" in refusal(folder=tmp_path, data=items(11))
     assert "trained with seed 1, this run has seed 2" in refusal(folder=tmp_path, settings={"seed": 2})
     Tiny(tmp_path / "other", epochs=1, settings={"data_fingerprint": "0123456789" * 6}).run()
     text = refusal(folder=tmp_path / "other", settings={"data_fingerprint": "abcdefghij" * 6})

@@ -11,7 +11,7 @@ from bundle_runtime.engine.finite import FiniteLoss
 from custom_components.errors import InputError
 
 
-def poisoned(value: float, index: int = 3) -> list:
+def poisoned(value: float, index: int = 6) -> list:
     data = items()
     data[index]["image"] = torch.full_like(data[index]["image"], value)
     return data
@@ -24,7 +24,7 @@ def test_a_loss_that_is_not_finite_names_iteration_and_files(tmp_path, value):
         InputError, match=r"The loss is (nan|inf) at iteration \d \(epoch 1\); the files of that batch: "
     ) as e:
         tiny.run()
-    assert "case_3" in str(e.value)
+    assert "case_6" in str(e.value)
     assert "lower learning_rate or set amp to off" in str(e.value)
     assert not (tmp_path / "checkpoint.pt").exists()
     assert not (tmp_path / "model.pt").exists()

@@ -44,7 +44,7 @@ def test_an_evaluator_has_a_bar_over_its_cases_but_no_line_in_a_log_for_a_short_
     Progress("validate", metrics=["mse"], stream=stream).attach(tiny.evaluator)
     for epoch in (1, 5):
         tiny.evaluator.run(epoch)
-    assert stream.getvalue().count("0/7") == bars
+    assert stream.getvalue().count("0/9") == bars
 
 
 def test_the_bar_is_closed_when_the_run_fails(tmp_path):
