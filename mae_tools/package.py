@@ -89,7 +89,8 @@ def package(
     version = _version(root)
     if overlay is not None:
         with tempfile.TemporaryDirectory() as folder:
-            return package(bake(root, Path(folder) / root.name, overlay), out, verify, weights)
+            baked = bake(root, Path(folder) / root.name, overlay)
+            return package(baked, out, verify, weights, weights_url=weights_url)
     contents = _contents(root)
     if weights:
         _refuse_other_weights(root)
@@ -100,16 +101,7 @@ def package(
     if weights and "models/model.pt" in models:
         contents |= _learnt_metadata(root)
     target = Path(out) / f"{root.name}_v{version}.zip"
-    digest_file = target.with_name(f"{target.name}.sha256")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # The old checksum goes before the new zip comes: a run killed between the two leaves none, not a wrong one.
-        digest_file.unlink(missing_ok=True)
-        _write_zip(target, root.name, contents)
-        digest = sha256_of(target)
-        write_atomically(digest_file, f"{digest}  {target.name}\n")
-    except OSError as error:
-        raise InputError(f"{target}: the package cannot be written ({error.strerror or error}).") from error
+    digest = _write(target, root.name, contents)
     trained = "with" if "models/model.pt" in contents else "without"
     print(f"{target}: {len(contents) + 1} files, {target.stat().st_size / 1e6:.1f} MB, {trained} trained weights")
     print(f"sha256 {digest}")
@@ -274,6 +266,21 @@ def _content(path: Path) -> dict[str, Any]:
             return ConfigParser.load_config_file(str(path))
     except (yaml.YAMLError, ValueError, UserWarning) as error:
         raise InputError(f"{path}: cannot be read as a config ({error}).") from error
+
+
+def _write(target: Path, name: str, contents: dict[str, bytes]) -> str:
+    """The zip and its checksum beside it, which is returned."""
+    digest_file = target.with_name(f"{target.name}.sha256")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The old checksum goes before the new zip comes: a run killed between the two leaves none, not a wrong one.
+        digest_file.unlink(missing_ok=True)
+        _write_zip(target, name, contents)
+        digest = sha256_of(target)
+        write_atomically(digest_file, f"{digest}  {target.name}\n")
+    except OSError as error:
+        raise InputError(f"{target}: the package cannot be written ({error.strerror or error}).") from error
+    return digest
 
 
 def _write_zip(target: Path, name: str, contents: dict[str, Path | bytes]) -> None:

@@ -84,14 +84,10 @@ def brats(
         cases = _labelled(root.path, cases, endings)
     owner = read_patients(patients, list(cases))
     rules = _conventions(cases, label_convention, conventions) if labels else {}
-    entries: list[Item] = []
-    for name, case in cases.items():
-        entry = _entry(case) | {"patient_id": owner.get(name) or patient_of(name)}
-        if labels:
-            entry |= {"label": case.label, "label_convention": _written(rules[name])}
-        if mask is not None:
-            entry["brain_mask"] = _mask_of(root.path, name, masks)
-        entries.append(entry)
+    entries = [_entry(case) | {"patient_id": owner.get(name) or patient_of(name)} for name, case in cases.items()]
+    for entry, (name, case) in zip(entries, cases.items(), strict=True):
+        entry |= {"label": case.label, "label_convention": _written(rules[name])} if labels else {}
+        entry |= {} if mask is None else {"brain_mask": _mask_of(root.path, name, masks)}
     _say_sequences(cases)
     shared = _taken_out(entries, "sequences") | (_taken_out(entries, "label_convention") if labels else {})
     datalist = split_by_fold(entries, root.name, fold, folds, seed, val_fraction, parity)

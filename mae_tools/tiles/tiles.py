@@ -1,7 +1,7 @@
 """`python -m mae_tools tiles`: cut the tissue of whole slides into tiles with an index and a datalist."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +103,14 @@ def tiles(
         _refuse_lopsided(datalist, val_fraction, test_fraction)
     if rows:
         write(Path(out) / "datalist.json", datalist)
+    _refuse_failures(problems, len(found), out)
+    return datalist
+
+
+def _refuse_failures(problems: Sequence[Mapping[str, str]], count: int, out: str) -> None:
     if problems:
         listed = "; ".join(entry["problem"].rstrip(".") for entry in problems[:5])
-        raise InputError(
-            f"{len(problems)} of {len(found)} slides could not be used: {listed}. See {out}/failures.json."
-        )
-    return datalist
+        raise InputError(f"{len(problems)} of {count} slides could not be used: {listed}. See {out}/failures.json.")
 
 
 def _cut(

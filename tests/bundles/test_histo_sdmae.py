@@ -61,7 +61,9 @@ def test_a_model_of_tiles_that_say_their_resolution_says_it(tmp_path: Path, mpp:
     content = {"training": [], **({} if mpp is None else {"mpp": mpp})}
     (tmp_path / "datalist.json").write_text(json.dumps(content))
     training = config("train", bundle_root=str(CONFIGS.parent), dataset_dir=str(tmp_path))
-    assert training.get_parsed_content("validate::handlers::0::sidecar::mpp") == mpp
+    assert training.get_parsed_content("tile_mpp") == mpp
+    (best,) = [part for part in training["train"]["handlers"] if part["_target_"].endswith("best.BestModel")]
+    assert best["sidecar"]["mpp"] == "@tile_mpp"
 
 
 def test_slides_are_not_opened_for_a_network_of_another_resolution(tmp_path: Path) -> None:

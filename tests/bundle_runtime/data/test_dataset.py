@@ -109,7 +109,7 @@ def epoch_of(dataset: Any, epoch: int, workers: int, **changes: Any) -> list[dic
 def test_batches_are_the_same_with_any_number_of_workers(items: list[dict], tmp_path: Path) -> None:
     dataset = build(items, tmp_path, seed=7)
     alone = epoch_of(dataset, 1, 0)
-    assert [batch["image"].shape for batch in alone] == [(4, 1, 4, 4, 4), (4, 1, 4, 4, 4), (2, 1, 4, 4, 4)]
+    assert [batch["image"].shape for batch in alone] == [(4, 1, 4, 4, 4), (4, 1, 4, 4, 4)]
     assert isinstance(alone[0]["case"][0], str)
     assert_same(alone, epoch_of(dataset, 1, 2))
 
@@ -362,7 +362,7 @@ def test_monai_engine_sets_the_epoch_and_a_run_resumes_inside_one(items: list[di
             return {}
 
         sampler = EpochSampler(dataset, seed=1)
-        sampler.resume_at(iteration // 3 + 1, iteration % 3 * 2)
+        sampler.resume_at(iteration // 2 + 1, iteration % 2 * 2)
         network = nn.Linear(1, 1)
         trainer = SupervisedTrainer(
             device=torch.device("cpu"),
@@ -375,12 +375,12 @@ def test_monai_engine_sets_the_epoch_and_a_run_resumes_inside_one(items: list[di
             decollate=False,
         )
         if iteration:
-            trainer.load_state_dict({"iteration": iteration, "epoch_length": 3, "max_epochs": 3})
+            trainer.load_state_dict({"iteration": iteration, "epoch_length": 2, "max_epochs": 3})
         trainer.run()
         return seen
 
     whole = run(0, None, 0)
-    assert len(whole) == 9
-    assert not torch.equal(whole[0], whole[3])
-    for stop, workers in ((4, 0), (5, 1), (6, 0)):
+    assert len(whole) == 6
+    assert not torch.equal(whole[0], whole[2])
+    for stop, workers in ((3, 0), (4, 1), (5, 0)):
         assert_same(run(0, stop, 0) + run(stop, None, workers), whole)
