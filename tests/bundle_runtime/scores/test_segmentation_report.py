@@ -86,7 +86,7 @@ def test_files_are_complete_json_and_csv(tmp_path):
         lines = list(csv.DictReader(stream))
     assert len(lines) == 6
     assert (lines[2]["organ"], lines[2]["dice"], lines[2]["outcome"]) == ("kidney", "", "absent")
-    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == ["cases.csv", "scores.json"]
+    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == ["cases.csv", "ranking.json", "scores.json"]
     np.testing.assert_equal(SegmentationReport.read(tmp_path / "eval").summary(), report.summary())
 
 
