@@ -38,6 +38,9 @@ class Driver:
             told = f"[{number}/{len(runs)}] {arm.name}, {share:g} of the labels, seed {seed}"
             if self.store.run(arm, share, seed) is not None:
                 continue
+            if arm.lacks:
+                print(f"{told}: left out, {arm.lacks[0]} names no file; set it to one of weights to run this arm.")
+                continue
             try:
                 self._one(arm, share, seed, told)
             except StageFailed as error:
@@ -103,9 +106,9 @@ class Driver:
         told: dict[str, Any] = {}
         at: Stage | None = stage
         while at is not None:
-            told[at.name] = {"key": at.key, "settings": at.settings, **self.workshop.finish(at)}
-            if at.name in ("pretrain", "train"):
-                told[at.name]["history"] = records.history(self.workshop.path(at))
+            told[at.kind] = {"key": at.key, "settings": at.settings, **self.workshop.finish(at)}
+            if at.kind in ("pretrain", "train"):
+                told[at.kind]["history"] = records.history(self.workshop.path(at))
             at = at.source
         return told
 

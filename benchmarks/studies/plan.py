@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .study import Arm, Settings, Study
+from .study import Arm, Data, Settings, Study
 
 PROBE = "linear_probe"
 
@@ -29,6 +29,11 @@ class Stage:
     source: "Stage | None" = None
 
     @property
+    def kind(self) -> str:
+        """pretrain, train, evaluate or linear_probe, whatever the task."""
+        return self.name if self.name == PROBE else self.name.partition("_")[0]
+
+    @property
     def key(self) -> str:
         """Ten digits that change with whatever decides the result; the code's version and local paths are not in it."""
         content = {**asdict(self), "source": self.source.key if self.source else None}
@@ -39,7 +44,8 @@ def pretraining(study: Study, arm: Arm, seed: int) -> Stage | None:
     """The pre-training of an arm, or None; with `seed` among its settings it is the same for all seeds."""
     if arm.pretrain is None:
         return None
-    return _stage(study, "pretrain", {"seed": seed, **study.settings, **study.pretrain, **arm.pretrain})
+    settings = {"seed": seed, **study.settings, **study.pretrain, **arm.pretrain}
+    return _stage(study, "pretrain", settings, data=study.others[arm.pretrain_on] if arm.pretrain_on else None)
 
 
 def training(study: Study, arm: Arm, share: float, seed: int, tuned: Settings) -> Stage:
@@ -51,7 +57,7 @@ def training(study: Study, arm: Arm, share: float, seed: int, tuned: Settings) -
         return _stage(study, PROBE, settings, source)
     later = {**study.shares[share], **arm.train, **arm.at.get(share, {}), **tuned}
     network = {} if arm.network is None else {"network_def": arm.network}
-    return _stage(study, "train", {**study.settings, **study.train, **later, **network, **labels}, source)
+    return _stage(study, named(study, "train"), {**study.settings, **study.train, **later, **network, **labels}, source)
 
 
 def evaluation(study: Study, arm: Arm, share: float, seed: int, tuned: Settings) -> Stage:
@@ -60,9 +66,14 @@ def evaluation(study: Study, arm: Arm, share: float, seed: int, tuned: Settings)
     if arm.probe:
         return trained
     network = {} if arm.network is None else {"network_def": arm.network}
-    return _stage(study, "evaluate", {**study.settings, **study.evaluate, **network}, trained)
+    return _stage(study, named(study, "evaluate"), {**study.settings, **study.evaluate, **network}, trained)
 
 
-def _stage(study: Study, name: str, settings: Settings, source: Stage | None = None) -> Stage:
-    data = {key: value for key, value in asdict(study.data).items() if value}
-    return Stage(name, study.bundle, data, settings, source)
+def named(study: Study, kind: str) -> str:
+    """The config of a kind of stage: `train`, or `train_segmentation`."""
+    return f"{kind}_{study.task}" if study.task else kind
+
+
+def _stage(study: Study, name: str, settings: Settings, source: Stage | None = None, data: Data | None = None) -> Stage:
+    where = {key: value for key, value in asdict(data or study.data).items() if value}
+    return Stage(name, study.bundle, where, settings, source)

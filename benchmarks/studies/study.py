@@ -1,5 +1,6 @@
 """A study file: what is compared, on which data, with which settings."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -30,6 +31,8 @@ class Arm:
         tune: False: no tuning; True: the study's grid; a name: the choice of that arm is taken.
         probe: the encoder stays frozen and a linear probe is fitted in place of fine-tuning.
         shares: the label shares it runs at; empty: all of the study.
+        pretrain_on: one of the study's `others`, whose images its pre-training reads in place of the study's own.
+        published: what the paper reports for it, shown beside ours where all labels are used.
     """
 
     name: str
@@ -41,6 +44,15 @@ class Arm:
     tune: bool | str = False
     probe: bool = False
     shares: tuple[float, ...] = ()
+    pretrain_on: str = ""
+    published: str = ""
+
+    @property
+    def lacks(self) -> list[str]:
+        """Files that `init` takes from an environment variable (`$NAME`) and that are not there."""
+        given = [settings.get("init") for settings in (self.pretrain or {}, self.train)]
+        names = [value for value in given if isinstance(value, str) and value.startswith("$")]
+        return [name for name in names if not Path(os.path.expandvars(name)).is_file()]
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,9 @@ class Study:
         evaluate: of every evaluation.
         tune: `grid` (setting -> values, tried one by one on validation) and `seed`.
         report: `min_positives` of a finding, `headline` organs, `notes`.
-        published: rows of the paper beside ours, (arm's title, text).
+        published: where the numbers beside the arms come from, (title, text), below the table.
+        others: further data sets, for arms that pre-train on one of them.
+        task: of the bundle's stages with a task behind their names (`segmentation`: `train_segmentation`).
     """
 
     name: str
@@ -100,6 +114,8 @@ class Study:
     tune: Settings = field(default_factory=dict)
     report: Settings = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Data] = field(default_factory=dict)
+    task: str = ""
 
     @classmethod
     def load(cls, path: Path, size: str | None = None) -> "Study":
@@ -134,6 +150,12 @@ class Study:
             for name in names:
                 if name not in self.arms:
                     raise StudyError(f"{self.name}: '{key}' names the arm '{name}'; there are {', '.join(self.arms)}.")
+        for arm in self.arms.values():
+            if arm.pretrain_on and arm.pretrain_on not in self.others:
+                known = ", ".join(self.others) or "none"
+                raise StudyError(
+                    f"{self.name}: arm '{arm.name}' pre-trains on '{arm.pretrain_on}'; 'others' has {known}."
+                )
         for share in self.shares:
             if not 0.0 < share <= 1.0:
                 raise StudyError(f"{self.name}: the label share {share} is not above 0 and at most 1.")
@@ -166,12 +188,16 @@ class Study:
 
 
 def lay_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> Settings:
-    """A mapping with another laid over it, level by level; what is null above is taken out, `shares` is replaced."""
+    """A mapping with another laid over it, level by level; null takes out; shares and data sets are replaced."""
     result = dict(base)
     for key, value in over.items():
         if value is None:
             result.pop(key, None)
-        elif key not in ("shares", "data") and isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+        elif (
+            key not in ("shares", "data", "others")
+            and isinstance(value, Mapping)
+            and isinstance(result.get(key), Mapping)
+        ):
             result[key] = lay_over(result[key], value)
         else:
             result[key] = value
@@ -183,14 +209,19 @@ def _parts(content: Settings, path: Path) -> Settings:
     parts = dict(content)
     arms = content.get("arms") or {}
     parts["arms"] = {name: _arm(str(name), value or {}, path) for name, value in arms.items()}
-    data = content.get("data") or {}
-    _refuse_unknown(data, {entry.name for entry in fields(Data)}, f"{path}, data")
-    words = {key: tuple(map(str, data.get(key, ()))) for key in ("command", "before")}
-    parts["data"] = Data(**{**data, **words})
+    parts["data"] = _data(content.get("data") or {}, f"{path}, data")
+    others = content.get("others") or {}
+    lists = {name: {"datalist": f"{{work}}/{name}.json", **value} for name, value in others.items()}
+    parts["others"] = {name: _data(value, f"{path}, others, {name}") for name, value in lists.items()}
     parts["shares"] = {float(share): value or {} for share, value in (content.get("shares") or {1.0: {}}).items()}
     parts["seeds"] = tuple(content.get("seeds", (0,)))
     parts["first"] = tuple(content.get("first", ()))
     return parts
+
+
+def _data(value: Settings, where: str) -> Data:
+    _refuse_unknown(value, {entry.name for entry in fields(Data)}, where)
+    return Data(**{**value, **{key: tuple(map(str, value.get(key, ()))) for key in ("command", "before")}})
 
 
 def _arm(name: str, value: Settings, path: Path) -> Arm:

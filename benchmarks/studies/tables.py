@@ -88,12 +88,15 @@ def _block(store: Store, share: float, runs: Mapping[str, list[Run]]) -> str:
     columns = ["arm", "seeds"]
     for score in scores:
         columns += [SCORES[score][0], f"minus {study.arms[study.baseline].title}"]
+    published = share == max(study.shares) and any(study.arms[name].published for name in runs)
+    columns += ["published"] if published else []
     columns += ["tuned", "best / last epoch", "minutes: pre-training + fine-tuning"]
     rows = []
     for name, found in runs.items():
         row = [study.arms[name].title, str(len(found))]
         for score in scores:
             row += _cells(runs, sampled, name, study.baseline, score)
+        row += [study.arms[name].published or "-"] if published else []
         rows.append([*row, _tuned(store, name, share), _epochs(found), _minutes(found)])
     parts = [f"## {share:.0%} of the labels", lines(columns, rows)]
     told = []

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from .plan import PROBE, Stage
+from .plan import PROBE, Stage, named
 from .study import Data, Settings, Study, StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,24 +78,26 @@ class Workshop:
         """Ctrl-C reaches the running stage by itself; a second signal would end it without saving."""
         self._stopped = number
 
-    @functools.cached_property
-    def data_folder(self) -> Path:
-        """Where the images are."""
-        return Path(self._given or _fill(self.data.folder, work=self.folder)).resolve()
-
-    @functools.cached_property
+    @property
     def datalist(self) -> Path:
-        """The datalist, which `prepare_data` makes."""
-        return Path(_fill(self.data.datalist, work=self.folder, folder=self.data_folder)).resolve()
+        """The datalist of the study's own data."""
+        return self._places(self.data)["datalist"]
 
-    def prepare_data(self) -> None:
-        """Make the datalist, unless it is there."""
-        if self.datalist.exists():
+    def _places(self, data: Data) -> dict[str, Path]:
+        """What the placeholders of a data set stand for: the folder of its images, its datalist and this folder."""
+        given = self._given if data == self.data else None
+        folder = Path(given or _fill(data.folder, work=self.folder)).resolve()
+        datalist = Path(_fill(data.datalist, work=self.folder, folder=folder)).resolve()
+        return {"work": self.folder, "folder": folder, "datalist": datalist}
+
+    def prepare_data(self, data: Data) -> None:
+        """Make a datalist, unless it is there."""
+        places = self._places(data)
+        if places["datalist"].exists():
             return
-        if not self.data.command:
-            raise StudyError(f"{self.datalist} does not exist, and the study says no command that makes it.")
-        places = {"work": self.folder, "folder": self.data_folder, "datalist": self.datalist}
-        for words in (self.data.before, (TOOLS, *self.data.command)):
+        if not data.command:
+            raise StudyError(f"{places['datalist']} does not exist, and the study says no command that makes it.")
+        for words in (data.before, (TOOLS, *data.command)):
             if words:
                 filled = [_fill(word, **places) for word in words]
                 self._run([sys.executable, "-m", *filled], self.folder / "data.log")
@@ -121,10 +123,10 @@ class Workshop:
             return json.loads(done.read_text())
         if stage.source is not None:
             self.finish(stage.source)
-        self.prepare_data()
+        self.prepare_data(Data(**stage.data))
         folder.mkdir(exist_ok=True)
         overlay = folder / "settings.yaml"
-        overlay.write_text(yaml.safe_dump(stage.settings, sort_keys=False))
+        overlay.write_text(yaml.safe_dump(_with_weights(stage.settings), sort_keys=False))
         spent = self._run([*self.command, *self._flags(stage, overlay)], folder / "log.txt", folder / SPENT)
         (folder / STATE).unlink(missing_ok=True)
         _write_json(done, spent)
@@ -136,21 +138,23 @@ class Workshop:
         config = bundle / "configs" / f"{stage.name}.yaml"
         known = _config(config)
         folder = self.path(stage)
+        places = self._places(Data(**stage.data))
         values: dict[str, object] = {
             "config_file": [str(config), str(overlay)],
             "bundle_root": bundle,
-            "dataset_dir": self.data_folder,
-            "datalist": self.datalist,
+            "dataset_dir": places["folder"],
+            "datalist": places["datalist"],
             "output_dir": folder,
             "model_dir": folder / "models",
         }
-        if stage.source is not None and stage.name == "evaluate":
+        if stage.source is not None and stage.kind == "evaluate":
             values["model_dir"] = self.path(stage.source) / "models"
         elif stage.source is not None:
             values["encoder_file"] = self.path(stage.source) / "models" / "pretrained_encoder.safetensors"
         if known.get("cache", "ram") != "ram" and "cache" not in stage.settings:
-            values["cache"] = self.folder / "cache"
-        if stage.name not in ("evaluate", PROBE):
+            own = places["datalist"] == self.datalist
+            values["cache"] = self.folder / ("cache" if own else f"cache_{places['datalist'].stem}")
+        if stage.kind not in ("evaluate", PROBE):
             values["resume"] = True
         return [part for key, value in values.items() for part in (f"--{key}", str(value))]
 
@@ -197,13 +201,15 @@ def refuse_unknown_settings(study: Study) -> None:
     stages = {path.stem: set(_config(path)) for path in folder.glob("*.yaml")}
     stages = {name: keys for name, keys in stages.items() if "stage" in keys}
     places = [("settings", study.settings, set().union(*stages.values()))]
-    places += [(name, getattr(study, name), stages.get(name, set())) for name in ("pretrain", "train", "evaluate")]
-    places += [(f"shares, {share:g}", settings, stages["train"]) for share, settings in study.shares.items()]
+    train = stages[named(study, "train")]
+    kinds = {"pretrain": stages["pretrain"], "train": train, "evaluate": stages[named(study, "evaluate")]}
+    places += [(name, getattr(study, name), known) for name, known in kinds.items()]
+    places += [(f"shares, {share:g}", settings, train) for share, settings in study.shares.items()]
     for arm in study.arms.values():
-        trained = stages.get(PROBE, set()) if arm.probe else stages["train"]
+        trained = stages.get(PROBE, set()) if arm.probe else train
         places += [(f"arm {arm.name}, pretrain", arm.pretrain or {}, stages["pretrain"])]
         places += [(f"arm {arm.name}", settings, trained) for settings in (arm.train, *arm.at.values())]
-    places += [("tune, grid", study.tune.get("grid", {}), stages["train"])]
+    places += [("tune, grid", study.tune.get("grid", {}), train)]
     for where, settings, known in places:
         unknown = sorted(set(settings) - known)
         if unknown:
@@ -218,6 +224,12 @@ def _fill(text: str, **places: Path) -> str:
     if "$" in filled:
         raise StudyError(f"'{text}' names an environment variable that is not set; set it, or give --data.")
     return filled
+
+
+def _with_weights(settings: Settings) -> Settings:
+    """The settings with the file that `init` takes from an environment variable; its path is in no hash and no JSON."""
+    init = settings.get("init")
+    return {**settings, "init": _fill(init)} if isinstance(init, str) and init.startswith("$") else settings
 
 
 @functools.cache

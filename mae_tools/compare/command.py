@@ -32,7 +32,7 @@ def command(
         name_b: what to call the second.
         out: folder for comparison.txt and comparison.json; None only prints.
         pictures: draw comparison.png there, with the cases of the largest loss, the middle and the largest gain
-            (volumes, if both evaluations ran with `--keep_maps true`), or the ROC curves of both (classifiers).
+            (volumes and masks, if both ran with `--keep_maps true`), or the ROC curves of both (classifiers).
     """
     return compare(path_a, path_b, name_a, name_b, write=out, pictures=pictures)[0]
 

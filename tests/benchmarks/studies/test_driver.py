@@ -190,3 +190,29 @@ def test_everything_killed_at_once_goes_on_from_the_last_state(
     assert told[0] == "starts at 0"
     assert int(told[1].removeprefix("starts at ")) >= 2
     assert told[2:] == ["ends", "evaluates"]
+
+
+def test_an_arm_whose_weights_are_not_there_is_left_out_with_a_sentence(
+    make_study: Make,
+    make_workshop: MakeWorkshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arms = {"scratch": {"train": {"init": "scratch"}}, "imagenet": {"train": {"init": "$VIT_IMAGENET"}}}
+    study = make_study(arms=arms, seeds=[0], shares={1.0: {}})
+    store = Store(study, tmp_path / "results")
+    monkeypatch.delenv("VIT_IMAGENET", raising=False)
+    with make_workshop(study) as workshop:
+        assert Driver(study, workshop, store).run() == []
+    assert "imagenet, 1 of the labels, seed 0: left out, $VIT_IMAGENET names no file" in capsys.readouterr().out
+    assert store.run(study.arms["imagenet"], 1.0, 0) is None
+    weights = tmp_path / "vit.pth"
+    weights.touch()
+    monkeypatch.setenv("VIT_IMAGENET", str(weights))
+    with make_workshop(study) as workshop:
+        assert Driver(study, workshop, store).run() == []
+    text = store.run_path(study.arms["imagenet"], 1.0, 0).read_text()
+    assert '"init": "$VIT_IMAGENET"' in text
+    assert str(tmp_path) not in text
+    assert any(f"init: {weights}" in path.read_text() for path in (tmp_path / "work").glob("train_*/settings.yaml"))

@@ -57,3 +57,24 @@ def test_a_probe_is_one_stage_behind_the_pretraining(make_study: Callable[..., S
     stage = evaluation(study, arm, 0.1, 1, {})
     assert (stage.name, stage.source) == ("linear_probe", pretraining(study, study.arms["mae"], 1))
     assert stage.settings == {"img_size": 32, "init": "mae", "label_fraction": 0.1, "seed": 1}
+
+
+def test_pretraining_on_other_images_is_another_one_and_nothing_else_changes(make_study: Callable[..., Study]) -> None:
+    study = make_study(others={"tiles": {"folder": "{work}/tiles"}})
+    arm = study.arms["mae"]
+    there = training(study, replace(arm, pretrain_on="tiles"), 0.1, 0, {})
+    own = training(study, arm, 0.1, 0, {})
+    assert there.source is not None
+    assert own.source is not None
+    assert there.source.data == {"folder": "{work}/tiles", "datalist": "{work}/tiles.json"}
+    assert (there.data, there.settings, there.source.settings) == (own.data, own.settings, own.source.settings)
+    assert there.key != own.key
+
+
+def test_a_task_stands_behind_the_names_of_the_stages(make_study: Callable[..., Study]) -> None:
+    stage = evaluation(make_study(task="segmentation"), make_study().arms["mae"], 0.1, 0, {})
+    assert stage.source is not None
+    assert stage.source.source is not None
+    stages = (stage.source.source, stage.source, stage)
+    assert [entry.name for entry in stages] == ["pretrain", "train_segmentation", "evaluate_segmentation"]
+    assert [entry.kind for entry in stages] == ["pretrain", "train", "evaluate"]

@@ -39,6 +39,7 @@ def test_laying_over_takes_out_what_is_null_and_replaces_the_shares() -> None:
         ({"seeds": []}, "'seeds' is empty"),
         ({"arms": {"scratch": {"trian": {}}}}, "arm 'scratch': unknown key 'trian'"),
         ({"arms": {"a/b": {}}}, "the arm 'a/b' names files"),
+        ({"arms": {"scratch": {"pretrain_on": "tiles"}}}, "pre-trains on 'tiles'; 'others' has none"),
     ],
 )
 def test_what_is_wrong_is_named(make_study: Callable[..., Study], change: dict[str, object], message: str) -> None:

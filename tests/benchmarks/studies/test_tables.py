@@ -1,6 +1,7 @@
 """Table and figures from JSONs with known numbers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,12 @@ def test_json_is_short_and_reads_back(tmp_path: Path) -> None:
     assert read_json(tmp_path / "x.json") == content
     lines = (tmp_path / "x.json").read_text().splitlines()
     assert 200 < len(lines) < 215
+
+
+def test_the_papers_numbers_stand_beside_ours_where_all_labels_are_used(store: Store) -> None:
+    arms = {**store.study.arms, "mae": replace(store.study.arms["mae"], published="0.835")}
+    text = table(Store(replace(store.study, arms=arms), store.folder))
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")]
+    at = rows[0].index("published")
+    assert {row[1]: row[at] for row in rows[2:]} == {"scratch": "-", "MAE": "0.835"}
+    assert "published" not in table(store)
