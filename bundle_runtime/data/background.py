@@ -1,13 +1,14 @@
 """Heads whose background is not 0: what is no brain is set to exactly 0, by a value or by a mask of the brain."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .schema import CORNERS
 from .verify import Found
-from .volume import UnusableFile, read_volume, turned_like
+from .volume import UnusableFile, grid_difference, read_volume, turned_like
 
 _NEAR = 1e-3  # of a background value, or of 1; a stated value is rounded
 _CORNERS_ALIKE = 5  # of the eight
@@ -15,7 +16,7 @@ _BRAIN = 0.5  # of its highest value: where a mask is brain
 
 
 def read_brain(report: Found, item: Mapping[str, Any]) -> Any:
-    """The mask of an item's brain, its nibabel image and bool (X, Y, Z); None where there is none of use."""
+    """The mask of an item's brain: file, nibabel image and bool (X, Y, Z); None where there is none of use."""
     file = item.get("brain_mask")
     if file is None:
         return None
@@ -30,7 +31,7 @@ def read_brain(report: Found, item: Mapping[str, Any]) -> Any:
     except UnusableFile as problem:
         report.add("error", file, str(problem))
         return None
-    return image, brain
+    return file, image, brain
 
 
 def without_background(report: Found, file: str, image: Any, voxels: np.ndarray, value: Any, brain: Any) -> np.ndarray:
@@ -45,10 +46,9 @@ def without_background(report: Found, file: str, image: Any, voxels: np.ndarray,
         brain: of `read_brain`; None: no matter.
     """
     if brain is not None:
-        mask_image, mask = turned_like(brain[0], brain[1], image)
-        if mask_image.shape[:3] != voxels.shape[:3]:
-            text = f"has shape {voxels.shape[:3]}, and the mask of its brain {mask_image.shape[:3]}"
-            report.add("error", file, f"{text}; resample one onto the other's grid")
+        mask_image, mask = turned_like(*brain[1:], image)
+        if difference := grid_difference(mask_image, image, Path(file).name):
+            report.add("error", brain[0], difference)
             return voxels
         return np.where(mask if voxels.ndim == 3 else mask[..., None], voxels, 0).astype(voxels.dtype)
     if value is None:

@@ -19,8 +19,7 @@ from PIL import Image
 from custom_components.errors import InputError
 
 from ..files import write_atomically
-from .verify_volumes import GRID_TOLERANCE
-from .volume import corner_shift
+from .volume import GRID_TOLERANCE, corner_shift
 
 
 class SaveImageLabelMapd(SaveImaged):

@@ -14,9 +14,8 @@ from .background import read_brain, without_background
 from .schema import Item, as_list, check_background
 from .sequences import sequence_name, sequence_names, split_stem
 from .verify import Found
-from .volume import UnusableFile, corner_shift, millimetres, read_volume, skew, turned_like
+from .volume import UnusableFile, corner_shift, grid_difference, millimetres, read_volume, skew, turned_like
 
-GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; rounding in headers stays far below
 _SKEWED = 1.0  # degrees
 STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
 
@@ -314,16 +313,10 @@ def check_header(report: Found, file: str, image: Any) -> None:
 
 def check_same_grid(report: Found, file: str, image: Any, first: Any, name: str) -> bool:
     """Same shape and, within a tenth of a voxel, the same place."""
-    if image.shape[:3] != first.shape[:3]:
-        message = f"has shape {image.shape[:3]} but {name} has {first.shape[:3]}; resample one onto the other's grid"
-        report.add("error", file, message)
-        return False
-    shift = corner_shift(image.affine, first.affine, first.shape[:3])
-    if not shift <= GRID_TOLERANCE:
-        far = f"lies up to {shift:.3g} voxels away from {name}"
-        report.add("error", file, f"{far} (their affines differ); they must be on one grid")
-        return False
-    return True
+    difference = grid_difference(image, first, name)
+    if difference:
+        report.add("error", file, difference)
+    return not difference
 
 
 def size_and_spacing(image: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -20,6 +20,7 @@ from .verify import edges, edges_of, sentence
 
 _GZIP = b"\x1f\x8b"
 _SKEWED = 0.1  # degrees
+GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; rounding in headers stays far below
 _SPACE_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # millimetres of unknown, metre, millimetre, micrometre
 
 
@@ -178,6 +179,16 @@ def corner_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> fl
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)
     apart = (one - other)[:3, :3] @ corners + (one - other)[:3, 3:]  # 3 x 8, mm
     return float(np.linalg.norm(apart, axis=0).max() / np.linalg.norm(other[:3, :3], axis=0).min())
+
+
+def grid_difference(image: Any, first: Any, name: str) -> str:
+    """How an image does not lie on the grid of another one, called `name`; "" where it does, within a tenth of a voxel."""
+    if image.shape[:3] != first.shape[:3]:
+        return f"has shape {image.shape[:3]} but {name} has {first.shape[:3]}; resample one onto the other's grid"
+    shift = corner_shift(image.affine, first.affine, first.shape[:3])
+    if shift <= GRID_TOLERANCE:  # this way round NaN is refused too
+        return ""
+    return f"lies up to {shift:.3g} voxels away from {name} (their affines differ); they must be on one grid"
 
 
 def millimetres(lengths: Sequence[float] | np.ndarray) -> str:

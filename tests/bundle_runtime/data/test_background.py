@@ -84,7 +84,14 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     assert (problem.level, "has no background of one value" in problem.message) == ("error", True)
     small = save(tmp_path / "small.nii.gz", np.ones((4, 4, 4), np.uint8))
     empty = save(tmp_path / "empty.nii.gz", np.zeros(noise.shape, np.uint8))
-    for mask, sentence in ((small, "the mask of its brain (4, 4, 4)"), (empty, "without any")):
+    away = nib.load(item["image"][0]).affine
+    away[0, 3] += 6  # of voxels of 2 mm
+    moved = save(tmp_path / "moved.nii.gz", np.ones(noise.shape, np.uint8), away)
+    for mask, sentence in (
+        (small, "has shape (4, 4, 4) but a_"),
+        (empty, "without any"),
+        (moved, "lies up to 3 voxels away from a_"),
+    ):
         found = problems({**item, "brain_mask": str(mask)}, **wanted)
         assert any(sentence in problem.message and problem.level == "error" for problem in found)
     for value in ("corner", True, float("nan"), [0]):
