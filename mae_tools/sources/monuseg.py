@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 from PIL import Image
-from skimage.draw import polygon
 from tqdm import tqdm
 
 from bundle_runtime.data.find import some
@@ -16,6 +16,7 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.sequences import patient_of
 from custom_components.errors import InputError
 
+from .outlines import Outline, draw
 from .pictures import is_picture
 from .registry import Root, source
 from .segmented import masks_list
@@ -74,8 +75,8 @@ def monuseg(
     )
 
 
-def read_outlines(path: str | Path) -> list[np.ndarray]:
-    """The outlines of an Aperio ImageScope file, each float (N, 2): rows and columns of its corners in pixels.
+def read_outlines(path: str | Path) -> list[Outline]:
+    """The outlines of an Aperio ImageScope file, as they are drawn: one that crosses itself is left so.
 
     Raises:
         InputError: no XML, or a corner without numbers.
@@ -83,7 +84,7 @@ def read_outlines(path: str | Path) -> list[np.ndarray]:
     try:
         tree = ElementTree.parse(path)
         regions = [
-            np.array([(float(vertex.attrib["Y"]), float(vertex.attrib["X"])) for vertex in region.iter("Vertex")])
+            [(float(vertex.attrib["X"]), float(vertex.attrib["Y"])) for vertex in region.iter("Vertex")]
             for region in tree.iter("Region")
         ]
         if next(tree.iter("Regions"), None) is None and not regions:
@@ -96,29 +97,7 @@ def read_outlines(path: str | Path) -> list[np.ndarray]:
         raise InputError(
             f"{path}: the outlines cannot be read ({error!r}); expected an XML file of Aperio ImageScope."
         ) from error
-    return [region for region in regions if len(region) > 2]
-
-
-def draw_instances(outlines: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Outlines as a mask, uint16 (H, W), numbered from 1 on in their order; what two share goes to the first.
-
-    An outline's coordinates count from the upper left corner of the picture, so the middle of the first pixel is 0.5.
-    An outline without any pixel takes no number.
-
-    Raises:
-        InputError: more objects than 16 bits can number.
-    """
-    mask = np.zeros((height, width), np.uint16)
-    number = 0
-    for outline in outlines:
-        rows, columns = polygon(outline[:, 0] - 0.5, outline[:, 1] - 0.5, (height, width))
-        free = mask[rows, columns] == 0
-        if free.any():
-            number += 1
-            if number > np.iinfo(np.uint16).max:
-                raise InputError(f"There are more than {number - 1} outlines, which is all that 16 bits can number.")
-            mask[rows[free], columns[free]] = number
-    return mask
+    return [Outline(CLASSES[1], shapely.Polygon([*region, region[0]])) for region in regions if len(region) > 2]
 
 
 def _mask(tile: Path, outlines: Path) -> np.ndarray:
@@ -128,7 +107,7 @@ def _mask(tile: Path, outlines: Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{tile}: cannot be read as a picture ({error}).") from error
     found = read_outlines(outlines)
-    mask = draw_instances(found, height, width)
+    mask = draw(found, height, width)
     if found and not mask.any():
         raise InputError(
             f"{outlines}: all {len(found)} outlines lie outside the {height} x {width} pixels of {tile.name}."

@@ -228,7 +228,13 @@ def masks_of(
     base = root.path
     where = base / place if (base / place).exists() else Path(place)
     sheets = _matched(read_sheets(where), pictures, where)
-    names, values = _classes([one.name for sheet in sheets.values() for one in sheet.outlines], class_names, where)
+    drawn = [one.name for sheet in sheets.values() for one in sheet.outlines]
+    left_out = sum(sheet.left_out for sheet in sheets.values())
+    if left_out and not drawn:
+        raise InputError(
+            f"{where}: none of its {left_out} outlines has an area (points, lines or boxes alone); export polygons."
+        )
+    names, values = _classes(drawn, class_names, where)
     unpacked = Unpacked(base, folder, "masks", renew=True)  # other class names make other masks
     made, outside = {}, 0
     for picture, sheet in tqdm(sorted(sheets.items()), desc="draw masks", unit="picture"):
@@ -247,7 +253,7 @@ def masks_of(
                 f"{picture}; they must count pixels of that picture."
             )
         made[picture] = unpacked.add(f"{Path(picture).with_suffix('')}.png", partial(np.copy, mask), sheet.file)
-    for count, what in ((sum(sheet.left_out for sheet in sheets.values()), "have no area"), (outside, "lie outside")):
+    for count, what in ((left_out, "have no area"), (outside, "lie outside")):
         if count:
             print(f"{count} outline(s) {what} and are left out.")
     return made, names, "instance" if values is None else "classes"

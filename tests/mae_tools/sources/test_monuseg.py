@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -10,9 +11,15 @@ from skimage.measure import points_in_poly
 
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
-from mae_tools.sources.monuseg import draw_instances, monuseg, read_outlines
+from mae_tools.sources.monuseg import monuseg, read_outlines
+from mae_tools.sources.outlines import Outline, draw
 
 PATIENTS = ["TCGA-18-5592", "TCGA-38-6178", "TCGA-49-4488", "TCGA-50-5931", "TCGA-A7-A13E"]
+
+
+def outline(*corners: tuple[float, float]) -> Outline:
+    """Of rows and columns."""
+    return Outline("nucleus", shapely.Polygon([(x, y) for y, x in corners]))
 
 
 def xml(*outlines: list[tuple[float, float]]) -> str:
@@ -56,7 +63,7 @@ def test_masks_and_lists(tmp_path: Path) -> None:
 
 
 def test_what_an_outline_covers() -> None:
-    mask = draw_instances([np.array(SQUARE), np.array(NEIGHBOUR), np.array([(-9.0, -9), (-9, -5), (-5, -5)])], 30, 40)
+    mask = draw([outline(*SQUARE), outline(*NEIGHBOUR), outline((-9, -9), (-9, -5), (-5, -5))], 30, 40)
     assert (mask[4:9, 6:12] == 1).all()
     assert (mask[4:9, 12:20] == 2).all()  # what both claim goes to the first
     assert (mask > 0).sum() == 5 * 14
@@ -64,10 +71,10 @@ def test_what_an_outline_covers() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(1, 29), st.floats(1, 39)), min_size=3, max_size=6))
-def test_outlines_against_scikit_image(outline: list[tuple[float, float]]) -> None:
+def test_outlines_against_scikit_image(nucleus: list[tuple[float, float]]) -> None:
     """Another algorithm of scikit-image, asked for the middle of each pixel; borders may differ."""
-    corners = np.array(outline)
-    mask = draw_instances([corners], 30, 40) > 0
+    corners = np.array(nucleus)
+    mask = draw([outline(*nucleus)], 30, 40) > 0
     middles = np.stack(np.mgrid[:30, :40], -1).reshape(-1, 2) + 0.5
     expected = points_in_poly(middles, corners).reshape(30, 40)
     edges = np.concatenate([corners, corners[:1]])
@@ -79,9 +86,9 @@ def test_outlines_against_scikit_image(outline: list[tuple[float, float]]) -> No
 
 def test_more_than_255_nuclei_keep_their_numbers() -> None:
     outlines = [
-        [(r, c), (r, c + 3.0), (r + 3.0, c + 3.0), (r + 3.0, c)] for r in range(0, 80, 4) for c in range(0, 80, 4)
+        outline((r, c), (r, c + 3), (r + 3, c + 3), (r + 3, c)) for r in range(0, 80, 4) for c in range(0, 80, 4)
     ]
-    assert draw_instances([np.array(outline) for outline in outlines], 80, 80).max() == 400
+    assert draw(outlines, 80, 80).max() == 400
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -96,6 +103,10 @@ def test_refusals(tmp_path: Path) -> None:
     bad.write_text("<ASAP_Annotations><Annotations><Coordinate X='1'/></Annotations></ASAP_Annotations>")
     with pytest.raises(InputError, match="elements are ASAP_Annotations, Annotations, Coordinate, expected Regions"):
         monuseg(tmp_path)
+    bad.write_text(xml([(1, 1), (1, 5), (1, 1)], [(1, 1), (2, 2)], [(0, 0), (9, 9), (9, 0), (0, 9)]))
+    there_and_back, crossing = read_outlines(bad)
+    assert not draw([there_and_back], 9, 9).any()
+    assert 0 < np.count_nonzero(draw([crossing], 9, 9)) < 50, "both halves of a bow, and no more"
     bad.write_text(xml())
     assert read_outlines(bad) == [], "a tile without nuclei"
     bad.unlink()

@@ -197,6 +197,9 @@ def test_refusals_of_coco_and_of_classes(tmp_path: Path) -> None:
         coco(place, [annotation])
         with pytest.raises(InputError, match=sentence):
             tiles_masks(tmp_path, outlines=place)
+    coco(place, [{"segmentation": [], "bbox": [1, 1, 4, 4]}, {"segmentation": [[1, 1, 2, 2]]}])
+    with pytest.raises(InputError, match="none of its 2 outlines has an area"):
+        tiles_masks(tmp_path, outlines=place)
     coco(place, [{"segmentation": [[1, 1, 5, 1, 5, 5]]}, {"segmentation": [[9, 9, 12, 9, 12, 12]], "category_id": 3}])
     with pytest.raises(InputError, match="are of class gland, and class_names are background, nucleus"):
         tiles_masks(tmp_path, outlines=place, class_names="background,nucleus")
