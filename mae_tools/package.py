@@ -268,7 +268,7 @@ def _content(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read as a config ({error}).") from error
 
 
-def _write(target: Path, name: str, contents: dict[str, bytes]) -> str:
+def _write(target: Path, name: str, contents: dict[str, Path | bytes]) -> str:
     """The zip and its checksum beside it, which is returned."""
     digest_file = target.with_name(f"{target.name}.sha256")
     try:
