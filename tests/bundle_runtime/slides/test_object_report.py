@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def run(folder: Path, classes: list[str] = NAMES, **settings: Any) -> tuple[SlideInputs, Path]:
+def run(folder: Path, classes: list[str] = NAMES, record: Any = None, **settings: Any) -> tuple[SlideInputs, Path]:
     out = folder.parent / "out"
     values: dict[str, Any] = {"tile_size": 64, "stride": 32, "mpp": 2.0, "tissue_fraction": 0.01, **settings}
     slides = SlideInputs(str(folder), str(out), **values)
-    report = ObjectReport(slides, classes, out, split="components", min_size=4)
+    report = ObjectReport(slides, classes, out, split="components", min_size=4, record=record)
     evaluator = SupervisedEvaluator(
         torch.device("cpu"), CaseLoader(SlideTiles(slides, 20), batched=True), Colours(), decollate=False,
         val_handlers=[report], prepare_batch=PictureBatch(Pipeline([])), iteration_update=slides.iteration,
@@ -92,6 +93,13 @@ def test_counts_and_densities(folder: Path) -> None:
     assert (found["glass"]["nucleus_count"], found["glass"]["nucleus_per_mm2"]) == ("0", "")
     assert "no tissue" in found["glass"]["warning"]
     assert json.loads((out / "glass" / "objects.geojson").read_text())["features"] == []
+
+
+def test_classes_that_were_not_learnt_are_not_counted(folder: Path) -> None:
+    _, out = run(folder, record=SimpleNamespace(unlearnt={"mitosis": "it occurs in none of the labels"}))
+    (row,) = [row for row in rows(out / "slides.csv") if row["slide"] == "cells"]
+    assert row["nucleus_count"] == "5"
+    assert [row[f"mitosis_{what}"] for what in ("count", "per_mm2", "area_um2")] == ["", "", ""]
 
 
 def test_windows_between_two_levels_give_the_same(folder: Path) -> None:
