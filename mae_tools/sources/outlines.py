@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.slides.geojson import UNCLASSIFIED, polygons, read_features, rings_of
 from custom_components.errors import InputError
 
-from .pictures import PictureFinder
+from .pictures import PictureFinder, excluder
 from .registry import Root
 from .unpack import Unpacked
 
@@ -227,7 +227,7 @@ def masks_of(
     """
     base = root.path
     where = base / place if (base / place).exists() else Path(place)
-    sheets = _matched(read_sheets(where), pictures, where)
+    sheets = _matched(read_sheets(where), pictures, excluder(root), where)
     drawn = [one.name for sheet in sheets.values() for one in sheet.outlines]
     left_out = sum(sheet.left_out for sheet in sheets.values())
     if left_out and not drawn:
@@ -259,14 +259,17 @@ def masks_of(
     return made, names, "instance" if values is None else "classes"
 
 
-def _matched(sheets: Iterable[Sheet], pictures: Sequence[str], where: Path) -> dict[str, Sheet]:
-    """Picture -> its outlines."""
+def _matched(
+    sheets: Iterable[Sheet], pictures: Sequence[str], hidden: Callable[[str], bool], where: Path
+) -> dict[str, Sheet]:
+    """Picture -> its outlines, but for those of pictures that are `hidden`."""
     finder, unknown = PictureFinder(pictures), list[str]()
     found: dict[str, Sheet] = {}
     for sheet in sheets:
-        names = next((fitting for name in sheet.pictures if (fitting := finder.find(name))), [])
-        if not names:
+        names = next((fitting for name in sheet.pictures if (fitting := finder.find(name)) or hidden(name)), None)
+        if names is None:
             unknown.append(f"{sheet.pictures[-1]} ({sheet.file.name})")
+        if not names:
             continue
         if len(names) > 1 or names[0] in found:
             other = f" as does {found[names[0]].file}" if names[0] in found else ""
