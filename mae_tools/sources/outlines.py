@@ -48,6 +48,7 @@ class Sheet(NamedTuple):
         size: height and width of the picture, where the file says it.
         outlines: the objects.
         left_out: how many outlines have no area: points, lines, fewer than three corners.
+        cells: how many of QuPath have an outline of their nucleus too, which is not taken.
     """
 
     file: Path
@@ -55,6 +56,7 @@ class Sheet(NamedTuple):
     size: tuple[int, int] | None
     outlines: list[Outline]
     left_out: int
+    cells: int = 0
 
 
 def read_sheets(place: Path) -> list[Sheet]:
@@ -96,7 +98,9 @@ def _sheets(file: Path, name: str) -> list[Sheet]:
     left_out = 0
     for kind, geometry in read_features(file, content):
         left_out += _add(outlines, kind, geometry)
-    return [Sheet(file, [name, file.stem], None, outlines, left_out)]
+    listed = content if isinstance(content, list) else content.get("features", [])
+    cells = sum(bool(entry.get("nucleusGeometry")) for entry in listed)
+    return [Sheet(file, [name, file.stem], None, outlines, left_out, cells)]
 
 
 def _coco(file: Path, content: dict[str, Any]) -> list[Sheet]:
@@ -256,6 +260,8 @@ def masks_of(
     for count, what in ((left_out, "have no area"), (outside, "lie outside")):
         if count:
             print(f"{count} outline(s) {what} and are left out.")
+    if cells := sum(sheet.cells for sheet in sheets.values()):
+        print(f"{cells} cell(s) of QuPath are drawn by the outline of the cell, not by that of the nucleus in it.")
     return made, names, "instance" if values is None else "classes"
 
 

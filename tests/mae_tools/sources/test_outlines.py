@@ -65,17 +65,18 @@ HOLED = SQUARE_MASK.copy()
 HOLED[8:10, 6:9] = False
 
 
-def test_qupath_holes_and_several_parts(tmp_path: Path) -> None:
+def test_qupath_holes_and_several_parts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pictures(tmp_path, "images/a.png", "images/b.png")
     geojson(
         tmp_path / "qupath" / "a.geojson",
-        feature("Polygon", [[*SQUARE, SQUARE[0]], HOLE]),
+        {**feature("Polygon", [[*SQUARE, SQUARE[0]], HOLE]), "nucleusGeometry": {"type": "Polygon"}},
         feature("MultiPolygon", [[[[20, 2], [22, 2], [22, 4], [20, 4]]], [[[30, 2], [32, 2], [32, 4], [30, 4]]]]),
         feature("Point", [1, 1]),
     )
     geojson(tmp_path / "qupath" / "b.geojson")
     made = tiles_masks(tmp_path, outlines="qupath")
     assert (made["class_names"], made["mask_kind"]) == (["background", "nucleus"], "instance")
+    assert "1 cell(s) of QuPath are drawn by the outline of the cell" in capsys.readouterr().out
     mask = mask_of(made, tmp_path, "images/a.png")
     assert np.array_equal(mask == 1, HOLED)
     assert np.argwhere(mask == 2).tolist() == [[r, c] for r in (2, 3) for c in (20, 21, 30, 31)]
