@@ -218,7 +218,7 @@ def test_what_is_no_single_picture_is_refused(tmp_path: Path, monkeypatch: pytes
         with tifffile.TiffWriter(tmp_path / "slide.tif") as writer:
             for level in (GREY, GREY[::2, ::2]):
                 writer.write(level.astype(kind), photometric="minisblack")
-        with pytest.raises(InputError, match="holds 2 pictures, expected one; .*whole slide cut tiles"):
+        with pytest.raises(InputError, match=r"holds 2 pictures, expected one; .*whole slide cut tiles"):
             read_picture(tmp_path / "slide.tif")
     (tmp_path / "empty.png").touch()
     for name, text in (("empty.png", r"is empty \(0 bytes\)"), ("", "is a folder"), ("none.png", "does not exist")):

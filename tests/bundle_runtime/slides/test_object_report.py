@@ -14,6 +14,7 @@ from skimage.draw import disk
 from slide_files import damage, pyramid, with_tissue
 
 from bundle_runtime.data.inference import CaseLoader
+from bundle_runtime.slides import object_report
 from bundle_runtime.slides.object_report import ObjectReport
 from bundle_runtime.slides.stream import SlideInputs, SlideTiles
 from custom_components.augment import Pipeline
@@ -119,6 +120,20 @@ def test_a_slide_that_fails_is_listed_and_another_network_is_refused(folder: Pat
     assert [row["slide"] for row in rows(out / "slides.csv")] == ["glass"]
     with pytest.raises(InputError, match="split"):
         ObjectReport(slides, NAMES, out, split="nearest")
+
+
+def test_a_slide_whose_objects_cannot_be_parted_costs_itself_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("a ring of two points")
+
+    monkeypatch.setattr(object_report, "objects_in", fail)
+    slides, out = run(folder)
+    with pytest.raises(InputError, match=r"1 of 2 slides could not be used: .*cells.tif.*a ring of two points"):
+        slides.finish()
+    assert [row["slide"] for row in rows(out / "slides.csv")] == ["glass"]
+    assert capsys.readouterr().out.count("WARNING") == 2  # of cells, and of the glass
 
 
 def test_other_classes_than_the_network_has_are_refused(folder: Path) -> None:
