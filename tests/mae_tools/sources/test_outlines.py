@@ -207,14 +207,14 @@ def test_refusals_of_coco_and_of_classes(tmp_path: Path) -> None:
 
 
 def test_outlines_of_excluded_pictures_go_with_them(tmp_path: Path) -> None:
-    pictures(tmp_path, "images/a.png", "images/b.png", "test/images/b.png")
+    pictures(tmp_path, "images/a.png", "train/images/b.png", "test/images/b.png")
     coco(tmp_path / "coco.json", [{"segmentation": [[1, 1, 5, 1, 5, 5]]}])
     made = tiles_masks(tmp_path, outlines="coco.json", exclude="b.png")
     assert [item["image"] for part in ("training", "validation", "test") for item in made[part]] == ["images/a.png"]
-    for place in ("images/b.png", "test/images/b.png"):  # of two of a name that which is left out
+    for place in ("train/images/b.png", "test/images/b.png"):  # of two of a name that which is left out
         geojson(tmp_path / "o" / place.replace(".png", ".geojson"), feature("Polygon", [SQUARE]))
     made = tiles_masks(tmp_path, outlines="o", exclude="images/a.png,test/*", val_fraction=0, test_fraction=0)
-    assert [item["image"] for item in made["training"]] == ["images/b.png"]
+    assert [item["image"] for item in made["training"]] == ["train/images/b.png"]
 
 
 def test_our_own_detections_are_read_again(tmp_path: Path) -> None:
