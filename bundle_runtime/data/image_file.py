@@ -118,7 +118,9 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
             # A camera's MPO holds previews or a second view after the picture itself.
             count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if count > 1:
-                raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
+                size = image.size
+                image.seek(1)
+                raise _several(name, count, size == image.size)
             image.load()
             tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
             if tags.get(_PLANAR) == _IN_PLANES and max(tags.get(_BITS, (0,))) > 8:  # Pillow mixes their bytes up
@@ -171,12 +173,19 @@ def tiff_page(name: str, content: bytes) -> tuple[Any, np.ndarray]:
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             page, count = file.pages.first, len(file.pages)
-            values = page.asarray()
+            values, second = page.asarray(), file.pages[min(count, 2) - 1]
     except Exception as error:  # whatever it was: a damaged file can break it anywhere
         raise InputError(f"{name}: is truncated or damaged ({error}); copy it again.") from error
     if count > 1:
-        raise InputError(f"{name}: holds {count} pictures, expected one; split the file.")
+        raise _several(name, count, page.shape == second.shape)
     return page, values
+
+
+def _several(name: str, count: int, alike: bool) -> InputError:
+    advice = "split the file"
+    if not alike:
+        advice += ", or if it is a whole slide cut tiles (`python -m mae_tools tiles`), or run detect or the like on it"
+    return InputError(f"{name}: holds {count} pictures, expected one; {advice}.")
 
 
 def _stretched(kind: str, values: np.ndarray, white_is_zero: bool = False) -> Picture:

@@ -182,7 +182,13 @@ def corner_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> fl
 
 
 def grid_difference(image: Any, first: Any, name: str) -> str:
-    """How an image does not lie on the grid of another one, called `name`; "" where it does, within a tenth of a voxel."""
+    """What is wrong with an image that must lie on another's grid, within a tenth of a voxel; "" where it does.
+
+    Args:
+        image: a nibabel image.
+        first: the other one.
+        name: what that is called.
+    """
     if image.shape[:3] != first.shape[:3]:
         return f"has shape {image.shape[:3]} but {name} has {first.shape[:3]}; resample one onto the other's grid"
     shift = corner_shift(image.affine, first.affine, first.shape[:3])

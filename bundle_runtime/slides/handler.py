@@ -11,6 +11,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from custom_components.distributed import say
+from custom_components.errors import InputError
 
 from ..figures.panels import COLOURS
 from ..files import write_csv
@@ -66,25 +67,30 @@ class SlideHandler(ABC, Generic[Held]):
         plan = self.inputs.plans[number]
         tiles = batch["index"].numpy()
         if problem:
-            if number not in self._broken:
-                self._broken.add(number)
-                self.inputs.fail(plan.entry, problem)
-                say(f"WARNING: {self.inputs.problems[-1]}.")
-            self._held.pop(number, None)
-            return
+            self._set_aside(number, problem)
         if number in self._broken:
             return
         if number not in self._held:
             self._held[number] = self.begin_slide(plan)
-        if tiles[0] >= 0:
-            self.take(engine, plan, self._held[number], tiles)
-            self._tiles += len(tiles)
-        self._left[number] -= len(tiles)
-        if self._left[number] == 0:
-            try:
+        try:
+            if tiles[0] >= 0:
+                self.take(engine, plan, self._held[number], tiles)
+                self._tiles += len(tiles)
+            self._left[number] -= len(tiles)
+            if self._left[number] == 0:
                 self.rows.append(self.write_slide(plan, self._held.pop(number)))
-            except Exception as error:  # whatever it was, the others go on
-                self.inputs.fail(plan.entry, error)
+        except Exception as error:
+            if isinstance(error, InputError | TypeError) and self._left[number]:
+                raise  # the network or the engine is another one, which no slide can help
+            self._set_aside(number, error)  # whatever it was, the others go on
+
+    def _set_aside(self, number: int, reason: str | BaseException) -> None:
+        """Leave a slide out, and say why, once."""
+        self._held.pop(number, None)
+        if number not in self._broken:
+            self._broken.add(number)
+            self.inputs.fail(self.inputs.plans[number].entry, reason)
+            say(f"WARNING: {self.inputs.problems[-1]}.")
 
     def _finish(self, engine: Workflow) -> None:
         seconds = time.monotonic() - self._began

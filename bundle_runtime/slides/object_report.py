@@ -11,6 +11,7 @@ from monai.engines.workflow import Workflow
 from custom_components.errors import InputError
 from custom_components.transforms.instance_split import check_split, split_instances
 
+from ..data.record import Record
 from ..figures.detection import objects_figure
 from ..files import write_csv
 from ..scores.collect import tensor_of
@@ -36,6 +37,7 @@ class ObjectReport(SlideHandler[list[Seen]]):
         split: how objects are parted, see `split_instances`.
         min_size: smallest object, pixels of a tile.
         min_distance: pixels between the centres of two objects.
+        record: of the network's training; cells of classes that it did not learn are empty.
 
     Raises:
         InputError: see `check_split`.
@@ -49,9 +51,11 @@ class ObjectReport(SlideHandler[list[Seen]]):
         split: str = "watershed",
         min_size: int = 0,
         min_distance: int = 5,
+        record: Record | None = None,
     ) -> None:
         check_split(split, min_size, min_distance)
         self.names = list(class_names)
+        self.unlearnt = {} if record is None else record.unlearnt
         self.splitting: Mapping[str, Any] = {"method": split, "min_size": min_size, "min_distance": min_distance}
         counts = [f"{name}_{what}" for name in self.names[1:] for what in ("count", "per_mm2", "area_um2")]
         columns = ["slide", "patient_id", "file", "tiles", "tissue_mm2", *counts, "warning"]
@@ -107,6 +111,8 @@ class ObjectReport(SlideHandler[list[Seen]]):
             "tiles": len(plan.grid), "tissue_mm2": rounded(plan.tissue), "warning": plan.warning,
         }  # fmt: skip
         for kind, name in enumerate(self.names[1:], start=1):
+            if name in self.unlearnt:
+                continue  # none found says nothing of them
             count = int((kinds == kind).sum())
             row[f"{name}_count"], row[f"{name}_area_um2"] = count, rounded(areas[kinds == kind].sum(), 1)
             row[f"{name}_per_mm2"] = rounded(count / plan.tissue, 2) if plan.tissue else ""

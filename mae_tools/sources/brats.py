@@ -111,7 +111,7 @@ class Case:
 def _masks(files: Sequence[str], name: str) -> dict[str, str]:
     """Case -> the mask of its brain."""
     if any(sign in name for sign in "*?"):
-        return {case: next(iter(found.values())) for case, found in _by_pattern(files, {"mask": name}).items()}
+        return {case: next(iter(found.values())) for case, found in _by_pattern(files, {"mask": name}, "mask").items()}
     return {case: file for file in files if (case := _labelled_case(file, name)) is not None}
 
 
@@ -156,7 +156,9 @@ def _cases(root: Root, files: Sequence[str], endings: Sequence[str], patterns: M
     return {case: Case(found, _first(labels.get(case, {}), endings)) for case, found in images.items()}
 
 
-def _by_pattern(files: Sequence[str], patterns: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def _by_pattern(
+    files: Sequence[str], patterns: Mapping[str, str], option: str = "sequences"
+) -> dict[str, dict[str, str]]:
     """Case -> sequence -> file, for names that fit a pattern; upper and lower case are the same.
 
     Raises:
@@ -179,7 +181,7 @@ def _by_pattern(files: Sequence[str], patterns: Mapping[str, str]) -> dict[str, 
                 raise InputError(f"{file}: {known} already is the {name} of case {case}; keep one of them.")
             unused.discard(pattern)
     if unused:
-        raise InputError(f"sequences: no file fits the pattern {some(sorted(unused))}; correct it, or leave it out.")
+        raise InputError(f"{option}: no file fits the pattern {some(sorted(unused))}; correct it, or leave it out.")
     return cases
 
 

@@ -87,6 +87,8 @@ def read_outlines(path: str | Path) -> list[Outline]:
             [(float(vertex.attrib["X"]), float(vertex.attrib["Y"])) for vertex in region.iter("Vertex")]
             for region in tree.iter("Region")
         ]
+        if not all(np.isfinite(region).all() for region in regions):
+            raise ValueError("a corner is no number")
         if next(tree.iter("Regions"), None) is None and not regions:
             tags = sorted({element.tag for element in tree.iter()})
             raise InputError(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.slides.geojson import UNCLASSIFIED, polygons, read_features, rings_of
 from custom_components.errors import InputError
 
-from .pictures import PictureFinder
+from .pictures import PictureFinder, excluder
 from .registry import Root
 from .unpack import Unpacked
 
@@ -48,6 +48,7 @@ class Sheet(NamedTuple):
         size: height and width of the picture, where the file says it.
         outlines: the objects.
         left_out: how many outlines have no area: points, lines, fewer than three corners.
+        cells: how many of QuPath have an outline of their nucleus too, which is not taken.
     """
 
     file: Path
@@ -55,6 +56,7 @@ class Sheet(NamedTuple):
     size: tuple[int, int] | None
     outlines: list[Outline]
     left_out: int
+    cells: int = 0
 
 
 def read_sheets(place: Path) -> list[Sheet]:
@@ -96,7 +98,9 @@ def _sheets(file: Path, name: str) -> list[Sheet]:
     left_out = 0
     for kind, geometry in read_features(file, content):
         left_out += _add(outlines, kind, geometry)
-    return [Sheet(file, [name, file.stem], None, outlines, left_out)]
+    listed = content if isinstance(content, list) else content.get("features", [])
+    cells = sum(bool(entry.get("nucleusGeometry")) for entry in listed)
+    return [Sheet(file, [name, file.stem], None, outlines, left_out, cells)]
 
 
 def _coco(file: Path, content: dict[str, Any]) -> list[Sheet]:
@@ -227,7 +231,7 @@ def masks_of(
     """
     base = root.path
     where = base / place if (base / place).exists() else Path(place)
-    sheets = _matched(read_sheets(where), pictures, where)
+    sheets = _matched(read_sheets(where), pictures, excluder(root), where)
     drawn = [one.name for sheet in sheets.values() for one in sheet.outlines]
     left_out = sum(sheet.left_out for sheet in sheets.values())
     if left_out and not drawn:
@@ -256,17 +260,22 @@ def masks_of(
     for count, what in ((left_out, "have no area"), (outside, "lie outside")):
         if count:
             print(f"{count} outline(s) {what} and are left out.")
+    if cells := sum(sheet.cells for sheet in sheets.values()):
+        print(f"{cells} cell(s) of QuPath are drawn by the outline of the cell, not by that of the nucleus in it.")
     return made, names, "instance" if values is None else "classes"
 
 
-def _matched(sheets: Iterable[Sheet], pictures: Sequence[str], where: Path) -> dict[str, Sheet]:
-    """Picture -> its outlines."""
+def _matched(
+    sheets: Iterable[Sheet], pictures: Sequence[str], hidden: Callable[[str], bool], where: Path
+) -> dict[str, Sheet]:
+    """Picture -> its outlines, but for those of pictures that are `hidden`."""
     finder, unknown = PictureFinder(pictures), list[str]()
     found: dict[str, Sheet] = {}
     for sheet in sheets:
-        names = next((fitting for name in sheet.pictures if (fitting := finder.find(name))), [])
-        if not names:
+        names = next((fitting for name in sheet.pictures if (fitting := finder.find(name)) or hidden(name)), None)
+        if names is None:
             unknown.append(f"{sheet.pictures[-1]} ({sheet.file.name})")
+        if not names:
             continue
         if len(names) > 1 or names[0] in found:
             other = f" as does {found[names[0]].file}" if names[0] in found else ""

@@ -80,7 +80,8 @@ def tiles(
         test_fraction: share of the tiles that are tested, likewise.
         seed: of the split.
         num_workers: processes; each cuts one slide at a time.
-        allow_lopsided: write lists although one holds far more or fewer tiles than its share; else they are refused.
+        allow_lopsided: write lists although training holds far fewer tiles than its share, or another list far more;
+            else those that were dealt are refused, and those of `sections` warned of.
 
     Returns:
         The datalist.
@@ -99,8 +100,8 @@ def tiles(
     _check(settings)
     rows, problems = _cut(found, Path(out), settings, annotations, num_workers)
     datalist = _datalist(rows, settings, placed, val_fraction, test_fraction, seed)
-    if placed is None and not allow_lopsided and rows:
-        _refuse_lopsided(datalist, val_fraction, test_fraction)
+    if rows and not allow_lopsided:
+        _look_at_shares(datalist, val_fraction, test_fraction, dealt=placed is None)
     if rows:
         write(Path(out) / "datalist.json", datalist)
     _refuse_failures(problems, len(found), out)
@@ -132,19 +133,28 @@ def _cut(
     return rows, problems
 
 
-def _refuse_lopsided(datalist: dict[str, Any], val: float, test: float) -> None:
-    """Refuse a training list far below its share, or another one that is larger and far above its own."""
+def _look_at_shares(datalist: dict[str, Any], val: float, test: float, dealt: bool) -> None:
+    """Refuse a training list far below its share, or another one that is larger and far above its own; name small ones.
+
+    Lists that were not dealt here are only warned of.
+    """
     counts = {part: len(datalist[part]) for part in SECTIONS}
     total, training = sum(counts.values()), counts["training"]
-    held_out = ((counts["validation"], val), (counts["test"], test))
-    large = any(count > max(_FAR * share * total, training) for count, share in held_out)
+    held_out = {"validation": val, "test": test}
+    large = any(counts[part] > max(_FAR * share * total, training) for part, share in held_out.items())
+    patients = {part: len({item["patient_id"] for item in datalist[part]}) for part in SECTIONS}
+    said = ", ".join(f"{part} {counts[part]} tiles of {patients[part]} patient(s)" for part in SECTIONS)
     if large or training * _FAR < (1 - val - test) * total:
-        patients = {part: len({item["patient_id"] for item in datalist[part]}) for part in SECTIONS}
-        dealt = ", ".join(f"{part} {counts[part]} tiles of {patients[part]} patient(s)" for part in SECTIONS)
+        if not dealt:
+            print(f"WARNING: the lists are lopsided: {said}.")
+            return
         raise InputError(
-            f"The lists are lopsided: {dealt}. Deal them otherwise with --seed, other fractions or --sections (what is "
+            f"The lists are lopsided: {said}. Deal them otherwise with --seed, other fractions or --sections (what is "
             "cut stays), or keep them with --allow_lopsided true."
         )
+    small = [part for part, share in held_out.items() if dealt and counts[part] * _FAR < share * total]
+    if small:
+        print(f"WARNING: {' and '.join(small)} hold(s) far fewer tiles than asked for: {said}.")
 
 
 def _check(settings: TileSettings) -> None:

@@ -214,6 +214,12 @@ def test_what_is_no_single_picture_is_refused(tmp_path: Path, monkeypatch: pytes
     path = saved(pages[0], tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(InputError, match=r"a\.tif: holds 2 pictures, expected one; split the file\.$"):
         read_picture(path)
+    for kind in (np.uint8, np.float16):  # one that Pillow reads, and one that it does not
+        with tifffile.TiffWriter(tmp_path / "slide.tif") as writer:
+            for level in (GREY, GREY[::2, ::2]):
+                writer.write(level.astype(kind), photometric="minisblack")
+        with pytest.raises(InputError, match=r"holds 2 pictures, expected one; .*whole slide cut tiles"):
+            read_picture(tmp_path / "slide.tif")
     (tmp_path / "empty.png").touch()
     for name, text in (("empty.png", r"is empty \(0 bytes\)"), ("", "is a folder"), ("none.png", "does not exist")):
         with pytest.raises(InputError, match=rf"{re.escape(str(tmp_path / name))}: {text}"):

@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from skimage.draw import disk
 from slide_files import damage, pyramid, with_tissue
 
 from bundle_runtime.data.inference import CaseLoader
+from bundle_runtime.slides import object_report
 from bundle_runtime.slides.object_report import ObjectReport
 from bundle_runtime.slides.stream import SlideInputs, SlideTiles
 from custom_components.augment import Pipeline
@@ -44,11 +46,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def run(folder: Path, classes: list[str] = NAMES, **settings: Any) -> tuple[SlideInputs, Path]:
+def run(folder: Path, classes: list[str] = NAMES, record: Any = None, **settings: Any) -> tuple[SlideInputs, Path]:
     out = folder.parent / "out"
     values: dict[str, Any] = {"tile_size": 64, "stride": 32, "mpp": 2.0, "tissue_fraction": 0.01, **settings}
     slides = SlideInputs(str(folder), str(out), **values)
-    report = ObjectReport(slides, classes, out, split="components", min_size=4)
+    report = ObjectReport(slides, classes, out, split="components", min_size=4, record=record)
     evaluator = SupervisedEvaluator(
         torch.device("cpu"), CaseLoader(SlideTiles(slides, 20), batched=True), Colours(), decollate=False,
         val_handlers=[report], prepare_batch=PictureBatch(Pipeline([])), iteration_update=slides.iteration,
@@ -94,6 +96,13 @@ def test_counts_and_densities(folder: Path) -> None:
     assert json.loads((out / "glass" / "objects.geojson").read_text())["features"] == []
 
 
+def test_classes_that_were_not_learnt_are_not_counted(folder: Path) -> None:
+    _, out = run(folder, record=SimpleNamespace(unlearnt={"mitosis": "it occurs in none of the labels"}))
+    (row,) = [row for row in rows(out / "slides.csv") if row["slide"] == "cells"]
+    assert row["nucleus_count"] == "5"
+    assert [row[f"mitosis_{what}"] for what in ("count", "per_mm2", "area_um2")] == ["", "", ""]
+
+
 def test_windows_between_two_levels_give_the_same(folder: Path) -> None:
     _, out = run(folder, mpp=4.0)
     shapes = json.loads((out / "cells" / "objects.geojson").read_text())["features"]
@@ -111,6 +120,20 @@ def test_a_slide_that_fails_is_listed_and_another_network_is_refused(folder: Pat
     assert [row["slide"] for row in rows(out / "slides.csv")] == ["glass"]
     with pytest.raises(InputError, match="split"):
         ObjectReport(slides, NAMES, out, split="nearest")
+
+
+def test_a_slide_whose_objects_cannot_be_parted_costs_itself_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("a ring of two points")
+
+    monkeypatch.setattr(object_report, "objects_in", fail)
+    slides, out = run(folder)
+    with pytest.raises(InputError, match=r"1 of 2 slides could not be used: .*cells.tif.*a ring of two points"):
+        slides.finish()
+    assert [row["slide"] for row in rows(out / "slides.csv")] == ["glass"]
+    assert capsys.readouterr().out.count("WARNING") == 2  # of cells, and of the glass
 
 
 def test_other_classes_than_the_network_has_are_refused(folder: Path) -> None:

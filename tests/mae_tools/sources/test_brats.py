@@ -284,6 +284,8 @@ def test_masks_of_the_brain_and_a_background(tmp_path: Path, mask: str) -> None:
         brats(tmp_path, labels=False, mask=mask, background=-3.6)
     with pytest.raises(InputError, match="expected the value of the background"):
         brats(tmp_path, labels=False, background="edge")
+    with pytest.raises(InputError, match=r"mask: no file fits the pattern \*skull\*"):
+        brats(tmp_path, labels=False, mask="*skull*")
     (tmp_path / "P3_brainmask.nii.gz").unlink()
     with pytest.raises(InputError, match="case P3 has no mask of its brain"):
         brats(tmp_path, labels=False, mask=mask)

@@ -100,6 +100,9 @@ def test_refusals(tmp_path: Path) -> None:
     bad.write_text("<Annotations><Region><Vertex X='a' Y='1'/></Region></Annotations>")
     with pytest.raises(InputError, match=r"the outlines cannot be read .*; expected an XML file of Aperio"):
         read_outlines(bad)
+    bad.write_text(xml([(1, 1), (1, float("nan")), (4, 4)]))
+    with pytest.raises(InputError, match=r"the outlines cannot be read .*a corner is no number"):
+        read_outlines(bad)
     bad.write_text("<ASAP_Annotations><Annotations><Coordinate X='1'/></Annotations></ASAP_Annotations>")
     with pytest.raises(InputError, match="elements are ASAP_Annotations, Annotations, Coordinate, expected Regions"):
         monuseg(tmp_path)

@@ -65,17 +65,18 @@ HOLED = SQUARE_MASK.copy()
 HOLED[8:10, 6:9] = False
 
 
-def test_qupath_holes_and_several_parts(tmp_path: Path) -> None:
+def test_qupath_holes_and_several_parts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pictures(tmp_path, "images/a.png", "images/b.png")
     geojson(
         tmp_path / "qupath" / "a.geojson",
-        feature("Polygon", [[*SQUARE, SQUARE[0]], HOLE]),
+        {**feature("Polygon", [[*SQUARE, SQUARE[0]], HOLE]), "nucleusGeometry": {"type": "Polygon"}},
         feature("MultiPolygon", [[[[20, 2], [22, 2], [22, 4], [20, 4]]], [[[30, 2], [32, 2], [32, 4], [30, 4]]]]),
         feature("Point", [1, 1]),
     )
     geojson(tmp_path / "qupath" / "b.geojson")
     made = tiles_masks(tmp_path, outlines="qupath")
     assert (made["class_names"], made["mask_kind"]) == (["background", "nucleus"], "instance")
+    assert "1 cell(s) of QuPath are drawn by the outline of the cell" in capsys.readouterr().out
     mask = mask_of(made, tmp_path, "images/a.png")
     assert np.array_equal(mask == 1, HOLED)
     assert np.argwhere(mask == 2).tolist() == [[r, c] for r in (2, 3) for c in (20, 21, 30, 31)]
@@ -203,6 +204,17 @@ def test_refusals_of_coco_and_of_classes(tmp_path: Path) -> None:
     coco(place, [{"segmentation": [[1, 1, 5, 1, 5, 5]]}, {"segmentation": [[9, 9, 12, 9, 12, 12]], "category_id": 3}])
     with pytest.raises(InputError, match="are of class gland, and class_names are background, nucleus"):
         tiles_masks(tmp_path, outlines=place, class_names="background,nucleus")
+
+
+def test_outlines_of_excluded_pictures_go_with_them(tmp_path: Path) -> None:
+    pictures(tmp_path, "images/a.png", "train/images/b.png", "test/images/b.png")
+    coco(tmp_path / "coco.json", [{"segmentation": [[1, 1, 5, 1, 5, 5]]}])
+    made = tiles_masks(tmp_path, outlines="coco.json", exclude="b.png")
+    assert [item["image"] for part in ("training", "validation", "test") for item in made[part]] == ["images/a.png"]
+    for place in ("train/images/b.png", "test/images/b.png"):  # of two of a name that which is left out
+        geojson(tmp_path / "o" / place.replace(".png", ".geojson"), feature("Polygon", [SQUARE]))
+    made = tiles_masks(tmp_path, outlines="o", exclude="images/a.png,test/*", val_fraction=0, test_fraction=0)
+    assert [item["image"] for item in made["training"]] == ["train/images/b.png"]
 
 
 def test_our_own_detections_are_read_again(tmp_path: Path) -> None:

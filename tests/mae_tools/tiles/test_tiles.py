@@ -57,7 +57,9 @@ def test_tiles_index_and_datalist(folder: Path, num_workers: int, capsys: pytest
         assert shown[128, 140:180].mean() < 100  # the frame of a tile
 
 
-def test_lists_are_dealt_by_tiles_and_lopsided_ones_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_dealt_by_tiles_and_lopsided_ones_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     from mae_tools.tiles import tiles as command
 
     for number in range(3, 8):
@@ -74,6 +76,11 @@ def test_lists_are_dealt_by_tiles_and_lopsided_ones_refused(folder: Path, monkey
     with pytest.raises(InputError, match=r"lopsided: training 8 tiles of 1 patient\(s\), .*--allow_lopsided true"):
         cut(folder, **shares)
     assert len(cut(folder, **shares, allow_lopsided=True)["training"]) == 8
+    capsys.readouterr()
+    lists = lambda items, *_: {"training": items[:-1], "validation": [], "test": items[-1:]}  # noqa: E731
+    monkeypatch.setattr(command, "split_by_size", lists)
+    cut(folder, val_fraction=0, test_fraction=0.2)
+    assert "WARNING: test hold(s) far fewer tiles than asked for: training 40" in capsys.readouterr().out
 
 
 def test_a_stopped_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,12 +189,16 @@ def test_slides_without_annotation(folder: Path) -> None:
     assert datalist["task"] == "multi_class"
 
 
-def test_sections_from_a_table(folder: Path) -> None:
+def test_sections_from_a_table(folder: Path, capsys: pytest.CaptureFixture) -> None:
     table = folder.parent / "t.csv"
     table.write_text("slide,section\np0_a,test\np1_a,training\np2_a,training\n")
     datalist = cut(folder, sections=str(table))
     assert {item["patient_id"] for item in datalist["test"]} == {"p0_a"}
     assert datalist["validation"] == []
+    assert "WARNING" not in capsys.readouterr().out
+    table.write_text("slide,section\np0_a,training\np1_a,test\np2_a,test\n")
+    assert len(cut(folder, sections=str(table), val_fraction=0.15, test_fraction=0.15)["test"]) == 28
+    assert "lopsided: training 8 tiles of 1 patient(s), validation 0" in capsys.readouterr().out
     table.write_text("slide,section\np0_a,test\np0_a,training\n")
     with pytest.raises(InputError, match="slide p0_a has the section test in line 2 and training in line 3"):
         cut(folder, sections=str(table))
