@@ -27,12 +27,31 @@ def test_it_writes_numbers_a_table_and_the_curve(tmp_path: Path, monkeypatch: py
     rows = json.loads((tmp_path / "efficiency_cpu_quick.json").read_text())["rows"]
     assert rows[0]["eval_tokens"] == "all"
     assert rows[0]["flops_share"] == 1
+    yardsticks = {row["eval_tokens"]: row for row in rows if row["eval_tokens"] not in ("all", "kept")}
+    assert list(yardsticks) == ["MONAI ViT", "MAE"]  # in the quick run both have the same weights
+    assert all(row["difference"]["mean"] == 0 and row["tokens"] == 64 for row in yardsticks.values())
+    assert yardsticks["MAE"]["memory"] == rows[0]["memory"] > 0
     for row in rows[1:]:
+        if row["eval_tokens"] != "kept":
+            continue
         if row["keep_ratio"] == 1:  # all patches: the same answers, and the choice comes on top
             assert row["difference"]["mean"] == 0
             assert row["flops_share"] > 1
         else:
             assert row["flops_share"] < 0.75
+            assert row["memory"] > 0
+
+
+def test_memory_is_what_lives_at_a_time() -> None:
+    class Chain(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            for _ in range(3):  # each time the sum lives beside what it came from
+                image = image + 1
+            return image[:, :1]  # a view: no bytes of its own
+
+    memory = runpy.run_path(str(FOLDER / "efficiency.py"))["memory"]
+    batch = torch.zeros(2, 8)
+    assert memory(Chain(), batch) == 2 * batch.numel() * 4
 
 
 def test_attention_is_counted() -> None:
