@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import monai
+import numpy as np
 import torch
 
 from bundle_runtime.scores.classification_report import ClassificationReport
+from bundle_runtime.scores.instance_report import TASK as OF_PICTURES
+from bundle_runtime.scores.instance_report import InstanceReport
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 
 from .workshop import ROOT
@@ -67,6 +70,14 @@ def cases(folder: Path) -> dict[str, Any]:
         tables = {"dice": report.matrix("dice", absent=1.0), "hd95": report.matrix("hd95", absent=0.0)}
         entries: dict[str, Any] = {name: [_numbers(row) for row in table] for name, table in tables.items()}
         return _about("segmentation", report.class_names[1:], report.groups, names) | entries
+    if task == OF_PICTURES:
+        pictures = InstanceReport.read(folder)
+        names = [f"{patient}/{case}" for patient, case in pictures.keys]
+        columns = range(len(pictures.class_names) - 1)
+        dice = np.stack([pictures.per_image(column)["dice"] for column in columns], axis=1)
+        entries = {"dice": [_numbers(row) for row in np.nan_to_num(dice, nan=1.0)]}
+        entries["hd95"] = [[None] * len(columns)] * len(names)  # not measured on pictures
+        return _about("segmentation", pictures.class_names[1:], pictures.groups, names) | entries
     found = ClassificationReport.read(folder)
     order = sorted(range(len(found.cases)), key=lambda index: found.cases[index])
     names = [f"{found.cases[index].patient_id}/{found.cases[index].case}" for index in order]
