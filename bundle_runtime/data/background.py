@@ -46,9 +46,10 @@ def without_background(report: Found, file: str, image: Any, voxels: np.ndarray,
         brain: of `read_brain`; None: no matter.
     """
     if brain is not None:
-        mask_image, mask = turned_like(*brain[1:], image)
+        mask_file, mask_image, mask = brain
+        mask_image, mask = turned_like(mask_image, mask, image)
         if difference := grid_difference(mask_image, image, Path(file).name):
-            report.add("error", brain[0], difference)
+            report.add("error", mask_file, difference)
             return voxels
         return np.where(mask if voxels.ndim == 3 else mask[..., None], voxels, 0).astype(voxels.dtype)
     if value is None:
