@@ -1,6 +1,5 @@
 """What the documents name exists, their commands are those that there are, and the tutorial runs word by word."""
 
-import importlib.util
 import inspect
 import os
 import re
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import scripts
 import yaml
 from pacs_export import draw_export
 from page_reader import Reader
@@ -106,12 +106,7 @@ def _flag(word: str) -> str:
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference" / "write.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load(ROOT / "docs" / "reference" / "write.py")
 
 
 def test_the_reference_is_what_the_configs_say(reference: ModuleType) -> None:

@@ -103,7 +103,6 @@ def segmentation(
         InputError: the series has empty UIDs, or another grid.
     """
     import highdicom as hd  # takes a second, and few runs need it
-    from pydicom.sr.codedict import codes as known
 
     rows, columns = stack.frames[0].size
     if labels.shape != (columns, rows, len(stack.frames)):
@@ -116,12 +115,7 @@ def segmentation(
     ]
     # One frame a slice: of an enhanced object in its own order, which need not be that of the slices.
     order = np.argsort([frame.number for frame in stack.frames], kind="stable") if len(sources) == 1 else slice(None)
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=model["name"][:64],
-        family=known.DCM.ArtificialIntelligence,
-        version=model["version"],
-        parameters={"weights_sha256": model["weights_sha256"]},
-    )
+    algorithm = _algorithm(hd, model)
     segments = [
         _description(hd, number, label, code, algorithm) for number, (label, code) in enumerate(codes.items(), 1)
     ]
@@ -146,6 +140,18 @@ def segmentation(
         stream = io.BytesIO()
         made.save_as(stream)
     return stream.getvalue()
+
+
+def _algorithm(hd: Any, model: Mapping[str, str]) -> Any:
+    """Name, version and weights of the network, as each segment states them."""
+    from pydicom.sr.codedict import codes
+
+    return hd.AlgorithmIdentificationSequence(
+        name=model["name"][:64],
+        family=codes.DCM.ArtificialIntelligence,
+        version=model["version"],
+        parameters={"weights_sha256": model["weights_sha256"]},
+    )
 
 
 def _description(hd: Any, number: int, label: str, code: SegmentCode, algorithm: Any) -> Any:

@@ -77,11 +77,11 @@ def run_linear_probe(
     settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": RESAMPLES}
     counts = {"train_images": len(train_x), "test_images": len(test_x), "test_patients": len(set(groups))}
     record = record_of(train_dataset, class_names)
-    if record.unlearnt and is_main():
-        print(f"Not learnt by the probe: {'; '.join(record.sentences())}.", flush=True)
     about = {"header": {**(header or {}), "training": record.to_plain()}, "settings": {**settings, "section": section}}
     content = json_ready({**about, **counts, "methods": results})
     if is_main():
+        if record.unlearnt:
+            print(f"Not learnt by the probe: {'; '.join(record.sentences())}.", flush=True)
         path = write_json(Path(output_dir) / "probe.json", content)
         print(f"{_table(content)}\nwritten: {path}", flush=True)
     return content

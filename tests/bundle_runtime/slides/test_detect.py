@@ -1,4 +1,3 @@
-import csv
 import errno
 import json
 from pathlib import Path
@@ -8,18 +7,15 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from monai.engines import SupervisedEvaluator
 from rfc7946 import check_rfc7946
 from slide_files import damage, pyramid, with_tissue
+from slide_runs import evaluate, rows
 
-from bundle_runtime.data.inference import CaseLoader
 from bundle_runtime.slides import detect
 from bundle_runtime.slides.detect import DetectionReport
 from bundle_runtime.slides.geojson import polygon_feature, write_features
-from bundle_runtime.slides.stream import SlideInputs, SlideTiles
-from custom_components.augment import Pipeline
+from bundle_runtime.slides.stream import SlideInputs
 from custom_components.errors import InputError
-from custom_components.training.picture_batches import PictureBatch
 
 NAMES = ["rest", "tumour"]
 PURPLE = (90, 40, 130)
@@ -62,17 +58,8 @@ def run(
         NAMES,
         **{"target": "tumour", "task": "multi_class", "output_dir": out, "nms_distance": 400.0, **settings},
     )
-    evaluator = SupervisedEvaluator(
-        torch.device("cpu"), CaseLoader(SlideTiles(slides, 20), batched=True), Darkness(), decollate=False,
-        val_handlers=[report], prepare_batch=PictureBatch(Pipeline([])), iteration_update=slides.iteration,
-    )  # fmt: skip
-    evaluator.run()
+    evaluate(slides, Darkness(), report)
     return slides, out
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_a_focus_is_found_where_it_is(folder: Path, capsys: pytest.CaptureFixture) -> None:

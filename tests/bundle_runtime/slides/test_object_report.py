@@ -1,4 +1,3 @@
-import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,18 +7,15 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from monai.engines import SupervisedEvaluator
 from rfc7946 import check_rfc7946
 from skimage.draw import disk
 from slide_files import damage, pyramid, with_tissue
+from slide_runs import evaluate, rows
 
-from bundle_runtime.data.inference import CaseLoader
 from bundle_runtime.slides import object_report
 from bundle_runtime.slides.object_report import ObjectReport
-from bundle_runtime.slides.stream import SlideInputs, SlideTiles
-from custom_components.augment import Pipeline
+from bundle_runtime.slides.stream import SlideInputs
 from custom_components.errors import InputError
-from custom_components.training.picture_batches import PictureBatch
 
 NAMES = ["background", "nucleus", "mitosis"]
 PURPLE, DARK = (90, 40, 130), (20, 20, 60)
@@ -51,17 +47,8 @@ def run(folder: Path, classes: list[str] = NAMES, record: Any = None, **settings
     values: dict[str, Any] = {"tile_size": 64, "stride": 32, "mpp": 2.0, "tissue_fraction": 0.01, **settings}
     slides = SlideInputs(str(folder), str(out), **values)
     report = ObjectReport(slides, classes, out, split="components", min_size=4, record=record)
-    evaluator = SupervisedEvaluator(
-        torch.device("cpu"), CaseLoader(SlideTiles(slides, 20), batched=True), Colours(), decollate=False,
-        val_handlers=[report], prepare_batch=PictureBatch(Pipeline([])), iteration_update=slides.iteration,
-    )  # fmt: skip
-    evaluator.run()
+    evaluate(slides, Colours(), report)
     return slides, out
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as stream:
-        return list(csv.DictReader(stream))
 
 
 def test_every_nucleus_once_in_pixels_of_level_0(folder: Path) -> None:
