@@ -6,7 +6,7 @@ float32, with the same windows, overlap and blending. The three parts run in tur
 whole way, above the weights, in a process of its own.
 
     python benchmarks/inference.py                                     # 512 x 512 x 300 at 0.8 x 0.8 x 1 mm
-    python benchmarks/inference.py --size 512 512 800 --parts back     # only the way back, of smooth logits
+    python benchmarks/inference.py --size 512 512 800 --parts back --only_memory ours   # of smooth logits, untimed
     python benchmarks/inference.py --device cuda --repeats 5
 """
 
@@ -173,8 +173,6 @@ def smooth_logits(classes: int, shape: tuple[int, ...]) -> Tensor:
 
 def measure(path: Path, args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     """A row for each part and one for the whole."""
-    given = ["--file", str(path), "--roi", str(args.roi), "--overlap", str(args.overlap), "--parts", *args.parts]
-    given += ["--sw_batch", str(args.sw_batch), "--threads", str(args.threads), *(["--quick"] if args.quick else [])]
     both = {name: Program(name, path, args, device) for name in ("ours", "stock")}
     labels = {name: program.whole() for name, program in both.items()}
     same = (labels["ours"].cpu() == labels["stock"].cpu()).float().mean().item()
@@ -188,7 +186,7 @@ def measure(path: Path, args: argparse.Namespace, device: torch.device) -> list[
             name: [sum(times[part][name][turn] for part in args.parts) for turn in rounds] for name in both
         }
     del both, labels
-    memory = {name: memory_of(name, path, args, device, given) for name in ("ours", "stock")}
+    memory = {name: memory_of(name, path, args, device) for name in ("ours", "stock")}
     voxels = int(np.prod(args.size))
     return [
         {
@@ -204,8 +202,18 @@ def measure(path: Path, args: argparse.Namespace, device: torch.device) -> list[
     ]
 
 
-def memory_of(name: str, path: Path, args: argparse.Namespace, device: torch.device, given: list[str]) -> int:
+def measure_memory(path: Path, args: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
+    """One row, without times: for sizes at which one program, or a comparison, takes too long."""
+    memory = {name: memory_of(name, path, args, device) for name in args.only_memory}
+    voxels = int(np.prod(args.size))
+    each = {name: size / voxels for name, size in memory.items()}
+    return [{"part": " and ".join(args.parts), "peak_memory_bytes": memory, "bytes_a_voxel_of_the_file": each}]
+
+
+def memory_of(name: str, path: Path, args: argparse.Namespace, device: torch.device) -> int:
     """Peak bytes of the parts that are asked for; on the CPU in a process of its own."""
+    given = ["--file", str(path), "--roi", str(args.roi), "--overlap", str(args.overlap), "--parts", *args.parts]
+    given += ["--sw_batch", str(args.sw_batch), "--threads", str(args.threads), *(["--quick"] if args.quick else [])]
     return memory_here(name, path, args, device) if device.type == "cuda" else memory_alone(__file__, name, *given)
 
 
@@ -217,6 +225,13 @@ def memory_here(name: str, path: Path, args: argparse.Namespace, device: torch.d
     program.read()
     program.windows()
     return peak_memory(program.back, device)
+
+
+def show_memory(row: dict[str, Any]) -> str:
+    """The table of a run without times: one line for each program."""
+    sizes, each = row["peak_memory_bytes"], row["bytes_a_voxel_of_the_file"]
+    rows = [[name, megabytes(sizes[name]), f"{each[name]:.1f} bytes"] for name in sizes]
+    return table(["", "memory", "a voxel"], rows)
 
 
 def show(rows: list[dict[str, Any]]) -> str:
@@ -243,6 +258,7 @@ def main() -> None:
     options.add_argument("--sw_batch", type=int, default=4, help="windows at a time (%(default)s)")
     options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of the way (all)")
     options.add_argument("--file", type=Path, help="a CT of your own; default: drawn")
+    options.add_argument("--only_memory", nargs="+", choices=["ours", "stock"], help="of these, and no times")
     options.add_argument("--memory_of", help=argparse.SUPPRESS)
     args = options.parse_args()
     args.size = args.size or ([96, 96, 40] if args.quick else [512, 512, 300])
@@ -257,11 +273,17 @@ def main() -> None:
             image, _ = draw_volume(tuple(args.size), 14, np.random.default_rng(0))
             nib.save(nib.Nifti1Image(image.astype(np.int16), np.diag([*VOXEL, 1.0])), path)
         args.size = list(nib.load(path).shape)
-        rows = measure(path, args, device)
+        rows = (measure_memory if args.only_memory else measure)(path, args, device)
     args.file = args.file is not None  # the folder is nobody's business
-    notes = [
+    what = (
         f"file of {' x '.join(map(str, args.size))}, windows of {args.roi}^3, {args.sw_batch} at a time, overlap "
-        f"{args.overlap}, Gaussian",
+        f"{args.overlap}, Gaussian"
+    )
+    if args.only_memory:
+        finish("inference", args, rows, show_memory(rows[0]), [what, MEMORY_NOTE[device.type]])
+        return
+    notes = [
+        what,
         f"times: median of {args.repeats} passes in turns; {RATIO_NOTE}",
         f"{MEMORY_NOTE[device.type]}; a voxel of the file: ours "
         f"{rows[-1]['bytes_a_voxel_of_the_file']['ours']:.1f} bytes, stock "

@@ -40,11 +40,14 @@ def inference(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Of a CT."""
     size = " x ".join(map(str, content["options"]["size"]))
     for row in content["rows"]:
-        yield f"CT of {size}, {row['part']}", "stock MONAI, fp32", spread(row["time_ratio"])
+        if "time_ratio" in row:
+            yield f"CT of {size}, {row['part']}", "stock MONAI, fp32", spread(row["time_ratio"])
     memory = content["rows"][-1]["peak_memory_bytes"]
     each = content["rows"][-1]["bytes_a_voxel_of_the_file"]["ours"]
-    told = f"{memory['stock'] / memory['ours']:.2f}x ({memory['ours'] / 1e9:.2f} GB; {each:.1f} bytes a voxel)"
-    yield f"CT of {size}, {' and '.join(content['options']['parts'])}: memory", "stock MONAI, fp32", told
+    peer = "stock MONAI, fp32" if "stock" in memory else "nothing"
+    times = f"{memory['stock'] / memory['ours']:.2f}x " if "stock" in memory else ""
+    told = f"{times}({memory['ours'] / 1e9:.2f} GB; {each:.1f} bytes a voxel)"
+    yield f"CT of {size}, {' and '.join(content['options']['parts'])}: memory", peer, told
 
 
 def slides(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -169,6 +169,13 @@ def test_the_way_back_alone(result: Callable[..., dict[str, Any]]) -> None:
     assert all(size > 0 for size in row["bytes_a_voxel_of_the_file"].values())
 
 
+def test_memory_without_times(result: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = result("inference", "--parts", "back", "--only_memory", "ours")["rows"]
+    assert row.keys() == {"part", "peak_memory_bytes", "bytes_a_voxel_of_the_file"}
+    assert row["bytes_a_voxel_of_the_file"]["ours"] > 1  # the labels themselves
+    assert "| ours | " in capsys.readouterr().out
+
+
 def test_bundles(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("bundles")["rows"]
     assert {row["bundle"] for row in rows} == {

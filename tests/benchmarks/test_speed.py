@@ -10,12 +10,12 @@ RATIO = {"median": 1.5, "low": 1.25, "high": 2.0, "fastest": 1.4}
 MACHINE = {"gpu": None, "processor": "a processor", "threads": 1, "torch": "2.13.0"}
 
 
-def write(folder: Path, benchmark: str, rows: list[dict[str, Any]], **options: object) -> None:
+def write(folder: Path, benchmark: str, rows: list[dict[str, Any]], name: str = "", **options: object) -> None:
     content = {
         "benchmark": benchmark, "command": f"python benchmarks/{benchmark}.py", "machine": MACHINE,
         "options": {"quick": False, **options}, "rows": rows,
     }  # fmt: skip
-    (folder / f"{benchmark}_cpu.json").write_text(json.dumps(content))
+    (folder / f"{benchmark}{name}_cpu.json").write_text(json.dumps(content))
 
 
 def test_a_row_for_each_comparison(tmp_path: Path) -> None:
@@ -25,6 +25,8 @@ def test_a_row_for_each_comparison(tmp_path: Path) -> None:
     write(tmp_path, "finetune_step", [tuned], dtype="fp32", peer_dtype=None, compile=True)
     memory = {"peak_memory_bytes": {"ours": 2e9, "stock": 6e9}, "bytes_a_voxel_of_the_file": {"ours": 8.0}}
     write(tmp_path, "inference", [{"part": "back", "time_ratio": RATIO, **memory}], size=[8, 8, 4], parts=["back"])
+    alone = {"peak_memory_bytes": {"ours": 3e9}, "bytes_a_voxel_of_the_file": {"ours": 12.0}}
+    write(tmp_path, "inference", [{"part": "back", **alone}], "memory", size=[8, 8, 9], parts=["back"])
     both = {"ours": [1e6, 2e6], "monai": [1e6, 1e6]}
     write(tmp_path, "slides", [{"tiles": 9, "work": "read", "time_ratio": RATIO, "peak_memory_bytes": both}])
     start = {"bundle": "cxr14_mae", "images": 5, "seconds_more_at_the_first_start": 11.0, "seconds_alone": 10.0}
@@ -41,6 +43,7 @@ def test_a_row_for_each_comparison(tmp_path: Path) -> None:
         "| pre-training step, 2d_0.75, bf16 | the machine's own matrix product | 80% of its rate |",
         "| fine-tuning step, vit_224, fp32, compiled: memory | MONAI, fp32 | 1.20x |",
         "| CT of 8 x 8 x 4, back: memory | stock MONAI, fp32 | 3.00x (2.00 GB; 8.0 bytes a voxel) |",
+        "| CT of 8 x 8 x 9, back: memory | nothing | (3.00 GB; 12.0 bytes a voxel) |",
         "| slide: memory of all tiles | a quarter of the tiles | 2.00x (2 MB) |",
         "| first start, cxr14_mae, 5 images | building the cache alone | 1.10 of its time |",
         "| crops, ours, RAM, 0 workers | what a pre-training step takes | 10.0x |",
