@@ -154,6 +154,7 @@ def test_images(result: Callable[..., dict[str, Any]]) -> None:
     assert 0 <= rows[4]["share_of_waiting"] < 1
 
 
+@pytest.mark.slow  # each pass of the peer opens the slide anew for every tile
 def test_slides(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("slides")["rows"]
     assert [row["work"] for row in rows] == ["read", "network"]

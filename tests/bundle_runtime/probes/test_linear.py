@@ -107,13 +107,13 @@ def test_intervals_by_patient_are_those_of_drawing_patients() -> None:
     groups = np.arange(90) // 3
     found = auc_intervals(scores, labels, [f"p{group}" for group in groups], resamples=2000)
     draws = []
-    for _ in range(2000):
+    for _ in range(500):
         rows = np.concatenate([np.flatnonzero(groups == group) for group in generator.integers(0, 30, 30)])
         known = [rows[np.isfinite(labels[rows, column])] for column in range(2)]
         draws.append([roc_auc_score(labels[rows, column], scores[rows, column]) for column, rows in enumerate(known)])
     expected = np.array(draws)
     table = np.concatenate([expected, expected.mean(axis=1, keepdims=True)], axis=1)
-    np.testing.assert_allclose(found, np.quantile(table, (0.025, 0.975), axis=0).T, atol=0.02)
+    np.testing.assert_allclose(found, np.quantile(table, (0.025, 0.975), axis=0).T, atol=0.03)
 
 
 @pytest.mark.parametrize("task", ["multi_class", "multi_label"])

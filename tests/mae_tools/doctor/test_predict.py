@@ -21,8 +21,8 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     return Trial(root, content, folder / "data", folder, partial(overlays, root / "configs"), SETTINGS, 0.1)
 
 
-def test_a_training_and_an_evaluation(trial: Trial) -> None:
-    assert trial.stages() == ["pretrain", "train", "evaluate"]
+@pytest.mark.slow  # two whole trainings of a few steps each
+def test_a_training(trial: Trial) -> None:
     need = trial.need("pretrain")
     assert need.total is not None, need.said
     crops = 2 * len(trial.content["training"])
@@ -30,10 +30,14 @@ def test_a_training_and_an_evaluation(trial: Trial) -> None:
     assert need.said.startswith(f"{updates:,} updates of 12, measured with 4 and 8;")
     assert need.total >= updates * need.step > 0
     assert 200 < need.memory < 20_000
+    assert not list(trial.folder.rglob("training_state.pt"))
+
+
+def test_an_evaluation(trial: Trial) -> None:
+    assert trial.stages() == ["pretrain", "train", "evaluate"]
     need = trial.need("evaluate")
     assert need.total is not None, need.said
     assert need.total > len(trial.content["test"]) * need.step
-    assert not list(trial.folder.rglob("training_state.pt"))
 
 
 def test_a_stage_that_fails_says_why(trial: Trial) -> None:
