@@ -1,6 +1,7 @@
 """`make demo`: every stage of a bundle through its real commands, at a size that a laptop manages."""
 
 import inspect
+import io
 import multiprocessing
 import os
 import runpy
@@ -14,8 +15,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from bundle_runtime.data.datalist import parse
-from bundle_runtime.files import write_json
+from bundle_runtime.files import write_atomically, write_json
 from bundle_runtime.pages.page import Figure, Part, write_page
 from custom_components.errors import InputError
 
@@ -79,6 +82,7 @@ def demo(
     notice = "Synthetic data, drawn by a program: these numbers say what pre-training gives there, not in a hospital."
     notice = notice if dataset_dir is None else f"Data: {data.folder}."
     figures = _figures(folder, list(tasks))
+    write_thumbnail(figures, folder / "thumbnail.png")
     write_page(folder / "demo.html", f"Demo of {root.name}", [Part(notes=[notice], texts=texts, figures=figures)])
     minutes = (time.monotonic() - start) / 60
     print("\n" + "\n\n".join(texts) + f"\n{notice}\nThe same with pictures: {folder / 'demo.html'}")
@@ -87,16 +91,26 @@ def demo(
 
 
 def _figures(folder: Path, tasks: list[str]) -> list[Figure]:
-    """What pre-training filled in at its end, then what both arms make of the same test cases."""
+    """What pre-training filled in at its end, then both arms beside each other."""
     filled = sorted((folder / "pretrain" / "pictures").glob("*.png"))
     last = [path for path in filled if path.name.split("_")[:2] == filled[-1].name.split("_")[:2]]
-    chosen = [("Pre-training", path) for path in last]
-    for task in tasks:
-        arms = [folder / f"evaluate{task}_{arm}" for arm in ("scratch", "mae")]
-        pairs = ([arm / path.relative_to(arms[0]) for arm in arms] for path in sorted(arms[0].rglob("*.png")))
-        for both in [pair for pair in pairs if pair[1].exists()][:4]:
-            chosen += zip(("From scratch", "From MAE"), both, strict=True)
+    drawn = [folder / f"comparison{task}" / "comparison.png" for task in tasks]
+    chosen = [("Pre-training", path) for path in last] + [("Both arms", path) for path in drawn if path.exists()]
     return [Figure(f"{title}: {path.relative_to(folder)}", path.read_bytes()) for title, path in chosen]
+
+
+def write_thumbnail(figures: list[Figure], path: Path, width: int = 700) -> None:
+    """One small picture of a demo: the first of pre-training, below it the last of both arms."""
+    if not figures:
+        return
+    opened = [Image.open(io.BytesIO(figure.content)).convert("RGB") for figure in (figures[0], figures[-1])]
+    parts = [image.resize((width, image.height * width // image.width), Image.Resampling.LANCZOS) for image in opened]
+    whole = Image.new("RGB", (width, sum(part.height for part in parts)))
+    whole.paste(parts[0])
+    whole.paste(parts[1], (0, parts[0].height))
+    stream = io.BytesIO()
+    whole.quantize(128).save(stream, "PNG", optimize=True)  # an eighth of the size, and no eye sees it
+    write_atomically(path, stream.getvalue())
 
 
 class _Data(NamedTuple):
@@ -182,12 +196,13 @@ class _Runner:
         for task, data in tasks.items():
             folder = self.folder / arm
             self.stage(f"train{task}", f"train{task}_{arm}", data, init=arm, model_dir=folder, encoder_file=encoder)
-            self.stage(f"evaluate{task}", f"evaluate{task}_{arm}", data, model_dir=folder)
+            self.stage(f"evaluate{task}", f"evaluate{task}_{arm}", data, model_dir=folder, keep_maps=True)
 
     def compare(self, task: str) -> str:
         """The text of the comparison, which is also written."""
         scratch, mae = (self.folder / f"evaluate{task}_{arm}" for arm in ("scratch", "mae"))
-        return compare(scratch, mae, "from scratch", "from MAE", write=self.folder / f"comparison{task}")[0]
+        where = self.folder / f"comparison{task}"
+        return compare(scratch, mae, "from scratch", "from MAE", write=where, pictures=True)[0]
 
     def detect(self, data: _Data, kind: str) -> None:
         """Look for the target on drawn slides with the classifier that was just trained."""

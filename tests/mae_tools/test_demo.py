@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from custom_components.errors import InputError
 from mae_tools.closure import ROOT
-from mae_tools.demo import _figures, _Runner, demo
+from mae_tools.demo import _figures, _Runner, demo, write_thumbnail
 from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
 from mae_tools.package import package
 
@@ -52,14 +53,25 @@ def test_a_step_that_fails_is_named_and_nothing_starts_after_it(tmp_path: Path) 
     assert [step["exit_code"] for step in json.loads((tmp_path / "steps.json").read_text())] == [1]
 
 
-def test_the_page_shows_the_last_reconstructions_and_the_same_cases_of_both_arms(tmp_path: Path) -> None:
+def test_the_page_shows_the_last_reconstructions_and_both_arms(tmp_path: Path) -> None:
     names = [f"pretrain/pictures/epoch_{epoch:05d}_{case}.png" for epoch in (5, 10) for case in ("0_a", "1_b")]
-    names += [f"evaluate_{arm}/pictures/a.png" for arm in ("scratch", "mae")] + ["evaluate_scratch/pictures/b.png"]
-    for name in names:
+    names += ["comparison/comparison.png"]
+    for number, name in enumerate(names):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(name.encode())
-    assert [figure.content.decode() for figure in _figures(tmp_path, [""])] == names[2:6]
-    assert _figures(tmp_path / "none", [""]) == []
+        Image.new("RGB", (100, 40 + number), (50 * number, 0, 0)).save(tmp_path / name)
+    figures = _figures(tmp_path, ["", "_segmentation"])
+    assert [figure.content for figure in figures] == [(tmp_path / name).read_bytes() for name in names[2:]]
+    write_thumbnail(figures, tmp_path / "thumbnail.png", width=50)
+    with Image.open(tmp_path / "thumbnail.png") as made:
+        assert made.size == (50, 21 + 22)
+        assert made.convert("RGB").getpixel((9, 9)) == (100, 0, 0)
+        assert made.convert("RGB").getpixel((9, 30)) == (200, 0, 0)
+
+
+def test_nothing_drawn_is_nothing_shown(tmp_path: Path) -> None:
+    assert _figures(tmp_path, [""]) == []
+    write_thumbnail([], tmp_path / "thumbnail.png")
+    assert not (tmp_path / "thumbnail.png").exists()
 
 
 @pytest.fixture(scope="module")
