@@ -88,7 +88,20 @@ def images(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield f"pre-training with the loader, {row['num_workers']} workers", "the same step without loading", told
 
 
-KINDS = {"inference": inference, "slides": slides, "first_start": first_start, "loader": loader, "images": images}
+def forms(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Of a network in another form."""
+    for row in content["rows"]:
+        yield f"forward pass, {row['network']}, {row['form']}", "the network as it is", spread(row["time_ratio"])
+
+
+KINDS = {
+    "forms": forms,
+    "inference": inference,
+    "slides": slides,
+    "first_start": first_start,
+    "loader": loader,
+    "images": images,
+}
 KINDS |= dict.fromkeys(STEPS, steps)
 
 

@@ -177,6 +177,13 @@ def test_memory_without_times(result: Callable[..., dict[str, Any]], capsys: pyt
     assert "| ours | " in capsys.readouterr().out
 
 
+def test_forms(result: Callable[..., dict[str, Any]]) -> None:
+    rows = result("forms", "--forms", "channels_last", "bf16")["rows"]
+    assert [row["form"] for row in rows] == ["channels_last", "bf16"] * 2
+    exact, rounded = rows[0]["relative_difference"], rows[1]["relative_difference"]
+    assert exact < 1e-5 < rounded < 0.1
+
+
 def test_bundles(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("bundles")["rows"]
     assert {row["bundle"] for row in rows} == {

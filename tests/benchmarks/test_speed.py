@@ -33,6 +33,7 @@ def test_a_row_for_each_comparison(tmp_path: Path) -> None:
     write(tmp_path, "first_start", [start])
     crops = {"num_workers": 0, "time_ratio": {"ours, RAM": RATIO}, "crops_per_second": {"ours, RAM": 50.0}}
     write(tmp_path, "loader", [{**crops, "step_crops_per_second": 5.0}])
+    write(tmp_path, "forms", [{"network": "unetr_96", "form": "compile", "time_ratio": RATIO}])
     read = {"measurement": "read", "num_workers": 0, "time_ratio": RATIO}
     write(tmp_path, "images", [read, {"measurement": "train", "num_workers": 0, "share_of_waiting": 0.031}])
     write(tmp_path, "memory", [])  # of another table
@@ -47,6 +48,7 @@ def test_a_row_for_each_comparison(tmp_path: Path) -> None:
         "| slide: memory of all tiles | a quarter of the tiles | 2.00x (2 MB) |",
         "| first start, cxr14_mae, 5 images | building the cache alone | 1.10 of its time |",
         "| crops, ours, RAM, 0 workers | what a pre-training step takes | 10.0x |",
+        "| forward pass, unetr_96, compile | the network as it is | 1.50x (1.25 to 2.00) |",
         "| pre-training with the loader, 0 workers | the same step without loading | waits 3.1% of the time |",
     ):
         assert said in text
