@@ -1,9 +1,9 @@
 """Bring what the network says back to the grid of the image file, slab by slab."""
 
+import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ _VALUES_AT_A_TIME = 2**24
 # Voxels that a native axis may lean towards another axis of the network's grid and still count as parallel to it.
 _LEAN = 0.02
 
-# Where a slab lies, the probabilities (C, *S) around it, and what brings such values to its voxels.
-_Slab = tuple[tuple[slice, ...], Tensor, Callable[[Tensor], Tensor]]
+# Where a slab lies, and the kinds of its voxels.
+_Slab = tuple[tuple[slice, ...], Tensor]
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,10 @@ class _Native(MapTransform):
 
     Where the preprocessing put the network's grid is read from the affine matrices that MONAI keeps with "image".
     Values are interpolated linearly. A native voxel that lies less than one voxel of the network's grid beyond it takes
-    the nearest value; farther out (what was cropped away) there is background. Only slabs of the result exist as
-    probabilities, and only where something else than background can be the outcome.
+    the nearest value; farther out (what was cropped away) there is background.
+
+    A voxel is of one of several kinds, and the values that make a kind are a convex set. So a native voxel whose eight
+    neighbours on the network's grid are of one kind is of that kind, too: what is interpolated are the borders.
     """
 
     def __init__(self, keys: Sequence[str] | str, probabilities_key: str | None = None) -> None:
@@ -127,36 +129,37 @@ class _Native(MapTransform):
         """(C, *S) logits -> probabilities."""
 
     @abstractmethod
-    def _active(self, probabilities: Tensor) -> Tensor:
-        """(*S) bool: voxels of the network's grid beside which the outcome may differ from background."""
+    def _kind(self, values: Tensor) -> Tensor:
+        """(C, *S) probabilities -> (*S) uint8: the kind of each voxel; 0 is background."""
 
-    @abstractmethod
-    def _decide(self, part: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:
-        """(*slab) uint8: the outcome for the voxels that `interpolate` brings `part` (C, *S) to."""
+    def _label(self, kind: Tensor) -> Tensor:
+        """(*S) uint8: what is written for a kind."""
+        return kind
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with a native label map."""
         result = dict(data)
         for key in self.key_iterator(result):
-            image, logits = result["image"], torch.as_tensor(result[key])
+            image, logits = result["image"], torch.as_tensor(result[key]).to(result["image"].device)
             grid = _Grid.of(image)
             affine, shape = native_grid(image)
             turned = [0, *(1 + axis for axis in grid.order)]
             label = torch.zeros(1, *shape, dtype=torch.uint8)
             kept = None if self.probabilities_key is None else torch.zeros(len(logits), *shape)
-            slabs = self._slabs if grid.axes else self._slabs_at_an_angle
-            for where, part, interpolate in slabs(logits.to(image.device), grid):
-                label.permute(turned)[0][where] = self._decide(part, interpolate).cpu()
-                if kept is not None:
-                    kept.permute(turned)[:, *where] = interpolate(part).cpu()
+            views = label.permute(turned)[0], None if kept is None else kept.permute(turned)
+            for where, kind in (self._slabs if grid.axes else self._slabs_at_an_angle)(logits, grid, views[1]):
+                views[0][where] = self._label(kind).cpu()
             meta = {**image.meta, "affine": affine}
             result[key] = MetaTensor(label, meta=meta)
             if kept is not None and self.probabilities_key is not None:
                 result[self.probabilities_key] = MetaTensor(kept, meta=meta)
         return result
 
-    def _slabs(self, logits: Tensor, grid: _Grid) -> Iterator[_Slab]:
-        """The boxes of the native grid, in the network's order of axes, that are worth interpolating."""
+    def _slabs(self, logits: Tensor, grid: _Grid, kept: Tensor | None) -> Iterator[_Slab]:
+        """The boxes of the native grid, in the network's order of axes, that hold more than background.
+
+        All probabilities are written to `kept`, where it is given.
+        """
         axes = grid.axes or []
         first, *across = axes
         rows = max(1, _VALUES_AT_A_TIME // (len(logits) * grid.shape[1] * grid.shape[2]))
@@ -166,22 +169,60 @@ class _Native(MapTransform):
             # Along an axis that the preprocessing mirrored, the network's voxels come in falling order.
             start, stop = int(first.low[slab].min()), int(first.low[slab].max()) + 2
             part = self._probabilities(logits[:, start:stop].float())
-            boxes = [slice(axis.outside[0], len(axis.low) - axis.outside[1]) for axis in across]
-            if self.probabilities_key is None:
-                active = self._active(part).any(dim=0)
-                if not active.any():
-                    continue
-                spans = [active.any(dim=dim).nonzero().flatten() for dim in (1, 0)]
-                boxes = [axis.part(int(span[0]), int(span[-1])) for axis, span in zip(across, spans, strict=True)]
-            yield (slab, *boxes), part, partial(_interpolate, axes, (slab, *boxes), start)
+            if kept is not None:
+                boxes = [slice(axis.outside[0], len(axis.low) - axis.outside[1]) for axis in across]
+                kept[:, slab, *boxes] = _interpolate(axes, (slab, *boxes), start, part).cpu()
+            kind = self._kind(part)
+            active = (kind != 0).any(dim=0)
+            if not active.any():
+                continue
+            spans = [active.any(dim=dim).nonzero().flatten() for dim in (1, 0)]
+            where = (slab, *(axis.part(int(s[0]), int(s[-1])) for axis, s in zip(across, spans, strict=True)))
+            yield where, self._kinds_at(axes, where, start, part, kind)
 
-    def _slabs_at_an_angle(self, logits: Tensor, grid: _Grid) -> Iterator[_Slab]:
+    def _kinds_at(
+        self, axes: Sequence[_Axis], where: Sequence[slice], start: int, part: Tensor, kind: Tensor
+    ) -> Tensor:
+        """The kinds (*box) of the native voxels of a box, from probabilities (C, *S) and their kinds (*S)."""
+        lows = [axis.low[span] - shift for axis, span, shift in zip(axes, where, (start, 0, 0), strict=True)]
+        weights = [axis.weight[span] for axis, span in zip(axes, where, strict=True)]
+        highs = [(low + 1).clamp(max=size - 1) for low, size in zip(lows, kind.shape, strict=True)]
+        least = most = kind
+        for dim, size in enumerate(kind.shape):  # over the eight corners of each cell
+            above = torch.arange(1, size + 1, device=kind.device).clamp(max=size - 1)
+            least = torch.minimum(least, least.index_select(dim, above))
+            most = torch.maximum(most, most.index_select(dim, above))
+        border = _take(least != most, lows).nonzero(as_tuple=True)
+        found = _take(kind, lows)
+        if len(border[0]) * 4 > found.numel():  # nearly everywhere: axis by axis is faster
+            return self._kind(_interpolate(axes, where, start, part))
+        values = part.flatten(1).T.contiguous()  # the C values of a voxel lie together
+        for places in zip(*(axis.split(max(1, _VALUES_AT_A_TIME // (8 * len(part)))) for axis in border), strict=True):
+            x, y, z = ([side[at] for side in (low, high)] for low, high, at in zip(lows, highs, places, strict=True))
+            corners = [values[(i * kind.shape[1] + j) * kind.shape[2] + k] for i, j, k in itertools.product(x, y, z)]
+            for weight, at in zip(weights[::-1], places[::-1], strict=True):
+                share = weight[at][:, None]
+                corners = [torch.lerp(a, b, share) for a, b in zip(corners[::2], corners[1::2], strict=True)]
+            found[places] = self._kind(corners[0].T)
+        return found
+
+    def _slabs_at_an_angle(self, logits: Tensor, grid: _Grid, kept: Tensor | None) -> Iterator[_Slab]:
         """The same where the grids are not parallel: all of the native grid, by coordinates."""
         probabilities = self._probabilities(logits.float())
         rows = max(1, _VALUES_AT_A_TIME // ((len(logits) + 12) * grid.shape[1] * grid.shape[2]))
         for begin in range(0, grid.shape[0], rows):
             slab = slice(begin, min(begin + rows, grid.shape[0]))
-            yield (slab, slice(None), slice(None)), probabilities, partial(grid.sample, rows=slab)
+            values = grid.sample(probabilities, slab)
+            if kept is not None:
+                kept[:, slab] = values.cpu()
+            yield (slab, slice(None), slice(None)), self._kind(values)
+
+
+def _take(values: Tensor, places: Sequence[Tensor]) -> Tensor:
+    """Values (X, Y, Z) at the crossings of three lists of indices."""
+    for dim, at in enumerate(places):
+        values = values.index_select(dim, at)
+    return values
 
 
 def _interpolate(axes: Sequence[_Axis], where: Sequence[slice], start: int, values: Tensor) -> Tensor:
@@ -204,14 +245,8 @@ class NativeArgmaxd(_Native):
     def _probabilities(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=0)
 
-    def _active(self, probabilities: Tensor) -> Tensor:
-        # An average of voxels that are background each is background.
-        return probabilities.argmax(dim=0) != 0
-
-    def _decide(self, part: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:
-        # The best of C classes has at least 1/C, and an average is never above its largest member.
-        able = part.amax(dim=(1, 2, 3)) >= (1 - 1e-5) / len(part)
-        return able.nonzero().flatten()[interpolate(part[able]).argmax(dim=0)].to(torch.uint8)
+    def _kind(self, values: Tensor) -> Tensor:
+        return values.argmax(dim=0).to(torch.uint8)
 
 
 class NativeRegionsd(_Native):
@@ -234,13 +269,18 @@ class NativeRegionsd(_Native):
     ) -> None:
         super().__init__(keys, probabilities_key)
         region_table(class_names)  # refuses a name that is no region
-        self.class_names = list(class_names)
+        masks = torch.arange(2 ** (len(class_names) - 1)) >> torch.arange(len(class_names) - 1)[:, None] & 1
+        self.tissues = tissue_map(masks, class_names)[0]  # of each set of regions, a bit for each
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def _active(self, probabilities: Tensor) -> Tensor:
-        return (probabilities >= 0.5).any(dim=0)
+    def _kind(self, values: Tensor) -> Tensor:
+        # The sets, not the tissues: what is TC and what is NCR/NET may be one tissue, and their values no convex set.
+        kind = torch.zeros_like(values[0], dtype=torch.uint8)
+        for region, value in enumerate(values):
+            kind |= (value >= 0.5).to(torch.uint8) << region
+        return kind
 
-    def _decide(self, part: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:
-        return tissue_map(interpolate(part) >= 0.5, self.class_names)[0]
+    def _label(self, kind: Tensor) -> Tensor:
+        return self.tissues.to(kind.device)[kind.long()]

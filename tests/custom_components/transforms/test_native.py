@@ -15,7 +15,7 @@ from bundle_runtime.data.tissue_labels import ConventionLabeld
 from custom_components.transforms import native
 from custom_components.transforms.labels import RegionsToTissuesd
 from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
-from custom_components.tumour_labels import region_masks
+from custom_components.tumour_labels import region_masks, tissue_map
 
 
 def preprocessing() -> Compose:
@@ -107,6 +107,30 @@ def test_slabs_and_boxes_change_nothing(scan: tuple[Path, np.ndarray], monkeypat
     whole = NativeArgmaxd("pred")(data)["pred"].as_tensor()
     monkeypatch.setattr(native, "_VALUES_AT_A_TIME", 1)
     assert torch.equal(NativeArgmaxd("pred")(data)["pred"].as_tensor(), whole)
+
+
+def coarse(channels: int, shape: tuple[int, ...], blob: int, seed: int) -> torch.Tensor:
+    """Logits with structures of `blob` voxels; 1: noise, with borders everywhere."""
+    drawn = torch.randn(1, channels, *(max(n // blob, 2) for n in shape), generator=torch.Generator().manual_seed(seed))
+    return 3 * torch.nn.functional.interpolate(drawn, shape, mode="trilinear", align_corners=False)[0]
+
+
+@pytest.mark.parametrize("blob", [1, 8])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_decided_at_borders_alone_is_what_all_voxels_would_say(
+    scan: tuple[Path, np.ndarray], blob: int, seed: int
+) -> None:
+    item = preprocessing()({"image": str(scan[0])})
+    shape = tuple(item["image"].shape[1:])
+    data = {**item, "pred": coarse(5, shape, blob, seed)}
+    made = NativeArgmaxd("pred", probabilities_key="all")(data)
+    assert torch.equal(made["pred"].as_tensor()[0], made["all"].as_tensor().argmax(dim=0).to(torch.uint8))
+    # TC and NCR/NET may be one tissue, whose values are no convex set.
+    names = ["background", "TC", "WT", "NCR/NET", "ET"]
+    data = {**item, "pred": coarse(4, shape, blob, seed)}
+    made = NativeRegionsd("pred", names, probabilities_key="all")(data)
+    assert torch.equal(made["pred"].as_tensor(), tissue_map(made["all"].as_tensor() >= 0.5, names))
+    assert len(made["pred"].unique()) == 4
 
 
 # --- regions --------------------------------------------------------------------------------------------------------
