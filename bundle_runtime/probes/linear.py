@@ -11,8 +11,8 @@ from torch import nn
 from custom_components.augment import Pipeline
 from custom_components.distributed import is_main
 
-from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
+from ..data.loading import loader as batch_loader
 from ..data.record import record_of
 from ..files import aligned, json_ready, write_csv, write_json
 from ..scores.intervals import bootstrap_interval, mean_of_defined

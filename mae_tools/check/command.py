@@ -10,7 +10,6 @@ import bundle_runtime.data.datalist as datalists
 from bundle_runtime.data.find import VOLUMES
 from bundle_runtime.data.schema import SECTIONS, Datalist, consistency_problems
 from bundle_runtime.data.verify import Problem, refuse
-from bundle_runtime.data.volume import UnusableFile
 from custom_components.errors import InputError
 
 from . import proposals
@@ -110,9 +109,5 @@ def _is_volume(file: str) -> bool:
     """Whether a file is a volume, or one of a DICOM series of more than one slice."""
     if file.lower().endswith(VOLUMES) or Path(file).is_dir():
         return True
-    from bundle_runtime.dicom.series import scan, stack_of  # other lists need no DICOM
-
-    try:  # a radiograph has no place in space, and what lies beside it need not be read
-        return any(not series.problems and stack_of(file) for series in scan([file]).series.values())
-    except UnusableFile:
-        return False
+    kind = KINDS["volumes"]
+    return importlib.util.find_spec(kind) is not None and importlib.import_module(kind).is_series(file)
