@@ -86,7 +86,9 @@ def test_a_patient_in_two_given_lists(tmp_path: Path) -> None:
         tmp_path,
         *(f"{part}/{name}/p1_{part}{name}{index}.png" for part in ("train", "test") for name in "ab" for index in "12"),
     )
-    with pytest.raises(InputError, match=r"1 patient\(s\) are in several lists, p1 in training and test: p1; rename"):
+    with pytest.raises(
+        InputError, match=r"1 patient\(s\) are in several of the given lists, p1 in training and test: p1; correct"
+    ):
         class_folder(tmp_path, patient_pattern=r"^(p\d+)_")
 
 
