@@ -80,11 +80,14 @@ def run_linear_probe(
     about = {"header": {**(header or {}), "training": record.to_plain()}, "settings": {**settings, "section": section}}
     content = json_ready({**about, **counts, "methods": results})
     if is_main():
-        if record.unlearnt:
-            print(f"Not learnt by the probe: {'; '.join(record.sentences())}.", flush=True)
-        path = write_json(Path(output_dir) / "probe.json", content)
-        print(f"{_table(content)}\nwritten: {path}", flush=True)
+        _tell(content, record.sentences(), Path(output_dir) / "probe.json")
     return content
+
+
+def _tell(content: Mapping[str, Any], unlearnt: Sequence[str], path: Path) -> None:
+    if unlearnt:
+        print(f"Not learnt by the probe: {'; '.join(unlearnt)}.", flush=True)
+    print(f"{_table(content)}\nwritten: {write_json(path, content)}", flush=True)
 
 
 def _write_features(

@@ -73,13 +73,8 @@ def check(
     needs |= {"allow_missing_sequences": allow_missing_sequences, "need_convention": need_convention, "config": config}
     found = kind_of(content, path, dataset_dir).inspect(content, parts, names, num_workers=num_workers, **needs)
     if found.proposals:
-        found.proposals += proposals.of_card(root, stage, found.proposals, names)
-        found.tables.append(proposals.rows(found.proposals, config))
-        found.entries["proposals"] = [proposal._asdict() for proposal in found.proposals]
-    listed = consistency_problems(content, names)
-    if not parts:
-        listed.append(f"no items in {', '.join(chosen)}")
-    found.problems[:0] = [Problem("datalist", "", "", "error", text) for text in listed]
+        found.propose(proposals.of_card(root, stage, found.proposals, names), config)
+    found.problems[:0] = _of_the_list(content, names, "" if parts else ", ".join(chosen))
     about: dict[str, Any] = {"datalist": str(path), "datalist_sha256": datalists.digest(path)}
     about |= {"modality": content.get("modality"), "class_names": names}
     folder = Path(out) if out is not None else path.parent / "check"
@@ -88,6 +83,12 @@ def check(
         proposals.write_overlay(write_overlay, found.proposals, root)
     refuse(found.problems, f"see {folder / 'check.html'}", path)
     return result
+
+
+def _of_the_list(content: Datalist, names: Sequence[str] | None, empty: str) -> list[Problem]:
+    """What is wrong with a datalist itself; `empty` are the lists of which none has items, if so."""
+    listed = [*consistency_problems(content, names), *([f"no items in {empty}"] if empty else [])]
+    return [Problem("datalist", "", "", "error", text) for text in listed]
 
 
 def kind_of(content: Datalist, path: Path, dataset_dir: str | Path | None = None) -> Any:
