@@ -25,7 +25,7 @@ _MASK_FOLDERS = {"mask", "masks", "label", "labels"}
 CLASSES = ("background", "lesion")
 
 
-@source(split=by_class, fixed={"per_class": False}, out_name="datalist_masks.json")
+@source(split=by_class, fixed={"crossing": "refuse", "per_class": False}, out_name="datalist_masks.json")
 def busi(root: Root, masks: str | Path = "merged_masks", with_normal: bool = True) -> Found:
     """Write the datalist for segmentation of lesions; masks of a picture with several lesions are merged, once.
 

@@ -23,7 +23,7 @@ _LISTS = {"1": "training", "2": "validation", "3": "test"}
 _ZERO = 32768  # stored value of 0 HU
 
 
-@source(split=by_class, fixed={"per_class": True})
+@source(split=by_class, fixed={"crossing": "refuse", "per_class": True})
 def deeplesion(
     root: Root,
     csv: str | Path = "DL_info.csv",

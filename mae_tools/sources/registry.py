@@ -120,7 +120,7 @@ def source(
         **defaults: of settings of the split, where they are others than its own.
     """
     if function is None:
-        given = {"split": split, "fixed": fixed, "out_name": out_name, "converts": converts}
+        given: dict[str, Any] = {"split": split, "fixed": fixed, "out_name": out_name, "converts": converts}
         return functools.partial(source, **given, **defaults)
     run = _command(function, _Way(split, {**defaults, **(fixed or {})}, frozenset(fixed or ()), out_name, converts))
     SOURCES[function.__name__] = run
