@@ -62,9 +62,7 @@ def check(
         InputError: the datalist is unreadable, or any item has an error; the report is written before.
     """
     path = Path(datalist_path)
-    content = datalists.parse(path)
-    if label_convention is not None:
-        content = datalists.with_convention(content, label_convention)
+    content = datalists.with_convention(datalists.parse(path), label_convention)
     names = list(class_names) if class_names is not None else content.get("class_names")
     chosen = chosen_sections(sections)
     parts = {part: datalists.prepare(content, part, path, dataset_dir) for part in chosen if content[part]}
@@ -75,10 +73,8 @@ def check(
     if found.proposals:
         found.propose(proposals.of_card(root, stage, found.proposals, names), config)
     found.problems[:0] = _of_the_list(content, names, "" if parts else ", ".join(chosen))
-    about: dict[str, Any] = {"datalist": str(path), "datalist_sha256": datalists.digest(path)}
-    about |= {"modality": content.get("modality"), "class_names": names}
     folder = Path(out) if out is not None else path.parent / "check"
-    result = tell(found, about, folder)
+    result = tell(found, path, {"modality": content.get("modality"), "class_names": names}, folder)
     if write_overlay is not None:
         proposals.write_overlay(write_overlay, found.proposals, root)
     refuse(found.problems, f"see {folder / 'check.html'}", path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from bundle_runtime.data.datalist import digest
 from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.data.verify import Problem, show
 from bundle_runtime.files import aligned, write_json
@@ -50,18 +51,21 @@ class Findings:
         self.entries["proposals"] = [proposal._asdict() for proposal in self.proposals]
 
 
-def tell(found: Findings, about: dict[str, Any], folder: Path) -> dict[str, Any]:
+def tell(found: Findings, path: Path, about: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Print the tables and the first problems, write `check.json` and `check.html` into a folder.
 
     Args:
         found: what was found.
-        about: what `check.json` says of every datalist.
+        path: the datalist.
+        about: what `check.json` says of it besides.
         folder: made if missing.
 
     Returns:
         What `check.json` holds.
     """
     result = {
+        "datalist": str(path),
+        "datalist_sha256": digest(path),
         **about,
         "errors": sum(problem.level == "error" for problem in found.problems),
         "warnings": sum(problem.level == "warning" for problem in found.problems),
@@ -82,7 +86,7 @@ def tell(found: Findings, about: dict[str, Any], folder: Path) -> dict[str, Any]
     copies = [("", ", ".join(f"{place.file} ({place.section})" for place in group)) for group in found.copies]
     parts = [Part(notes=notes, points=problems, tables=tables), *[Part("Copies", points=copies)] * bool(copies)]
     parts.append(Part(notes=[found.note], figures=found.figures))
-    write_page(folder / "check.html", f"Check of {result['datalist']}", parts)
+    write_page(folder / "check.html", f"Check of {path}", parts)
     print(f"Report: {folder / 'check.html'}")
     return result
 
