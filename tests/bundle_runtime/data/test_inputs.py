@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import slices, volume, write
-from head_files import FOUR, four, head
+from sequence_files import FOUR, four, head
 
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
