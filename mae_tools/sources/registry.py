@@ -22,7 +22,8 @@ from .options import name_list
 from .split import Found
 
 Split = Callable[..., tuple[Datalist, str]]
-Source = Callable[..., dict[str, Any]]
+Source = Callable[..., Datalist]
+Reader = Callable[..., Found | Datalist]  # what a module writes of it
 SOURCES: dict[str, Source] = {}
 # Settings that say whose the pictures are.
 _OWNERS = ("patients", "patient_pattern", "patient_column", "pairs")
@@ -88,7 +89,7 @@ class Root:
 
 
 def source(
-    function: Source | None = None,
+    function: Reader | None = None,
     split: Split | None = None,
     fixed: Mapping[str, Any] | None = None,
     out_name: str = "datalist.json",
@@ -170,7 +171,7 @@ class _Way:
         return found
 
 
-def _command(function: Source, way: _Way) -> Source:
+def _command(function: Reader, way: _Way) -> Source:
     """A source with the settings that all have."""
 
     @functools.wraps(function)
@@ -234,7 +235,7 @@ def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any
     return datalist
 
 
-def _help(function: Source, split: Split | None, signature: inspect.Signature) -> str:
+def _help(function: Reader, split: Split | None, signature: inspect.Signature) -> str:
     """The docstring of a source with the arguments among its own that it does not describe itself."""
     own = inspect.getdoc(function) or ""
     said = [_arguments(inspect.getdoc(each) or "") for each in (function, split, source) if each is not None]
