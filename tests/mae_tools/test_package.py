@@ -375,7 +375,7 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
     files = [str(unpacked / "configs" / name) for name in ("inference.json", "demo.json")]
     meta = str(unpacked / "configs" / "metadata.json")
     sizes = {
-        "_meta_#network_data_format#inputs#image#spatial_shape": [32, 32, 32],
+        "_meta_#network_data_format#inputs#image#spatial_shape": [32, 24, 24],
         "bundle_root": str(unpacked),
     }
     verify_net_in_out("network_def", meta_file=meta, config_file=files, device="cpu", **sizes)
@@ -392,7 +392,7 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
         config_file=files,
         bundle_root=str(unpacked),
     )
-    image = torch.rand(1, 1, 32, 32, 32)
+    image = torch.rand(1, 1, 32, 24, 24)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(str(tmp_path / "model.ts"))(image), network(image))
 
