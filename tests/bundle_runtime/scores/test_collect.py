@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bundle_runtime.scores.collect import decollated, logits_of, tensor_of
+from bundle_runtime.scores.collect import decollated, each_case, logits_of, tensor_of
 from custom_components.errors import InputError
 
 
@@ -23,6 +23,25 @@ def test_cases_come_beside_their_outputs() -> None:
         decollated(engine({}, []), "x")
     with pytest.raises(ValueError, match="shorter"):
         list(decollated(engine([{}, {}], [1]), "x"))
+
+
+def test_the_error_of_a_case_is_noted_where_cases_are_listed() -> None:
+    noted: list[Any] = []
+
+    def work(source: Any, item: Any) -> None:
+        if source["case"] == "b":
+            raise item
+
+    for error, kind, said in ((InputError("is odd."), InputError, "^b: is odd"), (KeyError("x"), KeyError, "^'x'")):
+        asked = engine([{"case": "a"}, {"case": "b", "file": "b.nii"}, {"case": "c"}], [{}, {}, {}])
+        asked.state.output[1] = error
+        with pytest.raises(kind, match=said):
+            each_case(asked, "x", lambda source, item: work(source, item), "drawn")
+    asked.state.inputs = SimpleNamespace(lost=lambda *args: noted.append(args))
+    asked.state.output[1] = {"file": "b.nii"}
+    each_case(asked, "x", lambda source, item: 1 / (source["case"] != "b") and None, "drawn")
+    ((case, file, what, reason),) = noted
+    assert (case, file, what, type(reason)) == ("b", "b.nii", "drawn", ZeroDivisionError)
 
 
 def test_a_tensor_is_looked_up_in_the_output_first() -> None:
