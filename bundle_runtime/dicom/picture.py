@@ -14,7 +14,6 @@ from custom_components.errors import InputError
 from ..data.image_prepare import stretch, value_range
 from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, reason, shown, text
 
-
 _OBLONG = 0.05  # of the shorter side
 
 
