@@ -121,17 +121,20 @@ def test_what_speaks_against_the_results_is_said_of_each_slide(folder: Path, cap
     assert said.count("WARNING: tissue_fraction is 0.2") == said.count("WARNING: each tile is 96 pixels") == 1
 
 
-def test_windows_are_pieces_of_the_pictures_that_a_segmentation_learnt_from(folder: Path) -> None:
-    pieces = {"record": record(), "usual_tissue": 0.01, "pieces": True}
-    found = inputs(folder, **pieces, tile_size=16)  # of pictures of 32 pixels
-    assert {plan.warning for plan in found.plans if plan.entry.slide != "b"} == {""}
-    assert min(plan.grid.tissue.min() for plan in found.plans if len(plan.grid)) < 0.1
-    assert "far from those of the training (median 32)" in inputs(folder, **pieces, tile_size=96).plans[0].warning
-    few = inputs(folder, **pieces, tissue_fraction=0.01, tile_size=32).plans[0]
-    assert few.warning == ""
-    pieces["record"] = record(tissue_fraction=0.5)
-    assert min(plan.grid.tissue.min() for plan in inputs(folder, **pieces).plans if len(plan.grid)) >= 0.5
-    assert "no tile with less than 0.5" in inputs(folder, **pieces, tissue_fraction=0.01).plans[0].warning
+def test_windows_are_pieces_of_the_pictures_that_a_segmentation_learnt_from(tmp_path: Path) -> None:
+    folder = pyramid(tmp_path / "in" / "a.tif", with_tissue(512, [(128, 158, 256, 256)]), mpp=4.0).parent
+
+    def plan(about: dict[str, object], **settings: object) -> Plan:
+        (found,) = inputs(folder, record=record(**about), usual_tissue=0.01, pieces=True, **settings).plans
+        return found
+
+    assert 0.01 < plan({}).grid.tissue.min() < 0.1
+    assert plan({"tissue_fraction": 0.5}).grid.tissue.min() >= 0.5
+    asked = plan({"tissue_fraction": 0.5}, tissue_fraction=0.01)
+    assert asked.grid.tissue.min() < 0.1
+    assert "no tile with less than 0.5 of tissue" in asked.warning
+    assert plan({}, tile_size=16).warning == ""  # cut from pictures of 32 pixels
+    assert "far from those of the training (median 32)" in plan({}, tile_size=96).warning
 
 
 def test_a_class_that_was_not_learnt_is_no_target() -> None:
