@@ -69,8 +69,10 @@ def begin(seed: int = 0) -> None:
                 unknown = sorted(set(config.get(part, {})) - known)
                 if unknown:
                     raise InputError(f"Unknown setting '{part}#{unknown[0]}': {files[0]} has no such entry.")
-            nested = [key for key in overrides if ("#" in key or "::" in key) and not key.startswith("+")]
-            refuse_unknown_paths(nested, ConfigParser.load_config_files(files), files[0])
+            for number, file in enumerate(files[1:], start=1):
+                if nested := _nested(ConfigParser.load_config_file(file)):
+                    refuse_unknown_paths(nested, ConfigParser.load_config_files(files[:number]), files[0])
+            refuse_unknown_paths(_nested(overrides), ConfigParser.load_config_files(files), files[0])
     if files and not torch.cuda.is_available():
         _say_without_gpu(_settings, files)
     torch.manual_seed(seed)
@@ -342,7 +344,7 @@ def default_of(key: str, content: Mapping[str, Any]) -> Any:
 
 
 def refuse_unknown_paths(paths: Iterable[str], config: Mapping[str, Any], file: str) -> None:
-    """Refuse overrides inside a section (`validate#inferer#overlap`) of what is not there.
+    """Refuse overrides, of the command line or an overlay, inside a section (`validate#inferer#overlap`) that lacks it.
 
     Args:
         paths: keys of overrides, `#` or `::` between their parts.
@@ -362,6 +364,10 @@ def refuse_unknown_paths(paths: Iterable[str], config: Mapping[str, Any], file: 
                 hint = f" (did you mean '{near[0]}'?)" if near else ""
                 raise InputError(f"Unknown setting '{'#'.join(parts)}'{hint}: {file} has no entry '{part}' there.")
             parent = known.get(part)
+
+
+def _nested(keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if ("#" in key or _SEPARATOR in key) and not key.startswith("+")]
 
 
 def _entries(parent: Any) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def read_argument(name: str, annotation: Any, text: str) -> Any:
         raise InputError(f"{name} is {text!r}, expected true or false.")
     if kinds <= {str, Path, type(None)}:
         return None if value is None else text
+    if isinstance(value, str) and text.startswith("[") and text.endswith("]") and kinds >= {str, Sequence}:
+        return [part.strip().strip("'\"") for part in text[1:-1].split(",")]  # words that Fire takes for no list
     if isinstance(value, str) and text.startswith("[") and str not in get_args(annotation):
         raise InputError(f"{name} is {text}, which is no list; quote its words: --{name} \"['one','two words']\".")
     if str in kinds and not kinds & {int, float}:

@@ -173,20 +173,14 @@ def gather(root: Path, lists: Mapping[str, Datalist], overlay: str | Path | None
     if overlay is None:
         return settings
     path = Path(overlay)
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as an overlay ({error}).") from error
-    if not isinstance(values, Mapping):
-        raise InputError(f"{path}: holds a {type(values).__name__}, expected keys with values.")
+    values = load(path)
     known = {key for content in stages(root).values() for key in content}
     for key, value in values.items():
         if key not in known or isinstance(value, dict) != isinstance(_first(root, key), dict):
             raise InputError(
                 f"{path}: no stage of {root.name} has a setting {key!r} of that kind; keys stand at their tops."
             )
-    notes = dict(re.findall(r"^(\w+):.*?[ \t]#[ \t]*(.+)$", text, re.M))
+    notes = dict(re.findall(r"^(\w+):.*?[ \t]#[ \t]*(.+)$", path.read_text(encoding="utf-8"), re.M))
     given = {
         key: Setting(value, f"{path.name}: {notes[key]}" if key in notes else f"from {path.name}")
         for key, value in values.items()

@@ -1,6 +1,8 @@
 """What the command line knows of a bundle: its own `configs/tools.yaml`, no table here."""
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -40,17 +42,13 @@ def read_tools(root: str | Path) -> Tools:
     """Read `<root>/configs/tools.yaml`.
 
     Raises:
-        InputError: it is missing, is no YAML mapping, lacks a key or has one that is not known.
+        InputError: as `load`, it is missing, lacks a key or has one that is not known.
     """
     path = Path(root) / "configs" / "tools.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; copy that of another bundle and fill it in.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({error}).") from error
+    if not path.is_file():
+        raise InputError(f"{path} is missing; copy that of another bundle and fill it in.")
     known = [field.name for field in fields(Tools)]
-    given: dict[str, Any] = dict(content) if isinstance(content, Mapping) else {}
+    given = load(path)
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InputError(f"{path}: there is no key '{unknown[0]}'; there are {', '.join(known)}.")
@@ -88,8 +86,46 @@ def stages(root: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The content of a config."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """The content of a config.
+
+    Raises:
+        InputError: it cannot be read, or holds no settings.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as a config ({reason}).") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds {type(content).__name__}, expected keys with values.")
+    return dict(content)
+
+
+def read_overlay(path: str | Path, root: Path) -> dict[str, Any]:
+    """The content of an overlay for stages of a bundle.
+
+    Raises:
+        InputError: as `load`, or a key that none of them has.
+    """
+    content = load(Path(path))
+    refuse_unknown([re.split("::|#", key.lstrip("+"))[0] for key in content], [root], f"{path}: ")
+    return content
+
+
+def refuse_unknown(keys: Iterable[str], roots: Sequence[Path], where: str = "") -> None:
+    """Refuse settings that no stage of some bundles has.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    known = {key for root in roots for content in stages(root).values() for key in content}
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise InputError(
+                f"{where}No stage has a setting '{key}'{hint}; see the top of {roots[0]}/configs/train.yaml."
+            )
 
 
 def overlays(configs: Path, stage: str, suffix: str = ".yaml") -> list[Path]:

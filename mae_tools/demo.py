@@ -22,7 +22,7 @@ from bundle_runtime.files import write_atomically, write_json
 from bundle_runtime.pages.page import Figure, Part, write_page
 from custom_components.errors import InputError
 
-from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, stages
+from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, refuse_unknown
 from .check.command import check
 from .compare.command import compare
 from .demo_data import PAINTERS
@@ -53,9 +53,7 @@ def demo(
     start = time.monotonic()
     root = find_bundle(bundle)
     configs, tools = root / "configs", read_tools(root)
-    unknown = sorted(set(settings) - {key for content in stages(root).values() for key in content})
-    if unknown:
-        raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {configs}/train.yaml.")
+    refuse_unknown(settings, [root])
     folder = Path(out).resolve()
     data = _data(tools, folder, dataset_dir, datalist, settings)
     tasks = {"": data}

@@ -14,7 +14,7 @@ from bundle_runtime.files import write_atomically
 from bundle_runtime.scores.report import read_scores
 from custom_components.errors import InputError
 
-from .bundles import find_bundle, load
+from .bundles import find_bundle, load, read_overlay, refuse_unknown, stages
 from .compare.command import FAMILIES, SEGMENTATION
 from .sources.lists import split_by_class, strata
 from .sources.split import shuffled
@@ -58,11 +58,13 @@ def folds(
         The table of the pooled scores; the commands where nothing ran.
 
     Raises:
-        InputError: fewer patients than folds, a fold that failed, or folds that were evaluated with other settings.
+        InputError: an overlay, setting or task that is none, too few patients, a fold that failed, or that was
+            evaluated with other settings.
     """
     root, target = find_bundle(str(bundle)), Path(out).resolve()
     base = Path(dataset_dir if dataset_dir is not None else Path(datalist).parent).resolve()
     overlays = [config_file] if isinstance(config_file, str) else list(config_file)
+    _refuse(root, overlays, task, settings)
     places, commands = [], []
     for number, content in enumerate(deal_folds(parse(datalist), folds, seed, val_fraction)):
         place = target / f"fold{number}"
@@ -79,6 +81,14 @@ def folds(
                         f"fold {number}: {stage} failed with exit code {code}; mend it and call this again."
                     )
     return _pooled(places, target / "pooled") if run else "\n".join(commands)
+
+
+def _refuse(root: Path, overlays: Sequence[str], task: str, settings: dict[str, Any]) -> None:
+    for file in overlays:
+        read_overlay(file, root)
+    refuse_unknown(settings, [root])
+    if f"train{task}" not in stages(root):
+        raise InputError(f"task is {task!r}; {root.name} has no stage train{task}.")
 
 
 def deal_folds(content: Datalist, folds: int, seed: int, val_fraction: float) -> list[Datalist]:

@@ -3,12 +3,13 @@
 import fnmatch
 import itertools
 import os
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError
 
-from .sequences import file_stem
+from .sequences import file_stem, sequence_name
 
 NIFTI = (".nii", ".nii.gz")
 THROUGH_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # NRRD, MetaImage
@@ -185,3 +186,59 @@ def some(names: Iterable[str], limit: int = 8) -> str:
     listed = list(names)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + more
+
+
+def case_before(file: str, ending: str) -> str | None:
+    """The case of a file, `P1` for `P1_seg.nii.gz` or `P1/seg.nii.gz`; None for a file of another ending."""
+    stem = file_stem(file)
+    if stem.lower() == ending.lower():
+        return Path(file).parent.name
+    if stem.lower().endswith((f"_{ending.lower()}", f"-{ending.lower()}")):
+        return stem[: -len(ending) - 1]
+    return None
+
+
+def by_pattern(
+    files: Sequence[str], patterns: Mapping[str, str], option: str = "sequences"
+) -> dict[str, dict[str, str]]:
+    """Case -> sequence -> file, for names that fit a pattern; upper and lower case are the same.
+
+    The case is what stands before the pattern in the name of a file, or its folder.
+
+    Raises:
+        InputError: a pattern that fits no file, a file of two sequences, or a case that has one twice.
+    """
+    cases: dict[str, dict[str, str]] = {}
+    names = {pattern: sequence_name(name) for name, pattern in patterns.items()}
+    unused = set(patterns.values())
+    for file in files:
+        stem = file_stem(file)
+        fitting_it = [pattern for pattern in names if fnmatch.fnmatch(stem.lower(), str(pattern).lower())]
+        if len(fitting_it) > 1:
+            raise InputError(f"{file} fits the patterns {some(fitting_it)} of sequences; make them narrower.")
+        for pattern in fitting_it:
+            literal = max(re.split(r"[*?]+", str(pattern)), key=len).lower()
+            before = stem[: stem.lower().index(literal)].rstrip("_-. ") if literal in stem.lower() else ""
+            case, name = before or Path(file).parent.name, names[pattern]
+            known = cases.setdefault(case, {}).setdefault(name, file)
+            if known != file:
+                raise InputError(f"{file}: {known} already is the {name} of case {case}; keep one of them.")
+            unused.discard(pattern)
+    if unused:
+        raise InputError(f"{option}: no file fits the pattern {some(sorted(unused))}; correct it, or leave it out.")
+    return cases
+
+
+def brain_masks(files: Sequence[str], name: str) -> dict[str, str]:
+    """Case -> the mask of its brain.
+
+    Args:
+        files: that may be masks.
+        name: how masks end (`brainmask`), or a pattern of their names (`*brain*`).
+
+    Raises:
+        InputError: a pattern that fits no file, or a case that has two masks.
+    """
+    if any(sign in name for sign in "*?"):
+        return {case: found["mask"] for case, found in by_pattern(files, {"mask": name}, "mask").items()}
+    return {case: file for file in files if (case := case_before(file, name)) is not None}

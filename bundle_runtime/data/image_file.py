@@ -16,6 +16,7 @@ from custom_components.errors import InputError
 
 from ..dicom.picture import is_dicom, read_dicom
 from .image_prepare import stretch, to_uint8, value_range
+from .verify_pictures import OBLONG
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".gif", *DICOM_SUFFIXES)
@@ -85,7 +86,7 @@ def read_picture(file: str | os.PathLike[str], content: bytes | None = None) -> 
     try:
         if is_dicom(content) or name.lower().endswith(DICOM_SUFFIXES):
             picture = read_dicom(name, content)
-            kind = f"DICOM {picture.modality}".strip()
+            kind = f"DICOM {picture.modality}".strip() + OBLONG * picture.oblong
             header = picture.patient_id, picture.modality, picture.view
             return Picture(to_uint8(picture.pixels), kind, header, picture.numbers)
         return _read_with_pillow(name, content)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from monai.data.utils import list_data_collate
+from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader, Dataset, Subset, default_convert
 
 from custom_components.distributed import is_main
@@ -20,6 +21,7 @@ from .schema import Item
 from .verify import ItemInputError, Problem, sentence
 
 _LISTED = 5
+NOT_FINITE = "the network's output is not finite; check the weights, and that amp is bf16 or off"
 
 
 class InferenceInputs:
@@ -48,6 +50,10 @@ class InferenceInputs:
         """Note that a case could not be used."""
         self.problems.append(Problem(self.section, case, file, "error", reason))
 
+    def lost(self, case: str, file: str, what: str, error: BaseException) -> None:
+        """The same of one that could not be segmented, scored, ..., and why."""
+        self.set_aside(case, file, f"it could not be {what} ({sentence_of(error).removesuffix('.')})")
+
     def finish(self) -> None:
         """Print what was done, and report what could not be used.
 
@@ -72,6 +78,9 @@ class InferenceInputs:
 
     def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
         """The evaluator's `iteration_update`: a case that cannot be read, or that fails on the way, is set aside."""
+        engine.state.inputs = self  # for handlers, see `each_case`
+        if not engine.has_event_handler(_check_output, IterationEvents.FORWARD_COMPLETED):
+            engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, _check_output)
         cases = list(zip(batch["case"], batch["file"], strict=True))
         if "problem" in batch:
             for (case, file), problem in zip(cases, batch["problem"], strict=True):
@@ -81,9 +90,25 @@ class InferenceInputs:
                 return engine._iteration(engine, batch)
             except Exception as error:  # whatever it was, it is listed, and it decides the exit code
                 for case, file in cases:
-                    self.set_aside(case, file, f"it could not be segmented ({sentence_of(error).removesuffix('.')})")
+                    self.lost(case, file, "segmented", error)
         engine.state.batch = []
         return []
+
+
+def check_finite(logits: torch.Tensor) -> None:
+    """Refuse what a network says where it says nothing: as a class map it would look like any other.
+
+    Raises:
+        InputError: NaN, or infinity.
+    """
+    values = torch.as_tensor(logits)
+    # By its extremes: a copy in float32, or a mask, would take as much memory again.
+    if not (values.amax().float() - values.amin().float()).isfinite():
+        raise InputError(f"{NOT_FINITE}.")
+
+
+def _check_output(engine: Any) -> None:
+    check_finite(engine.state.output["pred"])
 
 
 class EvaluatedCases(InferenceInputs):

@@ -12,6 +12,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.data.utils import correct_nifti_header_if_necessary
 from monai.transforms import LoadImage, LoadImaged, Transform
 
+from .background import as_in_training
 from .schema import as_list
 from .sequences import sequence_names
 from .verify import Found, Problem, show, unusable
@@ -72,7 +73,7 @@ class LoadVolumesd(Transform):
         self.label, self.header = "label" in as_list(keys if isinstance(keys, str) else list(keys)), header
         self.expected = Expected(**expected)
         if record is not None and self.expected.background is None:  # heads are prepared as in the training
-            self.expected.background = record.about.get("background")
+            self.expected.background = as_in_training(record.about)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the volumes; warnings go to stderr, and become the item's "warning".

@@ -15,6 +15,7 @@ from custom_components.errors import InputError
 from custom_components.tumour_labels import REGIONS
 
 from ..learnt import leave_out
+from .background import treatment
 from .labels import count_classes
 from .verify import STRIPPED, Found, millimetres
 
@@ -182,7 +183,8 @@ class Record:
         patients: likewise.
         absolute: values of images have a unit and are compared.
         images: what they looked like.
-        about: what else is worth knowing: epochs, share of the labels, resolution and tissue share of tiles.
+        about: what else is worth knowing: epochs, share of the labels, resolution and tissue share of tiles, treatment
+            of the background.
     """
 
     class_names: list[str]
@@ -273,9 +275,8 @@ def record_of(
     )
     patients = len({item["patient_id"] for item in dataset.data})
     images = Images.of(dataset.facts)
-    return Record(
-        list(class_names), shown, unlearnt, regions, len(dataset), patients, absolute, images, dict(about or {})
-    )
+    said = {**(about or {}), **treatment(dataset.data)}
+    return Record(list(class_names), shown, unlearnt, regions, len(dataset), patients, absolute, images, said)
 
 
 _Learnt = tuple[dict[str, dict[str, int]], dict[str, str], bool]

@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError
 
 from ..dicom.series import series_below
 from .conventions import Convention, convention, predicted_tissues
-from .find import VOLUMES, files_below, some
+from .find import VOLUMES, brain_masks, files_below, some
 from .inputs import Inputs, tell_left_out
 from .schema import Item, as_list
 from .sequences import file_stem, group_by_case, patient_of, sequence_names, split_stem, usual_convention
@@ -33,13 +33,16 @@ class SequenceInputs(Inputs):
             None assumes the order of `sequences`.
         label_convention: that of all label maps, instead of what the datalist or the file names say.
         class_names: "background" and the regions of the network; a convention must have a value for what they give.
+        brain_mask: how the masks of the brain in a folder end, or a pattern, see `brain_masks`; what lies outside a
+            mask is taken for 0. None: there are none.
 
     Attributes:
         items: each also has sequences and label_convention: the given one, or that of the datalist, or the one that
             goes with the file names.
 
     Raises:
-        InputError: no case was found, or predictions cannot be written in the given label_convention.
+        InputError: no case was found, predictions cannot be written in the given label_convention, or a datalist
+            stands beside `brain_mask`.
     """
 
     def __init__(
@@ -52,7 +55,11 @@ class SequenceInputs(Inputs):
         file_sequences: Sequence[str] | None = None,
         label_convention: str | Mapping[str, str] | None = None,
         class_names: Sequence[str] = ("background", "TC", "WT", "ET"),
+        brain_mask: str | None = None,
     ) -> None:
+        if brain_mask is not None and datalist is not None:
+            raise InputError(f"brain_mask is {brain_mask!r}, for a folder; in a datalist each item names its own.")
+        self.brain_mask = brain_mask
         self.sequences, self.file_sequences = sequence_names(sequences), sequence_names(file_sequences or sequences)
         self.tissues = predicted_tissues(class_names)
         self.rule = None if label_convention is None else convention(label_convention)
@@ -85,7 +92,9 @@ class SequenceInputs(Inputs):
             others.refused[path] = f"{series[path].title()} lies in no folder named by a sequence"
         shallow = [file for file in listed if file.count("/") <= 1]
         unknown = tell_left_out(folder, shallow, series, others)
-        files = [folder / file for file in shallow if file.lower().endswith(VOLUMES)] + [Path(path) for path in chosen]
+        volumes = [str(folder / file) for file in shallow if file.lower().endswith(VOLUMES)]
+        masks = {} if self.brain_mask is None else brain_masks(volumes, self.brain_mask)
+        files = [Path(path) for path in volumes if path not in masks.values()] + [Path(path) for path in chosen]
         parts = {str(file): split_stem(file) for file in files}
         by_case: dict[str, list[str]] = {}
         for path, named in parts.items():
@@ -114,7 +123,16 @@ class SequenceInputs(Inputs):
         rest = [file.name for file in left if file not in lost]
         if rest:
             print(f"{len(rest)} file(s) neither named by a sequence nor 4-D are left out: {some(rest, 3)}.")
-        return items
+        return items if self.brain_mask is None else list(self._masked(items, masks))
+
+    def _masked(self, items: Sequence[Item], masks: Mapping[str, str]) -> Iterator[Item]:
+        """The items with the masks of their brains; those without one go to the problems."""
+        for item in items:
+            if item["case"] in masks:
+                yield item | {"brain_mask": masks[item["case"]]}
+            else:
+                text = f"has no mask of its brain ({self.brain_mask}); add it, or correct brain_mask"
+                self.set_aside(item["case"], item["file"], text)
 
     def _grouped(self, case: str, paths: list[str]) -> Item | None:
         """The item of a case with one file a sequence, those that are read first; None if two hold the same one."""

@@ -9,6 +9,7 @@ from .verify import Problem, of_list
 _SMALL = 32  # pixels; below it a picture has next to no detail
 _PATCH = 16  # pixels; what is smaller is not even one patch of the usual networks
 _USUAL = ("8-bit grey", "RGB")
+OBLONG = " of oblong pixels"  # ends the kind of DICOM whose header says so
 
 
 class Seen(NamedTuple):
@@ -47,12 +48,15 @@ class Seen(NamedTuple):
         found = ["all its pixels are equal"] if self.constant else []
         if min(self.height, self.width) < _SMALL:
             found.append(f"is only {self.height}x{self.width} pixels, smaller than {_SMALL}")
-        return found if self.usual else [*found, f"holds {self.kind} and is converted to 8-bit grey or RGB"]
+        return [*found, self.remark] if self.remark else found
 
     @property
-    def usual(self) -> bool:
-        """Whether the file holds what pictures are converted to, or DICOM."""
-        return self.kind in _USUAL or self.kind.startswith("DICOM")
+    def remark(self) -> str:
+        """What becomes of a file that holds neither what pictures are converted to nor the usual DICOM; "" else."""
+        if self.kind.endswith(OBLONG):
+            return f"holds {self.kind}, which are taken for squares"
+        known = self.kind in _USUAL or self.kind.startswith("DICOM")
+        return "" if known else f"holds {self.kind} and is converted to 8-bit grey or RGB"
 
 
 def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], skip: bool = False) -> Iterator[Problem]:
@@ -73,12 +77,11 @@ def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], sk
                 yield Problem(part, item["case"], file, "warning" if skip else "error", f"{text}; remove it")
             elif min(found.height, found.width) < _SMALL:
                 small.append(file)
-            if not found.usual:
-                converted.setdefault(found.kind, []).append(file)
+            if found.remark:
+                converted.setdefault(found.remark, []).append(file)
     if small:
         size = f"{seen[small[0]].height}x{seen[small[0]].width}"
         text = f"is only {size} pixels, smaller than {_SMALL}, as {len(small)} picture(s){of_list(part)}"
         yield Problem(part, "", small[0], "warning", text)
-    for kind, files in converted.items():
-        text = f"holds {kind} and is converted to 8-bit grey or RGB, as {len(files)} picture(s){of_list(part)}"
-        yield Problem(part, "", files[0], "warning", text)
+    for remark, files in converted.items():
+        yield Problem(part, "", files[0], "warning", f"{remark}, as {len(files)} picture(s){of_list(part)}")

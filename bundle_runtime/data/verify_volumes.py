@@ -273,7 +273,8 @@ def _note_values(report: Found, found: Images) -> None:
             report.image,
             f"is not skull-stripped, or its background is not 0 (voxels that are exactly 0: {', '.join(few)}); "
             "intensities are normalised over all voxels that are not 0, so strip the skull and set the rest to 0, or "
-            "say in the datalist what it is (background: corners, or a brain_mask of each item)",
+            "say in the datalist what it is (background: corners, or a brain_mask of each item), in the inference of a "
+            "folder by --background or --brain_mask",
         )
 
 

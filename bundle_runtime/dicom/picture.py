@@ -14,6 +14,8 @@ from custom_components.errors import InputError
 from ..data.image_prepare import stretch, value_range
 from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, reason, shown, text
 
+_OBLONG = 0.05  # of the shorter side
+
 
 class DicomPicture(NamedTuple):
     """A DICOM picture as it is meant to be seen.
@@ -24,6 +26,7 @@ class DicomPicture(NamedTuple):
         modality: CR, DX, CT, MR, ...
         view: view position, e.g. PA, AP, LL.
         numbers: (H, W) grey of more than 8 bits as stored, inverted where 0 is white, else None.
+        oblong: whether the header says that pixels are not square.
     """
 
     pixels: np.ndarray
@@ -31,6 +34,7 @@ class DicomPicture(NamedTuple):
     modality: str
     view: str
     numbers: np.ndarray | None = None
+    oblong: bool = False
 
 
 def is_dicom(content: bytes) -> bool:
@@ -89,7 +93,20 @@ def _picture(dataset: pydicom.Dataset, name: str) -> DicomPicture:
         modality=modality,
         view=text(dataset, "ViewPosition"),
         numbers=inverted if wide else None,
+        oblong=_is_oblong(dataset),
     )
+
+
+def _is_oblong(dataset: pydicom.Dataset) -> bool:
+    """Whether one side of a pixel is longer than the other, by the first element that tells both."""
+    for key in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
+        try:
+            sides = [float(value) for value in dataset.get(key) or ()]
+        except (ValueError, TypeError):  # not numbers: it tells nothing
+            continue
+        if len(sides) == 2 and min(sides) > 0:
+            return max(sides) / min(sides) > 1 + _OBLONG
+    return False
 
 
 def _read(name: str) -> bytes:

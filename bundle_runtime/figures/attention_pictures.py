@@ -15,6 +15,7 @@ from custom_components.errors import one_of
 from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.token_classifier import TokenClassifier
 
+from ..data.inference import InferenceInputs
 from ..data.schema import TASKS, Item
 from ..data.subset import evenly
 from ..probes.features import evaluating
@@ -43,6 +44,7 @@ class AttentionPictures:
         task: "multi_label" or "multi_class".
         head_fusion: of the last block's heads, see `class_attention_map`.
         pixels: `mean` and `std` by which the pictures were normalised; None stretches them, which changes colours.
+        inputs: told of pictures that cannot be drawn; then the run goes on.
 
     Raises:
         InputError: an unknown task.
@@ -58,8 +60,9 @@ class AttentionPictures:
         task: str = "multi_label",
         head_fusion: str = "mean",
         pixels: Mapping[str, Any] | None = None,
+        inputs: InferenceInputs | None = None,
     ) -> None:
-        self.network, self.folder, self.items = network, Path(folder), items
+        self.network, self.folder, self.items, self.inputs = network, Path(folder), items, inputs
         self.class_names, self.task, self.head_fusion = list(class_names), one_of("task", task, TASKS), head_fusion
         self.positions = frozenset(evenly(len(items), pictures))
         self.pixels = None if pixels is None else dict(pixels)
@@ -74,6 +77,15 @@ class AttentionPictures:
         rows = [row for row, index in enumerate(indices) if index in self.positions]
         if not is_main() or not rows:
             return
+        try:
+            self._draw_rows(engine, indices, rows)
+        except Exception as error:  # whatever it was, the predictions are worth more than their pictures
+            if self.inputs is None:
+                raise
+            for item in (self.items[indices[row]] for row in rows):
+                self.inputs.lost(str(item["case"]), str(item["file"]), "drawn", error)
+
+    def _draw_rows(self, engine: Workflow, indices: Sequence[int], rows: Sequence[int]) -> None:
         images = tensor_of(engine, "image", output_only=True)[rows]
         values = torch.from_numpy(to_probabilities(tensor_of(engine, "pred", output_only=True)[rows], self.task))
         network = unwrap(self.network)

@@ -4,6 +4,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from custom_components.distributed import is_main
+
+from ..scores.collect import each_case
 
 
 class CasePictures(ABC):
@@ -64,16 +67,13 @@ class CasePictures(ABC):
     def _draw(self, engine: Workflow) -> None:
         if not is_main() or engine.state.epoch % self.interval:
             return
-        batch, output = engine.state.batch, engine.state.output
-        if not isinstance(batch, list) or not isinstance(output, list):
-            raise TypeError(f"{type(self).__name__} needs an evaluator with decollate: true (lists of dicts)")
-        for item, result in zip(batch, output, strict=True):
-            case = str(item.get("case") or len(self._drawn))
-            title = f"{case}, epoch {engine.state.epoch}" if self.epochs else case
-            epoch = engine.state.epoch if self.epochs else None
-            drawn = self._takes(picture_path(self.folder, case, epoch), result.get("score"))
-            if drawn is not None or self.keep:
-                self._picture(item, result, drawn, title)
+        each_case(engine, self, partial(self._draw_case, engine.state.epoch if self.epochs else None), "drawn")
+
+    def _draw_case(self, epoch: int | None, item: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        case = str(item.get("case") or len(self._drawn))
+        drawn = self._takes(picture_path(self.folder, case, epoch), result.get("score"))
+        if drawn is not None or self.keep:
+            self._picture(item, result, drawn, case if epoch is None else f"{case}, epoch {epoch}")
 
     def _takes(self, path: Path, score: float | None) -> Path | None:
         """The path if the case is drawn; then the picture of the one whose place it takes is removed."""

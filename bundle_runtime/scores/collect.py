@@ -1,6 +1,6 @@
 """What an evaluation engine hands over, case by case or batch by batch, over all processes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from custom_components.distributed import gather_objects
 from custom_components.errors import InputError
+
+Work = Callable[[Mapping[str, Any], dict[str, Any]], None]
 
 
 def decollated(engine: Engine, who: object) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
@@ -23,6 +25,36 @@ def decollated(engine: Engine, who: object) -> Iterator[tuple[Mapping[str, Any],
             f"{type(who).__name__} needs lists of dicts in state.batch and state.output: set decollate to true"
         )
     return zip(batch, output, strict=True)
+
+
+def each_case(engine: Engine, who: object, work: Work, what: str) -> None:
+    """Let `work` take the cases of the engine's batch one by one, each beside its output.
+
+    In a run that lists its cases (`InferenceInputs.iteration`) an error costs its case alone, and the others go on.
+
+    Args:
+        engine: an evaluator.
+        who: asks, for the message.
+        work: takes a case.
+        what: is done to it, a participle.
+
+    Raises:
+        TypeError: the engine does not give lists of dicts.
+        InputError: by a case of another run; its name stands in front.
+    """
+    inputs = getattr(engine.state, "inputs", None)
+    for source, item in decollated(engine, who):
+        try:
+            work(source, item)
+        except Exception as error:  # whatever it was, the others go on
+            found = {**item, **source}
+            case = str(found.get("case") or "a case")
+            if inputs is not None:
+                inputs.lost(case, str(found.get("file", "")), what, error)
+            elif isinstance(error, InputError):
+                raise InputError(f"{case}: {error}") from error
+            else:
+                raise
 
 
 def tensor_of(engine: Engine, key: str, output_only: bool = False) -> Tensor:

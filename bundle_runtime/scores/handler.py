@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ignite.engine import Engine, Events
 
 from custom_components.distributed import gather_objects, is_main
-from custom_components.errors import InputError
 
 from ..data.record import Record
-from .collect import decollated
+from .collect import each_case
 from .report import CaseReport, Report
 
 R = TypeVar("R", bound=Report)
@@ -114,18 +113,17 @@ class CaseHandler(ScoreHandler[C]):
         self.report = self._empty()
 
     def _take(self, engine: Engine) -> None:
-        for source, item in decollated(engine, self):
-            found = self._found(source, item)
-            case = str(found.get("case") or f"case_{len(self.report.cases)}")
-            try:
-                rows = self._rows(found, item)
-            except InputError as error:
-                raise InputError(f"{case}: {error}") from error
-            self.report.add(case, str(found.get("patient_id") or ""), rows)
-            score = self.report.case_score(rows)
-            item["score"] = None if math.isnan(score) else score  # by it the handler of the pictures chooses
-            if found.get("warning"):
-                self.report.warnings[case] = str(found["warning"])
+        each_case(engine, self, self._score, "scored")
+
+    def _score(self, source: Mapping[str, Any], item: dict[str, Any]) -> None:
+        found = self._found(source, item)
+        case = str(found.get("case") or f"case_{len(self.report.cases)}")
+        rows = self._rows(found, item)
+        score = self.report.case_score(rows)
+        self.report.add(case, str(found.get("patient_id") or ""), rows)
+        item["score"] = None if math.isnan(score) else score  # by it the handler of the pictures chooses
+        if found.get("warning"):
+            self.report.warnings[case] = str(found["warning"])
 
     def _gather(self) -> C:
         report = self._empty()

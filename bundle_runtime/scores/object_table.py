@@ -1,6 +1,6 @@
 """The objects of segmented pictures as tables for people: where each lies, how large it is, how many there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from monai.engines.workflow import Workflow
 from custom_components.errors import InputError
 
 from ..files import write_csv
-from .collect import decollated
+from .collect import each_case
 from .tables import Table
 
 
@@ -45,18 +45,19 @@ class ObjectTable(Table):
         self.area_of_pixel = None if microns_per_pixel is None else microns_per_pixel**2
 
     def _take(self, engine: Workflow) -> None:
-        for entry, item in decollated(engine, self):
-            source = {**item, **entry}
-            case = str(source["case"])
-            classes = torch.as_tensor(item["pred"])[0].cpu().numpy().astype(np.int64)
-            pixels = np.bincount(classes.ravel(), minlength=len(self.names))[1:]
-            found, numbers = [], []
-            if self.objects:
-                found = self._objects(classes, torch.as_tensor(item["pred_instances"])[0].cpu().numpy())
-                numbers = [sum(row[1] == name for row in found) for name in self.names[1:]]
-            areas = [value for area in pixels.tolist() for value in self._areas(area)]
-            warning = str(source.get("warning") or "")
-            self.rows[case, str(source.get("patient_id") or "")] = ([*numbers, *areas, warning], found)
+        each_case(engine, self, self._count, "counted")
+
+    def _count(self, entry: Mapping[str, Any], item: Mapping[str, Any]) -> None:
+        source = {**item, **entry}
+        classes = torch.as_tensor(item["pred"])[0].cpu().numpy().astype(np.int64)
+        pixels = np.bincount(classes.ravel(), minlength=len(self.names))[1:]
+        found, numbers = [], []
+        if self.objects:
+            found = self._objects(classes, torch.as_tensor(item["pred_instances"])[0].cpu().numpy())
+            numbers = [sum(row[1] == name for row in found) for name in self.names[1:]]
+        areas = [value for area in pixels.tolist() for value in self._areas(area)]
+        warning = str(source.get("warning") or "")
+        self.rows[str(source["case"]), str(source.get("patient_id") or "")] = ([*numbers, *areas, warning], found)
 
     def _objects(self, classes: np.ndarray, objects: np.ndarray) -> list[list[Any]]:
         """Number, class, row and column of the centre, and area of each object."""

@@ -1,7 +1,8 @@
 """Volumes of what was predicted, as a table for people: the result of an inference that a clinician reads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -13,7 +14,7 @@ from custom_components.tumour_labels import TISSUES, region_table
 
 from ..data.record import Record
 from ..files import write_csv
-from .collect import decollated
+from .collect import each_case
 from .tables import Table
 
 
@@ -41,19 +42,21 @@ class VolumeTable(Table):
         self.what = f"tissue codes 0 to {len(TISSUES) - 1}" if regions else f"class indices 0 to {len(self.names)}"
 
     def _take(self, engine: Workflow) -> None:
-        for source, item in decollated(engine, self):
-            found = {**item, **source}
-            case = str(found.get("case") or f"case_{len(self.rows)}")
-            volumes = self._volumes(case, item["pred"])
-            self.rows[case, str(found.get("patient_id") or "")] = volumes, str(found.get("warning") or "")
+        each_case(engine, self, self._measure, "measured")
 
-    def _volumes(self, case: str, label: Tensor) -> list[float]:
+    def _measure(self, source: Mapping[str, Any], item: Mapping[str, Any]) -> None:
+        found = {**item, **source}
+        case = str(found.get("case") or f"case_{len(self.rows)}")
+        volumes = self._volumes(item["pred"])
+        self.rows[case, str(found.get("patient_id") or "")] = volumes, str(found.get("warning") or "")
+
+    def _volumes(self, label: Tensor) -> list[float]:
         """Volumes in ml, a number for each name."""
         if not isinstance(label, MetaTensor) or label.ndim != 4:
-            raise InputError(f"{case}: pred is no volume with an affine; keep track_meta on, for ml.")
+            raise InputError("pred is no volume with an affine; keep track_meta on, for ml.")
         counts = torch.bincount(label.as_tensor().flatten(), minlength=len(self.table)).double().cpu()
         if len(counts) > len(self.table):
-            raise InputError(f"{case}: pred holds the value {len(counts) - 1}; expected {self.what}.")
+            raise InputError(f"pred holds the value {len(counts) - 1}; expected {self.what}.")
         # The determinant, not the product of the spacings: it is right for sheared grids (gantry tilt) as well.
         millilitres = float(torch.linalg.det(label.affine[:3, :3].double()).abs()) / 1000
         return [value * millilitres for value in (counts @ self.table.double()).tolist()]

@@ -70,9 +70,9 @@ class SlideHandler(ABC, Generic[Held]):
             self._set_aside(number, problem)
         if number in self._broken:
             return
-        if number not in self._held:
-            self._held[number] = self.begin_slide(plan)
         try:
+            if number not in self._held:
+                self._held[number] = self.begin_slide(plan)
             if tiles[0] >= 0:
                 self.take(engine, plan, self._held[number], tiles)
                 self._tiles += len(tiles)
@@ -80,8 +80,8 @@ class SlideHandler(ABC, Generic[Held]):
             if self._left[number] == 0:
                 self.rows.append(self.write_slide(plan, self._held.pop(number)))
         except Exception as error:
-            if isinstance(error, InputError | TypeError) and self._left[number]:
-                raise  # the network or the engine is another one, which no slide can help
+            if isinstance(error, InputError | TypeError) and not self._tiles and self._left[number]:
+                raise  # at the first tiles: the network or the engine is another one, which no slide can help
             self._set_aside(number, error)  # whatever it was, the others go on
 
     def _set_aside(self, number: int, reason: str | BaseException) -> None:

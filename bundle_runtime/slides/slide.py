@@ -16,6 +16,7 @@ from ..data.image_file import DICOM_SUFFIXES
 
 MICRONS_AT_1X = 10.0  # by convention one pixel is 10 micrometres at 1x: 0.5 at 20x, 0.25 at 40x
 TOLERANCE = 0.05  # a level within 5 % of the wanted resolution is taken as it is (MONAI's WSIReader: the same)
+_MPP_X = openslide.PROPERTY_NAME_MPP_X
 _PLAUSIBLE_MPP = (0.02, 20.0)  # of level 0; 72 dpi, which many programs write for want of better, is 353
 _MICRONS_AN_INCH = 25400.0
 _BLOCK = 2048  # pixels of a level read at a time for an overview
@@ -58,7 +59,7 @@ class Slide:
         levels: the usable levels, finest first; level 0 is always among them.
         mpp: micrometres a pixel at level 0, None where the file does not tell.
         stated_mpp: what the file says of it, plausible or not.
-        problems: sentences on levels that were left out.
+        problems: sentences on levels that were left out, and on pixels that are not square.
 
     Raises:
         InputError: no file, no slide that OpenSlide reads, no colour picture, or a finest level that is damaged.
@@ -81,6 +82,12 @@ class Slide:
                 )
             else:
                 self.levels.append(level)
+        wide, high = (_number(self._slide.properties.get(name)) for name in (_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
+        if wide and high and abs(wide / high - 1) > TOLERANCE:
+            self.problems.append(
+                f"{path}: its pixels are {wide:.4g} micrometres wide and {high:.4g} high, and are taken for squares of "
+                "that width."
+            )
         self.stated_mpp = _stated_mpp(self._slide)
         self.mpp = plausible(self.stated_mpp) or assume_mpp
 
@@ -288,7 +295,7 @@ def _refuse_other_pixels(path: Path) -> None:
 
 def _stated_mpp(slide: openslide.OpenSlide) -> float | None:
     """From the micrometres a pixel that the file gives, else from its magnification."""
-    found = _number(slide.properties.get(openslide.PROPERTY_NAME_MPP_X))
+    found = _number(slide.properties.get(_MPP_X))
     power = _number(slide.properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER))
     return found if found or not power else MICRONS_AT_1X / power
 

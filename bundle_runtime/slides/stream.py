@@ -15,7 +15,7 @@ from custom_components.distributed import distributed, say
 from custom_components.errors import InputError
 
 from ..data.image_prepare import Recipe
-from ..data.inference import InferenceInputs
+from ..data.inference import InferenceInputs, check_finite
 from ..data.record import Record
 from ..failures import sentence_of
 from ..weights.io import read_sidecar, sidecar_path
@@ -66,6 +66,8 @@ class SlideInputs(InferenceInputs):
         patients: see `find_slides`.
         annotations: folder of annotations, see `find_annotation`; None: no scoring.
         record: of the network's training.
+        usual_tissue: the least share of tissue where it says none.
+        pieces: it learnt from pieces of its pictures, so tiles may be smaller than those.
 
     Attributes:
         plans: the usable slides; one without tissue has no tiles.
@@ -91,15 +93,18 @@ class SlideInputs(InferenceInputs):
         patients: str | None = None,
         annotations: str | None = None,
         record: Record | None = None,
+        usual_tissue: float = 0.1,
+        pieces: bool = False,
     ) -> None:
         if distributed():
             raise InputError("Slides are looked at by one process; start it without torchrun.")
         super().__init__(output_dir, "slides")
         self.tile_size, self.assume_mpp, self.annotations = tile_size, assume_mpp, annotations
-        wanted, (share, doubt) = mpp_of(magnification, mpp), least_tissue(tissue_fraction, record)
+        wanted, (share, doubt) = mpp_of(magnification, mpp), least_tissue(tissue_fraction, record, usual_tissue)
         self.doubts = [doubt] if doubt else []  # of every slide
         if record is not None:
-            tile = {"picture": {"side": float(tile_size), "grey": False}}
+            least = record.images.side[0] if pieces and record.images.side else 0.0
+            tile = {"picture": {"side": max(float(tile_size), least), "grey": False}}
             self.doubts += [f"each tile {difference}" for difference in record.differences(tile)]
         for doubt in self.doubts:
             say(f"WARNING: {doubt}.")
@@ -142,7 +147,9 @@ class SlideInputs(InferenceInputs):
         """The evaluator's `iteration_update`: what fails in the network is a `problem` of the batch's slide."""
         if not batch["problem"]:
             try:
-                return engine._iteration(engine, batch)
+                output = engine._iteration(engine, batch)
+                check_finite(output["pred"])
+                return output
             except Exception as error:  # whatever it was, the other slides go on
                 batch["problem"] = sentence_of(error)
         return {}
@@ -214,20 +221,23 @@ class SlideTiles(Dataset):
         return tile if self.prepare is None else self.prepare.apply(tile)
 
 
-def least_tissue(tissue_fraction: float | None = None, record: Record | None = None) -> tuple[float, str]:
+def least_tissue(
+    tissue_fraction: float | None = None, record: Record | None = None, usual: float = 0.1
+) -> tuple[float, str]:
     """The least share of tissue of a tile that is looked at, and why that means little, or "".
 
     A network that never saw tiles with more glass than that calls them anything.
 
     Args:
-        tissue_fraction: what is asked for. None takes the training's, or 0.1 where that is not known.
+        tissue_fraction: what is asked for. None takes the training's, or the usual one where that is not known.
         record: of the training.
+        usual: share of tissue.
     """
     trained = None if record is None else record.about.get("tissue_fraction")
     if tissue_fraction is None:
         if trained is not None:
             say(f"Tiles with less than {trained:g} of tissue are not looked at, as in the training.")
-        return 0.1 if trained is None else float(trained), ""
+        return usual if trained is None else float(trained), ""
     if trained is None or tissue_fraction >= trained:
         return tissue_fraction, ""
     return tissue_fraction, (

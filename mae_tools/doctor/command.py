@@ -13,7 +13,7 @@ import bundle_runtime.data.datalist as datalists
 from bundle_runtime.files import aligned
 from custom_components.errors import InputError
 
-from ..bundles import every_bundle, find_bundle, overlays, read_tools, stages
+from ..bundles import every_bundle, find_bundle, overlays, read_overlay, read_tools, refuse_unknown
 from ..demo_data import PAINTERS
 from .machine import Finding, examine, gpu_free, memory_free
 from .predict import Trial
@@ -47,16 +47,16 @@ def doctor(
     if datalist is not None and bundle is None:
         raise InputError("A datalist was given without a bundle; add --bundle, such as --bundle btcv_unetr_mae.")
     roots = [find_bundle(bundle)] if bundle is not None else every_bundle()
-    unknown = sorted(set(settings) - {key for root in roots for content in stages(root).values() for key in content})
-    if unknown:
-        raise InputError(f"No stage has a setting '{unknown[0]}'; see the top of {roots[0]}/configs/train.yaml.")
+    refuse_unknown(settings, roots)
+    own = [] if overlay is None else [Path(overlay)]
+    for file in own:
+        read_overlay(file, roots[0])
     _print(examine(Path.cwd()))
     wrong: list[Finding] = []
     with tempfile.TemporaryDirectory() as scratch:
         if datalist is not None:
             path = Path(datalist)
             data = (Path(dataset_dir) if dataset_dir is not None else path.parent).resolve()
-            own = [] if overlay is None else [Path(overlay)]
             content = datalists.parse(path)
             wrong += _estimated(Trial(roots[0], content, data, Path(scratch), lambda _: own, settings, seconds))
         elif self_test:

@@ -1,16 +1,14 @@
 """Brain MRI with one file a sequence: BraTS of any year, or a hospital's own folder with some of its sequences."""
 
-import fnmatch
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.conventions import Convention, convention
-from bundle_runtime.data.find import some
+from bundle_runtime.data.find import brain_masks, by_pattern, case_before, some
 from bundle_runtime.data.schema import Item, check_background
-from bundle_runtime.data.sequences import file_stem, group_by_case, patient_of, sequence_name, usual_convention
+from bundle_runtime.data.sequences import group_by_case, patient_of, usual_convention
 from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
 
@@ -68,7 +66,7 @@ def brats(
     if background is not None and mask is not None:
         raise InputError("background and mask are both given; choose one.")
     files = root.volumes(levels=None)
-    masks = {} if mask is None else _masks(files, mask)
+    masks = {} if mask is None else brain_masks(files, mask)
     cases = _cases(root, [file for file in files if file not in set(masks.values())], endings, patterns)
     if labels:
         cases = _labelled(root.path, cases, endings)
@@ -96,13 +94,6 @@ class Case:
         return sorted(self.images, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
-def _masks(files: Sequence[str], name: str) -> dict[str, str]:
-    """Case -> the mask of its brain."""
-    if any(sign in name for sign in "*?"):
-        return {case: next(iter(found.values())) for case, found in _by_pattern(files, {"mask": name}, "mask").items()}
-    return {case: file for file in files if (case := _labelled_case(file, name)) is not None}
-
-
 def _mask_of(base: Path, case: str, masks: Mapping[str, str]) -> str:
     if case not in masks:
         raise InputError(f"{base}: case {case} has no mask of its brain; add it, correct mask, or exclude the case.")
@@ -115,7 +106,7 @@ def _cases(root: Root, files: Sequence[str], endings: Sequence[str], patterns: M
     labels: dict[str, dict[str, str]] = {}
     for file in files:
         for ending in endings:
-            case = _labelled_case(file, ending)
+            case = case_before(file, ending)
             if case is None:
                 continue
             known = labels.setdefault(case, {}).setdefault(ending, file)
@@ -123,7 +114,7 @@ def _cases(root: Root, files: Sequence[str], endings: Sequence[str], patterns: M
                 raise InputError(f"{base / file}: {known} already is the label of case {case}; keep one of them.")
     taken = {file for found in labels.values() for file in found.values()}
     others = [file for file in files if file not in taken]
-    groups = _by_pattern(others, patterns) if patterns else group_by_case(others)
+    groups = by_pattern(others, patterns) if patterns else group_by_case(others)
     images = {
         case: {name: file for name, file in found.items() if name != "seg"}
         for case, found in sorted(groups.items())
@@ -142,45 +133,6 @@ def _cases(root: Root, files: Sequence[str], endings: Sequence[str], patterns: M
     if left:
         print(f"{len(left)} NIfTI file(s) with other endings are left out: {some(left, 3)}.")
     return {case: Case(found, _first(labels.get(case, {}), endings)) for case, found in images.items()}
-
-
-def _by_pattern(
-    files: Sequence[str], patterns: Mapping[str, str], option: str = "sequences"
-) -> dict[str, dict[str, str]]:
-    """Case -> sequence -> file, for names that fit a pattern; upper and lower case are the same.
-
-    Raises:
-        InputError: a pattern that fits no file, a file of two sequences, or a case that has one twice.
-    """
-    cases: dict[str, dict[str, str]] = {}
-    names = {pattern: sequence_name(name) for name, pattern in patterns.items()}
-    unused = set(patterns.values())
-    for file in files:
-        stem = file_stem(file)
-        fitting_it = [pattern for pattern in names if fnmatch.fnmatch(stem.lower(), str(pattern).lower())]
-        if len(fitting_it) > 1:
-            raise InputError(f"{file} fits the patterns {some(fitting_it)} of sequences; make them narrower.")
-        for pattern in fitting_it:
-            literal = max(re.split(r"[*?]+", str(pattern)), key=len).lower()
-            before = stem[: stem.lower().index(literal)].rstrip("_-. ") if literal in stem.lower() else ""
-            case, name = before or Path(file).parent.name, names[pattern]
-            known = cases.setdefault(case, {}).setdefault(name, file)
-            if known != file:
-                raise InputError(f"{file}: {known} already is the {name} of case {case}; keep one of them.")
-            unused.discard(pattern)
-    if unused:
-        raise InputError(f"{option}: no file fits the pattern {some(sorted(unused))}; correct it, or leave it out.")
-    return cases
-
-
-def _labelled_case(file: str, ending: str) -> str | None:
-    """The case of a label file, `P1` for `P1_seg.nii.gz` or `P1/seg.nii.gz`; None for a file of another ending."""
-    stem = file_stem(file)
-    if stem.lower() == ending.lower():
-        return Path(file).parent.name
-    if stem.lower().endswith((f"_{ending.lower()}", f"-{ending.lower()}")):
-        return stem[: -len(ending) - 1]
-    return None
 
 
 def _first(found: Mapping[str, str], endings: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +48,7 @@ class Sheet(NamedTuple):
         size: height and width of the picture, where the file says it.
         outlines: the objects.
         left_out: how many outlines have no area: points, lines, fewer than three corners.
+        kinds: the classes that the file tells, drawn or not.
         cells: how many of QuPath have an outline of their nucleus too, which is not taken.
     """
 
@@ -56,6 +57,7 @@ class Sheet(NamedTuple):
     size: tuple[int, int] | None
     outlines: list[Outline]
     left_out: int
+    kinds: frozenset[str]
     cells: int = 0
 
 
@@ -95,18 +97,21 @@ def _sheets(file: Path, name: str) -> list[Sheet]:
     if isinstance(content, dict) and not keys & {"features", "geometry", "coordinates", "geometries"}:
         raise InputError(f"{file}: holds {some(sorted(keys), 5)}, which is neither GeoJSON nor COCO nor LabelMe.")
     outlines: list[Outline] = []
-    left_out = 0
+    left_out, kinds = 0, set[str]()
     for kind, geometry in read_features(file, content):
         left_out += _add(outlines, kind, geometry)
+        kinds.add(kind)
     listed = content if isinstance(content, list) else content.get("features", [])
     cells = sum(bool(entry.get("nucleusGeometry")) for entry in listed)
-    return [Sheet(file, [name, file.stem], None, outlines, left_out, cells)]
+    return [Sheet(file, [name, file.stem], None, outlines, left_out, frozenset(kinds), cells)]
 
 
 def _coco(file: Path, content: dict[str, Any]) -> list[Sheet]:
     names = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
     sheets = {
-        entry["id"]: Sheet(file, [str(entry["file_name"])], _size(entry, "height", "width"), [], 0)
+        entry["id"]: Sheet(
+            file, [str(entry["file_name"])], _size(entry, "height", "width"), [], 0, frozenset(names.values())
+        )
         for entry in content["images"]
     }
     for entry in content["annotations"]:
@@ -142,7 +147,8 @@ def _labelme(file: Path, called: str, content: dict[str, Any]) -> Sheet:
     missing = sum(_add(outlines, str(name), shapely.union_all(parts)) for (name, _), parts in objects.items())
     said = str(content.get("imagePath") or "").replace("\\", "/").removeprefix("../")
     names = [called, file.stem, *([said] if said else [])]
-    return Sheet(file, names, _size(content, "imageHeight", "imageWidth"), outlines, missing)
+    kinds = frozenset(str(name) for name, _ in objects)
+    return Sheet(file, names, _size(content, "imageHeight", "imageWidth"), outlines, missing, kinds)
 
 
 def _size(entry: dict[str, Any], height: str, width: str) -> tuple[int, int] | None:
@@ -238,7 +244,8 @@ def masks_of(
         raise InputError(
             f"{where}: none of its {left_out} outlines has an area (points, lines or boxes alone); export polygons."
         )
-    names, values = _classes(drawn, class_names, where)
+    told = frozenset[str]().union(*(sheet.kinds for sheet in sheets.values()))
+    names, values = _classes(drawn, told, class_names, where)
     unpacked = Unpacked(base, folder, "masks", renew=True)  # other class names make other masks
     made, outside = {}, 0
     for picture, sheet in tqdm(sorted(sheets.items()), desc="draw masks", unit="picture"):
@@ -288,14 +295,21 @@ def _matched(
     return found
 
 
-def _classes(drawn: Sequence[str], given: Sequence[str] | None, where: Path) -> tuple[list[str], dict[str, int] | None]:
-    """Class names, background first, and the number of each; None where there is one, and objects are numbered."""
+def _classes(
+    drawn: Sequence[str], told: Collection[str], given: Sequence[str] | None, where: Path
+) -> tuple[list[str], dict[str, int] | None]:
+    """Class names, background first, and the number of each; None where there is one, and objects are numbered.
+
+    The only class that the files tell may be called otherwise; one of several is that class alone.
+    """
     found = sorted(set(drawn))
     if given is None and UNCLASSIFIED in found:
         raise InputError(f"{where}: some outlines have no class; give --class_names, or classify them.")
     names = ["background", *(name for name in found if name != "background")] if given is None else list(given)
-    if len(names) == 2 and len(found) <= 1:
-        return names, None  # one class, whatever it is called
+    if len(names) == 2 and len(found) <= 1 and (set(found) <= {names[1]} or len(told) == 1):
+        if found and found[0] not in (names[1], UNCLASSIFIED):
+            print(f"Outlines of class {found[0]} are taken for {names[1]}, the only class there is.")
+        return names, None
     unknown = [name for name in found if name not in names]
     if unknown:
         raise InputError(f"{where}: outlines are of class {some(unknown)}, and class_names are {', '.join(names)}.")

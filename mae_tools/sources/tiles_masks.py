@@ -30,8 +30,8 @@ def tiles_masks(
 ) -> Found:
     """Write the datalist of pictures and masks of the same name, split by patient.
 
-    With `outlines` masks are drawn (16-bit PNG, anew each time): numbered objects where there is one class, however its
-    outlines are called, else the index of the class, smaller ones over larger ones.
+    With `outlines` masks are drawn (16-bit PNG, anew each time): numbered objects where there is one class, which may
+    be called otherwise where the files tell no other, else the index of the class, smaller ones over larger ones.
 
     Below both folders there may be others; `<images>/train/a.png` belongs to `<masks>/train/a.tif`, and folders called
     train, val and test (both in `<images>/train` and in `train/<images>`) are respected.

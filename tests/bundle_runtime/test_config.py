@@ -81,6 +81,15 @@ def test_overlay_may_serve_several_stages_but_not_invent_keys(stage: str, tmp_pa
     assert "mask_ration" in str(caught.value.__cause__)
 
 
+def test_an_overlay_may_not_invent_keys_inside_a_section(stage: str, tmp_path: Path) -> None:
+    whole = write(Path(stage), {**yaml.safe_load(Path(stage).read_text()), "loss": {"weight": 1}})
+    create_workflow(config_file=[whole, write(tmp_path / "inside.yaml", {"loss::weight": 2})])
+    typo = write(tmp_path / "typo.yaml", {"loss::wieght": 2})
+    with pytest.raises(Exception, match="begin") as caught:
+        create_workflow(config_file=[whole, typo])
+    assert "Unknown setting 'loss#wieght' (did you mean 'weight'?)" in str(caught.value.__cause__)
+
+
 def test_a_setting_of_another_stage_on_the_command_line_is_refused(stage: str) -> None:
     with pytest.raises(InputError, match="mask_ratio"):
         refuse_unknown_keys(["stage", "mask_ratio"], [stage])

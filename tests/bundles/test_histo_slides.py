@@ -8,6 +8,7 @@ import shapely
 from monai.bundle import ConfigParser
 from slide_files import pyramid, with_tissue
 
+from bundle_runtime.data.record import Images, Record
 from bundle_runtime.weights.save import save_network
 
 from .conftest import BUNDLES, Runner, _overlay
@@ -15,6 +16,7 @@ from .conftest import BUNDLES, Runner, _overlay
 TINY = {
     "hidden_size": 12, "mlp_dim": 24, "num_layers": 4, "num_heads": 2, "img_size": 32, "patch_size": 8,
     "head_channels": 8, "auxiliary_channels": 0, "mpp": 2.0, "min_size": 1, "min_distance": 3,
+    "tissue_fraction": 0.1,
 }  # fmt: skip
 
 
@@ -26,9 +28,13 @@ def test_objects_of_a_slide_are_counted_and_a_foreign_resolution_is_refused(tmp_
     parser = ConfigParser(ConfigParser.load_config_files(files))
     parser.update({**TINY, "bundle_root": str(bundle), "class_names": ["background", "nucleus"]})
     normalisation = parser.get_parsed_content("normalisation")
+    record = Record(
+        ["background", "nucleus"], {}, {}, False, 9, 3, False, Images(side=[64.0, 64.0, 64.0]), {"tissue_fraction": 0.5}
+    )
     save_network(
         tmp_path / "segmentation.pt", parser.get_parsed_content("network_def"),
-        {"class_names": ["background", "nucleus"], "normalisation": normalisation, "mpp": 2.0},
+        {"class_names": ["background", "nucleus"], "normalisation": normalisation, "mpp": 2.0,
+         "training": record.to_plain()},
     )  # fmt: skip
     runner = Runner(bundle, tmp_path / "in", _overlay(tmp_path, TINY), "demo_segmentation.yaml")
     failed = runner.run("slides_segmentation", tmp_path, expect=1)
@@ -39,6 +45,10 @@ def test_objects_of_a_slide_are_counted_and_a_foreign_resolution_is_refused(tmp_
         (row,) = csv.DictReader(stream)
     features = json.loads((out / "TCGA-AA-0001-01" / "objects.geojson").read_text())["features"]
     assert row["patient_id"] == "TCGA-AA-0001"
+    assert row["warning"].startswith(
+        "tissue_fraction is 0.1, and the training saw no tile with less than 0.5 of tissue"
+    )
+    assert "far from those of the training" not in row["warning"]  # windows of 32 pixels are cut from pictures of 64
     assert int(row["nucleus_count"]) == len(features)
     assert all(shapely.geometry.shape(feature["geometry"]).is_valid for feature in features)
     assert "trained on tiles of 2" in runner.run("slides_segmentation", tmp_path, expect=1, mpp=4.0).stderr

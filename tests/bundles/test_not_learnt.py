@@ -87,6 +87,18 @@ def test_images_unlike_those_of_the_training(btcv: Runner, tmp_path: Path) -> No
     assert "Hounsfield" in warnings["thousandth"]
     assert "far from those of the training" in warnings["thick"]
     assert f"{new / 'from_zero.nii.gz'}: holds values" in said
+    label = str(sorted((btcv.data / "labels").iterdir())[0])
+    content = json.loads((btcv.data / "datalist.json").read_text())
+    items = [{"image": str(new / f"{name}.nii.gz"), "label": label} for name in ("as_trained", "from_zero", "thick")]
+    (new / "list.json").write_text(json.dumps({**content, "training": [], "validation": [], "test": items}))
+    run = btcv.run("evaluate", tmp_path, expect=1, datalist=new / "list.json")
+    assert "thick.nii.gz" in run.stderr  # whose label lies elsewhere
+    warning = "from_zero: holds values from"
+    scores = json.loads((tmp_path / "evaluate" / "scores.json").read_text())
+    assert (scores["cases"], list(scores["warnings"])) == (2, ["from_zero"])
+    assert "bring it to the same unit" in scores["warnings"]["from_zero"]
+    assert any(line.strip().startswith(f"Warning: {warning}") for line in run.stdout.splitlines())  # in the table
+    assert warning in (tmp_path / "evaluate" / "report.html").read_text()
 
 
 def test_a_region_that_the_convention_hides(brats: Runner, tmp_path: Path) -> None:

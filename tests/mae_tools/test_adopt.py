@@ -102,7 +102,7 @@ def test_heads_take_their_sequences(tmp_path: Path) -> None:
             r"class_names is \['background', 'spleen'\] in .*'liver'.* from my.json",
         ),
         ("- 1\n", "holds a list, expected keys"),
-        ("a: [1\n", "cannot be read as an overlay"),
+        ("a: [1\n", "cannot be read as a config"),
     ],
 )
 def test_overlays_that_make_no_sense_are_refused(tmp_path: Path, text: str, sentence: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from custom_components.errors import InputError
+from mae_tools.bundles import every_bundle, load, overlays, stages
 from mae_tools.closure import ROOT
 from mae_tools.demo import _figures, _Runner, demo, write_thumbnail
 from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
@@ -24,6 +25,14 @@ def test_what_cannot_run_is_refused_before_anything_starts(tmp_path: Path) -> No
     with pytest.raises(InputError, match="No stage has a setting 'spacin'"):
         demo(out=str(tmp_path / "out"), spacin=[1, 1, 1])
     assert not (tmp_path / "out").exists()  # nothing was drawn
+
+
+@pytest.mark.parametrize("root", every_bundle(), ids=lambda root: root.name)
+def test_no_arm_has_slower_layers_than_the_other(root: Path) -> None:
+    """From scratch all layers learn at one rate, so after so short a pre-training they do, too."""
+    for stage in (stage for stage in stages(root) if stage.startswith("train")):
+        values = [load(path).get("layer_decay") for path in overlays(root / "configs", stage)]
+        assert [value for value in values if value is not None][-1:] == [1.0], stage
 
 
 @pytest.mark.slow

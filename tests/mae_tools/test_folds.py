@@ -58,7 +58,9 @@ def test_too_few_folds_or_patients_are_refused(number: int, patients: int) -> No
 def test_the_commands_train_on_each_list_and_take_the_settings_that_a_stage_has(tmp_path: Path) -> None:
     path = tmp_path / "my.json"
     path.write_text(json.dumps(content([0, 1, 2] * 3)))
-    said = folds("cxr14_mae", path, tmp_path / "out", folds=3, config_file="mine.yaml", run=False, max_epochs=7)
+    (tmp_path / "mine.yaml").write_text("mask_ratio: 0.5\n")
+    mine = str(tmp_path / "mine.yaml")
+    said = folds("cxr14_mae", path, tmp_path / "out", folds=3, config_file=mine, run=False, max_epochs=7)
     lines = said.splitlines()
     assert len(lines) == 9
     assert [line.split("configs/")[1].split("'")[0].split(".")[0] for line in lines[:3]] == [
@@ -69,6 +71,14 @@ def test_the_commands_train_on_each_list_and_take_the_settings_that_a_stage_has(
     assert all(f"fold{number // 3}/datalist.json" in line for number, line in enumerate(lines))
     assert ["--max_epochs 7" in line for line in lines[:3]] == [True, True, False]
     assert len(json.loads((tmp_path / "out" / "fold2" / "datalist.json").read_text())["test"]) == 6
+    for wrong, sentence in (
+        ({"config_file": [mine, "none.yaml"]}, "^none.yaml: cannot be read as a config"),
+        ({"max_epoch": 7}, "No stage has a setting 'max_epoch' .did you mean 'max_epochs'"),
+        ({"task": "_segmentation"}, "cxr14_mae has no stage train_segmentation"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            folds("cxr14_mae", path, tmp_path / "other", run=False, **wrong)
+    assert not (tmp_path / "other").exists()
 
 
 def test_scores_of_all_folds_are_pooled(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from head_files import REGION_NAMES, SEQUENCES, head, head_list
 from nifti_files import problems, save
 
+from bundle_runtime.data.background import as_in_training, treatment
 from bundle_runtime.data.datalist import fingerprint, items
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.record import Record
@@ -116,3 +117,26 @@ def test_a_datalist_says_it_and_the_record_of_a_training_too(tmp_path: Path) -> 
     })  # fmt: skip
     assert LoadVolumesd("image", record=record, **WANTED).expected.background == "corners"
     assert LoadVolumesd("image", record=record, **WANTED, background=0.5).expected.background == 0.5
+
+
+@pytest.mark.parametrize(
+    ("said", "kept", "text"),
+    [
+        ([{}, {}], {}, ""),
+        ([{"background": "corners"}] * 2, {"background": "corners"}, "the background of heads (corners) becomes 0"),
+        ([{"background": -3.6}], {"background": -3.6}, "the background of heads (-3.6) becomes 0"),
+        ([{"background": 0}] * 2, {"background": 0}, "the background of heads (0) becomes 0"),
+        (
+            [{"background": "corners"}, {"background": -3.6}, {}, {"background": 1, "brain_mask": "m.nii"}],
+            {"backgrounds": {"corners": 1, "-3.6": 1, "as it is": 1, "by brain_mask": 1}},
+            "(corners 1, -3.6 1, as it is 1, by brain_mask 1), so here none does that heads do not say",
+        ),
+        ([{"brain_mask": "m.nii"}] * 3, {"backgrounds": {"by brain_mask": 3}}, "(by brain_mask 3), so here none does"),
+    ],
+)
+def test_a_record_keeps_what_each_item_said(
+    said: list[dict[str, Any]], kept: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert treatment(said) == kept
+    assert as_in_training(kept) == kept.get("background")
+    assert text in capsys.readouterr().out or not text

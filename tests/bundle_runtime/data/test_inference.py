@@ -121,6 +121,25 @@ def test_a_case_that_fails_on_the_way_does_not_stop_the_others(tmp_path: Path) -
         inputs.finish()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_says_nothing_of_a_case_gives_no_result(tmp_path: Path, value: float) -> None:
+    """Its class map would look like any other."""
+    volumes(tmp_path, "a", "b", "c")
+    inputs = Inputs(str(tmp_path), output_dir=str(tmp_path / "out"))
+    handled: list[str] = []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        handled.append("")
+        image = image.half()
+        if len(handled) == 2:
+            image[..., 3, 2, 1] = value
+        return image
+
+    run(inputs, network)
+    with pytest.raises(InputError, match=r"1 of 3 images could not be used: .*b\.nii\.gz.*output is not finite; check"):
+        inputs.finish()
+
+
 def test_a_transform_that_fails_is_listed_too(tmp_path: Path) -> None:
     volumes(tmp_path, "a", "b")
 

@@ -150,7 +150,9 @@ def test_pictures() -> None:
 
 def test_a_record_is_read_from_the_sidecar(tmp_path: Any) -> None:
     assert read_record(tmp_path / "model.pt") is None
-    record = learn_from(Data(case({1: 3, 2: 1, 3: 1})), ORGANS, nn.Identity(), nn.Identity(), about={"max_epochs": 3})
+    data = Data(case({1: 3, 2: 1, 3: 1}))
+    data.data[0]["background"] = "corners"
+    record = learn_from(data, ORGANS, nn.Identity(), nn.Identity(), about={"max_epochs": 3})
     (tmp_path / "model.json").write_text(json.dumps({"training": record.to_plain()}))
     assert read_record(tmp_path / "model.pt") == record
     (tmp_path / "model.json").write_text(json.dumps({"training": {"shown": {}}}))

@@ -1,12 +1,13 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import slices, volume, write
+from ignite.engine import Engine
+from monai.engines.utils import IterationEvents
 from sequence_files import FOUR, four, head
 
 from bundle_runtime.data.conventions import convention
@@ -36,7 +37,9 @@ def brain_inputs(folder: Path, **arguments: Any) -> SequenceInputs:
 
 def read(inputs: SequenceInputs, **wanted: Any) -> None:
     """Read the cases as a run does, and note those that cannot be used."""
-    engine = SimpleNamespace(_iteration=lambda *_: [], state=SimpleNamespace(batch=None))
+    engine: Any = Engine(lambda *_: None)
+    engine._iteration = lambda *_: []
+    engine.register_events(*IterationEvents)
     for item in CaseDataset(inputs.items, LoadVolumesd("image", sequences=FOUR, **wanted)):
         inputs.iteration(engine, {key: [item[key]] for key in ("case", "file", "problem") if key in item})
 
@@ -244,3 +247,25 @@ def test_real_heads(tmp_path: Path, real_data: Path) -> None:
         inputs.finish()
         assert [item["case"] for item in inputs.items] == cases
         assert {item["label_convention"] for item in inputs.items} == {"brats2018"}
+
+
+@pytest.mark.parametrize("mask", ["brainmask", "*brain*"])
+def test_masks_of_the_brain_in_a_folder(tmp_path: Path, mask: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = head(
+        tmp_path / "in", *four("P1"), "P1_brainmask.nii.gz", *four("P2/", joint=""), "P2/brainmask.nii.gz", *four("P3"),
+    )  # fmt: skip
+    save(folder / "P4.nii.gz", (6, 5, 4, 4))
+    save(folder / "P4_brainmask.nii.gz")
+    inputs = brain_inputs(folder, brain_mask=mask)
+    assert [(item["case"], Path(item["brain_mask"]).relative_to(folder).as_posix()) for item in inputs.items] == [
+        ("P1", "P1_brainmask.nii.gz"),
+        ("P2", "P2/brainmask.nii.gz"),
+        ("P4", "P4_brainmask.nii.gz"),
+    ]
+    assert inputs.count == 4
+    with pytest.raises(InputError, match=r"1 of 4 images could not be used: .*P3_.*: has no mask of its brain \("):
+        inputs.finish()
+    assert "left out" not in capsys.readouterr().out
+    assert all("brain_mask" not in item for item in brain_inputs(folder).items)
+    with pytest.raises(InputError, match="brain_mask is 'brainmask', for a folder; in a datalist"):
+        brain_inputs(folder, brain_mask="brainmask", datalist="x.json")

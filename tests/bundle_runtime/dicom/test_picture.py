@@ -16,6 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_voi_lut, apply_windowing, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 
+from bundle_runtime.data.image_file import read_picture
+from bundle_runtime.data.verify_pictures import Seen
 from bundle_runtime.dicom.picture import apply_window, is_dicom, read_dicom
 from custom_components.errors import InputError
 
@@ -178,6 +180,27 @@ def test_what_the_header_says() -> None:
     told = dataset(STORED, ViewPosition="PA")
     assert read_dicom("x.dcm", content=encoded(told))[1:4] == ("P7", "CR", "PA")
     assert read_dicom("x.dcm", content=encoded(dataset(STORED, PatientID=None)))[1:4] == ("", "CR", "")
+
+
+@pytest.mark.parametrize(
+    ("elements", "oblong"),
+    [
+        ({}, False),
+        ({"PixelSpacing": [0.2, 0.2]}, False),
+        ({"PixelSpacing": [0.2, 0.205]}, False),
+        ({"PixelSpacing": [0.2, 0.3]}, True),
+        ({"ImagerPixelSpacing": [0.3, 0.2]}, True),
+        ({"PixelAspectRatio": [4, 3]}, True),
+        ({"PixelAspectRatio": [1, 1], "PixelSpacing": [0, 0]}, False),
+        ({"PixelSpacing": [0.2, 0.2], "PixelAspectRatio": [4, 3]}, False),
+    ],
+)
+def test_pixels_that_are_not_square(elements: dict[str, Any], oblong: bool) -> None:
+    content = encoded(dataset(STORED, **elements))
+    assert read_dicom("x.dcm", content=content).oblong == oblong
+    picture = read_picture("x.dcm", content)
+    said = ["holds DICOM CR of oblong pixels, which are taken for squares"] * oblong
+    assert Seen("", picture.kind, 99, 99).doubts() == said
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])

@@ -9,6 +9,7 @@ from encoders import on_vit
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
+from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.figures.attention_pictures import AttentionPictures
 from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
@@ -71,6 +72,19 @@ def test_attention_pictures_are_spread_over_the_list(
         values = state.output["pred"].sigmoid()[0]
         best = int(values.argmax())
         assert given[-1][3][0].startswith(f"case 1\n{NAMES[best]} {values[best]:.2f}, ")
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_prediction(tmp_path: Path) -> None:
+    network = on_vit(ViTClassifier, 1, 16, 8, num_classes=2, **SIZES)
+    (tmp_path / "pictures").write_text("in the way")
+    with pytest.raises(FileExistsError):
+        evaluate([AttentionPictures(network, tmp_path / "pictures", NAMES, ITEMS, 1)], network)
+    inputs = InferenceInputs(tmp_path)
+    state = evaluate([AttentionPictures(network, tmp_path / "pictures", NAMES, ITEMS, 2, inputs=inputs)], network).state
+    assert state.iteration == 2
+    assert [problem.case for problem in inputs.problems] == ["case 2", "case 0"]
+    assert "it could not be drawn (" in inputs.problems[0].message
+    assert "pictures cannot be used (File exists)" in inputs.problems[0].message
 
 
 def test_attention_pictures_show_the_patches_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

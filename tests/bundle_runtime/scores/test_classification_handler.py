@@ -12,6 +12,7 @@ from scored_images import FINDINGS, GRADES
 from sklearn.metrics import accuracy_score, roc_auc_score
 from torch import distributed as dist
 
+from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.scores.classification_handler import ScoreClassification
 from bundle_runtime.scores.collect import Predictions
 from bundle_runtime.scores.key_metric import ClassificationScore
@@ -88,6 +89,27 @@ def test_classes(tmp_path):
     expected = accuracy_score(label, logits.argmax(1))
     assert state.metrics["accuracy"] == pytest.approx(expected) == pytest.approx(state.metrics["val_accuracy"])
     assert (tmp_path / "confusion.png").exists()
+
+
+def test_images_without_a_finite_output_cost_themselves_alone(tmp_path):
+    logits, label = data("multi_class")
+    logits[[7, 40], 1] = torch.nan
+    with pytest.raises(InputError, match=r"/d/7\.png: the network's output is not finite, as for 1 other"):
+        evaluate(logits, label, [ScoreClassification(GRADES, "multi_class", tmp_path, items())])
+    inputs = InferenceInputs(tmp_path)
+    header = {"failed": inputs.problems}
+    handler = ScoreClassification(GRADES, "multi_class", tmp_path, items(), header=header, inputs=inputs)
+    state = evaluate(logits, label, [handler])
+    kept = [number for number in range(NUMBER) if number not in (7, 40)]
+    assert state.metrics["accuracy"] == pytest.approx(accuracy_score(label[kept], logits[kept].argmax(1)))
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert [entry.partition(":")[0] for entry in content["header"]["failed"]] == ["/d/7.png", "/d/40.png"]
+    assert content["cases"] == 58
+    assert "2 of 60 images of the list were not scored." in content["notes"]
+    with pytest.raises(InputError, match=r"/d/7\.png: the network's output is not finite; check the weights"):
+        inputs.finish()
+    with pytest.raises(InputError, match="not finite, as for 59 other"):  # the weights, not the images
+        evaluate(logits * torch.nan, label, [handler])
 
 
 def test_thresholds_are_chosen_then_read(tmp_path, capsys):

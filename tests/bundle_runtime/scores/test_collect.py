@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bundle_runtime.scores.collect import decollated, logits_of, tensor_of
+from bundle_runtime.scores.collect import decollated, each_case, logits_of, tensor_of
 from custom_components.errors import InputError
 
 
@@ -23,6 +23,23 @@ def test_cases_come_beside_their_outputs() -> None:
         decollated(engine({}, []), "x")
     with pytest.raises(ValueError, match="shorter"):
         list(decollated(engine([{}, {}], [1]), "x"))
+
+
+def test_the_error_of_a_case_is_noted_where_cases_are_listed() -> None:
+    noted: list[Any] = []
+
+    def work(source: Any, item: Any) -> None:
+        if source["case"] == "b":
+            raise item["error"]
+
+    for error, kind, said in ((InputError("is odd."), InputError, "^b: is odd"), (KeyError("x"), KeyError, "^'x'")):
+        asked = engine([{"case": "a"}, {"case": "b", "file": "b.nii"}, {"case": "c"}], [{}, {}, {}])
+        asked.state.output[1] = {"error": error}
+        with pytest.raises(kind, match=said):
+            each_case(asked, "x", work, "drawn")
+    asked.state.inputs = SimpleNamespace(lost=lambda *args: noted.append(args))
+    each_case(asked, "x", work, "drawn")
+    assert noted == [("b", "b.nii", "drawn", error)]
 
 
 def test_a_tensor_is_looked_up_in_the_output_first() -> None:

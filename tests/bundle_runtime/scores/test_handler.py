@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import distributed as dist
 
+from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.scores.instance_handler import ScoreInstances
 from custom_components.errors import InputError
 
@@ -63,3 +64,38 @@ def test_where_every_case_failed_the_run_says_why_at_its_end(tmp_path: Path) -> 
     engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", []))
     engine.run([0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_case_that_cannot_be_scored_costs_itself_alone(tmp_path: Path) -> None:
+    inputs = InferenceInputs(tmp_path)
+    inputs.count = 4
+    label = torch.zeros(1, 10, 20, dtype=torch.uint8)
+    label[:, 2:6, 2:6] = 1
+
+    def step(engine: Engine, case: str) -> list[dict]:
+        engine.state.inputs = inputs  # as `InferenceInputs.iteration` does
+        engine.state.batch = [{"case": case, "patient_id": case, "file": f"{case}.png", "label": label}]
+        return [{"pred": label[:, :5] if case == "b" else label}]
+
+    engine = Engine(step)
+    handler = ScoreInstances(NAMES, tmp_path, score_objects=False, header={"failed": inputs.problems})
+    handler.attach(engine)
+    engine.run(["a", "b", "c", "a"])
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["cases"] == 2
+    assert [entry.partition(":")[0] for entry in scores["header"]["failed"]] == ["b.png", "a.png"]
+    said = [problem.message for problem in inputs.problems]
+    assert (
+        said[0] == "it could not be scored (prediction is (5, 20) and the label (10, 20); expected one grid for both)"
+    )
+    assert "was scored twice" in said[1]
+    with pytest.raises(InputError, match=r"2 of 4 images could not be used: b\.png: it could not be scored"):
+        inputs.finish()
+    del engine.state.inputs  # a validation of a training lists nothing
+    engine = Engine(lambda engine, batch: [{"pred": label[:, :5]}])
+    handler.attach(engine)
+    engine.add_event_handler(
+        Events.ITERATION_STARTED, lambda: setattr(engine.state, "batch", [{"case": "b", "label": label}])
+    )
+    with pytest.raises(InputError, match=r"^b: prediction is"):
+        engine.run([0])

@@ -11,6 +11,7 @@ import torch
 from monai.engines import SupervisedEvaluator
 from torch import Tensor, nn
 
+from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.scores.classification import at_threshold, to_probabilities
 from bundle_runtime.scores.prediction_table import PredictionTable
 from bundle_runtime.scores.thresholds import read_thresholds, write_thresholds
@@ -90,6 +91,24 @@ def test_warnings_stand_in_the_table_and_are_counted(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out.endswith("1 of them with a warning (column warning), the first: its view is LL\n")
     evaluate([PredictionTable(NAMES, "multi_label", ITEMS, tmp_path)])
     assert "with a warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["multi_label", "multi_class"])
+def test_no_row_says_no_where_the_network_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    monkeypatch.setattr(
+        Lookup,
+        "forward",
+        lambda self, image: LOGITS.index_fill(0, torch.tensor(1), torch.nan)[image[:, 0, 0, 0].long()],
+    )
+    inputs = InferenceInputs(tmp_path)
+    evaluate([PredictionTable(NAMES, task, ITEMS, tmp_path, inputs=inputs)])
+    assert [row["case"] for row in read(tmp_path)[1]] == ["case 0", "case 2"]
+    with pytest.raises(InputError, match=r"/x/1\.png: the network's output is not finite; check the weights"):
+        inputs.finish()
+    with pytest.raises(InputError, match=r"^/x/1\.png: the network's output is not finite"):
+        evaluate([PredictionTable(NAMES, task, ITEMS, tmp_path)])
 
 
 def test_classes(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from slide_runs import evaluate, rows
 from bundle_runtime.slides import detect
 from bundle_runtime.slides.detect import DetectionReport
 from bundle_runtime.slides.geojson import polygon_feature, write_features
-from bundle_runtime.slides.stream import SlideInputs
+from bundle_runtime.slides.heatmap import HeatMap
+from bundle_runtime.slides.stream import Plan, SlideInputs
 from custom_components.errors import InputError
 
 NAMES = ["rest", "tumour"]
@@ -161,7 +162,7 @@ def test_a_slide_that_breaks_off_is_left_out_and_the_others_are_written(
         slides.finish()
 
 
-@pytest.mark.parametrize("place", ["network", "writer"])
+@pytest.mark.parametrize("place", ["network", "writer", "nan", "beginning"])
 def test_a_slide_that_fails_on_the_way_is_left_out_and_the_others_are_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -169,21 +170,33 @@ def test_a_slide_that_fails_on_the_way_is_left_out_and_the_others_are_written(
 
     def too_much(self: Darkness, image: torch.Tensor) -> torch.Tensor:
         if image.mean(dim=(1, 2, 3)).min() < 0.4:  # the focus of "ill"
+            if place == "nan":
+                return forward(self, image * torch.nan)
             raise MemoryError
         return forward(self, image)
+
+    def begin(self: DetectionReport, plan: Plan) -> HeatMap:
+        if plan.entry.slide == "ill":
+            raise MemoryError
+        return HeatMap(plan.grid, 1, plan.mpp)
 
     def full(path: Path, content: bytes) -> Path:
         if path.parts[-2:] == ("ill", "classes.tif"):
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return write(path, content)
 
-    if place == "network":
+    if place in ("network", "nan"):
         monkeypatch.setattr(Darkness, "forward", too_much)
+    elif place == "beginning":
+        monkeypatch.setattr(DetectionReport, "begin_slide", begin)
     else:
         monkeypatch.setattr(detect, "write_atomically", full)
     slides, out = run(folder)
     assert {row["slide"] for row in rows(out / "slides.csv")} == {"well", "glass"}
-    said = "Memory ran out" if place == "network" else r".*classes\.tif cannot be used \(No space left on device\)"
+    said = {
+        "nan": "the network's output is not finite",
+        "writer": r".*classes\.tif cannot be used \(No space left on device\)",
+    }.get(place, "Memory ran out")
     with pytest.raises(InputError, match=rf"1 of 3 slides could not be used: .*ill\.tif: {said}"):
         slides.finish()
     (listed,) = json.loads((out / "failures.json").read_text())
@@ -220,3 +233,18 @@ def test_a_network_of_other_classes(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Darkness, "forward", lambda self, image: torch.zeros(len(image), 5))
     with pytest.raises(InputError, match=r"gives \[5\] numbers a tile and there are 2 class_names"):
         run(folder)
+
+
+def test_an_error_of_one_slide_behind_the_first_ends_no_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = DetectionReport.take
+
+    def odd(self: DetectionReport, engine: Any, plan: Plan, held: HeatMap, tiles: np.ndarray) -> None:
+        if plan.entry.slide == "well":
+            raise TypeError("a number is none")
+        take(self, engine, plan, held, tiles)
+
+    monkeypatch.setattr(DetectionReport, "take", odd)
+    slides, out = run(folder)
+    assert {row["slide"] for row in rows(out / "slides.csv")} == {"glass", "ill"}
+    with pytest.raises(InputError, match=r"1 of 3 slides could not be used: .*well\.tif: TypeError: a number is none"):
+        slides.finish()

@@ -284,3 +284,15 @@ def test_an_overview_is_the_slide_in_small(
 def test_a_small_slide_is_its_own_overview(tmp_path: Path) -> None:
     with Slide(pyramid(tmp_path / "a.tif", picture())) as slide:
         assert np.array_equal(slide.overview(4096), picture())
+
+
+def test_pixels_that_are_not_square_are_said(tmp_path: Path) -> None:
+    for name, high in (("square", 20_000), ("oblong", 10_000)):
+        path = pyramid(
+            tmp_path / f"{name}.tif", picture(), mpp=None, resolution=(20_000, high), resolutionunit="CENTIMETER"
+        )
+        with Slide(path) as slide:
+            assert slide.mpp == pytest.approx(0.5)
+            assert [problem.removeprefix(f"{path}: ") for problem in slide.problems] == [
+                "its pixels are 0.5 micrometres wide and 1 high, and are taken for squares of that width."
+            ] * (name == "oblong")

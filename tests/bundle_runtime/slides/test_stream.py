@@ -121,6 +121,22 @@ def test_what_speaks_against_the_results_is_said_of_each_slide(folder: Path, cap
     assert said.count("WARNING: tissue_fraction is 0.2") == said.count("WARNING: each tile is 96 pixels") == 1
 
 
+def test_windows_are_pieces_of_the_pictures_that_a_segmentation_learnt_from(tmp_path: Path) -> None:
+    folder = pyramid(tmp_path / "in" / "a.tif", with_tissue(512, [(128, 158, 256, 256)]), mpp=4.0).parent
+
+    def plan(about: dict[str, object], **settings: object) -> Plan:
+        (found,) = inputs(folder, record=record(**about), usual_tissue=0.01, pieces=True, **settings).plans
+        return found
+
+    assert 0.01 < plan({}).grid.tissue.min() < 0.1
+    assert plan({"tissue_fraction": 0.5}).grid.tissue.min() >= 0.5
+    asked = plan({"tissue_fraction": 0.5}, tissue_fraction=0.01)
+    assert asked.grid.tissue.min() < 0.1
+    assert "no tile with less than 0.5 of tissue" in asked.warning
+    assert plan({}, tile_size=16).warning == ""  # cut from pictures of 32 pixels
+    assert "far from those of the training (median 32)" in plan({}, tile_size=96).warning
+
+
 def test_a_class_that_was_not_learnt_is_no_target() -> None:
     assert check_targets(["a"], ["a", "b"], record()) == [0]
     with pytest.raises(InputError, match="target 'b' was not learnt, so it is never found: it occurs in none of the 9"):

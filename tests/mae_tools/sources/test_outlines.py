@@ -206,6 +206,42 @@ def test_refusals_of_coco_and_of_classes(tmp_path: Path) -> None:
         tiles_masks(tmp_path, outlines=place, class_names="background,nucleus")
 
 
+@pytest.mark.parametrize("tool", ["coco", "qupath", "labelme"])
+def test_one_drawn_class_of_several_takes_no_other_name(
+    tmp_path: Path, tool: str, capsys: pytest.CaptureFixture
+) -> None:
+    pictures(tmp_path, "images/a.png", "images/b.png")
+    place = tmp_path / ("coco.json" if tool == "coco" else "o")
+
+    def drawn(*, beside: bool) -> None:
+        """A gland, and with `beside` a nucleus that has no area."""
+        for name in "ab":
+            if tool == "qupath":
+                nucleus = [feature("Point", [1, 1], "nucleus")] * beside
+                geojson(place / f"{name}.geojson", feature("Polygon", [SQUARE], "gland"), *nucleus)
+            elif tool == "labelme":
+                nucleus = [{"label": "nucleus", "points": [[1, 1]], "shape_type": "point"}] * beside
+                labelme(place / f"{name}.json", {"label": "gland", "points": SQUARE}, *nucleus)
+        if tool == "coco":
+            coco(place, [{"segmentation": [[4, 6, 12, 6, 12, 14, 4, 14]], "category_id": 3}])
+            content = json.loads(place.read_text())
+            content["categories"] = content["categories"][: 1 + beside]
+            place.write_text(json.dumps(content))
+
+    drawn(beside=True)
+    with pytest.raises(InputError, match="are of class gland, and class_names are background, nucleus"):
+        tiles_masks(tmp_path, outlines=place, class_names="background,nucleus")
+    made = tiles_masks(tmp_path, outlines=place, class_names="background,gland")
+    assert (made["class_names"], made["mask_kind"]) == (["background", "gland"], "instance")
+    assert tiles_masks(tmp_path, outlines=place)["class_names"] == ["background", "gland"]
+    assert "are taken for" not in capsys.readouterr().out
+    drawn(beside=False)
+    made = tiles_masks(tmp_path, outlines=place, class_names="background,nucleus")
+    assert (made["class_names"], made["mask_kind"]) == (["background", "nucleus"], "instance")
+    assert np.array_equal(mask_of(made, tmp_path, "images/a.png") == 1, SQUARE_MASK)
+    assert "Outlines of class gland are taken for nucleus, the only class there is." in capsys.readouterr().out
+
+
 def test_outlines_of_excluded_pictures_go_with_them(tmp_path: Path) -> None:
     pictures(tmp_path, "images/a.png", "train/images/b.png", "test/images/b.png")
     coco(tmp_path / "coco.json", [{"segmentation": [[1, 1, 5, 1, 5, 5]]}])

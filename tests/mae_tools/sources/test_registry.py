@@ -74,6 +74,17 @@ def test_exclude_and_what_is_then_empty(tmp_path: Path, capsys: pytest.CaptureFi
         class_folder(tmp_path, exclude="*")
 
 
+def test_empty_lists_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for fractions, said in (
+        ((0, 0), "Note: nothing is in validation and test; train selects by validation, evaluate reads test.\n"),
+        ((0.2, 0), "Note: nothing is in test;"),
+        ((0.2, 0.2), None),
+    ):
+        class_folder(classes(tmp_path), val_fraction=fractions[0], test_fraction=fractions[1])
+        out = capsys.readouterr().out
+        assert said in out if said else "Note: nothing" not in out
+
+
 def test_tcga_barcodes_are_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"{kind}/TCGA-0{i}-000{i}-01Z-00-DX1/tile_{j}.png" for kind in "ab" for i in range(4) for j in range(2)]
     touch(tmp_path, *names)
