@@ -59,7 +59,7 @@ def deal_lists(
     """
     val_fraction = 0 if parity else val_fraction
     if given is None:
-        lists = _deal(entries, val_fraction, test_fraction, seed, per_class)
+        lists = deal(entries, val_fraction, test_fraction, seed, per_class)
         named = any(item["patient_id"] != own_patient(item["image"]) for item in entries)
         by = "patient" if named else "picture, each as a patient of its own"
         said = f"split by {by}{', class by class' if per_class else ''} (seed {seed})"
@@ -82,12 +82,17 @@ def _completed(
     val_fraction, test_fraction = (
         0 if given[name] else part for name, part in (("validation", val_fraction), ("test", test_fraction))
     )
-    dealt = _deal(given["training"], val_fraction, test_fraction, seed, per_class)
+    dealt = deal(given["training"], val_fraction, test_fraction, seed, per_class)
     taken = [name for name in ("validation", "test") if dealt[name]]
     return {name: dealt[name] or given[name] for name in SECTIONS}, taken
 
 
-def _deal(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int, per_class: bool) -> Lists:
+def deal(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int, per_class: bool) -> Lists:
+    """Deal items by patient: those of each class by themselves, or all who are labelled; the others train.
+
+    Raises:
+        InputError: fractions that leave nothing for training.
+    """
     if per_class:
         return split_by_class(entries, val_fraction, test_fraction, seed)
     known = {item["patient_id"] for item in entries if is_labelled(item)}
