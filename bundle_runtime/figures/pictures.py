@@ -15,6 +15,7 @@ from monai.engines.workflow import Workflow
 
 from custom_components.distributed import is_main
 
+from ..data.schema import Item
 from ..scores.collect import each_case
 
 
@@ -98,6 +99,11 @@ def picture_path(folder: Path, case: str, epoch: int | None = None) -> Path:
     """The PNG file of a case, in a folder that is there then."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / (file_name(case) if epoch is None else f"epoch_{epoch:05d}_{file_name(case)}")
+
+
+def listed_path(folder: Path, items: Sequence[Item], index: int) -> Path:
+    """The PNG file of an item of a list, which begins with its place in it."""
+    return picture_path(folder, f"{index:0{len(str(len(items) - 1))}d}_{items[index].get('case', index)}")
 
 
 def file_name(case: str) -> str:
