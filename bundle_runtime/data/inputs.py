@@ -17,7 +17,7 @@ from .inference import InferenceInputs
 from .schema import Item, as_list
 from .sequences import file_stem, group_by_case, patient_of, sequence_names, split_stem, usual_convention
 from .verify import sentence
-from .volume import UnusableFile, stored_shape
+from .volume import UnusableError, stored_shape
 
 # How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
 _MASK = re.compile(r"(?:(.+)[_. -])?(?:label|mask|seg|segmentation)s?", re.IGNORECASE)  # group 1: of which image
@@ -109,7 +109,7 @@ class Inputs(InferenceInputs):
             except NoVolume as reason:
                 others.refused[path] = f"{found.title()} {reason}"
                 del cases[path]
-            except UnusableFile as reason:
+            except UnusableError as reason:
                 self.set_aside(cases.pop(path), path, f"{found.title()} {reason}")
         unknown = _tell_left_out(folder, files, series, others)
         if not cases and not self.problems:
@@ -295,5 +295,5 @@ def _may_be_whole(file: Path, count: int) -> bool:
     """Whether a file may hold all `count` sequences of a case; what cannot be read may, and is reported later."""
     try:
         return len(stored_shape(file)) > 3 or count == 1
-    except UnusableFile:
+    except UnusableError:
         return True

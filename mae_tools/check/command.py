@@ -10,7 +10,7 @@ import bundle_runtime.data.datalist as datalists
 from bundle_runtime.data.find import VOLUMES
 from bundle_runtime.data.schema import SECTIONS, Datalist, consistency_problems
 from bundle_runtime.data.verify import Problem, refuse
-from bundle_runtime.data.volume import UnusableFile
+from bundle_runtime.data.volume import UnusableError
 from custom_components.errors import InputError
 
 from . import proposals
@@ -114,5 +114,5 @@ def _is_volume(file: str) -> bool:
 
     try:  # a radiograph has no place in space, and what lies beside it need not be read
         return any(not series.problems and stack_of(file) for series in scan([file]).series.values())
-    except UnusableFile:
+    except UnusableError:
         return False
