@@ -54,7 +54,7 @@ class RunManifest:
         self.path = Path(output_dir) / "manifest.json"
         config = settings()
         seed = resolve("seed") if "seed" in config else None
-        self.given = {"config": config, "seed": seed, "data_fingerprint": data_fingerprint}
+        self.given: dict[str, Any] = {"config": config, "seed": seed, "data_fingerprint": data_fingerprint}
         self.evaluator = evaluator
         self._content: dict[str, Any] = {}
         self._began = 0.0
