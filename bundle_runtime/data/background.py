@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.distributed import say
 
 from .schema import CORNERS
