@@ -129,7 +129,7 @@ def _write_docs(
 def bake(root: Path, target: Path, overlay: str | Path) -> Path:
     """A copy of a bundle with an overlay written into its stages; metadata and card agree, name and version stay.
 
-    Classes that neither names are those of the weights in `models/`, which the copy shares.
+    Classes that neither names are those of the weights in `models/`, which the copy shares as it does the results.
 
     Args:
         root: the bundle.
@@ -141,8 +141,9 @@ def bake(root: Path, target: Path, overlay: str | Path) -> Path:
     """
     settings = gather(root, {}, overlay)
     _copy(root, target, settings)
-    if (root / "models").is_dir():
-        (target / "models").symlink_to(root / "models")
+    for folder in ("models", "eval"):
+        if (root / folder).is_dir():
+            (target / folder).symlink_to(root / folder)
     for path in root.glob("large_files.*"):
         shutil.copy(path, target / path.name)
     described = describe(target)

@@ -22,6 +22,7 @@ from custom_components.distributed import is_main, rank_and_world
 from ..config import resolve, settings
 from ..failures import find_input_error
 from ..files import write_json
+from ..weights.io import sha256_of
 from .common import epochs_done, on_failure, scalars
 
 _PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "scipy", "safetensors")
@@ -72,6 +73,7 @@ class RunManifest:
             "started": _now(),
             "command": sys.argv,
             **self.given,
+            **self._weights(),
             "versions": versions(),
             "git": git_commit(),
             "platform": platform.platform(),
@@ -82,6 +84,12 @@ class RunManifest:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._write()
+
+    def _weights(self) -> dict[str, str]:
+        """The checksum of the weights that a stage which trains nothing has read."""
+        if self.evaluator is not None or "model_file" not in self.given["config"]:
+            return {}
+        return {"weights_sha256": sha256_of(resolve("model_file"))}
 
     def _earlier_runs(self) -> list[dict[str, Any]]:
         if not self.path.exists():

@@ -57,7 +57,8 @@ def picture(folder: Path, case: str) -> None:
 
 @pytest.mark.parametrize("task", ["multi_label", "multi_class"])
 def test_an_evaluation(tmp_path: Path, bundle: Path, task: str) -> None:
-    folder = ran(tmp_path / "evaluate", warnings=["amp was off"])
+    model = bundle / "models" / "model.pt"
+    folder = ran(tmp_path / "evaluate", warnings=["amp was off"], weights_sha256=sha256_of(model))
     scored = scored_images.report(task)
     scored.warnings = {"c3": "much darker"}
     scored.write(folder, {"seed": 0})
@@ -66,7 +67,6 @@ def test_an_evaluation(tmp_path: Path, bundle: Path, task: str) -> None:
     for case in (worst, best):
         picture(folder, case)
     (folder / "roc.png").write_bytes(thumbnail(PIXELS, 8, "png"))
-    model = bundle / "models" / "model.pt"
     page = Reader(write_report(folder, bundle, model, "evaluate", tmp_path / "datalist.json"))
     summary = json.loads((folder / "scores.json").read_text())
     told = {key: value for key, value in summary.items() if key not in ("header", "notes", "warnings")}
