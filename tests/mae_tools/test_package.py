@@ -434,6 +434,7 @@ def test_monai_commands_on_the_package(unpacked: Path, alone: dict[str, str], tm
     config = ("--config_file", "configs/inference.yaml")
     parser = ConfigParser()
     parser.read_config(str(CONFIGS / "inference.yaml"))
+    parser["bundle_root"] = str(unpacked)
     torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / "model.pt")
     files = ("--ckpt_file", str(tmp_path / "model.pt"), "--filepath", str(tmp_path / "model.ts"))
     for command in (
