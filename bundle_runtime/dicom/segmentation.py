@@ -12,7 +12,7 @@ from pydicom.config import disable_value_validation
 
 from custom_components.errors import InputError
 
-from ..data.volume import UnusableFile
+from ..data.volume import UnusableError
 from ..files import write_atomically
 from .codes import SegmentCode, code_of, read_codes
 from .references import model_of, source_header
@@ -72,7 +72,7 @@ class SaveImageSegmentationd(SaveImaged):
             file = str(data["file"])
             try:
                 stack = stack_of(file)
-            except UnusableFile as problem:
+            except UnusableError as problem:
                 raise InputError(
                     f"{file}: {problem}; a DICOM SEG needs a DICOM series, take output_format nifti."
                 ) from problem
