@@ -106,5 +106,5 @@ def test_pictures_show_the_largest_loss_the_middle_and_the_largest_gain(tmp_path
     assert [title.split("\n")[:2] for title, *_ in rows] == [
         ["case2", "largest loss"], ["case4", "middle"], ["case1", "largest gain"]
     ]  # fmt: skip
-    assert "scratch 0.700, MAE 0.500" in rows[0][0]
+    assert rows[0][1] == ["mean Dice 0.700", "mean Dice 0.500"]
     assert (tmp_path / "out" / "comparison.png").is_file()
