@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from bundle_runtime.config import literal, read_value
 from bundle_runtime.data.datalist import load as load_datalist
 from bundle_runtime.data.schema import SECTIONS, Datalist
 from bundle_runtime.dicom.codes import read_codes
 from bundle_runtime.files import write_atomically
 from custom_components.errors import InputError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .agree import METADATA, Described, agreeing, describe, read_metadata
 from .bundles import SEGMENTATION, find_bundle, load, stages

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.figures.attention import attention_figure, attention_rollout, class_attention_map

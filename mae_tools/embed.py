@@ -5,18 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
-from sklearn.preprocessing import StandardScaler
-
 from bundle_runtime.figures.classification import roc_of_runs
 from bundle_runtime.figures.panels import COLOURS, WIDTH_INCHES, save_figure
 from bundle_runtime.files import aligned, write_json
 from bundle_runtime.probes.linear import FEATURES
 from bundle_runtime.scores.classification_report import ClassificationReport
 from custom_components.errors import InputError
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from sklearn.preprocessing import StandardScaler
 
 _COMPONENTS = 50  # principal components that t-SNE sees (van der Maaten and Hinton, 2008, section 4.1: 30)
 _PERPLEXITY = 30.0

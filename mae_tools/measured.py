@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
-
 from bundle_runtime.pages.score_tables import score_tables
 from bundle_runtime.weights.io import checksum_key, read_sidecar
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from .agree import METADATA
 from .bundles import stages

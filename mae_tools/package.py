@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
-
 from bundle_runtime.data.conventions import predicted_tissues
 from bundle_runtime.failures import find_input_error
 from bundle_runtime.files import write_atomically
@@ -24,6 +22,7 @@ from bundle_runtime.weights.io import sha256_of, sidecar_path
 from bundle_runtime.weights.load import read_record
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES
+from monai.bundle import ConfigParser
 
 from . import zoo_check
 from .__main__ import available, module_of

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 EDGE_BYTES = 64 * 1024

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from custom_components.tumour_labels import REGIONS
 
 from .conventions import CONVENTIONS, Convention, convention

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from custom_components.errors import InputError
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError
-
-from custom_components.errors import InputError
 
 from .background import read_brain, without_background
 from .schema import Item, as_list, check_background

@@ -8,11 +8,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from custom_components.errors import InputError
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
-
-from custom_components.errors import InputError
 
 from ..failures import unreadable
 from .find import NIFTI, THROUGH_ITK

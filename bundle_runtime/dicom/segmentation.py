@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.errors import InputError
 from monai.transforms import MapTransform, SaveImaged
 from pydicom.config import disable_value_validation
-
-from custom_components.errors import InputError
 
 from ..data.volume import UnusableError
 from ..files import write_atomically

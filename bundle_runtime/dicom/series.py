@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 import pydicom
-from pydicom.config import disable_value_validation
-
 from custom_components.errors import InputError
+from pydicom.config import disable_value_validation
 
 from ..data.find import DICOM, files_below, some
 from ..data.verify import combined_edges, edges, sentence

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-
 from custom_components import __version__
 from custom_components.distributed import is_main, rank_and_world
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from ..config import resolve, settings
 from ..failures import find_input_error
@@ -46,10 +45,7 @@ class RunManifest:
     """
 
     def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        data_fingerprint: str | None = None,
-        evaluator: Any = None,
+        self, output_dir: str | os.PathLike[str], data_fingerprint: str | None = None, evaluator: Any = None
     ) -> None:
         self.path = Path(output_dir) / "manifest.json"
         config = settings()

@@ -8,21 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from custom_components.errors import InputError
 from matplotlib.figure import Figure
 
-from custom_components.errors import InputError
-
 from ..files import write_atomically
-from .panels import (
-    WIDTH_INCHES,
-    Cut,
-    class_colour,
-    grey_window,
-    name_classes,
-    panel_grid,
-    same_shape,
-    save_figure,
-)
+from .panels import WIDTH_INCHES, Cut, class_colour, grey_window, name_classes, panel_grid, same_shape, save_figure
 
 # Colours that neither tissue has nor the first classes: the blue of the first class would be taken for an error.
 ERRORS = {"missed": (0.9, 0.1, 0.1), "invented": (0.0, 0.9, 1.0), "another class": (1.0, 0.85, 0.0)}

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.distributed import is_main
+from custom_components.errors import InputError, within
+from custom_components.networks.find import unwrap
 from ignite.engine import Events
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from monai.engines.workflow import Workflow
 from scipy import ndimage
 from torch import nn
-
-from custom_components.distributed import is_main
-from custom_components.errors import InputError, within
-from custom_components.networks.find import unwrap
 
 from ..engine.common import epochs_done
 from .panels import HIDDEN, Cut, grey_window, panel_grid, picture_pixels, same_shape, save_figure

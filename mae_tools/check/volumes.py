@@ -4,13 +4,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from bundle_runtime.data.schema import Datalist, Item
 from bundle_runtime.data.verify_volumes import Expected
 from bundle_runtime.data.volume import UnusableError, read_volume
 from bundle_runtime.pages.page import Figure
 from custom_components.errors import InputError
+from tqdm import tqdm
 
 from ..copies import Place, copy_problems, find_copies, volume_digest
 from .beside import compare_headers, compare_looks, compare_sequences, compare_values, unlearnable

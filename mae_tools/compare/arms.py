@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from bundle_runtime.figures.arms import Maps, arms_figure
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-
 from bundle_runtime.data.find import VOLUMES, files_below
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify import Found

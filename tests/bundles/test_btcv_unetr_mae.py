@@ -12,19 +12,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from dicom_files import slices, write
-from monai.bundle import ConfigParser
-from monai.metrics import DiceMetric
-from nibabel.orientations import io_orientation
-from page_reader import reported
-from safetensors.torch import load_file
-
 from bundle_runtime.dicom.structures import paint, read_structures
 from bundle_runtime.learnt import classes_from_engine
 from bundle_runtime.weights.io import sha256_of
 from bundle_runtime.weights.save import save_encoder
 from custom_components.networks.vit import ViT
+from dicom_files import slices, write
 from mae_tools.sources.btcv import CLASS_NAMES
+from monai.bundle import ConfigParser
+from monai.metrics import DiceMetric
+from nibabel.orientations import io_orientation
+from page_reader import reported
+from safetensors.torch import load_file
 
 from .conftest import Runner
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mae_tools.metadata_schema import METADATA_SCHEMA
 from small_bundles import put_weights, small_bundle, unpacked
 from strangers import Packages, interpreter, run
-
-from mae_tools.metadata_schema import METADATA_SCHEMA
 
 pytestmark = pytest.mark.slow
 NAMES = ["btcv_unetr_mae", "brats_unetr_mae", "cxr14_mae", "histo_sdmae", "medcls_msmae"]

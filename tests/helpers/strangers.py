@@ -15,9 +15,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from small_bundles import put_weights, small_bundle, unpacked
-
 from mae_tools.demo_data import PAINTERS
+from small_bundles import put_weights, small_bundle, unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
 _DRAWN = {

@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
+import mae_tools.attention as module
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
-import mae_tools.attention as module
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.figures.attention import class_attention_map
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
 from custom_components.networks.vit import ViT
+from PIL import Image
 
 SETTINGS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.25], "equalise": "none"}
 

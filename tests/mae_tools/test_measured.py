@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import scored_images
 import torch
-
 from bundle_runtime.files import write_csv, write_json
 from bundle_runtime.weights.io import sha256_of
 from bundle_runtime.weights.save import save_network

@@ -5,21 +5,13 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from bundle_runtime.data.verify import edges
+from bundle_runtime.data.volume import UnusableError, corner_shift, read_volume, skew, stored_shape, turned_like
 from dicom_files import slices, volume
 from dicom_files import write as write_slices
 from hypothesis import given
 from hypothesis import strategies as st
 from nifti_files import save
-
-from bundle_runtime.data.verify import edges
-from bundle_runtime.data.volume import (
-    UnusableError,
-    corner_shift,
-    read_volume,
-    skew,
-    stored_shape,
-    turned_like,
-)
 
 
 def test_reading_keeps_integers_and_the_ends_of_the_file(tmp_path: Path) -> None:

@@ -8,15 +8,14 @@ import itk
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import enhanced, lps, slices, uid, volume, write
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydicom.uid import JPEG2000Lossless, RLELossless
-
 from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.volume import UnusableError, read_volume
 from bundle_runtime.dicom.series import NoVolume, lay, scan, series_below
+from dicom_files import enhanced, lps, slices, uid, volume, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 RAS = np.diag([-1.0, -1, 1, 1])
 SAGITTAL = (0.0, 1, 0, 0, 0, -1)

@@ -8,13 +8,12 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import AXIAL, lps, slices, uid, volume
-from picture_files import encoded
-from pydicom.dataset import Dataset
-
 from bundle_runtime.data.volume import UnusableError, read_volume
 from bundle_runtime.dicom.structures import paint, read_structures, references
 from custom_components.errors import InputError
+from dicom_files import AXIAL, lps, slices, uid, volume
+from picture_files import encoded
+from pydicom.dataset import Dataset
 
 SHAPE = (40, 34, 6)
 AFFINE = lps(SHAPE, (0.8, 0.9, 2.5), AXIAL, (-10, -20, 30))

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from segmented_volumes import LABEL, NAMES, SHIFTED
-
 from bundle_runtime.figures.arms import Maps, arms_figure, error_kinds, unit_window
 from custom_components.errors import InputError
+from PIL import Image
+from segmented_volumes import LABEL, NAMES, SHIFTED
 
 IMAGE = np.random.default_rng(0).integers(0, 255, LABEL.shape).astype(np.uint8)
 

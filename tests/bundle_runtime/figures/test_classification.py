@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from matplotlib.image import imread
-
 from bundle_runtime.figures.classification import calibration_figure, confusion_figure, roc_figure, roc_of_runs
 from bundle_runtime.scores.classification import reliability
+from matplotlib.image import imread
 
 NAMES = [f"finding {i}" for i in range(14)]
 RNG = np.random.default_rng(0)

@@ -5,19 +5,18 @@ import re
 import numpy as np
 import pytest
 import torch
-from encoders import on_vit
-from monai.data import MetaTensor
-from monai.engines import SupervisedEvaluator
-from PIL import Image
-from tiny_training import Tiny
-from torch import nn
-
 from bundle_runtime.figures import overlays, reconstruction
 from bundle_runtime.figures.overlays import OverlayPictures
 from bundle_runtime.figures.reconstruction import ReconstructionPictures
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.tumour_labels import TISSUES
+from encoders import on_vit
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from PIL import Image
+from tiny_training import Tiny
+from torch import nn
 
 
 class FakeAutoencoder(nn.Module):

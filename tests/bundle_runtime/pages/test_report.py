@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import scored_images
 import torch
-from page_reader import Reader, numbers
-
 from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.figures.pictures import file_name
 from bundle_runtime.files import write_csv, write_json
@@ -23,6 +21,7 @@ from bundle_runtime.pages.report import finish, write_report
 from bundle_runtime.pages.score_tables import shown
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
+from page_reader import Reader, numbers
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PIXELS = np.zeros((1, 8, 8), np.uint8)

@@ -4,13 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SHIFTED, SPACING, filled_report, make_row
-
 from bundle_runtime.figures.arms import Maps
 from bundle_runtime.scores.segmentation import score_case
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
 from mae_tools.compare.command import compare
+from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SHIFTED, SPACING, filled_report, make_row
 
 
 def test_comparison_pairs_the_cases(tmp_path):
