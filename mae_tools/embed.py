@@ -128,12 +128,12 @@ def embedding_figure(
         for axes, (kind, places) in zip(row, kinds.items(), strict=True):
             for index, name in enumerate(class_names):
                 chosen = places[classes == index]
-                axes.scatter(*chosen.T, s=8, color=COLOURS[index % len(COLOURS)], label=name, linewidths=0, alpha=0.8)
+                axes.scatter(*chosen.T, s=12, color=COLOURS[index % len(COLOURS)], label=name, linewidths=0, alpha=0.8)
             axes.set_title(kind, fontsize=10)
             axes.set_xticks([])
             axes.set_yticks([])
         row[0].set_ylabel(encoder, fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9, frameon=False, markerscale=2)
     save_figure(figure, path)
     return figure
