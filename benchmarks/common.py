@@ -155,6 +155,67 @@ def memory_alone(script: str, program: str, *options: str) -> int:
     return int(result.stdout.strip().splitlines()[-1])
 
 
+def step_parser(description: str | None, repeats: int, settings: Sequence[str]) -> argparse.ArgumentParser:
+    """The same, with the options of the benchmarks of one training step."""
+    result = parser(description, repeats)
+    result.add_argument("--settings", nargs="*", choices=settings, help="default: all")
+    result.add_argument("--batch", type=int, default=0, help="images of a step; 0 = the setting's own")
+    result.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"], help="bf16: by autocast")
+    result.add_argument("--peer_dtype", choices=["fp32", "bf16"], help="MONAI's, where it is to differ")
+    result.add_argument("--compile", action="store_true", help="torch.compile for both")
+    result.add_argument("--memory_of", help=argparse.SUPPRESS)
+    return result
+
+
+def memory_of_step(
+    script: str,
+    program: str,
+    setting: str,
+    make: Callable[[], Callable[[], object]],
+    args: argparse.Namespace,
+    options: Sequence[str] = (),
+) -> int:
+    """Bytes at the peak of building one program and running two steps; on the CPU in a process of its own.
+
+    Args:
+        script: The benchmark, whose options are those of `step_parser` and `options`.
+        program: Which of its programs.
+        setting: Name of the setting.
+        make: Builds the program and gives its step.
+        args: Of the run.
+        options: Further ones that it was given.
+    """
+
+    def run() -> None:
+        step = make()
+        step()
+        step()
+
+    device = torch.device(args.device)
+    if device.type == "cuda" or args.memory_of:
+        return peak_memory(run, device)
+    given = ["--settings", setting, "--dtype", args.dtype, "--threads", str(args.threads), *options]
+    given += ["--quick"] * args.quick + ["--compile"] * args.compile
+    given += ["--batch", str(args.batch)] if args.batch else []
+    given += ["--peer_dtype", args.peer_dtype] if args.peer_dtype else []
+    return memory_alone(script, program, *given)
+
+
+def step_rows(
+    args: argparse.Namespace, settings: Sequence[Any], measure: Callable[[Any], Any], memory: Callable[[Any], int]
+) -> list[Any]:
+    """A row for each setting that was asked for; in the process of `memory_alone` its bytes are printed instead."""
+    chosen = [setting for setting in settings if not args.settings or setting.name in args.settings]
+    if args.memory_of:
+        print(memory(chosen[0]))
+        raise SystemExit
+    rows = []
+    for setting in chosen:
+        print(f"{setting.name} ...", flush=True)
+        rows.append(measure(setting))
+    return rows
+
+
 def unetr_state(peer: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights of stock MONAI `UNETR` under the names of ours (without a class token)."""
     names = {"encoder1.": "image_encoder."}

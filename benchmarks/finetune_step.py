@@ -13,23 +13,11 @@ import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import common
 import torch
-from common import (
-    MEMORY_NOTE,
-    RATIO_NOTE,
-    finish,
-    interleave,
-    megabytes,
-    memory_alone,
-    parser,
-    peak_memory,
-    prepare,
-    ratio,
-    spread,
-    table,
-)
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNETR as MonaiUNETR
 from monai.networks.nets import ViT as MonaiViT
@@ -125,37 +113,21 @@ def measure(setting: Setting, args: argparse.Namespace, device: torch.device) ->
     """Everything about one setting."""
     memory = {program: memory_of(program, setting, args, device) for program in ("ours", "monai")}
     steps = {program: make_step(program, setting, args, device) for program in ("ours", "monai")}
-    times = interleave(steps, args.repeats, device, warmup=2)
+    times = common.interleave(steps, args.repeats, device, warmup=2)
     return {
         "setting": setting.name,
         "size": list(setting.size),
         "step_seconds": {program: statistics.median(times[program]) for program in times},
-        "time_ratio": ratio(times["monai"], times["ours"]),
+        "time_ratio": common.ratio(times["monai"], times["ours"]),
         "peak_memory_bytes": memory,
         "memory_ratio": memory["monai"] / memory["ours"],
     }
 
 
 def memory_of(program: str, setting: Setting, args: argparse.Namespace, device: torch.device) -> int:
-    """Peak memory of building one program and running two steps, in bytes; on the CPU in a process of its own."""
-    if device.type == "cuda":
-        return memory_here(program, setting, args, device)
-    options = ["--settings", setting.name, "--dtype", args.dtype, "--threads", str(args.threads)]
-    options += ["--quick"] * args.quick + ["--compile"] * args.compile
-    options += ["--batch", str(args.batch)] if args.batch else []
-    options += ["--peer_dtype", args.peer_dtype] if args.peer_dtype else []
-    return memory_alone(__file__, program, *options)
-
-
-def memory_here(program: str, setting: Setting, args: argparse.Namespace, device: torch.device) -> int:
-    """The same in this process."""
-
-    def run() -> None:
-        step = make_step(program, setting, args, device)
-        step()
-        step()
-
-    return peak_memory(run, device)
+    """Peak memory of one program, in bytes."""
+    make = partial(make_step, program, setting, args, device)
+    return common.memory_of_step(__file__, program, setting.name, make, args)
 
 
 def show(rows: list[dict[str, Any]]) -> str:
@@ -165,41 +137,33 @@ def show(rows: list[dict[str, Any]]) -> str:
             row["setting"],
             f"{row['step_seconds']['ours']:.3f} s",
             f"{row['step_seconds']['monai']:.3f} s",
-            spread(row["time_ratio"]),
-            megabytes(row["peak_memory_bytes"]["ours"]),
-            megabytes(row["peak_memory_bytes"]["monai"]),
+            common.spread(row["time_ratio"]),
+            common.megabytes(row["peak_memory_bytes"]["ours"]),
+            common.megabytes(row["peak_memory_bytes"]["monai"]),
             f"{row['memory_ratio']:.2f}x",
         ]
         for row in rows
     ]
     columns = ["setting", "ours", "MONAI", "MONAI / ours", "memory ours", "memory MONAI", "MONAI / ours"]
-    return table(columns, lines)
+    return common.table(columns, lines)
 
 
 def main() -> None:
-    options = parser(__doc__, repeats=5)
-    options.add_argument("--settings", nargs="*", choices=[setting.name for setting in SETTINGS], help="default: all")
-    options.add_argument("--batch", type=int, default=0, help="images of a step; 0 = the setting's own")
-    options.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"], help="bf16: by autocast")
-    options.add_argument("--peer_dtype", choices=["fp32", "bf16"], help="MONAI's, where it is to differ")
-    options.add_argument("--compile", action="store_true", help="torch.compile for both")
-    options.add_argument("--memory_of", help=argparse.SUPPRESS)
+    options = common.step_parser(__doc__, 5, [setting.name for setting in SETTINGS])
     args = options.parse_args()
-    device = prepare(args)
-    settings = [s for s in (QUICK if args.quick else SETTINGS) if not args.settings or s.name in args.settings]
-    if args.memory_of:
-        print(memory_here(args.memory_of, settings[0], args, device))
-        return
-    rows = []
-    for setting in settings:
-        print(f"{setting.name} ...", flush=True)
-        rows.append(measure(setting, args, device))
+    device = common.prepare(args)
+    rows = common.step_rows(
+        args,
+        QUICK if args.quick else SETTINGS,
+        lambda setting: measure(setting, args, device),
+        lambda setting: memory_of(args.memory_of, setting, args, device),
+    )
     notes = [
-        f"times: median of {args.repeats} steps in turns; {RATIO_NOTE}",
+        f"times: median of {args.repeats} steps in turns; {common.RATIO_NOTE}",
         f"ours {args.dtype}, MONAI {args.peer_dtype or args.dtype}, torch.compile {'on' if args.compile else 'off'}",
-        MEMORY_NOTE[device.type],
+        common.MEMORY_NOTE[device.type],
     ]
-    finish("finetune_step", args, rows, show(rows), notes)
+    common.finish("finetune_step", args, rows, show(rows), notes)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def in_form(form: str, network: nn.Module, image: Tensor) -> Callable[[], Tensor
     network = copy.deepcopy(network)
     if form == "channels_last":
         layout = torch.channels_last_3d if image.ndim == 5 else torch.channels_last
-        network, image = network.to(memory_format=layout), image.to(memory_format=layout)
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        image = image.to(memory_format=layout)
     run = torch.compile(network) if form == "compile" else network
 
     @torch.no_grad()

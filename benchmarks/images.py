@@ -35,11 +35,11 @@ from monai.transforms import (
 from PIL import Image
 from pretrain_step import QUICK, SETTINGS, make_step
 
-from bundle_runtime.data.dataset import EpochSampler
-from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.data.image_prepare import Recipe
+from bundle_runtime.data.loading import EpochSampler
+from bundle_runtime.data.loading import loader as batch_loader
 from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop
 from mae_tools.demo_data.radiographs import radiograph
 

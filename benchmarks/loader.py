@@ -28,7 +28,8 @@ from monai.data.utils import pickle_hashing
 from pretrain_step import QUICK, SETTINGS, batch_of, make_step
 
 from bundle_runtime.data.datalist import items
-from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
+from bundle_runtime.data.dataset import PreparedDataset
+from bundle_runtime.data.loading import EpochSampler, loader
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "btcv_unetr_mae" / "configs" / "train.yaml"
 CLASSES = ["background", *map(str, range(1, 14))]

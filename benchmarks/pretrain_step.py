@@ -18,25 +18,12 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest import mock
 
+import common
 import torch
-from common import (
-    MEMORY_NOTE,
-    RATIO_NOTE,
-    finish,
-    interleave,
-    mae_state,
-    megabytes,
-    memory_alone,
-    parser,
-    peak_memory,
-    prepare,
-    ratio,
-    spread,
-    table,
-)
 from monai.networks.nets import MaskedAutoEncoderViT
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -157,7 +144,7 @@ def batch_of(setting: Setting, args: argparse.Namespace, device: torch.device) -
 def loss_difference(setting: Setting) -> float:
     """Relative difference of the two losses with equal weights and equal masks, in float32 on the CPU."""
     peer, ours = build_peer(setting).eval(), build_ours(setting).eval()
-    ours.load_state_dict(mae_state(peer.state_dict()))
+    ours.load_state_dict(common.mae_state(peer.state_dict()))
     image = torch.rand(1, setting.channels, *setting.size)
     noise = torch.rand(1, ours.decoder_position_embeddings.shape[1])
     visible, _ = ours.split(image, noise)
@@ -196,7 +183,7 @@ def measure(setting: Setting, args: argparse.Namespace, device: torch.device) ->
     memory = {program: memory_of(program, setting, args, device) for program in programs}
     product, product_flops = matrix_product(args, device)
     steps: dict[str, Step] = {program: make_step(program, setting, args, device) for program in programs}
-    times = interleave({**steps, "product": product}, args.repeats, device, warmup=2)
+    times = common.interleave({**steps, "product": product}, args.repeats, device, warmup=2)
     waits = count_waits(steps["ours"]) if device.type == "cuda" else None
     flops = count_flops(setting, batch)
     product_rate = product_flops / min(times["product"])
@@ -208,7 +195,9 @@ def measure(setting: Setting, args: argparse.Namespace, device: torch.device) ->
         "step_seconds": {program: statistics.median(times[program]) for program in programs},
         "step_seconds_fastest": {program: min(times[program]) for program in programs},
         "crops_per_second": {program: batch / statistics.median(times[program]) for program in programs},
-        "time_ratio": {program: ratio(times["monai"], times[program]) for program in programs if program != "monai"},
+        "time_ratio": {
+            program: common.ratio(times["monai"], times[program]) for program in programs if program != "monai"
+        },
         "peak_memory_bytes": memory,
         "memory_ratio": {name: memory["monai"] / memory[name] for name in programs if name != "monai"},
         "step_flops": flops,
@@ -232,27 +221,11 @@ def count_waits(step: Step) -> int:
 
 
 def memory_of(program: str, setting: Setting, args: argparse.Namespace, device: torch.device) -> int:
-    """Peak memory of building one program and running two steps, in bytes; on the CPU in a process of its own."""
-    if device.type == "cuda":
-        return memory_here(program, setting, args, device)
-    options = ["--settings", setting.name, "--dtype", args.dtype, "--optimizer", args.optimizer]
-    options += ["--threads", str(args.threads), *(["--quick"] if args.quick else [])]
-    options += ["--compile"] if args.compile else []
-    options += ["--batch", str(args.batch)] if args.batch else []
+    """Peak memory of one program, in bytes."""
+    make = partial(make_step, program, setting, args, device)
+    options = ["--optimizer", args.optimizer]
     options += ["--predict_ratio", str(args.predict_ratio)] if args.predict_ratio else []
-    options += ["--peer_dtype", args.peer_dtype] if args.peer_dtype else []
-    return memory_alone(__file__, program, *options)
-
-
-def memory_here(program: str, setting: Setting, args: argparse.Namespace, device: torch.device) -> int:
-    """The same in this process."""
-
-    def run() -> None:
-        step = make_step(program, setting, args, device)
-        step()
-        step()
-
-    return peak_memory(run, device)
+    return common.memory_of_step(__file__, program, setting.name, make, args, options)
 
 
 def show(rows: list[dict[str, Any]]) -> str:
@@ -265,41 +238,33 @@ def show(rows: list[dict[str, Any]]) -> str:
                 str(row["batch"]),
                 f"{row['step_seconds'][name]:.3f} s",
                 f"{row['step_seconds']['monai']:.3f} s",
-                spread(value),
-                megabytes(row["peak_memory_bytes"][name]),
-                megabytes(row["peak_memory_bytes"]["monai"]),
+                common.spread(value),
+                common.megabytes(row["peak_memory_bytes"][name]),
+                common.megabytes(row["peak_memory_bytes"]["monai"]),
                 f"{row['memory_ratio'][name]:.2f}x",
                 f"{row['product_share']:.0%}" if name == "ours" else "",
             ])  # fmt: skip
     columns = ["setting", "batch", "ours", "MONAI", "MONAI / ours", "memory ours", "memory MONAI", "MONAI / ours"]
-    return table([*columns, "share of matmul"], lines)
+    return common.table([*columns, "share of matmul"], lines)
 
 
 def main() -> None:
-    options = parser(__doc__, repeats=7)
-    options.add_argument("--settings", nargs="*", choices=[setting.name for setting in SETTINGS], help="default: all")
-    options.add_argument("--batch", type=int, default=0, help="images of a step; 0 = the setting's own")
-    options.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"], help="bf16: by autocast")
-    options.add_argument("--peer_dtype", choices=["fp32", "bf16"], help="MONAI's, where it is to differ")
+    options = common.step_parser(__doc__, 7, [setting.name for setting in SETTINGS])
     options.add_argument("--optimizer", default="fused", choices=["fused", "default"], help="AdamW's form, for both")
-    options.add_argument("--compile", action="store_true", help="torch.compile for both")
     options.add_argument("--predict_ratio", type=float, help="also time ours with this share of hidden patches decoded")
-    options.add_argument("--memory_of", help=argparse.SUPPRESS)
     args = options.parse_args()
-    device = prepare(args)
-    settings = [s for s in (QUICK if args.quick else SETTINGS) if not args.settings or s.name in args.settings]
-    if args.memory_of:
-        print(memory_here(args.memory_of, settings[0], args, device))
-        return
-    rows = []
-    for setting in settings:
-        print(f"{setting.name} ...", flush=True)
-        rows.append(measure(setting, args, device))
+    device = common.prepare(args)
+    rows = common.step_rows(
+        args,
+        QUICK if args.quick else SETTINGS,
+        lambda setting: measure(setting, args, device),
+        lambda setting: memory_of(args.memory_of, setting, args, device),
+    )
     notes = [
-        f"times: median of {args.repeats} steps in turns; {RATIO_NOTE}",
+        f"times: median of {args.repeats} steps in turns; {common.RATIO_NOTE}",
         f"ours {args.dtype}, MONAI {args.peer_dtype or args.dtype}, AdamW ({args.optimizer}), "
         f"torch.compile {'on' if args.compile else 'off'}",
-        MEMORY_NOTE[device.type],
+        common.MEMORY_NOTE[device.type],
         "losses with equal weights and masks differ by at most "
         f"{max(row['loss_difference'] for row in rows):.0e} (relative)",
         "at 2d_0.125 MONAI hides 25 of 196 patches and we 24, as each rounds",
@@ -308,7 +273,7 @@ def main() -> None:
         notes.append(f"waits of the host for the GPU in a step: {max(row['host_device_waits'] for row in rows)}")
     if (args.peer_dtype or args.dtype) == "bf16":
         notes.append("MONAI's network stops under autocast; here a hook casts its decoder's input back to float32")
-    finish("pretrain_step", args, rows, show(rows), notes)
+    common.finish("pretrain_step", args, rows, show(rows), notes)
 
 
 if __name__ == "__main__":

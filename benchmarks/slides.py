@@ -16,23 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 import tifffile
 import torch
-from common import (
-    MEMORY_NOTE,
-    RATIO_NOTE,
-    finish,
-    interleave,
-    megabytes,
-    memory_alone,
-    parser,
-    peak_memory,
-    prepare,
-    ratio,
-    spread,
-    table,
-)
 from monai.data import DataLoader
 from monai.data.wsi_datasets import SlidingPatchWSIDataset
 from torch import Tensor, nn
@@ -114,20 +101,22 @@ def measure(path: Path, args: argparse.Namespace, device: torch.device) -> list[
     given = ["--slide", str(path), "--side", str(args.side), "--batch", str(args.batch)]
     given += ["--threads", str(args.threads), *(["--quick"] if args.quick else [])]
     memory = {
-        name: [memory_alone(__file__, name, *given, "--tiles", str(count)) for count in (max(tiles // 4, 1), tiles)]
+        name: [
+            common.memory_alone(__file__, name, *given, "--tiles", str(count)) for count in (max(tiles // 4, 1), tiles)
+        ]
         for name in PROGRAMS
     }
     rows = []
     for work, both in passes(path, args, device).items():
         said = {name: call() for name, call in both.items()}
-        times = interleave(both, args.repeats, device, warmup=0)
+        times = common.interleave(both, args.repeats, device, warmup=0)
         difference = (said["ours"] - said["monai"]).abs().max() / said["monai"].abs().max()
         rows.append(
             {
                 "work": work,
                 "tiles": tiles,
                 "tiles_per_second": {name: tiles / statistics.median(times[name]) for name in PROGRAMS},
-                "time_ratio": ratio(times["monai"], times["ours"]),
+                "time_ratio": common.ratio(times["monai"], times["ours"]),
                 "peak_memory_bytes": memory,
                 "relative_difference": difference.item(),
             }
@@ -136,7 +125,7 @@ def measure(path: Path, args: argparse.Namespace, device: torch.device) -> list[
 
 
 def main() -> None:
-    options = parser(__doc__, repeats=3)
+    options = common.parser(__doc__, repeats=3)
     options.add_argument("--side", type=int, help="pixels of the slide, a multiple of 1792 (8960)")
     options.add_argument("--tiles", type=int, default=0, help="stop after so many tiles; 0 = the whole slide")
     options.add_argument("--batch", type=int, help="tiles at a time (16)")
@@ -148,10 +137,10 @@ def main() -> None:
     if args.side % 1792:
         options.error(f"--side is {args.side}, and whole tiles of 224 and of 256 need a multiple of 1792")
     args.batch = args.batch or (4 if args.quick else 16)
-    device = prepare(args)
+    device = common.prepare(args)
     if args.memory_of:
         job = passes(args.slide, args, torch.device("cpu"))["read"][args.memory_of]
-        print(peak_memory(job, torch.device("cpu")))
+        print(common.peak_memory(job, torch.device("cpu")))
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "slide.tif"
@@ -161,21 +150,21 @@ def main() -> None:
         [
             row["work"],
             *(f"{row['tiles_per_second'][name]:.1f}" for name in PROGRAMS),
-            spread(row["time_ratio"]),
-            *(" -> ".join(map(megabytes, row["peak_memory_bytes"][name])) for name in PROGRAMS),
+            common.spread(row["time_ratio"]),
+            *(" -> ".join(map(common.megabytes, row["peak_memory_bytes"][name])) for name in PROGRAMS),
         ]
         for row in rows
     ]
     args.slide = None
     notes = [
         f"{rows[0]['tiles']} tiles of {TILE} from a slide of {args.side} x {args.side} pixels, "
-        f"batches of {args.batch}, {args.num_workers} loader processes; {RATIO_NOTE}",
-        "memory of reading a quarter of the tiles -> all of them; " + MEMORY_NOTE["cpu"],
+        f"batches of {args.batch}, {args.num_workers} loader processes; {common.RATIO_NOTE}",
+        "memory of reading a quarter of the tiles -> all of them; " + common.MEMORY_NOTE["cpu"],
         f"sums of all pixels differ by {rows[0]['relative_difference']:.0e} (relative), of all logits by "
         f"{rows[1]['relative_difference']:.0e}",
     ]
     columns = ["work", "ours, tiles/s", "MONAI, tiles/s", "MONAI / ours", "memory ours", "memory MONAI"]
-    finish("slides", args, rows, table(columns, lines), notes)
+    common.finish("slides", args, rows, common.table(columns, lines), notes)
 
 
 if __name__ == "__main__":

@@ -137,9 +137,7 @@ def items(
         raise InputError(f"section {section!r} is not one of {', '.join(SECTIONS)}.")
     datalist = load(path, dataset_dir, class_names, require=(section,))
     _tell_if_unchecked(os.path.abspath(path))
-    if label_convention is not None:
-        datalist = with_convention(datalist, label_convention)
-    prepared = prepare(datalist, section, path, dataset_dir)
+    prepared = prepare(with_convention(datalist, label_convention), section, path, dataset_dir)
     for item in prepared:
         if class_names is not None:  # a convention may leave regions open that the run does not ask for
             item["unlabelled"] = [name for name in item["unlabelled"] if name in class_names]
@@ -210,8 +208,10 @@ def prepare(datalist: Datalist, section: str, path: str | Path, dataset_dir: str
     return prepared
 
 
-def with_convention(datalist: Datalist, label_convention: str | dict[str, str]) -> Datalist:
-    """A copy of a datalist in which every label is read by one convention."""
+def with_convention(datalist: Datalist, label_convention: str | dict[str, str] | None) -> Datalist:
+    """A copy of a datalist in which every label is read by one convention; without one the datalist itself."""
+    if label_convention is None:
+        return datalist
     plain = {
         part: [{key: value for key, value in entry.items() if key != "label_convention"} for entry in datalist[part]]
         for part in SECTIONS

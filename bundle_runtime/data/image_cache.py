@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,10 +20,12 @@ from .cache_folder import CacheFolder
 from .image_blocks import BlockBuilder, Contents, Reject, look, read_contents, sweep
 from .image_inputs import ImageInputs
 from .image_prepare import Recipe
-from .record import Record
 from .schema import Item
 from .verify import refuse, show
 from .verify_pictures import Seen, file_problems
+
+if TYPE_CHECKING:  # handed in by stages that have one
+    from .record import Record
 
 _FORMAT = 3  # of the pixels and files; to be raised when the same settings would give other pixels
 _BLOCK_BYTES = 16 << 20
@@ -71,7 +73,7 @@ class ImageCache:
         num_workers: int = 0,
         progress: bool = True,
         inputs: ImageInputs | None = None,
-        record: Record | None = None,
+        record: "Record | None" = None,
     ) -> None:
         self.recipe = recipe
         self._place = CacheFolder(folder, self.recipe.settings(), _FORMAT)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from custom_components.errors import InputError
@@ -11,13 +11,11 @@ from custom_components.errors import InputError
 from ..dicom.pixels import text
 from ..dicom.series import Export, NoVolume, Series, series_below
 from . import datalist as datalists
-from .conventions import Convention, convention, predicted_tissues
-from .find import VOLUMES, brain_masks, files_below, image_folder, other_volumes, some
+from .find import VOLUMES, files_below, image_folder, other_volumes, some
 from .inference import InferenceInputs
-from .schema import Item, as_list
-from .sequences import file_stem, group_by_case, patient_of, sequence_names, split_stem, usual_convention
-from .verify import sentence
-from .volume import UnusableFile, stored_shape
+from .schema import Item
+from .sequences import file_stem
+from .volume import UnusableFile
 
 # How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
 _MASK = re.compile(r"(?:(.+)[_. -])?(?:label|mask|seg|segmentation)s?", re.IGNORECASE)  # group 1: of which image
@@ -29,68 +27,38 @@ class Inputs(InferenceInputs):
 
     Args:
         dataset_dir: folder of images (NIfTI, NRRD, MetaImage, DICOM series), searched with all its subfolders but those
-            of labels (with `sequences`: with one level of them), or the base of the datalist.
+            of labels, or the base of the datalist.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
-        output_dir: folder for `failures.json`; with `sequences`, images in it are no input.
-        sequences: MRI sequences that the network takes. A case is then one file a sequence, named by case and sequence
-            or by the sequence alone in a folder a case, or one 4-D file.
-        file_sequences: what the volumes of a 4-D file in a folder are, in their order. The file does not say it;
-            None assumes the order of `sequences`.
-        label_convention: that of all label maps, instead of what the datalist or the file names say.
-        class_names: "background" and the regions of the network; a convention must have a value for what they give.
-        brain_mask: how the masks of the brain in a folder end, or a pattern, see `brain_masks`; what lies outside a
-            mask is taken for 0. None: there are none.
+        output_dir: folder for `failures.json`.
 
     Attributes:
-        items: each has image, file, case, patient_id, and with `sequences` also sequences and label_convention: the
-            given one, or that of the datalist, or the one that goes with the file names.
+        items: each has image, file, case and patient_id.
 
     Raises:
-        InputError: no image was found, predictions cannot be written in the given label_convention, or a datalist
-            stands beside `brain_mask`.
+        InputError: no image was found.
     """
 
     told = "Written: {done} label map(s) in {place}; {failed} image(s) failed."
 
     def __init__(
-        self,
-        dataset_dir: str,
-        datalist: str | None = None,
-        section: str = "test",
-        output_dir: str = ".",
-        sequences: Sequence[str] | None = None,
-        file_sequences: Sequence[str] | None = None,
-        label_convention: str | Mapping[str, str] | None = None,
-        class_names: Sequence[str] = ("background", "TC", "WT", "ET"),
-        brain_mask: str | None = None,
+        self, dataset_dir: str, datalist: str | None = None, section: str = "test", output_dir: str = "."
     ) -> None:
         super().__init__(output_dir, section)
-        if brain_mask is not None and datalist is not None:
-            raise InputError(f"brain_mask is {brain_mask!r}, for a folder; in a datalist each item names its own.")
-        self.brain_mask = brain_mask
-        tissues = predicted_tissues(class_names) if sequences is not None else ()
-        rule = None if label_convention is None else convention(label_convention)
-        if rule is not None:
-            rule.require(tissues)
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
-        elif sequences is None:
-            found = self._in_folder(image_folder(dataset_dir, output_dir))
         else:
-            names = sequence_names(sequences)
-            found = self._cases(
-                image_folder(dataset_dir, output_dir), names, sequence_names(file_sequences or sequences)
-            )
+            found = self.in_folder(image_folder(dataset_dir, output_dir))
         self.count = len(found) + len(self.problems)
-        if sequences is not None:
-            _add_conventions(found, rule)
-            found = self._writable(found, tissues)
-        self.items: list[Item] = found
+        self.items: list[Item] = self.usable(found)
         if not self.items:
             self.finish()
 
-    def _in_folder(self, folder: Path) -> list[Item]:
+    def usable(self, found: list[Item]) -> list[Item]:
+        """The items that can be predicted; the others go to the problems."""
+        return found
+
+    def in_folder(self, folder: Path) -> list[Item]:
         """The volumes in a folder and below it; series that cannot be used go to the problems.
 
         Raises:
@@ -118,7 +86,7 @@ class Inputs(InferenceInputs):
                 del cases[path]
             except UnusableFile as reason:
                 self.set_aside(cases.pop(path), path, f"{found.title()} {reason}")
-        unknown = _tell_left_out(folder, files, series, others)
+        unknown = tell_left_out(folder, files, series, others)
         if not cases and not self.problems:
             raise InputError(
                 f"dataset_dir {folder} holds no volume, at any depth{unknown}; expected {', '.join(VOLUMES)} files or "
@@ -128,103 +96,6 @@ class Inputs(InferenceInputs):
             {"image": path, "file": path, "case": case, "patient_id": case}
             for path, case in sorted(cases.items(), key=lambda pair: pair[1])
         ]
-
-    def _writable(self, items: Sequence[Item], tissues: Sequence[str]) -> list[Item]:
-        """The items whose convention has a value for whatever is predicted; the others go to the problems."""
-        kept = []
-        for item in items:
-            try:
-                convention(item["label_convention"]).require(tissues)
-                kept.append(item)
-            except InputError as error:
-                self.set_aside(item["case"], item["file"], str(error).removesuffix("."))
-        return kept
-
-    def _cases(self, folder: Path, sequences: Sequence[str], file_sequences: Sequence[str]) -> list[Item]:
-        """The cases of a folder of MRI sequences; what is wrong with one of them goes to the problems.
-
-        Raises:
-            InputError: none is there.
-        """
-        listed = files_below(folder, 2, [self.output_dir])
-        series, others = series_below(folder, listed)
-        chosen = [path for path in series if os.path.isdir(path) and split_stem(path) is not None]
-        for path in {*series} - {*chosen}:
-            others.refused[path] = f"{series[path].title()} lies in no folder named by a sequence"
-        shallow = [file for file in listed if file.count("/") <= 1]
-        unknown = _tell_left_out(folder, shallow, series, others)
-        volumes = [str(folder / file) for file in shallow if file.lower().endswith(VOLUMES)]
-        masks = {} if self.brain_mask is None else brain_masks(volumes, self.brain_mask)
-        files = [Path(path) for path in volumes if path not in masks.values()] + [Path(path) for path in chosen]
-        parts = {str(file): split_stem(file) for file in files}
-        by_case: dict[str, list[str]] = {}
-        for path, named in parts.items():
-            if named is not None and named[1].lower() != "seg":
-                by_case.setdefault(named[0], []).append(path)
-        grouped = (self._grouped(case, paths, sequences) for case, paths in sorted(by_case.items()))
-        items = [item for item in grouped if item is not None]
-        unnamed = [file for file in files if parts[str(file)] is None]
-        whole = [file for file in unnamed if _may_be_whole(file, len(file_sequences))]
-        items += self._whole(whole, file_sequences, taken=set(by_case))
-        if not items and not self.problems:
-            raise InputError(
-                f"dataset_dir {folder} and its subfolders hold no case; expected one file a sequence, such as "
-                "P1_flair.nii.gz or P1/flair.nii.gz, a folder of DICOM files such as P1/flair, or 4-D files (deeper "
-                "subfolders are not searched"
-                f"{unknown})."
-            )
-        left = [file for file in unnamed if file not in whole]
-        lost = _unexplained(left, whole, {Path(path).parent for paths in by_case.values() for path in paths})
-        for file in lost:
-            text = (
-                "holds one volume only, unlike the 4-D files beside it, and its name says no sequence; add the others, "
-                "name it by its case and sequence, or move it away"
-            )
-            self.set_aside(str(file.relative_to(folder)), str(file), text)
-        rest = [file.name for file in left if file not in lost]
-        if rest:
-            print(f"{len(rest)} file(s) neither named by a sequence nor 4-D are left out: {some(rest, 3)}.")
-        return items if self.brain_mask is None else list(self._masked(items, masks))
-
-    def _masked(self, items: Sequence[Item], masks: Mapping[str, str]) -> Iterator[Item]:
-        """The items with the masks of their brains; those without one go to the problems."""
-        for item in items:
-            if item["case"] in masks:
-                yield item | {"brain_mask": masks[item["case"]]}
-            else:
-                text = f"has no mask of its brain ({self.brain_mask}); add it, or correct brain_mask"
-                self.set_aside(item["case"], item["file"], text)
-
-    def _grouped(self, case: str, paths: list[str], sequences: Sequence[str]) -> Item | None:
-        """The item of a case with one file a sequence, those that are read first; None if two hold the same one."""
-        try:
-            found = group_by_case(paths)[case]
-        except InputError as error:
-            text = str(error)
-            file = next(path for path in paths if text.startswith(f"{path}: "))
-            self.set_aside(case, file, sentence(error, file))
-            return None
-        order = [*(name for name in sequences if name in found), *(name for name in found if name not in sequences)]
-        return _item([found[name] for name in order], order, case)
-
-    def _whole(self, files: Sequence[Path], file_sequences: Sequence[str], taken: set[str]) -> list[Item]:
-        """The items of files that hold all sequences of their case."""
-        items: list[Item] = []
-        stems = Counter(map(file_stem, files))
-        for file in files:
-            case = file_stem(file)
-            if stems[case] > 1 or case in taken:
-                case = f"{file.parent.name}_{case}"
-            if case in taken:
-                text = f"another image of this folder is named {case} too; rename one of them"
-                self.set_aside(case, str(file), text)
-                continue
-            taken.add(case)
-            items.append(_item(str(file), list(file_sequences), case))
-        if items:
-            order = ", ".join(file_sequences)
-            print(f"{len(items)} file(s) without a sequence in the name are assumed to hold {order}, in this order.")
-        return items
 
 
 def _drawn(files: Sequence[str]) -> set[str]:
@@ -257,7 +128,7 @@ def _case_names(paths: Mapping[str, str]) -> dict[str, str]:
     return names
 
 
-def _tell_left_out(folder: Path, files: Sequence[str], series: Mapping[str, Series], others: Export) -> str:
+def tell_left_out(folder: Path, files: Sequence[str], series: Mapping[str, Series], others: Export) -> str:
     """Print what is no input, and say what is there of other kinds, for the message where nothing else is."""
     reasons = {**others.refused, **dict.fromkeys(others.objects, "is a segmentation or a set of contours")}
     if reasons:
@@ -268,50 +139,3 @@ def _tell_left_out(folder: Path, files: Sequence[str], series: Mapping[str, Seri
     if unknown:
         print(f"{folder}: {unknown} are left out; convert what belongs to the data.")
     return f"; {unknown}: these have to be converted or named so" if unknown else ""
-
-
-def _item(image: str | list[str], sequences: list[str], case: str) -> Item:
-    first = as_list(image)[0]
-    return {"image": image, "sequences": sequences, "file": first, "case": case, "patient_id": patient_of(case)}
-
-
-def _unexplained(files: Sequence[Path], whole: Sequence[Path], with_sequences: Collection[Path]) -> list[Path]:
-    """The 3-D files that look like a case among 4-D ones.
-
-    A file is none in a folder with files named by sequence, nor where it goes by the name of a 4-D file, as its label
-    or mask does.
-    """
-    if not whole:
-        return []
-    stems = {file_stem(file) for file in whole}
-    ends = tuple(f"{stem}{joint}" for stem in stems for joint in "_-")
-    return [
-        file
-        for file in files
-        if file.parent not in with_sequences and file_stem(file) not in stems and not file_stem(file).startswith(ends)
-    ]
-
-
-def _add_conventions(items: Sequence[Item], rule: Convention | None) -> None:
-    """Give all items the convention `rule`; without it, those that have none the one that goes with their file names.
-
-    What was guessed from file names is printed.
-    """
-    if rule is not None:
-        for item in items:
-            item["label_convention"] = rule.to_text()
-    guessed: Counter[str] = Counter()
-    for item in items:
-        if "label_convention" not in item:
-            item["label_convention"] = usual_convention(as_list(item["image"]))
-            guessed[item["label_convention"]] += 1
-    for name, count in guessed.items():
-        print(f"{count} case(s) go by the label convention {convention(name).describe()}, by their file names.")
-
-
-def _may_be_whole(file: Path, count: int) -> bool:
-    """Whether a file may hold all `count` sequences of a case; what cannot be read may, and is reported later."""
-    try:
-        return len(stored_shape(file)) > 3 or count == 1
-    except UnusableFile:
-        return True

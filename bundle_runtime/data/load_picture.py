@@ -1,7 +1,7 @@
 """Read a picture and its mask into tensors."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from custom_components.transforms.scaled_crop import rescale
 from .image_file import read_bytes, read_picture
 from .image_prepare import as_channels
 from .mask_file import class_map, decode_mask, instance_map
-from .record import Record
 from .schema import MASK_KINDS, as_list
 from .verify import Found, Problem, edges, sentence, unusable
 from .verify_masks import SeenMask, list_problems, look_at_mask, size_problem
 from .verify_pictures import Seen, file_problems
+
+if TYPE_CHECKING:  # handed in by stages that have one
+    from .record import Record
 
 
 class LoadPictured(Transform):
@@ -55,7 +57,7 @@ class LoadPictured(Transform):
         border: int = 0,
         size: int | Sequence[int] | None = None,
         stain: str = "none",
-        record: Record | None = None,
+        record: "Record | None" = None,
     ) -> None:
         if stain not in STAINS:
             raise InputError(f"stain is {stain!r}; it must be one of {', '.join(STAINS)}.")

@@ -4,7 +4,7 @@ import copy
 import functools
 import io
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,12 +13,14 @@ from monai.data.utils import correct_nifti_header_if_necessary
 from monai.transforms import LoadImage, LoadImaged, Transform
 
 from .background import as_in_training
-from .record import Record
 from .schema import as_list
 from .sequences import sequence_names
 from .verify import Found, Problem, show, unusable
 from .verify_labels import read_label
 from .verify_volumes import Expected, Images, check_roi, read_images
+
+if TYPE_CHECKING:  # handed in by stages that have one
+    from .record import Record
 
 
 @functools.cache
@@ -64,7 +66,7 @@ class LoadVolumesd(Transform):
         self,
         keys: Sequence[str] | str = ("image", "label"),
         header: bool = False,
-        record: Record | None = None,
+        record: "Record | None" = None,
         **expected: Any,
     ) -> None:
         self.record = record

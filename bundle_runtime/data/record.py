@@ -17,9 +17,7 @@ from custom_components.tumour_labels import REGIONS
 from ..learnt import leave_out
 from .background import treatment
 from .labels import count_classes
-from .verify import Found
-from .verify_volumes import STRIPPED
-from .volume import millimetres
+from .verify import STRIPPED, Found, millimetres
 
 _FAR = 2.0  # times the largest, or a part of the smallest, that the training showed
 _SHIFTED = 0.25  # of the usual width of the values: both ends moved so far, the same way

@@ -20,6 +20,7 @@ from custom_components.errors import InputError
 
 EDGE_BYTES = 64 * 1024
 _SHOWN = 40  # problems printed at a time
+STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
 CHECK_HINT = "python -m mae_tools check shows them all"
 
 
@@ -187,3 +188,8 @@ def show(problems: Iterable[Problem], rest: str = CHECK_HINT) -> None:
 def of_list(part: str) -> str:
     """` of training`, or nothing where a list has no name."""
     return f" of {part}" if part else ""
+
+
+def millimetres(lengths: Sequence[float] | np.ndarray) -> str:
+    """`(1.5, 1.5, 2)` as `1.5 x 1.5 x 2 mm`."""
+    return " x ".join(f"{value:.3g}" for value in lengths) + " mm"

@@ -13,11 +13,10 @@ from custom_components.errors import InputError
 from .background import read_brain, without_background
 from .schema import Item, as_list, check_background
 from .sequences import sequence_name, sequence_names, split_stem
-from .verify import Found
-from .volume import UnusableFile, corner_shift, grid_difference, millimetres, read_volume, skew, turned_like
+from .verify import STRIPPED, Found, millimetres
+from .volume import UnusableFile, corner_shift, grid_difference, read_volume, skew, turned_like
 
 _SKEWED = 1.0  # degrees
-STRIPPED = 0.1  # least share of exact zeros in a skull-stripped head; cropped to the brain it still is about a third
 
 
 @dataclasses.dataclass

@@ -195,8 +195,3 @@ def grid_difference(image: Any, first: Any, name: str) -> str:
     if shift <= GRID_TOLERANCE:  # this way round NaN is refused too
         return ""
     return f"lies up to {shift:.3g} voxels away from {name} (their affines differ); they must be on one grid"
-
-
-def millimetres(lengths: Sequence[float] | np.ndarray) -> str:
-    """`(1.5, 1.5, 2)` as `1.5 x 1.5 x 2 mm`."""
-    return " x ".join(f"{value:.3g}" for value in lengths) + " mm"

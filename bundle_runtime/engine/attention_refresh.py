@@ -21,8 +21,8 @@ from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.vit import ViT
 from custom_components.training.step import autocast
 
-from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
+from ..data.loading import loader as batch_loader
 from ..files import write_csv
 from ..probes.features import evaluating
 from .common import keep

@@ -11,8 +11,8 @@ from torch import nn
 from custom_components.augment import Pipeline
 from custom_components.distributed import is_main
 
-from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
+from ..data.loading import loader as batch_loader
 from ..data.record import record_of
 from ..files import aligned, json_ready, write_csv, write_json
 from ..scores.intervals import bootstrap_interval, mean_of_defined
@@ -80,11 +80,14 @@ def run_linear_probe(
     about = {"header": {**(header or {}), "training": record.to_plain()}, "settings": {**settings, "section": section}}
     content = json_ready({**about, **counts, "methods": results})
     if is_main():
-        if record.unlearnt:
-            print(f"Not learnt by the probe: {'; '.join(record.sentences())}.", flush=True)
-        path = write_json(Path(output_dir) / "probe.json", content)
-        print(f"{_table(content)}\nwritten: {path}", flush=True)
+        _tell(content, record.sentences(), Path(output_dir) / "probe.json")
     return content
+
+
+def _tell(content: Mapping[str, Any], unlearnt: Sequence[str], path: Path) -> None:
+    if unlearnt:
+        print(f"Not learnt by the probe: {'; '.join(unlearnt)}.", flush=True)
+    print(f"{_table(content)}\nwritten: {write_json(path, content)}", flush=True)
 
 
 def _write_features(

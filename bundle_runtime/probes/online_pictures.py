@@ -9,8 +9,8 @@ from torch.utils.data import Subset
 from custom_components.augment import Pipeline
 from custom_components.errors import InputError
 
-from ..data.dataset import loader as batch_loader
 from ..data.image_dataset import ImageDataset
+from ..data.loading import loader as batch_loader
 from ..data.subset import evenly
 from .features import Array, extract_features
 from .online import Probe

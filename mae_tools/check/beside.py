@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bundle_runtime.data.record import Images, unseen_classes
-from bundle_runtime.data.verify import Problem
-from bundle_runtime.data.volume import millimetres
+from bundle_runtime.data.verify import Problem, millimetres
 
 from .case_report import CaseReport, tissue_part
 from .flips import compare_flips

@@ -10,7 +10,6 @@ import bundle_runtime.data.datalist as datalists
 from bundle_runtime.data.find import VOLUMES
 from bundle_runtime.data.schema import SECTIONS, Datalist, consistency_problems
 from bundle_runtime.data.verify import Problem, refuse
-from bundle_runtime.data.volume import UnusableFile
 from custom_components.errors import InputError
 
 from . import proposals
@@ -63,9 +62,7 @@ def check(
         InputError: the datalist is unreadable, or any item has an error; the report is written before.
     """
     path = Path(datalist_path)
-    content = datalists.parse(path)
-    if label_convention is not None:
-        content = datalists.with_convention(content, label_convention)
+    content = datalists.with_convention(datalists.parse(path), label_convention)
     names = list(class_names) if class_names is not None else content.get("class_names")
     chosen = chosen_sections(sections)
     parts = {part: datalists.prepare(content, part, path, dataset_dir) for part in chosen if content[part]}
@@ -74,21 +71,20 @@ def check(
     needs |= {"allow_missing_sequences": allow_missing_sequences, "need_convention": need_convention, "config": config}
     found = kind_of(content, path, dataset_dir).inspect(content, parts, names, num_workers=num_workers, **needs)
     if found.proposals:
-        found.proposals += proposals.of_card(root, stage, found.proposals, names)
-        found.tables.append(proposals.rows(found.proposals, config))
-        found.entries["proposals"] = [proposal._asdict() for proposal in found.proposals]
-    listed = consistency_problems(content, names)
-    if not parts:
-        listed.append(f"no items in {', '.join(chosen)}")
-    found.problems[:0] = [Problem("datalist", "", "", "error", text) for text in listed]
-    about: dict[str, Any] = {"datalist": str(path), "datalist_sha256": datalists.digest(path)}
-    about |= {"modality": content.get("modality"), "class_names": names}
+        found.propose(proposals.of_card(root, stage, found.proposals, names), config)
+    found.problems[:0] = _of_the_list(content, names, "" if parts else ", ".join(chosen))
     folder = Path(out) if out is not None else path.parent / "check"
-    result = tell(found, about, folder)
+    result = tell(found, path, {"modality": content.get("modality"), "class_names": names}, folder)
     if write_overlay is not None:
         proposals.write_overlay(write_overlay, found.proposals, root)
     refuse(found.problems, f"see {folder / 'check.html'}", path)
     return result
+
+
+def _of_the_list(content: Datalist, names: Sequence[str] | None, empty: str) -> list[Problem]:
+    """What is wrong with a datalist itself; `empty` are the lists of which none has items, if so."""
+    listed = [*consistency_problems(content, names), *([f"no items in {empty}"] if empty else [])]
+    return [Problem("datalist", "", "", "error", text) for text in listed]
 
 
 def kind_of(content: Datalist, path: Path, dataset_dir: str | Path | None = None) -> Any:
@@ -110,9 +106,5 @@ def _is_volume(file: str) -> bool:
     """Whether a file is a volume, or one of a DICOM series of more than one slice."""
     if file.lower().endswith(VOLUMES) or Path(file).is_dir():
         return True
-    from bundle_runtime.dicom.series import scan, stack_of  # other lists need no DICOM
-
-    try:  # a radiograph has no place in space, and what lies beside it need not be read
-        return any(not series.problems and stack_of(file) for series in scan([file]).series.values())
-    except UnusableFile:
-        return False
+    kind = KINDS["volumes"]
+    return importlib.util.find_spec(kind) is not None and importlib.import_module(kind).is_series(file)

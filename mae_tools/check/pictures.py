@@ -22,7 +22,7 @@ from custom_components.errors import InputError
 
 from ..copies import Place, copy_problems, find_copies
 from .decode import inspect_files
-from .proposals import of_pictures
+from .picture_proposals import of_pictures
 from .report import Findings
 
 _THUMBNAILS = 48

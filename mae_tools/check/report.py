@@ -1,12 +1,13 @@
 """What a check found, whatever the kind of its images, and how it is told: on the terminal, as JSON, as a page."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from bundle_runtime.data.datalist import digest
 from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.data.verify import Problem, show
 from bundle_runtime.files import aligned, write_json
@@ -14,7 +15,7 @@ from bundle_runtime.pages.page import Figure, Part, Table, write_page
 from custom_components.errors import InputError
 
 from ..copies import Place
-from .proposals import Proposal
+from .proposals import Proposal, rows
 
 
 @dataclasses.dataclass
@@ -43,19 +44,28 @@ class Findings:
     proposals: list[Proposal] = dataclasses.field(default_factory=list)
     legend: list[tuple[str, tuple[int, ...] | None]] = dataclasses.field(default_factory=list)
 
+    def propose(self, more: Sequence[Proposal], config: Mapping[str, Any]) -> None:
+        """Put further proposals to these, and all of them beside the settings of `config` into the report."""
+        self.proposals += more
+        self.tables.append(rows(self.proposals, config))
+        self.entries["proposals"] = [proposal._asdict() for proposal in self.proposals]
 
-def tell(found: Findings, about: dict[str, Any], folder: Path) -> dict[str, Any]:
+
+def tell(found: Findings, path: Path, about: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Print the tables and the first problems, write `check.json` and `check.html` into a folder.
 
     Args:
         found: what was found.
-        about: what `check.json` says of every datalist.
+        path: the datalist.
+        about: what `check.json` says of it besides.
         folder: made if missing.
 
     Returns:
         What `check.json` holds.
     """
     result = {
+        "datalist": str(path),
+        "datalist_sha256": digest(path),
         **about,
         "errors": sum(problem.level == "error" for problem in found.problems),
         "warnings": sum(problem.level == "warning" for problem in found.problems),
@@ -63,8 +73,8 @@ def tell(found: Findings, about: dict[str, Any], folder: Path) -> dict[str, Any]
         "copies": [[place._asdict() for place in group] for group in found.copies],
         **found.entries,
     }
-    for rows in found.tables:
-        print(aligned(rows, rule=False))
+    for table in found.tables:
+        print(aligned(table, rule=False))
     show(found.problems, "see check.html or check.json for them")
     write_json(folder / "check.json", result)
     stated = (result["modality"] or "modality not stated", result.get("task"), found.counted)
@@ -72,11 +82,11 @@ def tell(found: Findings, about: dict[str, Any], folder: Path) -> dict[str, Any]
     notes = [about_it, *[_legend(found.legend)] * bool(found.legend)]
     notes += [f"Labels: {text}" for text in result.get("conventions", [])]
     problems = [(p.level, f"{p.level}: {p.file + ': ' if p.file else ''}{p.message}") for p in found.problems]
-    tables = [Table(rows[1:], rows[0]) for rows in found.tables]
+    tables = [Table(table[1:], table[0]) for table in found.tables]
     copies = [("", ", ".join(f"{place.file} ({place.section})" for place in group)) for group in found.copies]
     parts = [Part(notes=notes, points=problems, tables=tables), *[Part("Copies", points=copies)] * bool(copies)]
     parts.append(Part(notes=[found.note], figures=found.figures))
-    write_page(folder / "check.html", f"Check of {result['datalist']}", parts)
+    write_page(folder / "check.html", f"Check of {path}", parts)
     print(f"Report: {folder / 'check.html'}")
     return result
 

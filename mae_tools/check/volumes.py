@@ -17,8 +17,8 @@ from .beside import compare_headers, compare_looks, compare_sequences, compare_v
 from .case import inspect_item
 from .case_report import tissue_part
 from .planes import colour_of, strip
-from .proposals import of_volumes, statistics
 from .report import Findings
+from .volume_proposals import of_volumes, statistics
 
 _NOTE = (
     "Each row: sagittal, coronal and axial plane through the middle of the labelled region or volume; the patient's "
@@ -97,6 +97,16 @@ def digests(items: Sequence[Item], num_workers: int = 0) -> list[bytes | None]:
         else:
             found.append(volume_digest(voxels[..., 0] if voxels.ndim == 4 else voxels))
     return found
+
+
+def is_series(file: str) -> bool:
+    """Whether a file is one of a DICOM series of more than one slice."""
+    from bundle_runtime.dicom.series import scan, stack_of  # other lists need no DICOM
+
+    try:  # a radiograph has no place in space, and what lies beside it need not be read
+        return any(not series.problems and stack_of(file) for series in scan([file]).series.values())
+    except UnusableFile:
+        return False
 
 
 def _legend(conventions: Sequence[str], class_names: Sequence[str] | None) -> list[tuple[str, tuple[int, ...] | None]]:

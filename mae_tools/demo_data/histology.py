@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .shapes import need, save_picture, shuffled, write_lists
+from .shapes import need, noise, save_picture, shuffled, write_lists
 from .tissue import KINDS, MICRONS_PER_PIXEL, Stain, paint_tissue
 
 HISTOLOGY_CLASSES = tuple(KINDS)
@@ -57,6 +57,11 @@ def _tiles(root: Path, seed: int, first_patient: int, cases: int, size: int, mas
         stain = Stain.draw(np.random.default_rng([seed, first_patient + patient]))
         rng = np.random.default_rng([seed, first_patient + patient, number])
         rgb, instances = paint_tissue(rng, size, size, HISTOLOGY_CLASSES[label], stain)
+        if not masks:  # the class is that of most of a tile, not of all of it
+            other = HISTOLOGY_CLASSES[(label + rng.integers(1, len(HISTOLOGY_CLASSES))) % len(HISTOLOGY_CLASSES)]
+            beside, _ = paint_tissue(rng, size, size, other, stain)
+            field = noise(rng, (size, size), size / 4)
+            rgb = np.where(field[..., None] > np.quantile(field, rng.uniform(0.35, 0.45)), rgb, beside)
         owner = f"{'nuclei' if masks else 'patient'}_{patient:03d}"
         entry = {"image": f"{'images' if masks else 'tiles'}/{owner}_{number}.png", "patient_id": owner}
         save_picture(root / entry["image"], rgb)

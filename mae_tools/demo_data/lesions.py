@@ -1,4 +1,4 @@
-"""Synthetic close-ups of skin in which the class shows in the pattern of one small lesion and in nothing else.
+"""Synthetic close-ups of skin in which the class shows in the pattern of one lesion and in nothing else.
 
 The background does not know the class: skin, hairs, and moles of the lesion's size and pigment without its structure.
 """
@@ -64,7 +64,7 @@ def lesion_image(seed: int, patient: int, visit: int, kind: str, size: int = 80)
     rng = np.random.default_rng([seed, patient, visit])
     points, shape = grid((size, size)), (size, size)
     density = np.zeros((*shape, 3))
-    spots = _spots(rng, size, int(rng.integers(3, 5)))
+    spots = _spots(rng, size, 2)
     for centre, radius in spots[1:]:
         mole = _cover(rng, points, centre, radius)
         speckles = rng.uniform(0.45, 0.7) + 0.3 * noise(rng, shape, 0.5 * radius)
@@ -99,7 +99,7 @@ def _spots(rng: np.random.Generator, size: int, count: int) -> list[tuple[np.nda
     """Middles and radii, in pixels, of up to `count` spots that do not touch."""
     spots: list[tuple[np.ndarray, float]] = []
     for _ in range(60):
-        radius = size * rng.uniform(0.12, 0.16)
+        radius = size * rng.uniform(0.17, 0.23)
         centre = rng.uniform(-1, 1, 2) * (size / 2 - 1.15 * radius)
         if len(spots) < count and all(np.hypot(*(centre - c)) > 1.25 * (radius + r) for c, r in spots):
             spots.append((centre, radius))

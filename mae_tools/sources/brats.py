@@ -14,21 +14,16 @@ from custom_components.errors import InputError
 
 from .options import fitting, read_table
 from .registry import Root, source
-from .split import split_by_fold
+from .split import Found, by_fold
 
 # The order in which a case's files are listed; any order would do, as sequences go by name.
 _ORDER = ("flair", "t1", "t1ce", "t2")
 # BraTS 2023 and later: BraTS-GLI-00005-000 is the first scan of BraTS-GLI-00005, 001 the next.
 
 
-@source
+@source(split=by_fold)
 def brats(
     root: Root,
-    fold: int = 0,
-    folds: int = 5,
-    val_fraction: float = 0.1,
-    seed: int = 12345,
-    parity: bool = False,
     label_name: str | Sequence[str] = "seg",
     label_convention: str | Mapping[str, str] | None = None,
     conventions: str | Mapping[str, Any] | None = None,
@@ -37,7 +32,7 @@ def brats(
     sequences: str | Mapping[str, str] | None = None,
     background: float | str | None = None,
     mask: str | None = None,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of a folder with one NIfTI file a sequence, searched with all its subfolders.
 
     A file is named by its case and its sequence (`P1_flair.nii.gz`, `BraTS-GLI-00005-000-t1c.nii.gz`), or by the
@@ -46,11 +41,6 @@ def brats(
 
     Args:
         root: the folder.
-        fold: which fold of the patients is the test list.
-        folds: how many there are; 1 puts everything into the test list.
-        val_fraction: share of the patients outside the fold that selects.
-        seed: deals the patients.
-        parity: the fold both selects and is tested, as in the papers; all others train.
         label_name: how label files end, e.g. `label`; of several names the first that a case has counts.
         label_convention: msd, brats2018, brats2023 or a table, for all cases (default: brats2023 where a case's files
             end in t2f, t1n, t1c and t2w, otherwise brats2018).
@@ -88,9 +78,7 @@ def brats(
         entry |= {} if mask is None else {"brain_mask": _mask_of(root.path, name, masks)}
     _say_sequences(cases)
     shared = _taken_out(entries, "sequences") | (_taken_out(entries, "label_convention") if labels else {})
-    datalist = split_by_fold(entries, root.name, fold, folds, seed, val_fraction, parity)
-    shared |= {} if background is None else {"background": background}
-    return {"modality": "MRI", **shared, **datalist}
+    return Found(entries, keys={"modality": "MRI", **shared, "background": background})
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,9 +13,10 @@ from bundle_runtime.data.image_file import read_bytes
 from bundle_runtime.data.mask_file import class_map, decode_mask
 from custom_components.errors import InputError
 
+from .lists import by_class
 from .pictures import is_picture, own_patient
 from .registry import Root, source
-from .segmented import masks_list
+from .split import Found
 from .unpack import Unpacked
 
 _FOLDERS = ("benign", "malignant", "normal")
@@ -25,16 +25,8 @@ _MASK_FOLDERS = {"mask", "masks", "label", "labels"}
 CLASSES = ("background", "lesion")
 
 
-@source(out_name="datalist_masks.json")
-def busi(
-    root: Root,
-    masks: str | Path = "merged_masks",
-    with_normal: bool = True,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    parity: bool = False,
-) -> dict[str, Any]:
+@source(split=by_class, fixed={"crossing": "refuse", "per_class": False}, out_name="datalist_masks.json")
+def busi(root: Root, masks: str | Path = "merged_masks", with_normal: bool = True) -> Found:
     """Write the datalist for segmentation of lesions; masks of a picture with several lesions are merged, once.
 
     Masks lie beside the pictures, as in the release, or in a folder mask or masks. For the three classes use
@@ -44,10 +36,6 @@ def busi(
         root: the folder that holds benign, malignant and normal.
         masks: folder for the masks (0 and 1), in `root` or any other.
         with_normal: keep the pictures without a lesion, whose mask is empty.
-        val_fraction: share of the pictures that selects.
-        test_fraction: share that is read once, at the end.
-        seed: deals the pictures.
-        parity: what is tested also selects.
 
     Raises:
         InputError: a folder is missing, a picture has no mask, or a mask has another size.
@@ -62,8 +50,7 @@ def busi(
         for file, parts in tqdm(_drawn(root, name).items(), desc=name, unit="picture"):
             label = unpacked.add(file, partial(merged, base / file, [base / part for part in parts]), base / parts[0])
             entries.append({"image": file, "label": label, "patient_id": own_patient(file)})
-    fractions = (val_fraction, test_fraction)
-    return masks_list(root, entries, None, CLASSES, "classes", "ultrasound", *fractions, seed, parity)
+    return Found(entries, keys={"class_names": list(CLASSES), "mask_kind": "classes", "modality": "ultrasound"})
 
 
 def _drawn(root: Root, name: str) -> dict[str, list[str]]:

@@ -1,63 +1,41 @@
 """Chest X-ray 2017 (Kermany et al. 2018): radiographs of children, normal or pneumonia, split by patient."""
 
 import re
-from typing import Any
 
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
-from .crossing import resolve_crossing
-from .lists import common_keys, deal_lists
+from .lists import by_class, common_keys
 from .pictures import is_picture
 from .registry import Root, source
-from .split import section_name
+from .split import Found, section_name
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 # person63_bacteria_306.jpeg; IM-0115-0001.jpeg, NORMAL2-IM-0927-0001-0002.jpeg. Both series of numbers are their own.
 _PATIENT = re.compile(r"(person\d+)_|((?:NORMAL\d+-)?IM-\d+)-")
 
 
-@source
-def chest2017(
-    root: Root,
-    crossing: str = "drop",
-    keep_validation: bool = False,
-    train_fraction: float | None = None,
-    val_fraction: float = 0.2,
-    seed: int = 0,
-    parity: bool = False,
-) -> dict[str, Any]:
+@source(split=by_class, fixed={"test_fraction": 0, "per_class": True}, crossing="drop")
+def chest2017(root: Root, keep_validation: bool = False) -> Found:
     """Write the datalist of `train`, `val` and `test` with the folders NORMAL and PNEUMONIA.
 
     The published validation list has 16 images, too few to select by; it joins training unless it is kept, and
-    validation is taken out by patient.
+    validation is taken out by patient. The release
+    does not say whether a patient number of train and of test is the same child.
 
     Args:
         root: the folder that holds the lists (chest_xray).
-        crossing: drop (leave out the training images), keep or refuse a patient number that is in several lists; the
-            release does not say whether those of train and test are the same children.
         keep_validation: select by the published 16 images.
-        train_fraction: put all lists together and deal them anew, so much of it not tested; 0.7 is the paper's.
-        val_fraction: share of the training patients of each class that selects.
-        seed: deals the patients.
-        parity: the paper's own use: what is tested also selects.
 
     Raises:
         InputError: a folder is missing, a name tells no patient, or patients cross and crossing is refuse.
     """
     given = _given(root)
-    if train_fraction is not None:
-        entries = [item for items in given.values() for item in items]
-        lists, said = deal_lists(entries, None, val_fraction, 1 - train_fraction, seed, True, parity)
-    else:
-        if not keep_validation:
-            given = {"training": given["training"] + given["validation"], "validation": [], "test": given["test"]}
-        given, resolved = resolve_crossing(given, crossing)
-        lists, said = deal_lists([], given, val_fraction, 0, seed, True, parity, f"the published test list{resolved}")
-    datalist = {**common_keys("multi_class", CLASSES, "X-ray"), **lists}
-    datalist["description"] = f"{root.name}: {said}."
-    return datalist
+    if not keep_validation:
+        given = {"training": given["training"] + given["validation"], "validation": [], "test": given["test"]}
+    keys = common_keys("multi_class", CLASSES, "X-ray")
+    return Found(given=given, origin="the published test list", keys=keys)
 
 
 def _given(root: Root) -> dict[str, list[Item]]:

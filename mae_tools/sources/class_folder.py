@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from bundle_runtime.data.find import some
 from bundle_runtime.data.image_file import is_picture_file
@@ -11,38 +10,32 @@ from bundle_runtime.data.schema import SECTIONS, Item
 from bundle_runtime.data.tables import nearest
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists
+from .lists import by_class, common_keys
 from .options import name_list
 from .pictures import is_picture, own_patient, owners
 from .registry import Root, source
-from .split import section_name
+from .split import Found, section_name
 
 _MASK = re.compile(r"(.+?)(_(?:mask|segmentation))(?:_\d+)?", re.IGNORECASE)
 _PARITY_TRAIN_FRACTION = 0.7
-_CROSSING = "rename them, or put all pictures into one folder a class so that the lists are made by patient"
 
 
-@source
+@source(split=by_class)
 def class_folder(
     root: Root,
     class_names: str | Iterable[str] | None = None,
     ordered: bool = False,
     patient_pattern: str | None = None,
     patients: str | Path | None = None,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    train_fraction: float | None = None,
-    seed: int = 0,
-    per_class: bool = True,
     parity_split: bool = False,
-    parity: bool = False,
     modality: str | None = None,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of `<root>/<class>/...` or `<root>/train/<class>/...`, split by patient or picture.
 
     Pictures may lie in further folders inside that of their class. Where nothing names their patients, each counts as a
     patient of its own. Given train, val and test folders (also called training, valid, validation, testing) are
-    respected; those that are missing are taken out of training.
+    respected; those that are missing are taken out of training. With `train_fraction`, `val_fraction` is a share of
+    those that train.
 
     Args:
         root: the folder.
@@ -51,14 +44,8 @@ def class_folder(
         patient_pattern: a regular expression whose group finds the patient in the file's name, such as `^(p\\d+)_`, or
             in its path if it contains a slash.
         patients: instead of it, a CSV with the columns `case` (file name or path) and `patient_id`.
-        val_fraction: share of the patients that selects; with `train_fraction`, of those that train.
-        test_fraction: share of the patients that is read once, at the end.
-        train_fraction: instead of it, the share that is not tested.
-        seed: deals the patients.
-        per_class: deal the patients of each class by themselves, so that each list gets some.
         parity_split: the split of MSMAE (arXiv 2305.05871): in each class 30 % of the images, rounded down, are tested;
             `train_fraction=0.7`, `per_class=true`. Without patients it is by image, as the authors' was.
-        parity: the papers' own use: the test list (or the validation list, without one) also selects.
         modality: e.g. fundus photograph, noted in the datalist.
 
     Raises:
@@ -67,28 +54,15 @@ def class_folder(
     """
     found = _pictures(root)
     names = _names(root.path, found, class_names)
-    files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
+    files = [file for classes in found.values() for listed in classes.values() for file in listed]
     lists = _lists(found, names, owners(files, patient_pattern, patients))
-    entries = [item for items in lists.values() for item in items]
-    given = {part: lists.get(part, []) for part in SECTIONS} if "" not in lists else None
-    if parity_split:
-        train_fraction, per_class = _PARITY_TRAIN_FRACTION, True
-    origin = "lists as given"
-    if train_fraction is not None:
-        if given is not None:
-            print(f"The given lists {', '.join(lists)} are put together and dealt anew by train_fraction.")
-        given, origin = deal_lists(entries, None, 0, 1 - _share(train_fraction), seed, per_class)
-        test_fraction = 0
-    fractions = val_fraction, test_fraction
-    made, said = deal_lists(entries, given, *fractions, seed, per_class, parity, origin, advice=_CROSSING)
-    keys = common_keys("multi_class", names, modality, ordered)
-    return {**keys, **made, "description": f"{root.name}: {said}."}
-
-
-def _share(train_fraction: object) -> float:
-    if not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
-        raise InputError(f"train_fraction is {train_fraction!r}, expected a number between 0 and 1.")
-    return train_fraction
+    return Found(
+        [item for items in lists.values() for item in items],
+        None if "" in lists else {part: lists.get(part, []) for part in SECTIONS},
+        keys=common_keys("multi_class", names, modality, ordered),
+        settings={"train_fraction": _PARITY_TRAIN_FRACTION, "per_class": True} if parity_split else {},
+        select_of_training=True,
+    )
 
 
 def _lists(
@@ -99,9 +73,9 @@ def _lists(
         part: [
             {"image": file, "label": index, "patient_id": owner[file]}
             for index, name in enumerate(names)
-            for file in by_class[name]
+            for file in classes[name]
         ]
-        for part, by_class in found.items()
+        for part, classes in found.items()
     }
 
 
@@ -120,7 +94,7 @@ def _pictures(root: Root) -> dict[str, dict[str, list[str]]]:
             raise InputError(
                 f"{base / folder}: {len(loose)} picture(s) lie in no class folder: {some(loose)}; move them."
             )
-    files = [file for by_class in found.values() for listed in by_class.values() for file in listed]
+    files = [file for classes in found.values() for listed in classes.values() for file in listed]
     others = [file for file in files if not is_picture_file(base / file)]
     if others:
         raise InputError(
@@ -170,16 +144,16 @@ def _names(
     Raises:
         InputError: they are not, or there are fewer than two.
     """
-    classes = {part: sorted(by_class) for part, by_class in found.items()}
-    known = sorted(set().union(*classes.values()))
-    for part, names in classes.items():
+    present = {part: sorted(classes) for part, classes in found.items()}
+    known = sorted(set().union(*present.values()))
+    for part, names in present.items():
         absent = [name for name in known if name not in names or not found[part][name]]
         if absent and len(found) > 1:
             raise InputError(
                 f"{base}: the {part} list has no picture of class {some(absent)}, which other lists have; expected the "
                 "same class folders in each, spelled alike; leave a class out with --exclude 'its name'."
             )
-    counts = {name: sum(len(by_class[name]) for by_class in found.values()) for name in known}
+    counts = {name: sum(len(classes[name]) for classes in found.values()) for name in known}
     if len(known) < 2:
         raise InputError(
             f"{base} holds {len(known)} class folder(s){': ' if known else ''}{some(known)}; expected at least two, "

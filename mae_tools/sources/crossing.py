@@ -33,10 +33,11 @@ def resolve_crossing(lists: Lists, crossing: str) -> tuple[Lists, str]:
     if not shared:
         return lists, ""
     if crossing == "refuse":
+        first = " and ".join(part for part in SECTIONS if shared[0] in owners[part])
         raise InputError(
-            f"{len(shared)} patient(s) are in several of the given lists: {some(shared)}; pass --crossing drop to "
-            "leave their earlier images out (training gives way to validation and test), or --crossing keep for the "
-            "published lists as they are."
+            f"{len(shared)} patient(s) are in several of the given lists, {shared[0]} in {first}: {some(shared)}; "
+            "correct the lists, or pass --crossing drop to leave their earlier images out (training gives way to "
+            "validation and test), or --crossing keep for the lists as they are."
         )
     if crossing == "keep":
         print(f"Warning: {len(shared)} patient(s) are in several lists and stay in them; scores will flatter.")

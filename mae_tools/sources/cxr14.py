@@ -7,17 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.tables import Row, Table, nearest, plain
 from custom_components.errors import InputError
 
-from .lists import check_disjoint, classes_of, common_keys, split_by_class
-from .pictures import excluder, pictures_in
+from .lists import by_class, classes_of, common_keys, refuse_counts
+from .pictures import excluder, pictures_in, settle_missing
 from .registry import Root, source
-from .split import with_parity
+from .split import Found
 
 # Positives in train_val and in test, of the release's own table and lists.
 _POSITIVES = {
@@ -41,8 +40,6 @@ _PATIENTS = (28008, 2797)
 _NO_FINDING = (50500, 9861)
 _LISTS = ("train_val", "test")
 
-_EMPTY: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
-
 CXR14_FINDINGS = tuple(_POSITIVES)
 _SPELLINGS = {plain(name): name for name in CXR14_FINDINGS}
 
@@ -53,11 +50,12 @@ def cxr14(
     csv: str | Path | None = None,
     images: str | Path | None = None,
     val_fraction: float = 0.1,
+    crossing: str = "refuse",
     seed: int = 0,
     parity: bool = False,
     counts: bool = True,
     partial: bool = False,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of the NIH release: PNG files in any subfolders, `Data_Entry_2017*.csv` and the two lists.
 
     The lists are `train_val_list.txt` and `test_list.txt`. The 25,596 test images stay the test list; validation is
@@ -68,7 +66,8 @@ def cxr14(
         csv: the table, a path in `root` or any other (default: the only `Data_Entry_2017*.csv`).
         images: the folder in `root` that holds the pictures, where copies of another size lie in others.
         val_fraction: share of the train_val patients that selects.
-        seed: chooses them.
+        crossing: patients in train_val and in test: refuse them, drop what trains of them, or keep the lists.
+        seed: chooses who selects.
         parity: the papers' own use: all of train_val trains, and the test list also selects.
         counts: check images, patients and positives of each finding against the published ones; false for a subset.
         partial: leave out images that are not there, and say how many; otherwise that is an error.
@@ -84,24 +83,22 @@ def cxr14(
     names = {part: _read_list(base, files, part) for part in _LISTS}
     names = _joined(content, rows, names, partial)
     listed = {part: [rows[name] for name in names[part]] for part in _LISTS}
-    check_disjoint(
-        {**_EMPTY, "training": listed["train_val"], "test": listed["test"]}, "correct the table or the lists"
-    )
     if counts:
         _check_counts(content, listed)
     places, is_excluded = _places(pictures_in(files, base, images), rows), excluder(root)
     wanted = {part: [name for name in names[part] if name in places or not is_excluded(name)] for part in _LISTS}
-    names = {part: _present(base, wanted[part], places, partial) for part in _LISTS}
-    train_val, test = ([{**rows[name], "image": places[name]} for name in names[part]] for part in _LISTS)
+    for part in _LISTS:
+        missing = [name for name in wanted[part] if name not in places]
+        settle_missing(missing, len(wanted[part]), base, partial, "pictures of a list")
+    train_val, test = (
+        [{**rows[name], "image": places[name]} for name in wanted[part] if name in places] for part in _LISTS
+    )
+    found = Found(given={"training": train_val, "validation": [], "test": test})
+    lists, _ = by_class(found, val_fraction, 0, crossing=crossing, seed=seed, parity=parity)
+    said = f"NIH's test list; validation taken out of train_val by patient (seed {seed})"
     if parity:
-        datalist = with_parity({**_EMPTY, "training": train_val, "test": test})
         said = "all of train_val trains, and the test list also selects, as in the papers"
-    else:
-        datalist = {**split_by_class(train_val, val_fraction, 0, seed), "test": test}
-        said = f"NIH's test list; validation taken out of train_val by patient (seed {seed})"
-    datalist = {**common_keys("multi_label", CXR14_FINDINGS, "X-ray"), **datalist}
-    datalist["description"] = f"{root.name}: {said}."
-    return datalist
+    return Found(given=lists, keys=common_keys("multi_label", CXR14_FINDINGS, "X-ray"), said=said)
 
 
 def _table_path(base: Path, files: Sequence[str], csv: str | Path | None) -> Path:
@@ -223,12 +220,7 @@ def _check_counts(content: Table, listed: Mapping[str, Sequence[Item]]) -> None:
             for what, (count, expected) in found.items()
             if count != expected[column]
         ]
-    if problems:
-        more = f" (and {len(problems) - 1} more counts differ)" if len(problems) > 1 else ""
-        raise InputError(
-            f"{content.path}: {problems[0]}{more}; download the table and the lists again, or pass --counts false if "
-            "this is meant to be another or a smaller set."
-        )
+    refuse_counts(content.path, problems)
 
 
 def _places(pictures: Sequence[str], rows: Mapping[str, Item]) -> dict[str, str]:
@@ -250,23 +242,6 @@ def _places(pictures: Sequence[str], rows: Mapping[str, Item]) -> dict[str, str]
     if spare:
         print(f"{spare} pictures are not in the table and are left out.")
     return places
-
-
-def _present(base: Path, names: Sequence[str], places: Mapping[str, str], partial: bool) -> list[str]:
-    """The names whose picture is there.
-
-    Raises:
-        InputError: some are not, unless `partial`; or none is.
-    """
-    missing = [name for name in names if name not in places]
-    if missing and (not partial or len(missing) == len(names)):
-        raise InputError(
-            f"{base}: {len(missing)} of {len(names)} pictures of a list are missing: {some(missing)}; unpack all "
-            "archives, or pass --partial true to go on without them."
-        )
-    if missing:
-        print(f"{len(missing)} of {len(names)} pictures of a list are missing and are left out: {some(missing, 3)}.")
-    return [name for name in names if name in places]
 
 
 def _name(path: str) -> str:

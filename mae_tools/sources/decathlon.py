@@ -11,38 +11,25 @@ from bundle_runtime.data.sequences import file_stem
 from custom_components.errors import InputError
 
 from .registry import Root, source
-from .split import split_by_patient
+from .split import Found, by_patient
 
 
-@source
-def decathlon(
-    root: Root,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-) -> dict[str, Any]:
+@source(split=by_patient)
+def decathlon(root: Root) -> Found:
     """Write the datalist of a Decathlon folder.
 
     Its labelled cases are split; its own test list has no labels and is left out.
 
     Args:
         root: the folder with `dataset.json`, e.g. `Task04_Hippocampus`.
-        val_fraction: share of the cases that selects.
-        test_fraction: share of the cases that is read once, at the end.
-        seed: deals the cases.
 
     Raises:
         InputError: no readable `dataset.json`, labels that do not count up from 0, or a file it names is missing.
     """
     task = read_task(root)
-    modality = task.modality
-    datalist = {
-        "class_names": [name for _, name in sorted(task.labels.items())],
-        "description": f"{task.name}: labelled cases split by case (seed {seed}).",
-        **({"modality": modality} if isinstance(modality, str | dict) else {}),
-        **split_by_patient(task.entries, val_fraction, test_fraction, seed),
-    }
-    return datalist
+    modality = task.modality if isinstance(task.modality, str | dict) else None
+    keys = {"class_names": [name for _, name in sorted(task.labels.items())], "modality": modality}
+    return Found(task.entries, keys=keys, name=task.name, unit="case", said="labelled cases {}")
 
 
 @dataclass(frozen=True)

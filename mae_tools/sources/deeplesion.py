@@ -2,20 +2,19 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from bundle_runtime.data.find import some
-from bundle_runtime.data.schema import Item
+from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from bundle_runtime.data.tables import Row, Table
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists
-from .pictures import PictureFinder, pictures_in
+from .lists import by_class, common_keys
+from .pictures import PictureFinder, pictures_in, settle_missing
 from .registry import Root, source
+from .split import Found
 from .unpack import Unpacked
 
 # Coarse_lesion_type 1 to 8; -1 is not known, as for all of the published training list.
@@ -24,7 +23,7 @@ _LISTS = {"1": "training", "2": "validation", "3": "test"}
 _ZERO = 32768  # stored value of 0 HU
 
 
-@source
+@source(split=by_class, fixed={"crossing": "refuse", "per_class": True})
 def deeplesion(
     root: Root,
     csv: str | Path = "DL_info.csv",
@@ -32,13 +31,8 @@ def deeplesion(
     slices: str | Path | None = None,
     labelled: bool = True,
     drop_noisy: bool = True,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    train_fraction: float | None = None,
-    seed: int = 0,
-    parity: bool = False,
     partial_set: bool = False,
-) -> dict[str, Any]:
+) -> Found | Datalist:
     """Write the key slices as 8-bit PNG in a window of HU, once, and their datalist, split by patient.
 
     Types are known for the published validation and test lists only, so these are put together and dealt anew by
@@ -52,11 +46,6 @@ def deeplesion(
         slices: folder for the 8-bit pictures, in `root` or any other (default: `key_slices_<window>`).
         labelled: false for pre-training: every key slice without its type, in the published lists.
         drop_noisy: leave out rows that the authors mark as possibly noisy.
-        val_fraction: share of the patients of each type that selects.
-        test_fraction: share that is read once, at the end.
-        train_fraction: instead of it, the share that is not tested; 0.7 is MSMAE's.
-        seed: deals the patients.
-        parity: what is tested also selects.
         partial_set: leave out slices that are not there, and say how many; otherwise that is an error.
 
     Raises:
@@ -70,14 +59,8 @@ def deeplesion(
     unpacked = Unpacked(base, slices if slices is not None else f"key_slices_{said}", "slices")
     given = _unpack(root, table, rows, limits, unpacked, labelled, partial_set)
     if not labelled:
-        datalist: dict[str, Any] = {**given, "modality": "CT", "description": f"{root.name}: key slices."}
-        return datalist
-    entries = [item for items in given.values() for item in items]
-    if train_fraction is not None:
-        test_fraction = 1 - train_fraction
-    lists, how = deal_lists(entries, None, val_fraction, test_fraction, seed, True, parity)
-    datalist = {**common_keys("multi_class", TYPES, "CT"), **lists, "description": f"{root.name}: {how}."}
-    return datalist
+        return {**given, "modality": "CT", "description": f"{root.name}: key slices."}
+    return Found([item for part in SECTIONS for item in given[part]], keys=common_keys("multi_class", TYPES, "CT"))
 
 
 def _limits(window: str | tuple[float, float]) -> tuple[float, float] | None:
@@ -144,7 +127,7 @@ def _unpack(
     base = root.path
     files = [file for file in root.files() if not file.startswith("key_slices_")]
     finder = PictureFinder(pictures_in(files, base, None))
-    given: dict[str, list[Item]] = {"training": [], "validation": [], "test": []}
+    given: dict[str, list[Item]] = {part: [] for part in SECTIONS}
     missing = []
     for name, (row, kind) in tqdm(rows.items(), desc="window", unit="slice"):
         series, _, number = name.rpartition("_")
@@ -161,13 +144,7 @@ def _unpack(
         if row.cells[part] not in _LISTS:
             raise InputError(f"{table.path}: line {row.line} names the list {row.cells[part]!r}; expected 1, 2 or 3.")
         given[_LISTS[row.cells[part]]].append(item)
-    if missing and (not partial_set or len(missing) == len(rows)):
-        raise InputError(
-            f"{base}: {len(missing)} of {len(rows)} key slices are missing: {some(missing, 3)}; unpack all archives, "
-            "or pass --partial_set true to go on without them."
-        )
-    if missing:
-        print(f"{len(missing)} of {len(rows)} key slices are missing and are left out: {some(missing, 3)}.")
+    settle_missing(missing, len(rows), base, partial_set, "key slices", "partial_set")
     return given
 
 

@@ -30,7 +30,8 @@ from custom_components.errors import InputError
 from .dicom_rules import Rules, read_rules
 from .options import name_list
 from .registry import Root, source
-from .split import dealt
+from .split import Found as Items
+from .split import by_patient
 
 LABELS = ("seg", "rtstruct", "nifti", "none")
 
@@ -55,7 +56,7 @@ class Case:
     entry: Item | None = None
 
 
-@source(converts=True)
+@source(split=by_patient, converts=True)
 def dicom(
     root: Root,
     class_names: str | Sequence[str] | None = None,
@@ -63,10 +64,7 @@ def dicom(
     series: str | None = None,
     rules: str | Path | None = None,
     labels: str = "none",
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-) -> dict[str, Any]:
+) -> Items:
     """Convert the series of a DICOM export to compressed NIfTI, and write their datalist.
 
     Nothing that names a patient is written: patients and series get a hash, salted with `<out>/.salt`, a file that
@@ -81,9 +79,6 @@ def dicom(
         series: take series whose description fits this pattern, such as `*venous*`, in any case.
         rules: YAML file in place of the last two; see the documentation of own data.
         labels: what the label maps are made of: seg, rtstruct, nifti (the only one in the series' folder), none.
-        val_fraction: share of the patients that selects.
-        test_fraction: share of the patients that is read once, at the end.
-        seed: deals the patients.
         out: folder for images/, labels/, datalist.json and series.csv; made if missing.
 
     Raises:
@@ -114,8 +109,7 @@ def dicom(
             ) from error
     _tell(cases, found, target, labels)
     entries = sorted((case.entry for case in cases if case.entry is not None), key=lambda entry: str(entry["image"]))
-    fractions = val_fraction, test_fraction
-    return dealt(entries, "DICOM series", fractions, seed, class_names=names, modality=modality)
+    return Items(entries, keys={"class_names": names, "modality": modality}, name="DICOM series")
 
 
 def _salt(target: Path) -> bytes:

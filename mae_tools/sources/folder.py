@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from bundle_runtime.data.find import by_stem, other_volumes, some
 from bundle_runtime.data.schema import Item
@@ -12,22 +11,19 @@ from custom_components.errors import InputError
 
 from .options import fitting, name_list, read_table
 from .registry import Root, source
-from .split import dealt
+from .split import Found, by_patient
 
 _FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 
 
-@source
+@source(split=by_patient)
 def folder(
     root: Root,
     class_names: str | Sequence[str] | None = None,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
     patients: str | Path | None = None,
     unlabelled: str | Mapping[str, Sequence[str]] | None = None,
     modality: str | None = None,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of a folder of pairs.
 
     They are `images/` and `labels/` with equal file names, or `<case>_image.nii.gz` and `<case>_label.nii.gz`.
@@ -35,9 +31,6 @@ def folder(
     Args:
         root: the folder.
         class_names: all classes, background first.
-        val_fraction: share of the patients that selects.
-        test_fraction: share of the patients that is read once, at the end.
-        seed: deals the patients.
         patients: CSV with the columns `case` and `patient_id`, for patients with several cases (default: one each).
         unlabelled: classes not drawn in some cases, by case pattern: `{"btcv_*": ["spleen"]}`, or that as a JSON text.
         modality: e.g. CT, noted in the datalist.
@@ -60,8 +53,7 @@ def folder(
         if case in missing:
             entry["unlabelled"] = missing[case]
         entries.append(entry)
-    fractions = val_fraction, test_fraction
-    return dealt(entries, root.name, fractions, seed, class_names=class_names, modality=modality)
+    return Found(entries, keys={"class_names": class_names, "modality": modality})
 
 
 def _pairs(root: Root) -> dict[str, tuple[str, str]]:

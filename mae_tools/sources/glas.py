@@ -2,62 +2,35 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
-from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
-from .crossing import resolve_crossing
+from .lists import by_class, refuse_counts
 from .registry import Root, source
-from .segmented import masks_list
+from .split import Found
 
 _NAME = re.compile(r"(train|testA|testB)_(\d+)\.bmp")
 _COUNTS = {"train": 85, "testA": 60, "testB": 20}
 CLASSES = ("background", "gland")
 
 
-@source
-def glas(
-    root: Root,
-    val_fraction: float = 0.2,
-    seed: int = 0,
-    parity: bool = False,
-    crossing: str = "refuse",
-    counts: bool = True,
-) -> dict[str, Any]:
+@source(split=by_class, fixed={"test_fraction": 0, "train_fraction": None, "per_class": False})
+def glas(root: Root, counts: bool = True) -> Found:
     """Write the datalist of `train_*.bmp`, `testA_*.bmp`, `testB_*.bmp` and their `*_anno.bmp` (a number a gland).
 
     Both test parts are tested; validation is taken out of training by patient, whom `Grade.csv` names.
 
     Args:
         root: the folder of the release; the files may lie anywhere below it.
-        val_fraction: share of the training patients that selects.
-        seed: chooses them.
-        parity: the papers' own use: what is tested also selects.
-        crossing: what to do about patients who train and are tested, by Grade.csv: refuse, drop (their training
-            pictures) or keep (the published lists).
         counts: check that there are 85, 60 and 20 pictures; false for a subset.
 
     Raises:
         InputError: pictures or masks are missing, or patients are in both lists.
     """
-    given = _given(root, counts)
-    resolved, said = resolve_crossing(given, crossing)
-    return masks_list(
-        root,
-        resolved["training"],
-        resolved,
-        CLASSES,
-        "instance",
-        "H&E",
-        val_fraction,
-        0,
-        seed,
-        parity,
-        f"test parts A and B are tested{said}",
-    )
+    keys = {"class_names": list(CLASSES), "mask_kind": "instance", "modality": "H&E"}
+    return Found(given=_given(root, counts), origin="test parts A and B are tested", keys=keys)
 
 
 def _given(root: Root, counts: bool) -> dict[str, list[Item]]:
@@ -94,8 +67,7 @@ def _given(root: Root, counts: bool) -> dict[str, list[Item]]:
         for part, count in found.items()
         if count != _COUNTS[part]
     ]
-    if differing and (counts or not given["training"]):
-        raise InputError(f"{base} holds {some(differing)}; unpack again, or pass --counts false for a subset.")
+    refuse_counts(base, differing if counts or not given["training"] else [])
     return given
 
 

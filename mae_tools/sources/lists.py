@@ -9,8 +9,9 @@ from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from custom_components.errors import InputError
 
+from .crossing import resolve_crossing
 from .pictures import own_patient
-from .split import Lists, check_fractions, shuffled, split_by_patient, with_parity
+from .split import Found, Lists, check_fractions, shares, shuffled, sorted_out, split_by_patient, with_parity
 
 
 def classes_of(item: Item) -> list[int]:
@@ -27,29 +28,28 @@ def is_labelled(item: Item) -> bool:
     return any(value is not None for value in label) if isinstance(label, list) else label is not None
 
 
-def deal_lists(
-    entries: Sequence[Item],
-    given: Lists | None,
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
+def by_class(
+    found: Found,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    train_fraction: float | None = None,
+    crossing: str = "refuse",
+    seed: int = 0,
     per_class: bool = True,
     parity: bool = False,
-    origin: str = "lists as given",
-    advice: str = "correct the lists",
 ) -> tuple[Datalist, str]:
     """Make the three lists, from scratch or from those that came with the data.
 
     Args:
-        entries: all items, with `patient_id`.
-        given: the lists that came with the data, if any; empty ones are taken from training.
+        found: the items.
         val_fraction: share of the patients that selects.
-        test_fraction: share of the patients that is tested.
-        seed: deals them.
-        per_class: deal the patients of each class by themselves.
-        parity: the papers' own use: what is tested also selects, all others train.
-        origin: where the given lists come from, in words.
-        advice: what to do about patients in several of them.
+        test_fraction: share of the patients that is read once, at the end.
+        train_fraction: instead of it, the share that is not tested (MSMAE: 0.7); given lists are put together for it.
+        crossing: patients who are in several of the given lists: refuse them, drop their images of an earlier list
+            (training gives way to validation, both to test), or keep the lists as they are.
+        seed: deals the patients.
+        per_class: deal the patients of each class or rarest finding by themselves, so that each list gets some.
+        parity: the papers' own use: the test list (or the validation list, without one) also selects.
 
     Returns:
         The three lists, with the `parity` mark where asked, and what was done in words.
@@ -57,43 +57,58 @@ def deal_lists(
     Raises:
         InputError: impossible fractions, nothing to train on, or patients in several lists.
     """
+    given, origin = found.given, found.origin
+    entries = found.entries or [item for part in SECTIONS for item in (given or {}).get(part, [])]
+    if train_fraction is not None:
+        if not isinstance(train_fraction, int | float) or not 0 < train_fraction < 1:
+            raise InputError(f"train_fraction is {train_fraction!r}, expected a number between 0 and 1.")
+        if given is not None:
+            print("The given lists are put together and dealt anew by train_fraction.")
+        given, test_fraction = None, 1 - train_fraction
+        if found.select_of_training:
+            given, origin = _deal(entries, 0, test_fraction, seed, per_class)
+            test_fraction = 0
     val_fraction = 0 if parity else val_fraction
     if given is None:
-        lists = _deal(entries, val_fraction, test_fraction, seed, per_class)
-        named = any(item["patient_id"] != own_patient(item["image"]) for item in entries)
-        by = "patient" if named else "picture, each as a patient of its own"
-        said = f"split by {by}{', class by class' if per_class else ''} (seed {seed})"
+        lists, said = _deal(entries, val_fraction, test_fraction, seed, per_class)
     else:
+        given, resolved = resolve_crossing(given, crossing)
         test_fraction = 0 if parity and given["validation"] else test_fraction
-        lists, taken = _completed(given, val_fraction, test_fraction, seed, per_class, advice)
-        said = f"{origin}, {' and '.join(taken)} taken out of training (seed {seed})" if taken else origin
+        lists, taken = _completed(given, val_fraction, test_fraction, seed, per_class)
+        said = origin + resolved
+        said += f", {' and '.join(taken)} taken out of training (seed {seed})" if taken else ""
     if parity:
         return with_parity(lists), f"{said}; the test list also selects, as in the papers"
     return lists, said
 
 
 def _completed(
-    given: Lists, val_fraction: float, test_fraction: float, seed: int, per_class: bool, advice: str
+    given: Lists, val_fraction: float, test_fraction: float, seed: int, per_class: bool
 ) -> tuple[Lists, list[str]]:
     """The given lists, and in place of empty ones a share of training; which those are."""
-    check_disjoint(given, advice)
     if not given["training"]:
-        raise InputError(f"The given lists hold no training image; {advice}.")
+        raise InputError("The given lists hold no training image; correct the lists.")
     val_fraction, test_fraction = (
         0 if given[name] else part for name, part in (("validation", val_fraction), ("test", test_fraction))
     )
-    dealt = _deal(given["training"], val_fraction, test_fraction, seed, per_class)
+    dealt, _ = _deal(given["training"], val_fraction, test_fraction, seed, per_class)
     taken = [name for name in ("validation", "test") if dealt[name]]
     return {name: dealt[name] or given[name] for name in SECTIONS}, taken
 
 
-def _deal(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int, per_class: bool) -> Lists:
+def _deal(
+    entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int, per_class: bool
+) -> tuple[Lists, str]:
+    """The lists, and how they were dealt."""
+    named = any(item["patient_id"] != own_patient(item["image"]) for item in entries)
+    by = "patient" if named else "picture, each as a patient of its own"
+    said = f"split by {by}{', class by class' if per_class else ''} (seed {seed})"
     if per_class:
-        return split_by_class(entries, val_fraction, test_fraction, seed)
+        return split_by_class(entries, val_fraction, test_fraction, seed), said
     known = {item["patient_id"] for item in entries if is_labelled(item)}
     labelled = [item for item in entries if item["patient_id"] in known]
     dealt = split_by_patient(labelled, val_fraction, test_fraction, seed)
-    return _sorted_out(entries, {item["patient_id"]: part for part in SECTIONS for item in dealt[part]})
+    return sorted_out(entries, {item["patient_id"]: part for part in SECTIONS for item in dealt[part]}), said
 
 
 def split_by_class(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int) -> Lists:
@@ -109,15 +124,12 @@ def split_by_class(entries: Sequence[Item], val_fraction: float, test_fraction: 
     check_fractions(val_fraction, test_fraction)
     section: dict[str, str] = {}
     for patients in strata(entries).values():
-        order = shuffled(patients, seed)
-        least = 1 if len(order) >= 3 else 0
-        n_test, n_val = (
-            max(math.floor(part * len(order) + 1e-9), least) if part else 0 for part in (test_fraction, val_fraction)
-        )
-        if n_test + n_val >= len(order):
-            n_test, n_val = min(n_test, least), min(n_val, least)
-        section |= dict.fromkeys(order[:n_test], "test") | dict.fromkeys(order[n_test : n_test + n_val], "validation")
-    return _sorted_out(entries, section)
+        section |= shares(shuffled(patients, seed), val_fraction, test_fraction, _whole)
+    return sorted_out(entries, section)
+
+
+def _whole(number: float) -> int:
+    return math.floor(number + 1e-9)
 
 
 def strata(entries: Sequence[Item]) -> dict[int, list[str]]:
@@ -135,27 +147,15 @@ def strata(entries: Sequence[Item]) -> dict[int, list[str]]:
     return strata
 
 
-def _sorted_out(entries: Sequence[Item], section: Mapping[str, str]) -> Lists:
-    return {
-        name: [item for item in entries if section.get(item["patient_id"], "training") == name] for name in SECTIONS
-    }
-
-
-def check_disjoint(lists: Lists, advice: str) -> None:
-    """Refuse patients in several lists.
+def refuse_counts(where: object, problems: Sequence[str]) -> None:
+    """Refuse a published data set whose numbers are not those published.
 
     Raises:
-        InputError: some are; the first are named with their lists.
+        InputError: some differ; the first are named.
     """
-    places: dict[str, set[str]] = {}
-    for name in SECTIONS:
-        for item in lists[name]:
-            places.setdefault(item["patient_id"], set()).add(name)
-    crossing = [patient for patient, names in sorted(places.items()) if len(names) > 1]
-    if crossing:
-        first = " and ".join(name for name in SECTIONS if name in places[crossing[0]])
+    if problems:
         raise InputError(
-            f"{len(crossing)} patient(s) are in several lists, {crossing[0]} in {first}: {some(crossing)}; {advice}."
+            f"{where}: {some(problems, 3)}; unpack or download it again, or pass --counts false for a smaller set."
         )
 
 
@@ -195,5 +195,4 @@ def _warnings(datalist: Datalist, counts: Mapping[str, Counter[int]]) -> Iterato
 
 def common_keys(task: str, class_names: Sequence[str], modality: str | None, ordered: bool = False) -> dict[str, Any]:
     """The keys at the top of a datalist for classification."""
-    more: dict[str, Any] = {} if modality is None else {"modality": modality}
-    return {"task": task, "class_names": list(class_names), **more, **({"ordered": True} if ordered else {})}
+    return {"task": task, "class_names": list(class_names), "modality": modality, "ordered": ordered or None}

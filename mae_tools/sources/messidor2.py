@@ -1,32 +1,27 @@
 """Messidor-2: 1,748 photographs of the retina in pairs, with adjudicated grades of diabetic retinopathy."""
 
 from pathlib import Path
-from typing import Any
 
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists
+from .lists import by_class, common_keys
 from .pictures import PictureFinder, excluder, own_patient, pictures_in
 from .registry import Root, source
+from .split import Found
 
 # International Clinical Diabetic Retinopathy scale, 0 to 4.
 GRADES = ("none", "mild", "moderate", "severe", "proliferative")
 
 
-@source
+@source(split=by_class, fixed={"crossing": "refuse", "per_class": True})
 def messidor2(
     root: Root,
     csv: str | Path = "messidor_data.csv",
     pairs: str | Path | None = "messidor-2.csv",
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    train_fraction: float | None = None,
-    seed: int = 0,
-    parity: bool = False,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of the gradable photographs, both eyes of a patient in one list.
 
     Args:
@@ -35,11 +30,6 @@ def messidor2(
             any other.
         pairs: the table of the release that names the two eyes of a patient in each row (left and right); None counts
             every picture as a patient of its own, as the paper's split does.
-        val_fraction: share of the patients of each grade that selects.
-        test_fraction: share that is read once, at the end.
-        train_fraction: instead of it, the share that is not tested: 0.7 is the paper's.
-        seed: deals the patients.
-        parity: the paper's own use: what is tested also selects.
 
     Raises:
         InputError: a table or column is missing, a grade is none of 0 to 4, a picture is missing, or an eye is in two
@@ -47,12 +37,7 @@ def messidor2(
     """
     table = root.table(csv)
     entries = _entries(root, table, _owners(root.path, pairs), paired=pairs is not None)
-    if train_fraction is not None:
-        test_fraction = 1 - train_fraction
-    lists, said = deal_lists(entries, None, val_fraction, test_fraction, seed, True, parity)
-    datalist = {**common_keys("multi_class", GRADES, "fundus photograph"), "ordered": True, **lists}
-    datalist["description"] = f"{root.name}: {said}."
-    return datalist
+    return Found(entries, keys=common_keys("multi_class", GRADES, "fundus photograph", ordered=True))
 
 
 def _entries(root: Root, table: Table, owner: dict[str, str], paired: bool) -> list[Item]:

@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
@@ -16,24 +15,18 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.sequences import patient_of
 from custom_components.errors import InputError
 
+from .lists import by_class
 from .outlines import Outline, draw
 from .pictures import is_picture
 from .registry import Root, source
-from .segmented import masks_list
+from .split import Found
 from .unpack import Unpacked
 
 CLASSES = ("background", "nucleus")
 
 
-@source
-def monuseg(
-    root: Root,
-    masks: str | Path = "instance_masks",
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    parity: bool = False,
-) -> dict[str, Any]:
+@source(split=by_class, fixed={"train_fraction": None, "per_class": False})
+def monuseg(root: Root, masks: str | Path = "instance_masks") -> Found:
     """Draw the outlines as instance masks (16-bit PNG, once) and write the datalist.
 
     Pictures and the XML files of the same name may lie in any folders below `root`; what lies in a folder with `test`
@@ -42,10 +35,6 @@ def monuseg(
     Args:
         root: the folder that holds the training and the test data.
         masks: folder for the masks, in `root` or any other.
-        val_fraction: share of the training patients that selects.
-        test_fraction: share of the patients that is tested where there is no test folder.
-        seed: chooses them.
-        parity: what is tested also selects.
 
     Raises:
         InputError: a tile without outlines or the reverse, an unreadable or foreign file, or a patient in both lists.
@@ -60,19 +49,8 @@ def monuseg(
         item = {"image": tile, "label": label, "patient_id": patient_of(Path(tile).stem)}
         tested = any("test" in folder.lower() for folder in Path(tile).parts[:-1])
         given["test" if tested else "training"].append(item)
-    return masks_list(
-        root,
-        given["training"],
-        given if given["test"] else None,
-        CLASSES,
-        "instance",
-        "H&E",
-        val_fraction,
-        test_fraction,
-        seed,
-        parity,
-        "MoNuSeg's test list",
-    )
+    keys = {"class_names": list(CLASSES), "mask_kind": "instance", "modality": "H&E"}
+    return Found(given["training"], given if given["test"] else None, "MoNuSeg's test list", keys)
 
 
 def read_outlines(path: str | Path) -> list[Outline]:

@@ -1,25 +1,16 @@
 """Task01_BrainTumour of the Medical Segmentation Decathlon: one 4-D file a case, split into the published folds."""
 
-from typing import Any
-
 from bundle_runtime.data.conventions import CONVENTIONS
 from bundle_runtime.data.sequences import sequence_names
 from custom_components.errors import InputError
 
 from .decathlon import Task, read_task
 from .registry import Root, source
-from .split import split_by_fold
+from .split import Found, by_fold
 
 
-@source
-def msd(
-    root: Root,
-    fold: int = 0,
-    folds: int = 5,
-    val_fraction: float = 0.1,
-    seed: int = 12345,
-    parity: bool = False,
-) -> dict[str, Any]:
+@source(split=by_fold)
+def msd(root: Root) -> Found:
     """Write the datalist of `Task01_BrainTumour`: sequence names, label convention and a seeded fold.
 
     With the defaults the 97 test cases are those on which SelfMedMAE (arXiv 2203.05573) reports; its authors also chose
@@ -28,11 +19,6 @@ def msd(
 
     Args:
         root: the folder with `dataset.json`.
-        fold: which fold is the test list.
-        folds: how many there are; 1 puts all cases into the test list.
-        val_fraction: share of the cases outside the fold that selects.
-        seed: deals the cases.
-        parity: the paper's own use instead: the fold both selects and is tested, all others train.
 
     Raises:
         InputError: no readable `dataset.json`, a file it names is missing, channels without sequence names, labels of
@@ -41,9 +27,8 @@ def msd(
     task = read_task(root)
     _check_meaning(task)
     sequences = _sequences(task)
-    datalist = split_by_fold(task.entries, task.name, fold, folds, seed, val_fraction, parity)
-    datalist |= {"modality": "MRI", "sequences": sequences, "label_convention": "msd"}
-    return datalist
+    keys = {"modality": "MRI", "sequences": sequences, "label_convention": "msd"}
+    return Found(task.entries, keys=keys, name=task.name)
 
 
 def _sequences(task: Task) -> list[str]:

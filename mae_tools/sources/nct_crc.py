@@ -1,15 +1,14 @@
 """NCT-CRC-HE-100K and CRC-VAL-HE-7K (Kather et al. 2019): H&E tiles of nine tissues, the second set for testing."""
 
 from pathlib import Path
-from typing import Any
 
 from bundle_runtime.data.find import some
-from bundle_runtime.data.schema import Item
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists
+from .lists import by_class, common_keys, refuse_counts
 from .pictures import is_picture, own_patient
 from .registry import Root, source
+from .split import Found
 
 # Tiles of each class in the training and in the test set, as published.
 _COUNTS = {
@@ -26,17 +25,14 @@ _COUNTS = {
 _SETS = ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K")
 
 
-@source
+@source(split=by_class, fixed={"test_fraction": 0, "train_fraction": None, "per_class": True}, val_fraction=0.1)
 def nct_crc(
     root: Root,
     drop_background: bool = False,
     training: str = _SETS[0],
     test: str = _SETS[1],
-    val_fraction: float = 0.1,
-    seed: int = 0,
-    parity: bool = False,
     counts: bool = True,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of the two sets, each a folder a class: validation is taken out of the larger, 7K is tested.
 
     The names of the tiles tell no slide or patient, so tiles of one slide train and select; only the test set, which
@@ -47,9 +43,6 @@ def nct_crc(
         drop_background: leave out BACK, as SD-MAE does (eight classes, 89,434 and 6,333 tiles).
         training: the folder of the larger set; NCT-CRC-HE-100K-NONORM is that without stain normalisation.
         test: the folder of the smaller.
-        val_fraction: share of the tiles of each class that selects.
-        seed: chooses them.
-        parity: the papers' own use: the test set also selects.
         counts: check the tiles of each class against the published numbers; false for a subset.
 
     Raises:
@@ -69,11 +62,12 @@ def nct_crc(
         for by_class in found
     ]
     print("The tiles name no slide: tiles of one slide may train and select, so the validation score flatters.")
-    given: dict[str, list[Item]] = {"training": entries[0], "validation": [], "test": entries[1]}
-    lists, said = deal_lists([], given, val_fraction, 0, seed, True, parity, f"{test} is tested")
-    datalist = {**common_keys("multi_class", names, "H&E"), **lists}
-    datalist["description"] = f"{root.name}: {said}{', without BACK' if drop_background else ''}."
-    return datalist
+    return Found(
+        given={"training": entries[0], "validation": [], "test": entries[1]},
+        origin=f"{test} is tested",
+        keys=common_keys("multi_class", names, "H&E"),
+        said="{}, without BACK" if drop_background else "{}",
+    )
 
 
 def _tiles(root: Root, folder: str) -> dict[str, list[str]]:
@@ -104,6 +98,4 @@ def _check_counts(base: Path, folders: tuple[str, str], found: list[dict[str, li
         for name, published in _COUNTS.items()
         if len(found[part][name]) != published[part]
     ]
-    if problems:
-        more = f" (and {len(problems) - 1} more classes differ)" if len(problems) > 1 else ""
-        raise InputError(f"{base}: {problems[0]}{more}; unpack again, or pass --counts false for a subset.")
+    refuse_counts(base, problems)

@@ -15,9 +15,9 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
-from .crossing import resolve_crossing
-from .lists import common_keys, deal_lists
+from .lists import by_class, common_keys
 from .registry import Root, source
+from .split import Found
 from .unpack import Unpacked
 
 _PARTS = {"training": "train", "validation": "valid", "test": "test"}
@@ -27,15 +27,16 @@ _BLOCK = 512  # tiles read at a time
 CLASSES = ("normal", "tumour")
 
 
-@source
+_FIXED = {"val_fraction": 0, "test_fraction": 0, "train_fraction": None, "seed": 0, "per_class": True}
+
+
+@source(split=by_class, fixed=_FIXED)
 def pcam(
     root: Root,
     tiles: str | Path = "tiles",
-    parity: bool = False,
-    crossing: str = "refuse",
     counts: bool = True,
     limit: int | None = None,
-) -> dict[str, Any]:
+) -> Found:
     """Unpack `camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5` and write the datalist, lists as published.
 
     Where `..._meta.csv` lies beside them, tiles are told apart by slide (the patient of the datalist).
@@ -44,8 +45,6 @@ def pcam(
         root: the folder that holds the files.
         tiles: folder for the PNG files, in `root` or any other; those that are there stay, so that an interrupted
             unpacking goes on.
-        parity: the test list also selects, and validation trains.
-        crossing: what to do about slides in several lists, by the meta files: refuse, drop or keep.
         counts: check the number of tiles; false for a subset.
         limit: unpack only so many tiles of each list, evenly spread.
 
@@ -59,11 +58,7 @@ def pcam(
         stem = base / f"camelyonpatch_level_2_split_{word}"
         lists[part] = _unpack(stem, word, unpacked, _TILES[part] if counts else None, limit)
     print(f"{unpacked.written} tiles unpacked to {unpacked.folder}; {sum(map(len, lists.values()))} in all.")
-    lists, resolved = resolve_crossing(lists, crossing)
-    dealt, said = deal_lists([], lists, 0, 0, 0, True, parity, f"lists as published{resolved}")
-    datalist = {**common_keys("multi_class", CLASSES, "H&E"), **dealt}
-    datalist["description"] = f"{root.name}: {said}."
-    return datalist
+    return Found(given=lists, origin="lists as published", keys=common_keys("multi_class", CLASSES, "H&E"))
 
 
 def _unpack(stem: Path, word: str, unpacked: Unpacked, expected: int | None, limit: int | None) -> list[Item]:

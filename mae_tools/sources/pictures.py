@@ -70,6 +70,31 @@ class PictureFinder:
         return named_in_full or [file for _, file in found]
 
 
+def settle_missing(
+    missing: Sequence[str], total: int, where: object, allowed: bool, what: str = "pictures", flag: str = "partial"
+) -> None:
+    """Say that pictures which are named somewhere, but are not there, are left out.
+
+    Args:
+        missing: their names.
+        total: how many are named.
+        where: the folder or table that the sentence begins with.
+        allowed: go on without them.
+        what: they are called.
+        flag: the setting that allows it.
+
+    Raises:
+        InputError: some are missing and that is not allowed, or all are.
+    """
+    if missing and (not allowed or len(missing) == total):
+        raise InputError(
+            f"{where}: {len(missing)} of {total} {what} are missing: {some(missing)}; unpack all archives, correct the "
+            f"table, or pass --{flag} true to go on without them."
+        )
+    if missing:
+        print(f"{len(missing)} of {total} {what} are missing and are left out: {some(missing, 3)}.")
+
+
 def excluder(root: Root) -> Callable[[str], bool]:
     """Tells of a path in a table whether it means a picture that `exclude` leaves out."""
     hidden = PictureFinder(root.left_out)

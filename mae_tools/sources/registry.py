@@ -4,22 +4,26 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.datalist import write
 from bundle_runtime.data.find import excluded, files_below, folders_in, some, volumes_among
-from bundle_runtime.data.schema import SECTIONS, as_list
+from bundle_runtime.data.schema import SECTIONS, Datalist, as_list
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
 
 from .copies import settle
 from .earlier_split import split_by_table, split_like
 from .options import name_list
+from .split import Found
 
-Source = Callable[..., dict[str, Any]]
+Split = Callable[..., tuple[Datalist, str]]
+Source = Callable[..., Datalist]
+Reader = Callable[..., Found | Datalist]  # what a module writes of it
 SOURCES: dict[str, Source] = {}
 # Settings that say whose the pictures are.
 _OWNERS = ("patients", "patient_pattern", "patient_column", "pairs")
@@ -84,11 +88,19 @@ class Root:
         return Table(self.path / path if (self.path / path).is_file() else path)
 
 
-def source(function: Source | None = None, out_name: str = "datalist.json", converts: bool = False) -> Any:
+def source(
+    function: Reader | None = None,
+    split: Split | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    out_name: str = "datalist.json",
+    converts: bool = False,
+    **defaults: Any,
+) -> Any:
     """Make a function the command `python -m mae_tools datalist <its name>`.
 
-    Its first argument is a `Root`, and it returns the datalist, which is written here. Its docstring is the command's
-    help. On the command line, and for callers, the first argument is the path of the folder, and these come on top:
+    Its first argument is a `Root`, and it returns what it found, which is split, or the whole datalist; that is written
+    here. Its docstring is the command's help. On the command line, and for callers, the first argument is the path of
+    the folder, and the settings of the split come on top, by name, and these:
 
         out: the datalist to write (default: `<root>/datalist.json`).
         exclude: leave out files and folders of this name, such as `*_mask*`, or of this path in the data folder, such
@@ -102,11 +114,65 @@ def source(function: Source | None = None, out_name: str = "datalist.json", conv
 
     Args:
         function: the source.
+        split: what deals a `Found` to the lists: `split.by_patient`, `split.by_fold` or `lists.by_class`.
+        fixed: settings of the split that this source does not offer, with their values.
         out_name: name of its datalist in the data folder.
         converts: it writes images into the folder that `out` then is, with its datalist; its own docstring says so.
+        **defaults: of settings of the split, where they are others than its own.
     """
     if function is None:
-        return functools.partial(source, out_name=out_name, converts=converts)
+        given: dict[str, Any] = {"split": split, "fixed": fixed, "out_name": out_name, "converts": converts}
+        return functools.partial(source, **given, **defaults)
+    run = _command(function, _Way(split, {**defaults, **(fixed or {})}, frozenset(fixed or ()), out_name, converts))
+    SOURCES[function.__name__] = run
+    return run
+
+
+@dataclass(frozen=True)
+class _Way:
+    """From what a source finds to its datalist: the arguments of `source`, those of `fixed` among the defaults."""
+
+    split: Split | None
+    defaults: Mapping[str, Any]
+    fixed: frozenset[str]
+    out_name: str
+    converts: bool
+
+    @functools.cached_property
+    def offered(self) -> dict[str, inspect.Parameter]:
+        """The settings of the split that the source has."""
+        listed = [] if self.split is None else list(inspect.signature(self.split).parameters.values())[1:]
+        return {
+            each.name: each.replace(kind=each.KEYWORD_ONLY, default=self.defaults.get(each.name, each.default))
+            for each in listed
+            if each.name not in self.fixed
+        }
+
+    def folders(self, base: Path, out: str | Path | None, exclude: str | None) -> tuple[Root, Path, Path]:
+        """The data, where the paths of the datalist start, and the datalist."""
+        if self.converts and out is None:
+            raise InputError("out is not given; name a folder for the converted images.")
+        place = base if out is None or not self.converts else Path(out)
+        target = place / self.out_name if self.converts or out is None else Path(out)
+        return Root(base, () if exclude is None else tuple(name_list(exclude, "exclude")), target.parent), place, target
+
+    def datalist(self, found: Found | Datalist, settings: Mapping[str, Any], root: Root) -> Datalist:
+        """What was found, dealt to its lists, without what sources take from a table although it is excluded."""
+        if isinstance(found, Found):
+            chosen = {**self.defaults, **settings, **found.settings}
+            lists, how = (found.given or {}, "") if self.split is None else self.split(found, **chosen)
+            keys = {key: value for key, value in found.keys.items() if value is not None}
+            said = found.said.replace("{}", how)
+            found = {**keys, **lists, "description": f"{found.name or root.name}: {said}."}
+        if root.unfit():
+            print(f"exclude: no file or folder of {root.path} fits {some(root.unfit())}.")
+        for part in SECTIONS if root.exclude and not self.converts else ():
+            found[part] = [item for item in found[part] if not excluded(str(as_list(item["image"])[0]), root.exclude)]
+        return found
+
+
+def _command(function: Reader, way: _Way) -> Source:
+    """A source with the settings that all have."""
 
     @functools.wraps(function)
     def run(
@@ -119,20 +185,13 @@ def source(function: Source | None = None, out_name: str = "datalist.json", conv
         copies: str | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
-        base = Path(root)
-        if converts and out is None:
-            raise InputError("out is not given; name a folder for the converted images.")
-        place = base if out is None or not converts else Path(out)  # where the paths of the datalist start
-        target = place / out_name if converts or out is None else Path(out)
-        _refuse(base, target, split_from, sections)
-        folder = Root(base, () if exclude is None else tuple(name_list(exclude, "exclude")), target.parent)
-        made = function(folder, *args, **settings)
-        for part in SECTIONS if folder.exclude and not converts else ():  # of sources that take files from a table
-            made[part] = [item for item in made[part] if not excluded(str(as_list(item["image"])[0]), folder.exclude)]
-        if folder.unfit():
-            print(f"exclude: no file or folder of {base} fits {some(folder.unfit())}.")
+        folder, place, target = way.folders(Path(root), out, exclude)
+        _refuse(folder.path, target, split_from, sections)
+        own = {key: value for key, value in settings.items() if key not in way.offered}
+        chosen = {key: value for key, value in settings.items() if key in way.offered}
+        made = way.datalist(function(folder, *args, **own), chosen, folder)
         if split_from is not None:
-            named = inspect.signature(function).bind(folder, *args, **settings).arguments
+            named = inspect.signature(function).bind(folder, *args, **own).arguments
             made = split_like(made, split_from, place, not any(named.get(key) for key in _OWNERS))
         if sections is not None:
             made = split_by_table(made, sections, place)
@@ -140,9 +199,15 @@ def source(function: Source | None = None, out_name: str = "datalist.json", conv
             made = settle(made, copies, place, target)
         return _finish(made, place, target)
 
-    run.__signature__ = _signature(function, run)  # type: ignore[attr-defined]
-    run.__doc__ = _help(inspect.getdoc(function) or "", inspect.getdoc(source) or "").replace("datalist.json", out_name)
-    SOURCES[function.__name__] = run
+    shared = [
+        each
+        for each in inspect.signature(run, follow_wrapped=False).parameters.values()
+        if each.kind is each.KEYWORD_ONLY
+    ]
+    root, *own = inspect.signature(function).parameters.values()
+    signature = inspect.Signature([root.replace(annotation=str | Path), *own, *way.offered.values(), *shared])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__doc__ = _help(function, way.split, signature).replace("datalist.json", way.out_name)
     return run
 
 
@@ -173,18 +238,16 @@ def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any
     return datalist
 
 
-def _signature(function: Source, run: Source) -> inspect.Signature:
-    """The arguments of a source, and those that all have, by name only."""
-    shared = [
-        each
-        for each in inspect.signature(run, follow_wrapped=False).parameters.values()
-        if each.kind is each.KEYWORD_ONLY
+def _help(function: Reader, split: Split | None, signature: inspect.Signature) -> str:
+    """The docstring of a source with the arguments among its own that it does not describe itself."""
+    own = inspect.getdoc(function) or ""
+    said = [_arguments(inspect.getdoc(each) or "") for each in (function, split, source) if each is not None]
+    added = [
+        next(each[name] for each in said[1:] if name in each) for name in signature.parameters if name not in said[0]
     ]
-    root, *own = inspect.signature(function).parameters.values()
-    return inspect.Signature([root.replace(annotation=str | Path), *own, *shared])
+    return own.replace("\n\nRaises:", "\n" + "\n".join(added) + "\n\nRaises:", 1)
 
 
-def _help(own: str, shared: str) -> str:
-    """The docstring of a source with the shared arguments among its own."""
-    begin, end = shared.index("    exclude:" if "\n    out: " in own else "    out:"), shared.index("\n\nArgs:")
-    return own.replace("\n\nRaises:", f"\n{shared[begin:end]}\n\nRaises:", 1)
+def _arguments(text: str) -> dict[str, str]:
+    """Name -> lines of each argument that a docstring describes."""
+    return {found[1]: found[0] for found in re.finditer(r"^ {4}(\w+): .*(?:\n {5,}.*)*", text, re.MULTILINE)}

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,34 @@ _FEW_PATIENTS = 10
 _OVER = 1.5  # times what a list still lacks, that a patient who is dealt to it may have
 
 Lists = dict[str, list[Item]]
+
+
+@dataclass
+class Found:
+    """What a source found of a data set, before it is split.
+
+    Attributes:
+        entries: all items, with `patient_id`; those of `given` where it is empty.
+        given: the lists that came with the data; what they lack is taken out of training.
+        origin: where these lists come from, in words.
+        keys: further ones of the datalist; None leaves one out.
+        name: what the data is called (default: as its folder).
+        unit: what `by_patient` deals, where a patient goes by another name.
+        said: how the description tells what was done, which stands for the braces.
+        settings: those of the split that follow from the source's own.
+        select_of_training: with `train_fraction`, what selects is a share of those that train.
+    """
+
+    entries: Sequence[Item] = ()
+    given: Lists | None = None
+    origin: str = "lists as given"
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    unit: str = "patient"
+    said: str = "{}"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    select_of_training: bool = False
+
 
 _SECTION_NAMES = {
     "training": "training",
@@ -37,9 +66,7 @@ def shuffled(names: Iterable[str], seed: int) -> list[str]:
     return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
-def split_by_patient(
-    entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int
-) -> dict[str, list[Item]]:
+def split_by_patient(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int) -> Lists:
     """Deal items to training, validation and test so that no patient is in two of them.
 
     The fractions count patients; from three patients on, a list with a positive fraction gets at least one.
@@ -48,21 +75,36 @@ def split_by_patient(
         InputError: fractions that leave nothing for training.
     """
     check_fractions(val_fraction, test_fraction)
-    patients = shuffled((item["patient_id"] for item in entries), seed)
-    least = 1 if len(patients) >= 3 else 0
-    n_test, n_val = (max(round(part * len(patients)), least) if part else 0 for part in (test_fraction, val_fraction))
-    if n_test + n_val >= len(patients):  # rounding up must not take the last training patient
+    order = shuffled((item["patient_id"] for item in entries), seed)
+    return sorted_out(entries, shares(order, val_fraction, test_fraction, round))
+
+
+def shares(
+    order: Sequence[str], val_fraction: float, test_fraction: float, rounded: Callable[[float], int]
+) -> dict[str, str]:
+    """The patients that are tested, the first in order, and those that select; from three on, of either at least one.
+
+    Args:
+        order: the patients.
+        val_fraction: share that selects.
+        test_fraction: share that is tested.
+        rounded: makes a whole number of a share.
+    """
+    least = 1 if len(order) >= 3 else 0
+    n_test, n_val = (max(rounded(part * len(order)), least) if part else 0 for part in (test_fraction, val_fraction))
+    if n_test + n_val >= len(order):  # rounding up must not take the last training patient
         n_test, n_val = min(n_test, least), min(n_val, least)
-    section = {
-        patient: "test" if rank < n_test else "validation" if rank < n_test + n_val else "training"
-        for rank, patient in enumerate(patients)
+    return dict.fromkeys(order[:n_test], "test") | dict.fromkeys(order[n_test : n_test + n_val], "validation")
+
+
+def sorted_out(entries: Sequence[Item], section: Mapping[str, str]) -> Lists:
+    """Items in the lists of their patients; others train."""
+    return {
+        name: [item for item in entries if section.get(item["patient_id"], "training") == name] for name in SECTIONS
     }
-    return {name: [item for item in entries if section[item["patient_id"]] == name] for name in SECTIONS}
 
 
-def split_by_size(
-    entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int
-) -> dict[str, list[Item]]:
+def split_by_size(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int) -> Lists:
     """The same where patients have very different numbers of items, such as tiles: the fractions count items.
 
     Of the patients, in random order, each one comes into the test list who does not make it much larger than what is
@@ -74,7 +116,7 @@ def split_by_size(
     check_fractions(val_fraction, test_fraction)
     sizes = Counter(item["patient_id"] for item in entries)
     left = shuffled(sizes, seed)
-    section = dict.fromkeys(left, "training")
+    section: dict[str, str] = {}
     for name, fraction, others in (("test", test_fraction, 1 + bool(val_fraction)), ("validation", val_fraction, 1)):
         goal, total = fraction * len(entries), 0
         taken: list[str] = []
@@ -86,22 +128,24 @@ def split_by_size(
             taken = [min(left, key=lambda patient: abs(sizes[patient] - goal))]
         section |= dict.fromkeys(taken, name)
         left = [patient for patient in left if patient not in taken]
-    return {name: [item for item in entries if section[item["patient_id"]] == name] for name in SECTIONS}
+    return sorted_out(entries, section)
 
 
-def dealt(entries: Sequence[Item], said: str, fractions: tuple[float, float], seed: int, **keys: Any) -> dict[str, Any]:
-    """The datalist of `split_by_patient`: a description, the three lists, and what else is known of it.
+def by_patient(
+    found: Found, val_fraction: float = 0.2, test_fraction: float = 0.2, seed: int = 0
+) -> tuple[Datalist, str]:
+    """The split of `split_by_patient`.
 
     Args:
-        entries: items with `patient_id`.
-        said: what the items are.
-        fractions: of the patients that select and that are tested.
-        seed: deals them.
-        **keys: further ones of a datalist; None leaves one out.
+        found: the items.
+        val_fraction: share of the patients that selects.
+        test_fraction: share of the patients that is read once, at the end.
+        seed: deals the patients.
+
+    Returns:
+        The lists, and what was done in words.
     """
-    lists = split_by_patient(entries, *fractions, seed)
-    known = {key: value for key, value in keys.items() if value is not None}
-    return {"description": f"{said}: split by patient (seed {seed}).", **lists, **known}
+    return split_by_patient(found.entries, val_fraction, test_fraction, seed), f"split by {found.unit} (seed {seed})"
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:
@@ -127,35 +171,34 @@ def deal(count: int, folds: int, seed: int) -> list[list[int]]:
     return [sorted(order[start::folds]) for start in range(folds)]
 
 
-def split_by_fold(
-    entries: Sequence[Item],
-    name: str,
+def by_fold(
+    found: Found,
     fold: int = 0,
     folds: int = 5,
-    seed: int = 12345,
     val_fraction: float = 0.1,
+    seed: int = 12345,
     parity: bool = False,
-) -> Datalist:
+) -> tuple[Datalist, str]:
     """Cross-validation by patient: one fold is the test list, a share of the others selects, the rest trains.
 
     With fewer patients than folds each patient is a fold. Two patients train and select; a single one trains. `folds=1`
     puts everything into the test list, for the evaluation of a finished network on other data.
 
     Args:
-        entries: items with `patient_id`; the patients are dealt in the order of their first items.
-        name: what the data set is called in the description.
-        fold: which fold is tested.
-        folds: how many there are.
-        seed: shuffles the patients, and chooses those that select.
+        found: the items; the patients are dealt in the order of their first ones.
+        fold: which fold of the patients is the test list.
+        folds: how many there are; 1 puts everything into the test list.
         val_fraction: share of the patients outside the fold that selects; if positive, at least one.
+        seed: shuffles the patients, and chooses those that select.
         parity: the papers' own use instead: the fold both selects and is tested, all others train.
 
     Returns:
-        The three lists, in the order of `entries`, with a description and the `parity` mark.
+        The three lists, in the order of the items, with the `parity` mark, and what was done in words.
 
     Raises:
         InputError: a fold that does not exist, or an impossible fraction.
     """
+    entries = found.entries
     patients = list(dict.fromkeys(item["patient_id"] for item in entries))
     _check_folds(fold, folds, val_fraction, len(patients))
     used = min(folds, len(patients))
@@ -179,7 +222,7 @@ def split_by_fold(
         counts = ", ".join(f"{section} {len(chosen[section])}" for section in SECTIONS)
         print(f"Only {len(patients)} patient(s), dealt as {counts}: scores on so few say little.")
     lists = {part: [item for item in entries if item["patient_id"] in chosen[part]] for part in SECTIONS}
-    return {"description": f"{name}: {said}.", **lists, **({"parity": True} if parity else {})}
+    return {**lists, **({"parity": True} if parity else {})}, said
 
 
 def _check_folds(fold: int, folds: int, val_fraction: float, patients: int) -> None:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS, Item
@@ -13,19 +12,18 @@ from bundle_runtime.data.sequences import patient_of
 from bundle_runtime.data.tables import Row, Table, nearest
 from custom_components.errors import InputError
 
-from .lists import common_keys, deal_lists, is_labelled
+from .lists import by_class, common_keys, is_labelled
 from .options import name_list
-from .pictures import PictureFinder, excluder, own_patient, owners, pictures_in
+from .pictures import PictureFinder, excluder, own_patient, owners, pictures_in, settle_missing
 from .registry import Root, source
-from .split import section_name
+from .split import Found, section_name
 
 _VALUES = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 _UNCERTAIN = {"unknown": None, "positive": 1, "negative": 0}
 _MINUS_ONE = {"-1", "-1.0"}
-_CROSSING = "correct the table, or leave --split_column out so that the lists are made by patient"
 
 
-@source
+@source(split=by_class)
 def table(
     root: Root,
     csv: str | Path,
@@ -41,13 +39,8 @@ def table(
     drop_unlabelled: bool = False,
     partial: bool = False,
     images: str | Path | None = None,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    per_class: bool = True,
-    parity: bool = False,
     modality: str | None = None,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of the pictures that a table names, with their labels, split by patient.
 
     Args:
@@ -66,11 +59,6 @@ def table(
         drop_unlabelled: leave out rows without a label; else such rows train (findings) or are refused (classes).
         partial: leave out rows whose picture is missing, and say how many; otherwise that is an error.
         images: the folder in `root` that holds the pictures, where several have files of one name.
-        val_fraction: share of the patients that selects.
-        test_fraction: share of the patients that is read once, at the end.
-        seed: deals the patients.
-        per_class: deal the patients of each class or rarest finding by themselves, so that each list gets some.
-        parity: the papers' own use: the test list (or the validation list, without one) also selects.
         modality: e.g. X-ray, noted in the datalist.
 
     Raises:
@@ -83,9 +71,8 @@ def table(
     entries, sections = _entries(content, rows, labels, columns, patient_pattern, drop_unlabelled)
     pairs = list(zip(sections, entries, strict=True))
     given = {part: [entry for name, entry in pairs if name == part] for part in SECTIONS} if columns.split else None
-    lists, said = deal_lists(entries, given, val_fraction, test_fraction, seed, per_class, parity, advice=_CROSSING)
     keys = common_keys(labels.task, labels.names, modality, ordered)
-    return {**keys, **lists, "description": f"{root.name}: {Path(content.path).name}, {said}."}
+    return Found(entries, given, keys=keys, said=f"{Path(content.path).name}, {{}}")
 
 
 @dataclass(frozen=True)
@@ -219,13 +206,7 @@ def _found_rows(
             rows.append((found[0], row))
         elif not is_excluded(path):
             missing.append(path or f"(blank, line {row.line})")
-    if missing and (not partial or not rows):
-        raise InputError(
-            f"{content.path}: {len(missing)} of {len(content.rows)} pictures are not in {base / (images or '')}: "
-            f"{some(missing)}; correct root or the table, or leave them out with --partial true."
-        )
-    if missing:
-        print(f"{len(missing)} of {len(content.rows)} rows are left out, their pictures are missing: {some(missing)}.")
+    settle_missing(missing, len(content.rows), content.path, partial, f"pictures in {base / (images or '')}")
     spare = sorted(set(files) - {file for file, _ in rows})
     if spare:
         print(f"{len(spare)} of {len(files)} pictures are in no row and are left out: {some(spare, 3)}.")

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from bundle_runtime.data.find import some
-from bundle_runtime.data.schema import SECTIONS, Item
+from bundle_runtime.data.schema import MASK_KINDS, SECTIONS, Item
 from custom_components.errors import InputError
 
+from .lists import by_class
 from .options import name_list
 from .outlines import masks_of
 from .pictures import is_picture, own_patient, owners
 from .registry import Root, source
-from .segmented import masks_list
-from .split import Lists, section_name
+from .split import Found, Lists, section_name
 
 
-@source
+@source(split=by_class, fixed={"per_class": False})
 def tiles_masks(
     root: Root,
     images: str = "images",
@@ -27,12 +26,8 @@ def tiles_masks(
     outlines: str | Path | None = None,
     patient_pattern: str | None = None,
     patients: str | Path | None = None,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    parity: bool = False,
     modality: str | None = None,
-) -> dict[str, Any]:
+) -> Found:
     """Write the datalist of pictures and masks of the same name, split by patient.
 
     With `outlines` masks are drawn (16-bit PNG, anew each time): numbered objects where there is one class, which may
@@ -54,15 +49,13 @@ def tiles_masks(
         patient_pattern: a regular expression whose group finds the patient in the picture's name, or in its path if it
             contains a slash.
         patients: instead of it, a CSV with the columns `case` and `patient_id`.
-        val_fraction: share of the patients that selects.
-        test_fraction: share of the patients that is read once, at the end.
-        seed: deals the patients.
-        parity: what is tested also selects.
         modality: e.g. H&E, noted in the datalist.
 
     Raises:
         InputError: a picture without a mask or the reverse, or patients in several of the given lists.
     """
+    if mask_kind not in MASK_KINDS:
+        raise InputError(f"mask_kind is {mask_kind!r}; choose one of {', '.join(MASK_KINDS)}.")
     names = None if class_names is None else name_list(class_names, "class_names")
     if outlines is None:
         pairs, names = _pairs(root, images, masks or "masks", mask_ending), names or ["background", "nucleus"]
@@ -72,7 +65,7 @@ def tiles_masks(
     owner = owners(list(pairs), patient_pattern, patients)
     entries = [{"image": file, "label": mask, "patient_id": owner[file]} for file, mask in pairs.items()]
     given = _given(root.path, entries)
-    return masks_list(root, entries, given, names, mask_kind, modality, val_fraction, test_fraction, seed, parity)
+    return Found(entries, given, keys={"class_names": names, "mask_kind": mask_kind, "modality": modality})
 
 
 def _pictures(root: Root, images: str, drawn: str) -> list[str]:

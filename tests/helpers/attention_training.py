@@ -7,9 +7,9 @@ import torch
 from encoders import on_vit
 from monai.engines import SupervisedTrainer
 
-from bundle_runtime.data.dataset import EpochSampler
-from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_dataset import ImageDataset
+from bundle_runtime.data.loading import EpochSampler
+from bundle_runtime.data.loading import loader as batch_loader
 from bundle_runtime.engine.attention_refresh import RefreshAttention
 from bundle_runtime.engine.checkpoint import Checkpoint
 from custom_components.attention_maps import AttentionMaps

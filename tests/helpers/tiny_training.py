@@ -12,7 +12,8 @@ from monai.handlers import MeanSquaredError, from_engine
 from monai.transforms import Compose, RandGaussianNoised
 from torch import nn
 
-from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
+from bundle_runtime.data.dataset import PreparedDataset
+from bundle_runtime.data.loading import EpochSampler, loader
 from bundle_runtime.engine.best import BestModel
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.finite import FiniteLoss

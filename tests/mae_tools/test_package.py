@@ -26,7 +26,7 @@ from custom_components.errors import InputError
 from mae_tools.agree import agreeing, describe, read_metadata
 from mae_tools.demo_data import make_abdomen
 from mae_tools.metadata_schema import METADATA_SCHEMA
-from mae_tools.package import _learnt_metadata, package
+from mae_tools.package import _learnt_metadata, package, python_files
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "btcv_unetr_mae"
@@ -82,7 +82,15 @@ def test_contents(unpacked: Path) -> None:
     assert {"mae_tools/check/volumes.py", "mae_tools/check/report.py"} <= names
     others = ("mae_tools/demo", "mae_tools/package.py", "bundle_runtime/slides", "bundle_runtime/probes/l")
     others += ("mae_tools/check/pictures.py", "bundle_runtime/data/image_", "bundle_runtime/data/mask_file.py")
+    others += ("bundle_runtime/data/sequence_inputs.py", "bundle_runtime/data/verify_pictures.py")
     assert not {name for name in names if name.startswith(others)}
+
+
+def test_a_package_of_pictures_reads_no_volumes() -> None:
+    names = {path.name for path in python_files(ROOT / "bundles" / "cxr14_mae")}
+    assert {"image_cache.py", "picture_proposals.py"} <= names
+    volumes = {"volume.py", "verify_volumes.py", "series.py", "dataset.py", "case_report.py", "volume_proposals.py"}
+    assert not names & volumes
 
 
 def test_checksums_cover_every_file(unpacked: Path) -> None:
@@ -367,7 +375,7 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
     files = [str(unpacked / "configs" / name) for name in ("inference.json", "demo.json")]
     meta = str(unpacked / "configs" / "metadata.json")
     sizes = {
-        "_meta_#network_data_format#inputs#image#spatial_shape": [32, 32, 32],
+        "_meta_#network_data_format#inputs#image#spatial_shape": [32, 24, 24],
         "bundle_root": str(unpacked),
     }
     verify_net_in_out("network_def", meta_file=meta, config_file=files, device="cpu", **sizes)
@@ -384,7 +392,7 @@ def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path
         config_file=files,
         bundle_root=str(unpacked),
     )
-    image = torch.rand(1, 1, 32, 32, 32)
+    image = torch.rand(1, 1, 32, 24, 24)
     with torch.no_grad():
         torch.testing.assert_close(torch.jit.load(str(tmp_path / "model.ts"))(image), network(image))
 

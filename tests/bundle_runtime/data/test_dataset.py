@@ -28,7 +28,8 @@ from monai.transforms import (
 )
 from torch import Tensor, nn
 
-from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader, split_transform
+from bundle_runtime.data.dataset import PreparedDataset, split_transform
+from bundle_runtime.data.loading import EpochSampler, loader
 from bundle_runtime.failures import find_input_error
 from custom_components.errors import InputError
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bundle_runtime.data.dataset import EpochSampler
-from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_dataset import ImageDataset, picture_items
+from bundle_runtime.data.loading import EpochSampler
+from bundle_runtime.data.loading import loader as batch_loader
 from bundle_runtime.failures import find_input_error
 from custom_components.augment import Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop
 from custom_components.errors import InputError

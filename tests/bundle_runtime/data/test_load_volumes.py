@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from monai.data import DataLoader, MetaTensor, decollate_batch
 from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeIntensityd, RandFlipd, Spacingd
 
-from bundle_runtime.data.dataset import PreparedDataset, loader
+from bundle_runtime.data.dataset import PreparedDataset
 from bundle_runtime.data.load_volumes import LoadVolumesd
+from bundle_runtime.data.loading import loader
 from bundle_runtime.data.saving import SaveImageLabelMapd
 from bundle_runtime.data.tissue_labels import TissueLabeld
 from custom_components.errors import InputError

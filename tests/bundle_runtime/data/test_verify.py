@@ -16,7 +16,17 @@ from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.dataset import PreparedDataset
 from bundle_runtime.data.load_picture import LoadPictured
 from bundle_runtime.data.load_volumes import LoadVolumesd
-from bundle_runtime.data.verify import EDGE_BYTES, Found, ItemInputError, Problem, edges, refuse, show, unusable
+from bundle_runtime.data.verify import (
+    EDGE_BYTES,
+    Found,
+    ItemInputError,
+    Problem,
+    edges,
+    millimetres,
+    refuse,
+    show,
+    unusable,
+)
 from custom_components.errors import InputError
 
 
@@ -158,3 +168,7 @@ def test_all_processes_refuse_what_one_of_them_found(tmp_path: Path) -> None:
     save(Path(items[1]["label"]), label(7))  # the share of the second process
     launch.together(_rank, str(tmp_path), items)
     assert all("1 error(s)" in (tmp_path / f"said_{rank}").read_text() for rank in (0, 1))
+
+
+def test_millimetres() -> None:
+    assert millimetres((1.5, 1.5, 2)) == "1.5 x 1.5 x 2 mm"

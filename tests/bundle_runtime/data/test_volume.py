@@ -15,7 +15,6 @@ from bundle_runtime.data.verify import edges
 from bundle_runtime.data.volume import (
     UnusableFile,
     corner_shift,
-    millimetres,
     read_volume,
     skew,
     stored_shape,
@@ -40,10 +39,6 @@ def test_corner_shift_is_in_voxels(shift: float, edge: float) -> None:
     other = one.copy()
     other[0, 3] = shift
     assert corner_shift(one, other, (4, 5, 6)) == pytest.approx(abs(shift) / edge)
-
-
-def test_millimetres() -> None:
-    assert millimetres((1.5, 1.5, 2)) == "1.5 x 1.5 x 2 mm"
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

@@ -11,7 +11,8 @@ from encoders import small_sd_mae as network
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from bundle_runtime.data.dataset import EpochSampler, PreparedDataset, loader
+from bundle_runtime.data.dataset import PreparedDataset
+from bundle_runtime.data.loading import EpochSampler, loader
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.collapse import METRICS, CollapseWatch
 from bundle_runtime.engine.distillation import LossParts, UpdateCentre

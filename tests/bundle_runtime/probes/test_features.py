@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_dataset import ImageDataset
+from bundle_runtime.data.loading import loader as batch_loader
 from bundle_runtime.probes.features import evaluating, extract_features, probe_predictions, probe_scores
 from custom_components.augment import Normalise, Pipeline
 from custom_components.errors import InputError

@@ -13,9 +13,9 @@ from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from bundle_runtime.data.dataset import EpochSampler
-from bundle_runtime.data.dataset import loader as batch_loader
 from bundle_runtime.data.image_dataset import ImageDataset
+from bundle_runtime.data.loading import EpochSampler
+from bundle_runtime.data.loading import loader as batch_loader
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.early_stop import EarlyStop
 from bundle_runtime.probes.online_pictures import PictureProbe

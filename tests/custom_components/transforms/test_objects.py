@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bundle_runtime.data.saving import SaveImageMasksd
+from bundle_runtime.data.save_masks import SaveImageMasksd
 from custom_components.errors import InputError
 from custom_components.transforms.objects import SplitInstancesd
 

@@ -50,7 +50,9 @@ def test_other_splits(tmp_path: Path) -> None:
     paper = chest2017(tmp_path, train_fraction=0.7, parity=True)
     assert paper["validation"] == paper["test"]
     assert sum(sizes(paper)) == 70 + len(paper["test"])
-    with pytest.raises(InputError, match=r"1 patient\(s\) are in several of the given lists: person3"):
+    with pytest.raises(
+        InputError, match=r"1 patient\(s\) are in several of the given lists, person3 in training and test: person3"
+    ):
         chest2017(tmp_path, crossing="refuse")
 
 

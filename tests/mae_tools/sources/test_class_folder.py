@@ -86,8 +86,14 @@ def test_a_patient_in_two_given_lists(tmp_path: Path) -> None:
         tmp_path,
         *(f"{part}/{name}/p1_{part}{name}{index}.png" for part in ("train", "test") for name in "ab" for index in "12"),
     )
-    with pytest.raises(InputError, match=r"1 patient\(s\) are in several lists, p1 in training and test: p1; rename"):
+    with pytest.raises(
+        InputError, match=r"1 patient\(s\) are in several of the given lists, p1 in training and test: p1; correct"
+    ):
         class_folder(tmp_path, patient_pattern=r"^(p\d+)_")
+    touch(tmp_path, *(f"train/{name}/p{index}_{name}.png" for name in "ab" for index in range(2, 9)))
+    made = class_folder(tmp_path, patient_pattern=r"^(p\d+)_", crossing="drop")
+    assert {item["patient_id"] for item in made["test"]} == {"p1"}
+    assert len(made["training"]) + len(made["validation"]) == 14
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)

@@ -29,7 +29,7 @@ def test_lists_without_common_patients_stay(capsys: pytest.CaptureFixture[str]) 
 
 def test_refused_dropped_kept(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
-        InputError, match=r"2 patient\(s\) are in several of the given lists: p1, p2; pass --crossing drop"
+        InputError, match=r"2 patient\(s\) are in several of the given lists, p1 in training and test: p1, p2; correct"
     ):
         resolve_crossing(lists([1, 1, 2, 5], [2], [1, 4]), "refuse")
     dropped, said = resolve_crossing(lists([1, 1, 2, 5], [2], [1, 4]), "drop")

@@ -34,7 +34,9 @@ def test_both_parts_are_tested(tmp_path: Path) -> None:
 
 def test_patients_of_both_lists(tmp_path: Path) -> None:
     release(tmp_path, crossing=True)
-    with pytest.raises(InputError, match=r"1 patient\(s\) are in several of the given lists: 1"):
+    with pytest.raises(
+        InputError, match=r"1 patient\(s\) are in several of the given lists, 1 in training and test: 1"
+    ):
         glas(tmp_path, counts=False)
     made = glas(tmp_path, counts=False, crossing="drop")
     assert sum(sizes(made)) == 11

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from bundle_runtime.data.schema import SECTIONS
 from custom_components.errors import InputError
 from mae_tools.sources.lists import (
-    check_disjoint,
+    by_class,
     classes_of,
-    deal_lists,
     is_labelled,
     say_labels,
     split_by_class,
 )
-from mae_tools.sources.split import section_name
+from mae_tools.sources.split import Found, section_name
 
 
 def made_of(labels: list[Any], patients: list[int] | None = None) -> list[dict[str, Any]]:
@@ -41,7 +40,7 @@ def test_patients_stay_whole_and_nothing_is_lost(
     pairs: list[tuple[Any, int]], val: float, test: float, seed: int, per_class: bool, parity: bool
 ) -> None:
     entries = made_of([label for label, _ in pairs], [owner for _, owner in pairs])
-    lists, _ = deal_lists(entries, None, val, test, seed, per_class, parity)
+    lists, _ = by_class(Found(entries), val, test, seed=seed, per_class=per_class, parity=parity)
     apart = owners(lists)
     assert not apart["training"] & (apart["validation"] | apart["test"])
     if parity:
@@ -90,34 +89,38 @@ def test_the_deal_is_fixed_for_ever() -> None:
 def test_lists_as_given_and_what_they_lack() -> None:
     items = made_of([index % 2 for index in range(40)])
     whole = {"training": items[:20], "validation": items[20:30], "test": items[30:]}
-    assert deal_lists(items, whole, 0.2, 0.2, 0) == (whole, "lists as given")
+    assert by_class(Found(items, whole)) == (whole, "lists as given")
     without = {"training": items[:30], "validation": [], "test": items[30:]}
-    lists, said = deal_lists(items, without, 0.2, 0.2, 0)
+    lists, said = by_class(Found(items, without))
     assert (len(lists["training"]), len(lists["validation"]), lists["test"]) == (24, 6, items[30:])
     assert said == "lists as given, validation taken out of training (seed 0)"
-    lists, said = deal_lists(items, {**without, "test": []}, 0.2, 0.1, 0)
+    lists, said = by_class(Found(items, {**without, "test": []}), 0.2, 0.1)
     assert [len(lists[part]) for part in SECTIONS] == [22, 6, 2]
     assert "validation and test taken out" in said
     with pytest.raises(InputError, match="The given lists hold no training image; correct"):
-        deal_lists(items, {**whole, "training": []}, 0.2, 0.2, 0)
+        by_class(Found(items, {**whole, "training": []}))
 
 
 def test_parity_of_given_lists() -> None:
     items = made_of([index % 2 for index in range(40)])
     whole = {"training": items[:20], "validation": items[20:30], "test": items[30:]}
-    lists, said = deal_lists(items, whole, 0.2, 0.2, 0, parity=True)
+    lists, said = by_class(Found(items, whole), parity=True)
     assert (lists["training"], lists["validation"], lists["test"]) == (items[:30], items[30:], items[30:])
     assert said.endswith("the test list also selects, as in the papers")
-    lists, _ = deal_lists(
-        items, {"training": items[:30], "validation": items[30:], "test": []}, 0.2, 0.2, 0, parity=True
-    )
+    lists, _ = by_class(Found(items, {"training": items[:30], "validation": items[30:], "test": []}), parity=True)
     assert (lists["training"], lists["validation"], lists["test"]) == (items[:30], items[30:], items[30:])
 
 
-def test_patients_in_several_lists() -> None:
-    items = made_of([0, 1, 0, 1], [1, 2, 1, 3])
-    with pytest.raises(InputError, match=r"1 patient\(s\) are in several lists, 1 in training and test: 1; do this"):
-        check_disjoint({"training": items[:2], "validation": [], "test": items[2:]}, "do this")
+def test_given_lists_are_put_together() -> None:
+    items = made_of([index % 2 for index in range(40)])
+    given = Found(given={"training": items[:10], "validation": items[10:20], "test": items[20:]})
+    lists, said = by_class(given, train_fraction=0.7)
+    assert [len(lists[part]) for part in SECTIONS] == [20, 8, 12]
+    assert said == "split by picture, each as a patient of its own, class by class (seed 0)"
+    given.select_of_training = True
+    assert [len(by_class(given, train_fraction=0.7)[0][part]) for part in SECTIONS] == [24, 4, 12]
+    with pytest.raises(InputError, match="train_fraction is 1, expected a number between 0 and 1"):
+        by_class(given, train_fraction=1)
 
 
 @pytest.mark.parametrize(("val", "test"), [(-0.1, 0.1), (0.5, 0.5), ("a", 0.1)])

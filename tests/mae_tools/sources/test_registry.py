@@ -29,6 +29,17 @@ def test_every_source_has_the_shared_settings_in_its_help(name: str) -> None:
     assert (command.__doc__ or "").index("    sections:") < (command.__doc__ or "").index("Raises:")
 
 
+def test_the_settings_of_a_split_are_those_that_a_source_offers(tmp_path: Path) -> None:
+    offered, text = inspect.signature(SOURCES["nct_crc"]).parameters, SOURCES["nct_crc"].__doc__ or ""
+    assert offered["val_fraction"].default == 0.1  # the source's own
+    assert offered["seed"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert "test_fraction" not in offered  # its test list is given
+    assert "val_fraction: share of the patients that selects" in text
+    assert "test_fraction: " not in text
+    with pytest.raises(TypeError, match="test_fraction"):
+        SOURCES["nct_crc"](tmp_path, test_fraction=0.2)
+
+
 def test_split_from_takes_lists_and_patients_over(tmp_path: Path) -> None:
     classes(tmp_path)
     items = [{"image": f"a/{index}.png", "patient_id": "P1"} for index in range(3)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bundle_runtime.data.datalist import load, write
 from custom_components.errors import InputError
-from mae_tools.sources.split import deal, shuffled, split_by_fold, split_by_patient, split_by_size
+from mae_tools.sources.split import Found, by_fold, deal, shuffled, split_by_patient, split_by_size
 
 
 @given(st.integers(1, 40), st.integers(0, 5), st.floats(0, 0.45), st.floats(0, 0.45))
@@ -56,7 +56,7 @@ def test_folds_keep_patients_together(
 ) -> None:
     entries = [{"image": str(index), "patient_id": str(index % patients)} for index in range(2 * patients)]
     fold = data.draw(st.integers(0, min(folds, patients) - 1))
-    made = split_by_fold(entries, "heads", fold, folds, seed, val, parity)
+    made, _ = by_fold(Found(entries), fold, folds, val, seed, parity)
     owners = {part: {item["patient_id"] for item in made[part]} for part in ("training", "validation", "test")}
     apart = owners["training"] | owners["validation"] | owners["test"]
     assert len(apart) == patients
@@ -73,7 +73,7 @@ def test_folds_keep_patients_together(
 
 def test_every_patient_is_tested_once() -> None:
     entries = [{"patient_id": str(index)} for index in range(23)]
-    tested = [item["patient_id"] for fold in range(5) for item in split_by_fold(entries, "heads", fold)["test"]]
+    tested = [item["patient_id"] for fold in range(5) for item in by_fold(Found(entries), fold)[0]["test"]]
     assert sorted(tested) == sorted(item["patient_id"] for item in entries)
 
 
@@ -97,11 +97,12 @@ def test_few_patients(
     patients: int, arguments: dict[str, Any], sizes: list[int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     entries = [{"image": str(index), "patient_id": str(index)} for index in range(patients)]
-    made = split_by_fold(entries, "heads", **arguments)
+    made, said = by_fold(Found(entries), **arguments)
     assert [len(made[part]) for part in ("training", "validation", "test")] == sizes
     assert (f"Only {patients} patient(s)" in capsys.readouterr().out) == (patients < 10)
     write(tmp_path / "datalist.json", made)
-    assert load(tmp_path / "datalist.json")["description"].startswith("heads: ")
+    assert load(tmp_path / "datalist.json")["test"] == made["test"]
+    assert said
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_few_patients(
 def test_folds_that_do_not_exist(arguments: dict[str, Any], sentence: str) -> None:
     entries = [{"patient_id": str(index)} for index in range(12)]
     with pytest.raises(InputError, match=sentence):
-        split_by_fold(entries, "heads", **arguments)
+        by_fold(Found(entries), **arguments)
 
 
 @settings(max_examples=30, deadline=None)

@@ -104,7 +104,8 @@ def test_given_lists_are_kept_and_checked(tmp_path: Path) -> None:
     assert made["description"] == f"{tmp_path.name}: labels.csv, lists as given."
     (root / "labels.csv").write_text((root / "labels.csv").read_text().replace("p9", "p0"))
     with pytest.raises(
-        InputError, match=r"1 patient\(s\) are in several lists, p0 in training and test.*leave --split_column out"
+        InputError,
+        match=r"1 patient\(s\) are in several of the given lists, p0 in training and test.*pass --crossing drop",
     ):
         table(root, "labels.csv", **arguments)
     (root / "labels.csv").write_text((root / "labels.csv").read_text().replace("TESTING", "fold1"))
@@ -161,11 +162,14 @@ def test_repeated_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_missing_and_ambiguous_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make(tmp_path, "file,Mass\na.png,1\nb.png,0\nc.png,0\n", "x/a.png", "x/b.png", "x/z.png")
-    with pytest.raises(InputError, match=r"1 of 3 pictures are not in .*: c\.png; correct root or the table, or leave"):
+    with pytest.raises(
+        InputError, match=r"1 of 3 pictures in .* are missing: c\.png; unpack all archives, correct the table, or"
+    ):
         table(root, "labels.csv", label_columns="Mass")
     assert sum(sizes(table(root, "labels.csv", label_columns="Mass", partial=True))) == 2
     said = capsys.readouterr().out
-    assert "1 of 3 rows are left out, their pictures are missing: c.png" in said
+    assert "1 of 3 pictures in" in said
+    assert "are missing and are left out: c.png" in said
     assert "1 of 3 pictures are in no row and are left out: x/z.png" in said
     touch(root, "y/a.png", "y/b.png", "y/c.png")
     with pytest.raises(InputError, match=r"line 2 names 'a\.png', which fits x/a\.png, y/a\.png; name the folder"):
@@ -185,7 +189,7 @@ def test_excluded_rows_are_not_missing(tmp_path: Path) -> None:
     (root / "labels.csv").write_text((root / "labels.csv").read_text() + "e.png,0\nd_gone.png,1\n")
     made = table(root, "labels.csv", label_columns="Mass", exclude="bad,*_gone*", parity=True)
     assert set(by_image(made)) == {"a.png", "b.png", "c.png", "d.png"}
-    with pytest.raises(InputError, match=r"1 of 7 pictures are not in .*: d_gone\.png"):
+    with pytest.raises(InputError, match=r"1 of 7 pictures in .* are missing: d_gone\.png"):
         table(root, "labels.csv", label_columns="Mass", exclude="bad")
 
 

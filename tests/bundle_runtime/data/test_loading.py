@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DistributedSampler
 
-from bundle_runtime.data.dataset import EpochSampler, items_per_process, loader
+from bundle_runtime.data.loading import EpochSampler, items_per_process, loader
 from custom_components.errors import InputError
 
 
@@ -132,7 +132,7 @@ def test_an_empty_list_gets_a_sentence() -> None:
 
 def test_items_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def items(batch: int, crops: int, world: int) -> int:
-        monkeypatch.setattr("bundle_runtime.data.dataset._rank_and_world", lambda: (0, world))
+        monkeypatch.setattr("bundle_runtime.data.loading.rank_and_world", lambda: (0, world))
         return items_per_process(batch, crops)
 
     assert items(24, 4, 1) == 6
