@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
-
 from custom_components.errors import InputError
 
 from ..weights.io import sha256_of

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine
-
 from custom_components.distributed import say
 from custom_components.errors import InputError, one_of
+from ignite.engine import Engine
 
 from ..data.image_file import read_picture
 from ..data.inference import NOT_FINITE, InferenceInputs

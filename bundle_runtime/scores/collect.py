@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine
-from torch import Tensor
-
 from custom_components.distributed import gather_objects
 from custom_components.errors import InputError
+from ignite.engine import Engine
+from torch import Tensor
 
 Work = Callable[[Mapping[str, Any], dict[str, Any]], None]
 

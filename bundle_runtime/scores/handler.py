@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ignite.engine import Engine, Events
-
 from custom_components.distributed import gather_objects, is_main
+from ignite.engine import Engine, Events
 
 from ..data.record import Record
 from .collect import each_case

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.engines.workflow import Workflow
-
 from custom_components.distributed import say
 from custom_components.errors import InputError, one_of
+from monai.engines.workflow import Workflow
 
 from ..data.inference import NOT_FINITE, InferenceInputs
 from ..data.record import Record

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from custom_components.errors import InputError
+from custom_components.tumour_labels import TISSUES, region_table
 from monai.data import MetaTensor
 from monai.engines.workflow import Workflow
 from torch import Tensor
-
-from custom_components.errors import InputError
-from custom_components.tumour_labels import TISSUES, region_table
 
 from ..data.record import Record
 from ..files import write_csv

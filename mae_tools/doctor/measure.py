@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
-from monai.bundle.scripts import run as monai_run
-
 from bundle_runtime.config import resolve
 from bundle_runtime.engine.manifest import peak_memory
 from bundle_runtime.files import write_json
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from monai.bundle.scripts import run as monai_run
 
 _ENOUGH = 4  # steps
 

@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 
 import shapely
-from monai.bundle import ConfigParser
-from slide_files import pyramid, with_tissue
-
 from bundle_runtime.data.record import Images, Record
 from bundle_runtime.weights.save import save_network
+from monai.bundle import ConfigParser
+from slide_files import pyramid, with_tissue
 
 from .conftest import BUNDLES, Runner, _overlay
 

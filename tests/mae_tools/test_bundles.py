@@ -2,7 +2,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools.bundles import find_bundle, load, overlays, read_overlay, refuse_unknown
 

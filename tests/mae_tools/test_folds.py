@@ -3,12 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 from mae_tools.folds import _pooled, deal_folds, folds
 
 COUNTS = st.lists(st.integers(0, 2), min_size=6, max_size=30)
