@@ -1,8 +1,9 @@
 """What results in DICOM refer to: the objects that they were made of, and the model that made them."""
 
 import functools
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pydicom
@@ -23,6 +24,27 @@ def model_of(metadata: str, weights: str) -> dict[str, str]:
     """Name, version and weights_sha256 of a model, looked up once."""
     content = json.loads(Path(metadata).read_text(encoding="utf-8"))
     return {"name": content["name"], "version": content["version"], "weights_sha256": sha256_of(weights)}
+
+
+def equipment(model: Mapping[str, str]) -> dict[str, str]:
+    """What made an object, as highdicom's constructors take it.
+
+    Args:
+        model: name, version and weights_sha256.
+    """
+    return {
+        "manufacturer": "mae-bundles",
+        "manufacturer_model_name": model["name"][:64],
+        "software_versions": model["version"],
+        "device_serial_number": model["weights_sha256"][:16],
+    }
+
+
+def file_content(made: pydicom.Dataset) -> bytes:
+    """The bytes of the file of an object."""
+    stream = io.BytesIO()
+    made.save_as(stream)
+    return stream.getvalue()
 
 
 def source_header(file: str, name: str, needed: Sequence[str], what: str) -> pydicom.Dataset:

@@ -1,7 +1,6 @@
-"""Results of a classifier as DICOM structured reports (TID 1500), one a study, that refer to its pictures."""
+"""Results of a classifier in DICOM, by study: a structured report (TID 1500), or captures of where it looked."""
 
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,32 @@ from custom_components.errors import InputError
 
 from ..data.inference import InferenceInputs
 from ..data.verify import sentence
+from ..figures.pictures import listed_path
 from ..files import write_atomically
 from ..scores.prediction_table import PredictionTable
+from .capture import capture
 from .codes import code_of, read_codes
 from .picture import is_dicom
-from .references import model_of, source_header
+from .references import equipment, file_content, model_of, source_header
 
-FORMATS = ("csv", "dicom_sr")
+FORMATS = {"csv": "", "dicom_sr": "structured report", "dicom_sc": "secondary capture"}
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _IMAGING = ("363679005", "SCT", "Imaging")
 _PRESENT, _ABSENT = ("52101004", "SCT", "Present"), ("2667000", "SCT", "Absent")
 _LIKELIEST = ("LIKELIEST_CLASS", "99MAE", "Likeliest class")
 
 
-class StudyReports:
-    """Writes `<StudyInstanceUID>_sr.dcm` for each study when the table of predictions has been written.
+_Pictures = Sequence[tuple[int, pydicom.Dataset]]  # of a study: position in the list, header
 
-    A report holds a measurement group a picture: the probability of each finding or class (not of those that were not
-    learnt), and whether it reaches its threshold, or the likeliest class. It is complete and unverified; its observer
-    is the bundle, with its version and the sha256 of its weights.
+
+class StudyResults:
+    """Writes DICOM objects of each study when the table of predictions has been written.
+
+    With "dicom_sc" these are `<StudyInstanceUID>_sc1.dcm`, `..._sc2.dcm`, ...: a series of the attention pictures.
+
+    With "dicom_sr" it is `<StudyInstanceUID>_sr.dcm`, which holds a measurement group a picture: the probability of
+    each finding or class (not of those that were not learnt), and whether it reaches its threshold, or the likeliest
+    class. It is complete and unverified; its observer is the bundle, with its version and the sha256 of its weights.
 
     Args:
         table: attached before this handler.
@@ -43,6 +49,7 @@ class StudyReports:
         weights: its weights.
         codes: one's own codes of findings, see `codes.read_codes`; others are coded in a private scheme (99MAE).
         output_format: with "csv" nothing is written here.
+        pictures: folder of `AttentionPictures`, for "dicom_sc".
 
     Raises:
         InputError: another format, or codes that make no sense.
@@ -57,11 +64,12 @@ class StudyReports:
         weights: str,
         codes: str | Mapping[str, Any] | None = None,
         output_format: str = "dicom_sr",
+        pictures: str = "",
     ) -> None:
         if output_format not in FORMATS:
             raise InputError(f"output_format is {output_format!r}; choose one of {', '.join(FORMATS)}.")
         self.table, self.inputs, self.output_dir, self.output_format = table, inputs, Path(output_dir), output_format
-        self.metadata, self.weights = metadata, weights
+        self.metadata, self.weights, self.pictures = metadata, weights, Path(pictures)
         own = read_codes(codes)
         if unknown := [name for name in own if name not in table.class_names]:
             raise InputError(f"finding_codes: {unknown[0]!r} is not among the classes {table.class_names}.")
@@ -73,27 +81,44 @@ class StudyReports:
             engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _write(self, engine: Workflow) -> None:
-        """Write the reports of all studies; a picture without one is listed among the failures."""
+        """Write the objects of all studies."""
         if not is_main():
             return
+        make = self._report if self.output_format == "dicom_sr" else self._captures
+        written = 0
+        for study, pictures in self._studies().items():
+            for ending, content in make(pictures):
+                write_atomically(self.output_dir / f"{study}_{ending}.dcm", content)
+                written += 1
+        say(f"{written} {FORMATS[self.output_format]}(s): {self.output_dir}")
+
+    def _studies(self) -> Mapping[str, _Pictures]:
+        """The pictures of each study that are to be told of; one without a study is listed among the failures."""
         studies: dict[str, list[tuple[int, pydicom.Dataset]]] = {}
         for index in sorted(self.table.rows):
             item = self.table.items[index]
             file = str(item["file"])
             try:
-                if not is_dicom(Path(file).read_bytes()[:132]):
-                    raise InputError(f"{file}: is no DICOM file, so that there is no study to report on.")
-                header = source_header(file, file, _NEEDED, "a structured report")
+                with open(file, "rb") as opened:
+                    preamble = opened.read(132)
+                if not is_dicom(preamble):
+                    raise InputError(f"{file}: is no DICOM file, so that it belongs to no study.")
+                header = source_header(file, file, _NEEDED, f"a {FORMATS[self.output_format]}")
             except InputError as error:
                 self.inputs.set_aside(item["case"], file, sentence(error, file))
             else:
                 studies.setdefault(str(header.StudyInstanceUID), []).append((index, header))
-        for study, pictures in studies.items():
-            write_atomically(self.output_dir / f"{study}_sr.dcm", self._report(pictures))
-        say(f"{len(studies)} structured report(s): {self.output_dir}")
+        return studies
 
-    def _report(self, pictures: list[tuple[int, pydicom.Dataset]]) -> bytes:
-        """The bytes of the report on the pictures of one study."""
+    def _captures(self, pictures: _Pictures) -> Iterator[tuple[str, bytes]]:
+        """The attention pictures of one study, each a file."""
+        series = str(pydicom.uid.generate_uid())
+        for number, (index, header) in enumerate(pictures, 1):
+            drawn = listed_path(self.pictures, self.table.items, index)
+            yield f"sc{number}", capture(drawn, header, model_of(self.metadata, self.weights), series, number)
+
+    def _report(self, pictures: _Pictures) -> Iterator[tuple[str, bytes]]:
+        """The report on the pictures of one study."""
         import highdicom as hd  # takes a second, and few runs need it
         from pydicom.sr.codedict import codes as known
 
@@ -120,13 +145,11 @@ class StudyReports:
                 series_number=301,
                 sop_instance_uid=hd.UID(),
                 instance_number=1,
-                manufacturer="mae-bundles",
+                series_description=f"Findings, {model['name']}"[:64],
                 is_complete=True,
+                **equipment(model),
             )
-            made.SeriesDescription = f"Findings, {model['name']}"[:64]
-            stream = io.BytesIO()
-            made.save_as(stream)
-        return stream.getvalue()
+            yield "sr", file_content(made)
 
     def _group(self, hd: Any, known: Any, index: int, header: pydicom.Dataset, model: Mapping[str, str]) -> Any:
         """What is said of one picture."""

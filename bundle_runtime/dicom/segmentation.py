@@ -1,6 +1,5 @@
 """Label maps as DICOM SEG: coded segments on the grid of the series, which it refers to."""
 
-import io
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from custom_components.errors import InputError
 from ..data.volume import UnusableFile
 from ..files import write_atomically
 from .codes import SegmentCode, code_of, read_codes
-from .references import model_of, source_header
+from .references import equipment, file_content, model_of, source_header
 from .series import Stack, stack_of
 
 FORMATS = ("nifti", "dicom_seg")
@@ -129,17 +128,12 @@ def segmentation(
             series_number=300,
             sop_instance_uid=hd.UID(),
             instance_number=1,
-            manufacturer="mae-bundles",
-            manufacturer_model_name=model["name"][:64],
-            software_versions=model["version"],
-            device_serial_number=model["weights_sha256"][:16],
+            series_description=f"Segmentation, {model['name']}"[:64],
             content_label="SEGMENTATION",
             content_description=f"{len(codes)} classes, segmented automatically",
+            **equipment(model),
         )
-        made.SeriesDescription = f"Segmentation, {model['name']}"[:64]
-        stream = io.BytesIO()
-        made.save_as(stream)
-    return stream.getvalue()
+        return file_content(made)
 
 
 def _algorithm(hd: Any, model: Mapping[str, str]) -> Any:

@@ -21,7 +21,7 @@ from ..probes.features import evaluating
 from ..scores.classification import to_probabilities
 from ..scores.collect import tensor_of
 from .attention import attention_figure, attention_rollout, class_attention_map
-from .pictures import picture_path
+from .pictures import listed_path
 
 _TOP = 3
 
@@ -87,7 +87,7 @@ class AttentionPictures:
             top = values[row].topk(min(_TOP, len(self.class_names)))
             found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
             said = ", ".join(f"{self.class_names[column]} {value:.2f}" for column, value in found)
-            path = picture_path(self.folder, f"{index:0{len(str(len(self.items) - 1))}d}_{case}")
+            path = listed_path(self.folder, self.items, index)
             titles = [f"{case}\n{said}", f"{query}, last block{whole}", f"attention rollout{whole}"]
             used = None if kept is None else kept[row]
             attention_figure(images[row], [last[row], rolled[row]], path, titles, self.pixels, used)

@@ -14,6 +14,8 @@ from monai.engines.workflow import Workflow
 
 from custom_components.distributed import is_main
 
+from ..data.schema import Item
+
 
 class CasePictures(ABC):
     """Draws cases of a validation, an evaluation or an inference; attach to the evaluator.
@@ -98,6 +100,11 @@ def picture_path(folder: Path, case: str, epoch: int | None = None) -> Path:
     """The PNG file of a case, in a folder that is there then."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / (file_name(case) if epoch is None else f"epoch_{epoch:05d}_{file_name(case)}")
+
+
+def listed_path(folder: Path, items: Sequence[Item], index: int) -> Path:
+    """The PNG file of an item of a list, which begins with its place in it."""
+    return picture_path(folder, f"{index:0{len(str(len(items) - 1))}d}_{items[index].get('case', index)}")
 
 
 def file_name(case: str) -> str:

@@ -3,6 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
+import dicom_rules
 import highdicom as hd
 import nibabel as nib
 import numpy as np
@@ -130,6 +131,7 @@ def test_tissues_of_dicom_sequences_become_coded_segments(
     structures = read_structures(str(file), image.affine, image.shape)
     tissues, *_ = paint(structures, TISSUES[:4], image.shape, {})
     np.testing.assert_array_equal(tissues, np.asarray(nib.load(label_map).dataobj))  # msd has the tissues' own values
+    assert dicom_rules.kind(file) == "Segmentation"
     seg = hd.seg.segread(file)
     assert [seg.get_segment_description(n).segment_label for n in (1, 2, 3)] == list(TISSUES[1:4])
     assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid("flair", "series")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import dicom_rules
 import launch
 import nibabel as nib
 import numpy as np
@@ -128,6 +129,7 @@ def test_dicom_in_and_dicom_seg_out(trained: Path, abdomens: Path, run_stage: Ru
     np.testing.assert_array_equal(again, np.asarray(label.dataobj))
     assert again.any()
     assert lacking == []
+    assert dicom_rules.kind(Path(file)) == "Segmentation"
     assert not list((trained / "as_dicom_seg").glob("*.nii.gz"))
     assert (trained / "as_dicom_seg" / "volumes.csv").read_text() == (trained / "as_nifti" / "volumes.csv").read_text()
 

@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import dicom_rules
 import highdicom as hd
 import numpy as np
 import pytest
@@ -91,6 +92,7 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     assert "broken.png" in failed.stderr
     table = rows(tmp_path / "out" / "predictions.csv")
     assert len(table) == 3
+    assert dicom_rules.kind(tmp_path / "out" / "1.2.3_sr.dcm") == "ComprehensiveSR"
     report = hd.sr.srread(tmp_path / "out" / "1.2.3_sr.dcm")
     (group,) = report.content.get_image_measurement_groups()
     (row,) = (row for row in table if row["case"] == "c")

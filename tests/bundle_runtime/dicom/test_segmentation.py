@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import dicom_rules
 import highdicom as hd
 import numpy as np
 import pytest
@@ -69,6 +70,10 @@ def test_what_it_says_of_series_model_and_segments(tmp_path: Path) -> None:
     (algorithm,) = liver.SegmentationAlgorithmIdentificationSequence
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("Abdomen", "1.2.3")
     assert sha256_of(tmp_path / "model.pt") in algorithm.AlgorithmParameters
+    assert dicom_rules.kind(file) == "Segmentation"
+    del seg.SegmentSequence[1].SegmentLabel  # the checker sees what is wrong
+    seg.save_as(tmp_path / "wrong.dcm")
+    assert "<SegmentLabel>" in str(dicom_rules.errors(tmp_path / "wrong.dcm"))
 
 
 def test_an_enhanced_object_and_own_codes(tmp_path: Path) -> None:
