@@ -1,4 +1,4 @@
-"""Measures a few steps of a stage, in a process of its own: `python -m mae_tools.doctor.measure plan.json`.
+"""Measures a few steps of a stage, in a process of its own.
 
 The stage runs through MONAI's command as ever, but for its entry `run`, which is `clock` here. Nothing is saved: the
 process ends as soon as it has seen enough.
@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,26 @@ def _resident() -> float | None:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main(plan_file: str) -> None:
-    """Run one measurement.
+def apart(plan_file: str, said_file: str) -> None:
+    """Run one measurement in a process that was started for it; what goes wrong is said in a file.
 
     Args:
         plan_file: JSON of `files` (the config and its overlays), `settings` and `weights`: where to save untrained
             ones for a stage that loads some, else None.
+        said_file: gets stderr.
     """
+    for descriptor, path in ((1, os.devnull), (2, said_file)):
+        with open(path, "w") as stream:
+            os.dup2(stream.fileno(), descriptor)
+    warnings.simplefilter("ignore")
+    try:
+        _run(plan_file)
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # as a process of its own would end: one sentence where one is enough
+        sys.exit(1)
+
+
+def _run(plan_file: str) -> None:
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     if plan["weights"]:
         parser = ConfigParser()
@@ -96,7 +110,3 @@ def main(plan_file: str) -> None:
         parser.update({key: value for key, value in plan["settings"].items() if key in parser})
         torch.save(parser.get_parsed_content("network_def").state_dict(), plan["weights"])
     monai_run(config_file=plan["files"], **plan["settings"])
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

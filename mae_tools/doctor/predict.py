@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +17,10 @@ from bundle_runtime.files import write_json
 from custom_components.errors import InputError
 
 from ..bundles import SEGMENTATION, load, stages
-from ..closure import ROOT
+from . import measure
 
 _STEPS = 3  # that a trial has data for
+_PRELOADED = ["torch", "monai.bundle", "monai.engines", "mae_tools.doctor.measure"]
 _FOR_A_TRIAL = {
     "init": "scratch", "num_workers": 0, "overwrite": True, "allow_unlearnt": True, "label_fraction": 1.0,
     "drop_last": False, "pictures": 0, "val_interval": 10**6,
@@ -132,6 +131,7 @@ class Trial:
         content = load(Path(self._files(stage)[0]))
         trains = "train" in content
         files = {name: self.folder / f"{name}.json" for name in ("found", "datalist", "clock", "plan")}
+        files["said"] = self.folder / "said.txt"
         lists = {name: _some(self.content[name], items) for name in ("training", "validation", "test")}
         lists["validation"] = lists["validation"][:1] if trains else lists["validation"]
         write_json(files["datalist"], {**self.content, **lists})
@@ -151,11 +151,16 @@ class Trial:
         plan = {"files": [*self._files(stage), str(files["clock"])], "weights": weights, "settings": known}
         write_json(files["plan"], plan)
         files["found"].unlink(missing_ok=True)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        command = [sys.executable, "-W", "ignore", "-m", "mae_tools.doctor.measure", str(files["plan"])]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        files["said"].write_text("", encoding="utf-8")
+        # Forked from a process that has imported PyTorch and MONAI, which takes longer than a few steps do.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        process = context.Process(target=measure.apart, args=(str(files["plan"]), str(files["said"])))
+        process.start()
+        process.join()
         if not files["found"].is_file():
-            said = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+            said = files["said"].read_text(encoding="utf-8").strip().splitlines()
+            said = said or [f"exit code {process.exitcode}"]
             raise InputError(f"{stage} failed on {items} item(s): {said[-1].removeprefix('Error: ')}")
         return json.loads(files["found"].read_text(encoding="utf-8"))
 
