@@ -142,13 +142,22 @@ def test_the_tutorial_runs_word_by_word(tmp_path: Path) -> None:
         ["set -euxo pipefail", *shell_blocks((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))]
     )
     python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": python, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-5000:]}"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PATH": python,
+        "OMP_NUM_THREADS": "1",
+        "PS4": "+ [$SECONDS s] ",
+    }
+    transcript = tmp_path / "transcript.txt"  # with the seconds at which each command began
+    with transcript.open("w") as stream:
+        code = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=environment, stdout=stream, stderr=stream, check=False
+        ).returncode
+    said = transcript.read_text(encoding="utf-8")
+    assert code == 0, said[-8000:]
     page = Reader(tmp_path / "bundles" / "btcv_unetr_mae" / "eval" / "evaluate" / "report.html")
     assert page.self_contained
     assert "liver" in page.words
     assert len(list((tmp_path / "results").glob("*_seg.dcm"))) == 8
-    assert "mean of organ means" in result.stdout
+    assert "mean of organ means" in said

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from custom_components.errors import InputError
+from mae_tools.adopt import adopt
 from mae_tools.closure import ROOT
 from mae_tools.demo import _figures, _Runner, demo, write_thumbnail
 from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
@@ -151,7 +152,10 @@ def test_what_a_bundle_asks_for_is_there(copy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_copied_bundle_runs_and_passes_the_zoo_checks(copy: Path, tmp_path: Path) -> None:
-    demo(str(copy), out=str(tmp_path / "out"), max_epochs=2, val_interval=1)
+def test_an_adopted_bundle_runs_its_demo_and_passes_the_zoo_checks(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps({"training": [{"image": "a.nii.gz"}], "class_names": ["background", "prostate"]}))
+    adopted = adopt("btcv_unetr_mae", tmp_path / "prostate_mae", str(mine))
+    demo(str(adopted), out=str(tmp_path / "out"), max_epochs=2, val_interval=1)
     assert (tmp_path / "out" / "comparison" / "comparison.json").exists()
-    package(copy, tmp_path / "dist", verify=True)
+    package(adopted, tmp_path / "dist", verify=True)

@@ -1,16 +1,26 @@
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
+from mae_tools.bundles import find_bundle
+from mae_tools.demo_data import PAINTERS
 from mae_tools.folds import _pooled, deal_folds, folds
 
+TINY = {
+    "spacing": [10.0, 10.0, 10.0], "roi_size": [16, 16, 16], "hidden_size": 12, "mlp_dim": 24, "num_layers": 3,
+    "num_heads": 2, "feature_size": 4, "batch_size": 4, "decoder_size": 12, "decoder_layers": 1, "decoder_heads": 2,
+    "warmup_epochs": 0, "val_interval": 1, "label_fraction": 1.0, "num_workers": 0, "max_epochs": 1,
+}  # fmt: skip
 COUNTS = st.lists(st.integers(0, 2), min_size=6, max_size=30)
 
 
@@ -89,3 +99,33 @@ def test_scores_of_all_folds_are_pooled(tmp_path: Path) -> None:
     other.write(tmp_path / "other")
     with pytest.raises(InputError, match="differ in class_names"):
         _pooled([*places, tmp_path / "other"], tmp_path / "again")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_whole_run_tests_every_patient_by_a_network_that_has_not_seen_it(tmp_path: Path) -> None:
+    PAINTERS["abdomen"](tmp_path / "data", cases=6)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    demo = find_bundle("btcv_unetr_mae") / "configs" / "demo.yaml"
+    words = ("--folds", 2, "--config_file", f"['{demo}','{tmp_path / 'tiny.yaml'}']")
+    place = (tmp_path / "data" / "datalist.json", "--out", tmp_path / "out")
+    done = launch.run("mae_tools", "folds", "btcv_unetr_mae", *place, *words, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    pooled = json.loads((tmp_path / "out" / "pooled" / "scores.json").read_text())
+    dice = {}
+    for fold in (0, 1):
+        lists = json.loads((tmp_path / "out" / f"fold{fold}" / "datalist.json").read_text())
+        seen = {item["patient_id"] for part in ("training", "validation") for item in lists[part]}
+        manifest = json.loads((tmp_path / "out" / f"fold{fold}" / "train" / "manifest.json").read_text())
+        assert manifest["config"]["datalist"].endswith(f"fold{fold}/datalist.json")
+        with (tmp_path / "out" / f"fold{fold}" / "evaluate" / "cases.csv").open() as stream:
+            rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+        assert rows
+        assert not seen & {row["patient_id"] for row in rows}
+        dice |= {(row["case"], row["organ"]): float(row["dice"]) for row in rows if row["dice"]}
+    assert pooled["cases"] == len({case for case, _ in dice}) == 6
+    liver = [value for (_, organ), value in dice.items() if organ == "liver"]
+    assert pooled["organs"]["liver"]["dice"]["mean"] == pytest.approx(sum(liver) / len(liver))
+    again = launch.run("mae_tools", "folds", "btcv_unetr_mae", *place, *words)
+    assert "=== fold" not in again.stdout
+    assert "Pooled over 2 folds" in again.stdout
