@@ -20,7 +20,7 @@ from ..bundles import SEGMENTATION, load, stages
 from . import measure
 
 _STEPS = 3  # that a trial has data for
-_PRELOADED = ["torch", "monai.bundle", "monai.engines", "mae_tools.doctor.measure"]
+_PRELOADED = ["ignite.engine", "monai.bundle", "monai.engines", "torch"]
 _FOR_A_TRIAL = {
     "init": "scratch", "num_workers": 0, "overwrite": True, "allow_unlearnt": True, "label_fraction": 1.0,
     "drop_last": False, "pictures": 0, "val_interval": 10**6,
