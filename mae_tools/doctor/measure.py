@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import statistics
 import sys
+import threading
 import time
 import warnings
 from itertools import pairwise
@@ -19,6 +20,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.bundle.scripts import run as monai_run
+from tqdm import tqdm
 
 from bundle_runtime.config import resolve
 from bundle_runtime.engine.manifest import peak_memory
@@ -95,6 +97,7 @@ def apart(plan_file: str, said_file: str) -> None:
         with open(path, "w") as stream:
             os.dup2(stream.fileno(), descriptor)
     warnings.simplefilter("ignore")
+    tqdm.set_lock(threading.RLock())  # its own, for several processes, would outlive this one
     try:
         _run(plan_file)
     except Exception:

@@ -9,6 +9,7 @@ from pathlib import Path
 import dicom_rules
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 import torch
 from page_reader import reported
@@ -107,6 +108,13 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
     assert list((tmp_path / "out").rglob("*.png"))
     assert not [path for path in (tmp_path / "out").iterdir() if "cache" in path.name]
     reported(tmp_path / "out", "broken.png: ", "predictions.csv")
+    settings |= {"output_dir": tmp_path / "sc", "output_format": "dicom_sc", "pictures": 0}  # drawn all the same
+    cxr.run("inference", trained, expect=1, **settings)
+    with Image.open(next((tmp_path / "sc" / "pictures").glob("*_c.png"))) as drawn:
+        pixels = np.asarray(drawn.convert("RGB"))
+    captured = tmp_path / "sc" / "1.2.3_sc1.dcm"
+    np.testing.assert_array_equal(pydicom.dcmread(captured).pixel_array, pixels)
+    assert dicom_rules.kind(captured) == "SCImage"
     settings = {"equalise": "none"}  # of a run that is refused before it reads an image
     refused = cxr.run("inference", trained, expect=1, dataset_dir=folder, output_dir=tmp_path / "out", **settings)
     assert "normalisation is" in refused.stderr
