@@ -40,8 +40,8 @@ def capture(picture: Path, source: pydicom.Dataset, model: Mapping[str, str], se
             series_description=f"Attention, {model['name']}"[:64],
             **equipment(model),
         )
-        made.PatientOrientation = None  # highdicom wants one, which panels side by side do not have
-        made.Laterality = None  # a series may hold both sides
+        made.PatientOrientation = []  # highdicom wants one, which panels side by side do not have
+        made.Laterality = ""  # a series may hold both sides
         made.ConversionType = "WSD"
         made.BurnedInAnnotation = "YES"  # the name of the file is part of the drawing, and who knows what it tells
         made.DerivationDescription = f"Where {model['name']} {model['version']} looked; for research only"

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pydicom
 
@@ -26,7 +27,7 @@ def model_of(metadata: str, weights: str) -> dict[str, str]:
     return {"name": content["name"], "version": content["version"], "weights_sha256": sha256_of(weights)}
 
 
-def equipment(model: Mapping[str, str]) -> dict[str, str]:
+def equipment(model: Mapping[str, str]) -> dict[str, Any]:
     """What made an object, as highdicom's constructors take it.
 
     Args:
