@@ -16,7 +16,7 @@ from custom_components.errors import InputError
 
 from .bundles import find_bundle, load
 from .compare.command import FAMILIES, SEGMENTATION
-from .sources.lists import split_by_class, strata
+from .sources.lists import deal_entries, is_labelled, strata
 from .sources.split import shuffled
 
 
@@ -37,8 +37,8 @@ def folds(
     """Train and evaluate once a fold, then pool the scores of all test lists.
 
     The patients of all three lists are dealt anew, those of each class by themselves where labels are classes. One
-    fold is tested, a share of the others selects, the rest trains, its images pre-train. A fold that has been evaluated
-    is not run again, and an interrupted one goes on.
+    fold is tested, a share of the others selects, the rest trains, its images pre-train. Patients without labels train
+    in every fold. A fold that has been evaluated is not run again, and an interrupted one goes on.
 
     Args:
         bundle: folder of a bundle, or its name.
@@ -82,28 +82,29 @@ def folds(
 
 
 def deal_folds(content: Datalist, folds: int, seed: int, val_fraction: float) -> list[Datalist]:
-    """A datalist for each fold; every patient is in one of their test lists.
+    """A datalist for each fold; every patient with a label is in one of their test lists, the others train in all.
 
     Raises:
-        InputError: fewer than two folds, or than three patients, or fewer patients than folds.
+        InputError: fewer than two folds, or than three labelled patients, or fewer of them than folds.
     """
     entries: dict[str, Item] = {}
     names = case_names(content)
     for case, item in ((c, i) for part in SECTIONS for c, i in zip(names[part], content[part], strict=True)):
         entries.setdefault(str(as_list(item["image"])), {**item, "patient_id": str(item.get("patient_id", case))})
     items = list(entries.values())
-    patients = {item["patient_id"] for item in items}
+    patients = {item["patient_id"] for item in items if is_labelled(item)}
     if folds < 2 or len(patients) < max(folds, 3):
-        raise InputError(f"folds is {folds} for {len(patients)} patient(s); expected from 2 on, and as many patients.")
-    groups = strata(items) if "task" in content else {}
-    known = {patient for group in groups.values() for patient in group}
+        raise InputError(
+            f"folds is {folds} for {len(patients)} patient(s) with labels; expected from 2 on, and as many patients."
+        )
+    per_class = "task" in content
+    groups = strata(items) if per_class else {0: list(patients)}
     order = [patient for index in sorted(groups) for patient in shuffled(groups[index], seed)]
-    order += shuffled(patients - known, seed)
     made = []
     for fold in range(folds):
         test = set(order[fold::folds])
         rest = [item for item in items if item["patient_id"] not in test]
-        lists = split_by_class(rest, val_fraction, 0, seed)
+        lists, _ = deal_entries(rest, val_fraction, 0, seed, per_class)
         lists["test"] = [item for item in items if item["patient_id"] in test]
         about = {key: value for key, value in content.items() if key not in (*SECTIONS, "parity", "description")}
         made.append({**about, **lists, "description": f"Fold {fold} of {folds} (seed {seed}) is tested."})

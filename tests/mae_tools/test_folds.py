@@ -54,6 +54,17 @@ def test_each_patient_is_tested_once_and_trains_in_no_list_beside(classes: list[
     assert made == deal_folds(content(classes), number, seed, 0.2)
 
 
+def test_labels_in_files_are_dealt_by_patient_and_images_without_one_always_train() -> None:
+    items = [{"image": f"{n}.nii.gz", "label": f"{n}_seg.nii.gz"} for n in range(7)] + [{"image": "bare.nii.gz"}]
+    lists: Any = {"class_names": ["background", "liver"], "training": items, "validation": [], "test": []}
+    made = deal_folds(lists, 3, 0, 0.2)
+    assert sorted(item["image"] for fold in made for item in fold["test"]) == [item["image"] for item in items[:7]]
+    for fold in made:
+        assert "bare.nii.gz" in [item["image"] for item in fold["training"]]
+        assert len(fold["validation"]) == 1
+        assert sum(len(fold[part]) for part in ("training", "validation", "test")) == len(items)
+
+
 def test_classes_are_spread_evenly() -> None:
     made = deal_folds(content([0] * 10 + [1] * 5), 5, 0, 0.2)
     assert {tuple(sum(item["label"] == c for item in fold["test"]) for c in (0, 1)) for fold in made} == {(4, 2)}
