@@ -22,23 +22,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import RESULTS, finish, prepare, table
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
-
 from bundle_runtime.data.datalist import items, parse
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.engine.collapse import TeacherStatistics
 from bundle_runtime.files import write_atomically
 from bundle_runtime.probes.features import probe_scores
+from common import RESULTS, finish, prepare, table
 from custom_components.augment import CentreCrop, Normalise, Pipeline, RandomResizedCrop
 from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.networks.sd_mae import SelfDistillationMAE
 from custom_components.networks.vit import ViT
 from custom_components.seeding import mix_seed, uniform
 from custom_components.training.optim import WarmupCosine, param_groups
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 FORMS: dict[str, dict[str, Any]] = {
     "released": {"teacher_grad": True, "centre_on": "probabilities"},

@@ -20,7 +20,6 @@ from typing import Any
 
 import monai
 import torch
-
 from bundle_runtime.files import write_atomically
 from custom_components import __version__
 
@@ -279,11 +278,7 @@ def command(name: str) -> str:
 
 
 def finish(
-    name: str,
-    args: argparse.Namespace,
-    rows: Sequence[Mapping[str, Any]],
-    text: str,
-    notes: Sequence[str],
+    name: str, args: argparse.Namespace, rows: Sequence[Mapping[str, Any]], text: str, notes: Sequence[str]
 ) -> Path:
     """Print the table with its notes and write everything to `<out>/<name>_<device>.json`."""
     device = torch.device(args.device)

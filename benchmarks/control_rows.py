@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import finish, parser, prepare, table
-
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.files import write_atomically
 from bundle_runtime.scores.intervals import bootstrap_interval
+from common import finish, parser, prepare, table
 
 RANDOM = {"mask_strategy": "random", "mask_warmup_epochs": 100_000}  # an endless warm-up: random 0.75, nothing thrown
 ALL, DRAWN = {"train_tokens": "all"}, {"train_tokens": "sampled"}

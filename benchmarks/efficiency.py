@@ -24,7 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from bundle_runtime.files import write_atomically
+from bundle_runtime.scores.intervals import bootstrap_interval
 from common import finish, interleave, parser, prepare, table
+from custom_components.networks.token_classifier import MAP_SOURCES, TokenClassifier
+from custom_components.networks.vit import ViT
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
 from monai.networks.nets import ViT as MonaiViT
@@ -34,11 +38,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-
-from bundle_runtime.files import write_atomically
-from bundle_runtime.scores.intervals import bootstrap_interval
-from custom_components.networks.token_classifier import MAP_SOURCES, TokenClassifier
-from custom_components.networks.vit import ViT
 
 ALL = {"eval_tokens": "all"}
 

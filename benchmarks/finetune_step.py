@@ -18,15 +18,14 @@ from typing import Any
 
 import common
 import torch
-from monai.losses import DiceCELoss
-from monai.networks.nets import UNETR as MonaiUNETR
-from monai.networks.nets import ViT as MonaiViT
-from torch import Tensor, nn
-
 from custom_components.losses.segmentation import PartialDiceCELoss
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.unetr import UNETR
 from custom_components.networks.vit import ViT
+from monai.losses import DiceCELoss
+from monai.networks.nets import UNETR as MonaiUNETR
+from monai.networks.nets import ViT as MonaiViT
+from torch import Tensor, nn
 
 CLASSES = 14
 Step = Callable[[], object]

@@ -26,10 +26,7 @@ from monai.bundle import ConfigParser
 
 ROOT = Path(__file__).parents[1]
 # The parts of a config that fill the cache.
-PARTS = {
-    "cxr14_mae": ("train#images", "validate#images"),
-    "btcv_unetr_mae": ("train#dataset", "validate#dataset"),
-}
+PARTS = {"cxr14_mae": ("train#images", "validate#images"), "btcv_unetr_mae": ("train#dataset", "validate#dataset")}
 TINY = {"hidden_size": 24, "mlp_dim": 48, "num_layers": 1, "num_heads": 2, "decoder_size": 24, "decoder_layers": 1}
 TINY |= {"decoder_heads": 2, "max_epochs": 1, "warmup_epochs": 0, "val_interval": 1, "amp": "off"}
 

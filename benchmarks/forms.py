@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from common import RATIO_NOTE, finish, interleave, parser, prepare, ratio, spread, table
-from torch import Tensor, nn
-
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.unetr import UNETR
 from custom_components.networks.vit import ViT
+from torch import Tensor, nn
 
 FORMS = ("channels_last", "compile", "bf16")
 

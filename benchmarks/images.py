@@ -21,7 +21,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_dataset import ImageDataset
+from bundle_runtime.data.image_prepare import Recipe
+from bundle_runtime.data.loading import EpochSampler
+from bundle_runtime.data.loading import loader as batch_loader
 from common import RATIO_NOTE, finish, interleave, memory_alone, parser, prepare, ratio, spread, table
+from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop
+from mae_tools.demo_data.radiographs import radiograph
 from monai.data import DataLoader, Dataset
 from monai.transforms import (
     Compose,
@@ -34,14 +41,6 @@ from monai.transforms import (
 )
 from PIL import Image
 from pretrain_step import QUICK, SETTINGS, make_step
-
-from bundle_runtime.data.image_cache import ImageCache
-from bundle_runtime.data.image_dataset import ImageDataset
-from bundle_runtime.data.image_prepare import Recipe
-from bundle_runtime.data.loading import EpochSampler
-from bundle_runtime.data.loading import loader as batch_loader
-from custom_components.augment import Normalise, Pipeline, RandomFlip, RandomResizedCrop
-from mae_tools.demo_data.radiographs import radiograph
 
 MEAN, STD = 0.5, 0.225
 

@@ -35,6 +35,8 @@ from common import (
     table,
     unetr_state,
 )
+from custom_components.networks.unetr import UNETR
+from custom_components.networks.vit import ViT
 from loader import draw_volume
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
@@ -52,9 +54,6 @@ from monai.transforms import (
 )
 from torch import Tensor, nn
 from torch.nn import functional
-
-from custom_components.networks.unetr import UNETR
-from custom_components.networks.vit import ViT
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "btcv_unetr_mae" / "configs" / "inference.yaml"
 PARTS = ("read", "windows", "back")

@@ -21,15 +21,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from bundle_runtime.data.datalist import items
+from bundle_runtime.data.dataset import PreparedDataset
+from bundle_runtime.data.loading import EpochSampler, loader
 from common import RATIO_NOTE, finish, interleave, parser, prepare, ratio, seconds, spread, table
 from monai.bundle import ConfigParser
 from monai.data import CacheDataset, DataLoader, PersistentDataset
 from monai.data.utils import pickle_hashing
 from pretrain_step import QUICK, SETTINGS, batch_of, make_step
-
-from bundle_runtime.data.datalist import items
-from bundle_runtime.data.dataset import PreparedDataset
-from bundle_runtime.data.loading import EpochSampler, loader
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "btcv_unetr_mae" / "configs" / "train.yaml"
 CLASSES = ["background", *map(str, range(1, 14))]

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from common import MEMORY_NOTE, finish, megabytes, memory_alone, parser, peak_memory, prepare, table
-from torch import Tensor
-
 from custom_components.losses.regions import RegionDiceLoss
 from custom_components.networks.unetr import UNETR
 from custom_components.networks.vit import ViT
+from torch import Tensor
 
 CLASS_NAMES = ("background", "TC", "WT", "ET")
 CASES = [

@@ -24,15 +24,14 @@ from unittest import mock
 
 import common
 import torch
-from monai.networks.nets import MaskedAutoEncoderViT
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
 from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.patches import patch_statistics, patchify
 from custom_components.networks.vit import ViT
+from monai.networks.nets import MaskedAutoEncoderViT
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 Step = Callable[[], object]
 

@@ -20,14 +20,13 @@ import common
 import numpy as np
 import tifffile
 import torch
-from monai.data import DataLoader
-from monai.data.wsi_datasets import SlidingPatchWSIDataset
-from torch import Tensor, nn
-
 from bundle_runtime.data.inference import CaseLoader
 from bundle_runtime.slides.stream import SlideInputs, SlideTiles
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.vit import ViT
+from monai.data import DataLoader
+from monai.data.wsi_datasets import SlidingPatchWSIDataset
+from torch import Tensor, nn
 
 TILE = 224
 PROGRAMS = ("ours", "monai")

@@ -16,13 +16,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from custom_components.errors import InputError
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.config_item import ConfigComponent
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import ensure_tuple
-
-from custom_components.errors import InputError
 
 from .failures import install_excepthook
 from .handed_over import take_over

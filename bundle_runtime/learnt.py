@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from monai.handlers import from_engine
-from torch import Tensor, nn
-
 from custom_components.training.step import map_tensors
 from custom_components.tumour_labels import region_masks
+from monai.handlers import from_engine
+from torch import Tensor, nn
 
 # Softmax and sigmoid make 0 of it in every precision. Infinity would become NaN where logits are blended or resampled.
 NEVER = -1e4

@@ -11,11 +11,10 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import fire
-from fire.decorators import SetParseFns
-from fire.parser import DefaultParseValue
-
 from bundle_runtime.failures import install_excepthook
 from custom_components.errors import InputError
+from fire.decorators import SetParseFns
+from fire.parser import DefaultParseValue
 
 # Command -> the module and what in it: a function, or a table of them. Nothing is imported before it is asked for, and
 # the package of a bundle holds some of these modules only.

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from bundle_runtime.config import literal, read_value
 from bundle_runtime.data.datalist import load as load_datalist
 from bundle_runtime.data.schema import SECTIONS, Datalist
 from bundle_runtime.dicom.codes import read_codes
 from bundle_runtime.files import write_atomically
 from custom_components.errors import InputError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .agree import METADATA, Described, agreeing, describe, read_metadata
 from .bundles import SEGMENTATION, find_bundle, load, stages
@@ -129,7 +128,7 @@ def _write_docs(
 def bake(root: Path, target: Path, overlay: str | Path) -> Path:
     """A copy of a bundle with an overlay written into its stages; metadata and card agree, name and version stay.
 
-    Classes that neither names are those of the weights in `models/`, which the copy shares.
+    Classes that neither names are those of the weights in `models/`, which the copy shares as it does the results.
 
     Args:
         root: the bundle.
@@ -141,8 +140,9 @@ def bake(root: Path, target: Path, overlay: str | Path) -> Path:
     """
     settings = gather(root, {}, overlay)
     _copy(root, target, settings)
-    if (root / "models").is_dir():
-        (target / "models").symlink_to(root / "models")
+    for folder in ("models", "eval"):
+        if (root / folder).is_dir():
+            (target / folder).symlink_to(root / folder)
     for path in root.glob("large_files.*"):
         shutil.copy(path, target / path.name)
     described = describe(target)

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monai.bundle import ConfigParser
-
 from bundle_runtime.failures import find_input_error
 from custom_components.errors import InputError
+from monai.bundle import ConfigParser
 
 from .bundles import SEGMENTATION, stages
 

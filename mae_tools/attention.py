@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.figures.attention import attention_figure, attention_rollout, class_attention_map
@@ -43,7 +42,9 @@ def attention(
         found: list[torch.Tensor] = []
         shown = np.zeros(0)
         for vit, settings in networks:
-            recipe = Recipe(vit.img_size[0], vit.in_channels, settings.get("equalise") or "none", fit="squash")
+            prepared = {name: settings[name] for name in ("order", "stain") if settings.get(name)}
+            equalise = settings.get("equalise") or "none"
+            recipe = Recipe(vit.img_size[0], vit.in_channels, equalise, fit="squash", **prepared)
             pixels = recipe.apply(read_picture(file).pixels)
             mean, std = (np.reshape(settings[name], (-1, 1, 1)) for name in ("mean", "std"))
             image = torch.from_numpy((pixels / 255 - mean) / std).float()[None]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from custom_components.errors import InputError
 
 _BUNDLES = Path(__file__).resolve().parents[1] / "bundles"

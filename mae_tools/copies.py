@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify import Problem

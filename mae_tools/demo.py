@@ -15,12 +15,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.files import write_atomically, write_json
 from bundle_runtime.pages.page import Figure, Part, write_page
 from custom_components.errors import InputError
+from PIL import Image
 
 from .bundles import SEGMENTATION, Tools, find_bundle, load, overlays, read_tools, stages
 from .check.command import check

@@ -5,18 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
-from sklearn.preprocessing import StandardScaler
-
 from bundle_runtime.figures.classification import roc_of_runs
 from bundle_runtime.figures.panels import COLOURS, WIDTH_INCHES, save_figure
 from bundle_runtime.files import aligned, write_json
 from bundle_runtime.probes.linear import FEATURES
 from bundle_runtime.scores.classification_report import ClassificationReport
 from custom_components.errors import InputError
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from sklearn.preprocessing import StandardScaler
 
 _COMPONENTS = 50  # principal components that t-SNE sees (van der Maaten and Hinton, 2008, section 4.1: 30)
 _PERPLEXITY = 30.0
@@ -129,12 +128,12 @@ def embedding_figure(
         for axes, (kind, places) in zip(row, kinds.items(), strict=True):
             for index, name in enumerate(class_names):
                 chosen = places[classes == index]
-                axes.scatter(*chosen.T, s=8, color=COLOURS[index % len(COLOURS)], label=name, linewidths=0, alpha=0.8)
+                axes.scatter(*chosen.T, s=12, color=COLOURS[index % len(COLOURS)], label=name, linewidths=0, alpha=0.8)
             axes.set_title(kind, fontsize=10)
             axes.set_xticks([])
             axes.set_yticks([])
         row[0].set_ylabel(encoder, fontsize=10)
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9, frameon=False, markerscale=2)
     save_figure(figure, path)
     return figure

@@ -47,11 +47,7 @@ METADATA_SCHEMA: dict[str, Any] = {
         "supported_apps": {"type": "object"},
         "network_data_format": {
             "type": "object",
-            "properties": {
-                "inputs": _named("image"),
-                "outputs": _named("pred"),
-                "post_processed_outputs": _TENSORS,
-            },
+            "properties": {"inputs": _named("image"), "outputs": _named("pred"), "post_processed_outputs": _TENSORS},
             "required": ["inputs", "outputs"],
         },
     },

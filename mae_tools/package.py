@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
-
 from bundle_runtime.data.conventions import predicted_tissues
 from bundle_runtime.failures import find_input_error
 from bundle_runtime.files import write_atomically
@@ -24,13 +22,15 @@ from bundle_runtime.weights.io import sha256_of, sidecar_path
 from bundle_runtime.weights.load import read_record
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES
+from monai.bundle import ConfigParser
 
 from . import zoo_check
 from .__main__ import available, module_of
 from .adopt import bake
-from .agree import describe, refuse_disagreement
+from .agree import METADATA, describe, refuse_disagreement
 from .bundles import read_tools
 from .closure import ROOT, closure, file_of, named_in
+from .measured import measured
 from .sources import SOURCES
 
 REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "docs/README.md", "LICENSE")
@@ -66,7 +66,7 @@ def package(
     what lies directly in `models/` of weights, their sidecars and thresholds (never a training state), the Python that
     the configs need and the commands that `configs/tools.yaml` names, and `SHA256SUMS` of every file. Weights are
     loaded once as each stage of the package would load them, without any overlay; the metadata name no output channel
-    of a class that they have not learnt.
+    of a class that they have not learnt. What `evaluate` and `train` measured of them stands in metadata and card.
 
     Args:
         bundle: The bundle's folder; its name becomes that of the package.
@@ -100,6 +100,7 @@ def package(
     refuse_disagreement(root, weights)
     if weights and "models/model.pt" in models:
         contents |= _learnt_metadata(root)
+        contents |= measured(root, models, json.loads(_bytes(contents[METADATA])))
     target = Path(out) / f"{root.name}_v{version}.zip"
     digest = _write(target, root.name, contents)
     trained = "with" if "models/model.pt" in contents else "without"
@@ -249,6 +250,10 @@ def _files(root: Path, folder: str) -> dict[str, Path]:
         for name, path in found.items()
         if not any(part.startswith(".") or part == "__pycache__" for part in name.parts)
     }
+
+
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def _json_twin(path: Path) -> bytes:

@@ -65,11 +65,7 @@ def _check_export(work: Path) -> str:
         weights = work / "model.pt"
         torch.save(_parser([_INFERENCE]).get_parsed_content("network_def").state_dict(), weights)
     ckpt_export(
-        "network_def",
-        filepath=str(exported),
-        ckpt_file=str(weights),
-        meta_file=_METADATA,
-        config_file=_INFERENCE,
+        "network_def", filepath=str(exported), ckpt_file=str(weights), meta_file=_METADATA, config_file=_INFERENCE
     )
     network, metadata, _ = load_net_with_metadata(str(exported))
     image, pred = (metadata["network_data_format"][part] for part in ("inputs", "outputs"))

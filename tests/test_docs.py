@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 import scripts
 import yaml
-from pacs_export import draw_export
-from page_reader import Reader
-from shell_blocks import calls, shell_blocks
-
 from mae_tools.__main__ import COMMANDS, resolve
 from mae_tools.closure import ROOT
 from mae_tools.sources import SOURCES
+from pacs_export import draw_export
+from page_reader import Reader
+from shell_blocks import calls, shell_blocks
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/README.md")])
 # What MONAI's command takes beside the keys of a config.

@@ -93,7 +93,7 @@ class Driver:
             "share": share,
             "seed": seed,
             "chosen": tried[best]["settings"],
-            "at_the_edge": best in (0, len(tried) - 1),
+            "at_the_edge": len(tried) > 1 and best in (0, len(tried) - 1),
             "data": records.fingerprint(self.workshop.datalist),
             "surroundings": records.surroundings(),
             "tried": tried,

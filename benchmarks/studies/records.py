@@ -13,7 +13,6 @@ from typing import Any
 import monai
 import numpy as np
 import torch
-
 from bundle_runtime.scores.classification_report import ClassificationReport
 from bundle_runtime.scores.instance_report import TASK as OF_PICTURES
 from bundle_runtime.scores.instance_report import InstanceReport

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from bundle_runtime.scores.classification import macro
 from bundle_runtime.scores.resampling import Resamples, ranking_scores
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95

@@ -8,7 +8,7 @@ import numpy as np
 
 from .schema import CORNERS
 from .verify import Found
-from .volume import UnusableFile, grid_difference, read_volume, turned_like
+from .volume import UnusableError, grid_difference, read_volume, turned_like
 
 _NEAR = 1e-3  # of a background value, or of 1; a stated value is rounded
 _CORNERS_ALIKE = 5  # of the eight
@@ -23,12 +23,12 @@ def read_brain(report: Found, item: Mapping[str, Any]) -> Any:
     try:
         image, values = read_volume(file, report.edges)
         if values.ndim == 4 and values.shape[3] != 1:
-            raise UnusableFile(f"is 4-D, shape {values.shape}, expected one 3-D mask of the brain")
+            raise UnusableError(f"is 4-D, shape {values.shape}, expected one 3-D mask of the brain")
         values = values.reshape(values.shape[:3])
         brain = values >= max(_BRAIN * float(values.max()), np.finfo(np.float32).tiny)
         if not brain.any():
-            raise UnusableFile("is a mask of the brain without any; draw it again, or take it out of the datalist")
-    except UnusableFile as problem:
+            raise UnusableError("is a mask of the brain without any; draw it again, or take it out of the datalist")
+    except UnusableError as problem:
         report.add("error", file, str(problem))
         return None
     return file, image, brain

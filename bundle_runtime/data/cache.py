@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import monai
 import numpy as np
 import torch
+from custom_components import __version__
 from monai.data import MetaTensor
 from torch import Tensor
-
-from custom_components import __version__
 
 from ..files import write_atomically
 from .cache_folder import CacheFolder

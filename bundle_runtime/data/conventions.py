@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from custom_components.errors import InputError
 from custom_components.tumour_labels import REGIONS, TISSUES, tissue_map
+from torch import Tensor
 
 # Regions that a label cannot tell where it holds an undivided tissue.
 _HIDES = {"tumour core": ("ET", "NCR/NET"), "whole tumour": ("TC", "ET", "NCR/NET")}

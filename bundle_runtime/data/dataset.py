@@ -8,15 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+from custom_components.distributed import gather_objects, is_main, rank_and_world
+from custom_components.errors import InputError
+from custom_components.seeding import mix_seed
 from monai.transforms import Compose, Transform
 from monai.transforms.traits import RandomizableTrait
 from nibabel.filebasedimages import ImageFileError
 from torch.utils.data import Dataset
 from tqdm import tqdm
-
-from custom_components.distributed import gather_objects, is_main, rank_and_world
-from custom_components.errors import InputError
-from custom_components.seeding import mix_seed
 
 from ..failures import find_input_error
 from .cache import DiskCache, Prepared, to_plain

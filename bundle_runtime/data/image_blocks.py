@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset
-
 from custom_components.errors import InputError
+from torch.utils.data import Dataset
 
 from ..failures import sentence_of
 from ..files import write_atomically

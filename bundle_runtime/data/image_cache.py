@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
+from custom_components.distributed import first_on_main, is_main
+from custom_components.errors import InputError
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-
-from custom_components.distributed import first_on_main, is_main
-from custom_components.errors import InputError
 
 from ..files import write_json
 from .cache_folder import CacheFolder

@@ -5,12 +5,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from custom_components.errors import InputError
+from custom_components.seeding import mix_seed, uniform
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-
-from custom_components.errors import InputError
-from custom_components.seeding import mix_seed, uniform
 
 from .labels import checked_labels
 from .schema import Item

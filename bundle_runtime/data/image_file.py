@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from custom_components.errors import InputError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..dicom.picture import is_dicom, read_dicom
 from .image_prepare import stretch, to_uint8, value_range

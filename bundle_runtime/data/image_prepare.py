@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from skimage.exposure import equalize_adapthist
-
 from custom_components.augment.stain_normalisation import STAINS, normalise_stain
 from custom_components.errors import InputError
+from PIL import Image
+from skimage.exposure import equalize_adapthist
 
 EQUALISE = ("hist", "clahe", "none")
 ORDERS = ("equalise_first", "resize_first")

@@ -8,11 +8,10 @@ from threading import current_thread, main_thread
 from typing import Any
 
 import torch
-from monai.data.utils import list_data_collate
-from torch.utils.data import DataLoader, Dataset, Subset, default_convert
-
 from custom_components.distributed import is_main
 from custom_components.errors import InputError
+from monai.data.utils import list_data_collate
+from torch.utils.data import DataLoader, Dataset, Subset, default_convert
 
 from ..failures import find_input_error, sentence_of
 from ..files import write_json

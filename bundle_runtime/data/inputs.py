@@ -15,7 +15,7 @@ from .find import VOLUMES, files_below, image_folder, other_volumes, some
 from .inference import InferenceInputs
 from .schema import Item
 from .sequences import file_stem
-from .volume import UnusableFile
+from .volume import UnusableError
 
 # How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
 _MASK = re.compile(r"(?:(.+)[_. -])?(?:label|mask|seg|segmentation)s?", re.IGNORECASE)  # group 1: of which image
@@ -84,7 +84,7 @@ class Inputs(InferenceInputs):
             except NoVolume as reason:
                 others.refused[path] = f"{found.title()} {reason}"
                 del cases[path]
-            except UnusableFile as reason:
+            except UnusableError as reason:
                 self.set_aside(cases.pop(path), path, f"{found.title()} {reason}")
         unknown = tell_left_out(folder, files, series, others)
         if not cases and not self.problems:

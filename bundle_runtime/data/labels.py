@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from custom_components.distributed import is_main
 from custom_components.errors import InputError
+from numpy.typing import NDArray
 
 from .schema import TASKS, Item, as_list
 from .verify import Problem, of_list, refuse, sentence, show

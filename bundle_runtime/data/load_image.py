@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.augment import Pipeline
 from monai.data import MetaTensor
 from monai.transforms import LoadImaged, MapTransform
-
-from custom_components.augment import Pipeline
 
 from .image_file import read_picture
 from .image_prepare import Recipe, stretch, to_uint8, value_range

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.transforms import Transform
-from scipy import ndimage
-from torch import Tensor
-
 from custom_components.augment.stain_normalisation import STAINS, normalise_stain
 from custom_components.augment.step import as_pair
 from custom_components.errors import InputError
 from custom_components.transforms.scaled_crop import rescale
+from monai.transforms import Transform
+from scipy import ndimage
+from torch import Tensor
 
 from .image_file import read_bytes, read_picture
 from .image_prepare import as_channels

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data.utils import list_data_collate
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
-
 from custom_components.distributed import rank_and_world
 from custom_components.errors import InputError
 from custom_components.seeding import mix_seed
+from monai.data.utils import list_data_collate
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 
 class EpochSampler(DistributedSampler):
@@ -87,11 +86,7 @@ class EpochSampler(DistributedSampler):
 
 
 def loader(
-    dataset: Dataset,
-    batch_size: int,
-    sampler: Sampler | None = None,
-    num_workers: int = 0,
-    drop_last: bool = False,
+    dataset: Dataset, batch_size: int, sampler: Sampler | None = None, num_workers: int = 0, drop_last: bool = False
 ) -> DataLoader:
     """PyTorch's loader with the settings that every stage shares.
 

@@ -6,10 +6,9 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
+from custom_components.errors import InputError
 from PIL import Image, UnidentifiedImageError
 from skimage.measure import label as connected_components
-
-from custom_components.errors import InputError
 
 from .image_file import TIFF, tiff_page
 from .schema import MASK_KINDS

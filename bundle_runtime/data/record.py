@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from torch import nn
-
 from custom_components.distributed import say
 from custom_components.errors import InputError
 from custom_components.tumour_labels import REGIONS
+from torch import nn
 
 from ..learnt import leave_out
 from .labels import count_classes

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.errors import InputError
 from monai.transforms import MapTransform, SaveImaged
 from PIL import Image
-
-from custom_components.errors import InputError
 
 from ..files import write_atomically
 

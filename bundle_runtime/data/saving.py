@@ -12,10 +12,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from custom_components.errors import InputError
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, SaveImaged
-
-from custom_components.errors import InputError
 
 from ..files import write_atomically
 from .volume import GRID_TOLERANCE, corner_shift

@@ -14,7 +14,7 @@ from .inputs import Inputs, tell_left_out
 from .schema import Item, as_list
 from .sequences import file_stem, group_by_case, patient_of, sequence_names, split_stem, usual_convention
 from .verify import sentence
-from .volume import UnusableFile, stored_shape
+from .volume import UnusableError, stored_shape
 
 
 class SequenceInputs(Inputs):
@@ -192,5 +192,5 @@ def _may_be_whole(file: Path, count: int) -> bool:
     """Whether a file may hold all `count` sequences of a case; what cannot be read may, and is reported later."""
     try:
         return len(stored_shape(file)) > 3 or count == 1
-    except UnusableFile:
+    except UnusableError:
         return True

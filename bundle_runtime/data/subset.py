@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-
 from custom_components.errors import within
 
 from .schema import Item

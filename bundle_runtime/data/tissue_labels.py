@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
-
 from custom_components.errors import InputError
 from custom_components.transforms.labels import like
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
 
 from .conventions import convention as find_convention
 

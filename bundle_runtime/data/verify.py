@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 EDGE_BYTES = 64 * 1024
@@ -45,9 +44,7 @@ class ItemInputError(InputError):
         problems: its errors; lost on the way from a loader process, which sends the text alone.
     """
 
-    def __init__(self, text: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(text)
-        self.problems = list(problems)
+    problems: Sequence[Problem] = ()
 
 
 @dataclasses.dataclass
@@ -113,7 +110,9 @@ def unusable(found: Found) -> ItemInputError:
     """The error for an item that is needed and has errors."""
     first, *others = found.errors
     more = f" (and {len(others)} more)" if others else ""
-    return ItemInputError(f"{first}{more}; python -m mae_tools check shows all such files.", found.errors)
+    error = ItemInputError(f"{first}{more}; python -m mae_tools check shows all such files.")
+    error.problems = found.errors
+    return error
 
 
 def sentence(error: Exception, file: str) -> str:

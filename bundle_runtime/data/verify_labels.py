@@ -5,14 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from custom_components.tumour_labels import REGIONS
 
 from .conventions import CONVENTIONS, Convention, convention
 from .schema import Item
 from .verify import Found
 from .verify_volumes import Expected, check_header, check_same_grid
-from .volume import UnusableFile, read_volume, turned_like
+from .volume import UnusableError, read_volume, turned_like
 
 FEW_VOXELS = 10  # a class with fewer voxels is more often a slip of the brush than an organ
 SMALL_FOREGROUND = 1e-4  # share of the volume
@@ -77,9 +76,9 @@ def _read_whole_numbers(report: Found, found: Label, file: str, first: Any) -> b
     try:
         found.image, data = read_volume(file, report.edges)
         if data.ndim == 4 and data.shape[3] != 1:
-            raise UnusableFile(f"is 4-D, shape {data.shape}, expected one 3-D map of class numbers")
+            raise UnusableError(f"is 4-D, shape {data.shape}, expected one 3-D map of class numbers")
         check_header(report, file, found.image)
-    except UnusableFile as problem:
+    except UnusableError as problem:
         report.add("error", file, str(problem))
         return False
     found.image, found.values = turned_like(found.image, data.reshape(data.shape[:3]), first)

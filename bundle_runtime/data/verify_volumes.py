@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from custom_components.errors import InputError
 from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError
-
-from custom_components.errors import InputError
 
 from .background import read_brain, without_background
 from .schema import Item, as_list, check_background
 from .sequences import sequence_name, sequence_names, split_stem
 from .verify import STRIPPED, Found, millimetres
-from .volume import UnusableFile, corner_shift, grid_difference, read_volume, skew, turned_like
+from .volume import UnusableError, corner_shift, grid_difference, read_volume, skew, turned_like
 
 _SKEWED = 1.0  # degrees
 
@@ -126,7 +125,7 @@ def read_images(report: Found, item: Item, expected: Expected) -> Images | None:
         try:
             image, voxels = read_volume(file, report.edges)
             check_header(report, file, image)
-        except UnusableFile as problem:
+        except UnusableError as problem:
             report.add("error", file, str(problem))
             continue
         voxels = without_background(report, file, image, voxels, item.get("background", expected.background), brain)
@@ -281,7 +280,7 @@ def check_header(report: Found, file: str, image: Any) -> None:
     """The transforms of a NIfTI header, and whether its spacing agrees with them."""
     affine, zooms = image.affine, np.asarray(image.header.get_zooms()[:3], dtype=float)
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise UnusableFile("has an affine that is singular or not finite; fix the header's sform")
+        raise UnusableError("has an affine that is singular or not finite; fix the header's sform")
     qform, sform = int(image.header["qform_code"]), int(image.header["sform_code"])
     if qform == 0 and sform == 0:
         report.add("warning", file, "has neither qform nor sform, so left and right are a guess; convert it again")

@@ -8,11 +8,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from custom_components.errors import InputError
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
-
-from custom_components.errors import InputError
 
 from ..failures import unreadable
 from .find import NIFTI, THROUGH_ITK
@@ -24,7 +23,7 @@ GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; roun
 _SPACE_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # millimetres of unknown, metre, millimetre, micrometre
 
 
-class UnusableFile(Exception):
+class UnusableError(Exception):
     """A file that cannot be looked at any further; the message says why."""
 
 
@@ -41,7 +40,7 @@ def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, n
         units of the modality.
 
     Raises:
-        UnusableFile: missing, truncated, of another format, not numbers, neither 3-D nor 4-D, spacing not positive, an
+        UnusableError: missing, truncated, of another format, not numbers, neither 3-D nor 4-D, spacing not positive, an
             unknown unit of length.
     """
     try:
@@ -54,22 +53,22 @@ def read_volume(file: str, prints: dict[str, str] | None = None) -> tuple[Any, n
 
             image, data = read_series(file, prints)
     except IsADirectoryError:
-        raise UnusableFile("is a folder, expected a file") from None
+        raise UnusableError("is a folder, expected a file") from None
     except FileNotFoundError:
-        raise UnusableFile("the file does not exist; correct the path in the datalist or pass dataset_dir") from None
+        raise UnusableError("the file does not exist; correct the path in the datalist or pass dataset_dir") from None
     except InputError as error:
-        raise UnusableFile(sentence(error, file)) from error
+        raise UnusableError(sentence(error, file)) from error
     except ImageFileError as error:
-        raise UnusableFile(f"is not a readable NIfTI file ({str(error).splitlines()[0]})") from error
+        raise UnusableError(f"is not a readable NIfTI file ({str(error).splitlines()[0]})") from error
     except (EOFError, OSError, ValueError, zlib.error, HeaderDataError, OverflowError, MemoryError) as error:
         if (said := unreadable(error)) is not None:
-            raise UnusableFile(f"cannot be read ({said})") from error
+            raise UnusableError(f"cannot be read ({said})") from error
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise UnusableFile(f"is truncated or damaged ({reason[0]}); copy or convert it again") from error
+        raise UnusableError(f"is truncated or damaged ({reason[0]}); copy or convert it again") from error
     if data.dtype.kind not in "iuf":
-        raise UnusableFile(f"has voxels of type {data.dtype}, expected numbers (an RGB or complex image?)")
+        raise UnusableError(f"has voxels of type {data.dtype}, expected numbers (an RGB or complex image?)")
     if data.ndim not in (3, 4) or 0 in data.shape:
-        raise UnusableFile(f"has shape {data.shape}, expected a 3-D volume")
+        raise UnusableError(f"has shape {data.shape}, expected a 3-D volume")
     return image, data
 
 
@@ -86,14 +85,14 @@ def _read_nifti(file: str, prints: dict[str, str] | None) -> tuple[Any, np.ndarr
     data = np.asanyarray(image.dataobj)
     if data.ndim > 2 and not (np.isfinite(spacing) & (spacing > 0)).all():
         found = tuple(float(value) for value in spacing)
-        raise UnusableFile(f"has spacing {found} mm, expected positive numbers; fix the header")
+        raise UnusableError(f"has spacing {found} mm, expected positive numbers; fix the header")
     return _in_millimetres(image), data
 
 
 def _in_millimetres(image: Any) -> Any:
     unit = int(image.header["xyzt_units"]) & 7
     if unit not in _SPACE_UNITS:
-        raise UnusableFile(f"has the unknown unit of length {unit} in xyzt_units, expected 2 (mm); fix the header")
+        raise UnusableError(f"has the unknown unit of length {unit} in xyzt_units, expected 2 (mm); fix the header")
     factor = _SPACE_UNITS[unit]
     if factor == 1:
         return image
@@ -119,7 +118,7 @@ def stored_shape(file: Path) -> tuple[int, ...]:
     """The shape that the header of a file states.
 
     Raises:
-        UnusableFile: it has no header that can be read.
+        UnusableError: it has no header that can be read.
     """
     try:
         with open(file, "rb") as stored:
@@ -130,7 +129,7 @@ def stored_shape(file: Path) -> tuple[int, ...]:
         header = _kind(content).header_class
         return tuple(header(content[: header.sizeof_hdr]).get_data_shape())
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error, HeaderDataError) as error:
-        raise UnusableFile(f"has no header that can be read ({error})") from error
+        raise UnusableError(f"has no header that can be read ({error})") from error
 
 
 def _kind(content: bytes) -> Any:
@@ -151,11 +150,11 @@ def _read_through_itk(file: str, prints: dict[str, str] | None) -> tuple[Any, np
         data, meta = reader.get_data(reader.read(file))
     except RuntimeError as error:  # ITK tells the reason in the last of many lines
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UnusableFile(f"cannot be read ({lines[-1]}); copy or convert it again") from error
+        raise UnusableError(f"cannot be read ({lines[-1]}); copy or convert it again") from error
     except TypeError as error:
-        raise UnusableFile("has voxels of a type that ITK does not read (int64?); store it as int32") from error
+        raise UnusableError("has voxels of a type that ITK does not read (int64?); store it as int32") from error
     if meta["affine"].shape != (4, 4):
-        raise UnusableFile(f"has shape {data.shape}, expected a 3-D volume")
+        raise UnusableError(f"has shape {data.shape}, expected a 3-D volume")
     return in_millimetres(nib.Nifti1Image(data, np.asarray(meta["affine"]), dtype=data.dtype)), data
 
 

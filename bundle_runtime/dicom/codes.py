@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-
 from custom_components.errors import InputError
 
 _RIGHT, _LEFT = ("24028007", "SCT", "Right"), ("7771000", "SCT", "Left")

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
+from custom_components.errors import InputError
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut
-
-from custom_components.errors import InputError
 
 from ..data.image_prepare import stretch, value_range
 from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, reason, shown, text

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from custom_components.errors import InputError
 from pydicom import uid
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, iter_pixels
-
-from custom_components.errors import InputError
 
 from ..failures import unreadable
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-
 from custom_components.errors import InputError
 
 from ..weights.io import sha256_of

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from custom_components.distributed import is_main, say
+from custom_components.errors import InputError
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from pydicom.config import disable_value_validation
-
-from custom_components.distributed import is_main, say
-from custom_components.errors import InputError
 
 from ..data.inference import InferenceInputs
 from ..data.verify import sentence

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.errors import InputError
 from monai.transforms import MapTransform, SaveImaged
 from pydicom.config import disable_value_validation
 
-from custom_components.errors import InputError
-
-from ..data.volume import UnusableFile
+from ..data.volume import UnusableError
 from ..files import write_atomically
 from .codes import SegmentCode, code_of, read_codes
 from .references import equipment, file_content, model_of, source_header
@@ -71,7 +70,7 @@ class SaveImageSegmentationd(SaveImaged):
             file = str(data["file"])
             try:
                 stack = stack_of(file)
-            except UnusableFile as problem:
+            except UnusableError as problem:
                 raise InputError(
                     f"{file}: {problem}; a DICOM SEG needs a DICOM series, take output_format nifti."
                 ) from problem

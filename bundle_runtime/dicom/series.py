@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 import pydicom
-from pydicom.config import disable_value_validation
-
 from custom_components.errors import InputError
+from pydicom.config import disable_value_validation
 
 from ..data.find import DICOM, files_below, some
 from ..data.verify import combined_edges, edges, sentence
-from ..data.volume import UnusableFile, in_millimetres
+from ..data.volume import UnusableError, in_millimetres
 from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, text
 
 LABEL_OBJECTS = ("SEG", "RTSTRUCT")
@@ -34,7 +33,7 @@ _SAME_PLACE = 0.01  # mm along the normal within which two slices lie in one pla
 _OFF = 0.1  # of a slice distance: how far slices may lie off an even stack; rounding in headers stays far below
 
 
-class NoVolume(UnusableFile):
+class NoVolume(UnusableError):
     """Images that were never meant to be a volume: localisers, single pictures, secondary captures."""
 
 
@@ -72,7 +71,7 @@ class Series:
     header: pydicom.Dataset
     files: list[str] = dataclasses.field(default_factory=list)
     frames: list[Frame] = dataclasses.field(default_factory=list)
-    problems: list[UnusableFile] = dataclasses.field(default_factory=list)
+    problems: list[UnusableError] = dataclasses.field(default_factory=list)
     patients: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, dataset: pydicom.Dataset, file: str) -> None:
@@ -81,22 +80,22 @@ class Series:
         self.patients.add(text(dataset, "PatientID"))
         try:
             self.frames += _frames(dataset, file)
-        except UnusableFile as problem:
+        except UnusableError as problem:
             self.problems.append(type(problem)(f"{os.path.basename(file)} {problem}"))
         except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
-            self.problems.append(UnusableFile(sentence(damaged(os.path.basename(file), error), "")))
+            self.problems.append(UnusableError(sentence(damaged(os.path.basename(file), error), "")))
 
     def stack(self) -> Stack:
         """Its slices in order.
 
         Raises:
-            UnusableFile: they are no even stack of one patient.
+            UnusableError: they are no even stack of one patient.
         """
         if self.problems:
             more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
             raise type(self.problems[0])(f"is no volume: {self.problems[0]}{more}")
         if len(self.patients) > 1:
-            raise UnusableFile(f"holds files of {len(self.patients)} patients; put those of each into a folder")
+            raise UnusableError(f"holds files of {len(self.patients)} patients; put those of each into a folder")
         return lay(self.frames)
 
     def title(self) -> str:
@@ -109,7 +108,7 @@ def lay(slices: Sequence[Frame]) -> Stack:
     """Order slices along their normal.
 
     Raises:
-        UnusableFile: they differ in size, direction or spacing, lie in one place, or not at even distances.
+        UnusableError: they differ in size, direction or spacing, lie in one place, or not at even distances.
     """
     first = slices[0] if slices else None
     if first is None or len(slices) < 2:
@@ -117,10 +116,10 @@ def lay(slices: Sequence[Frame]) -> Stack:
     sizes = {frame.size for frame in slices}
     if len(sizes) > 1:
         found = some(f"{rows} x {columns}" for rows, columns in sorted(sizes))
-        raise UnusableFile(f"holds slices of different sizes ({found} pixels); keep those of one")
+        raise UnusableError(f"holds slices of different sizes ({found} pixels); keep those of one")
     for kind, what, values in (
         (NoVolume, "directions (a localiser?)", np.array([frame.orientation for frame in slices])),
-        (UnusableFile, "pixel spacings", np.array([frame.spacing for frame in slices])),
+        (UnusableError, "pixel spacings", np.array([frame.spacing for frame in slices])),
     ):
         if np.abs(values - values[0]).max() > 1e-3:
             count = len(np.unique(np.round(values, 2), axis=0))
@@ -128,14 +127,14 @@ def lay(slices: Sequence[Frame]) -> Stack:
     row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     normal = np.cross(row, column)
     if not np.allclose(np.linalg.norm([row, column, normal], axis=1), 1, atol=1e-3) or min(first.spacing) <= 0:
-        raise UnusableFile("has an ImageOrientationPatient or a PixelSpacing that makes no sense")
+        raise UnusableError("has an ImageOrientationPatient or a PixelSpacing that makes no sense")
     ordered = sorted(slices, key=lambda frame: float(np.dot(frame.position, normal)))
     places = np.array([frame.position for frame in ordered])
     _check_distances(places @ normal)
     step = (places[-1] - places[0]) / (len(places) - 1)
     off = np.abs(places - places[0] - np.outer(np.arange(len(places)), step)).max()
     if off > _OFF * np.linalg.norm(step):
-        raise UnusableFile(f"has slices that lie up to {off:.3g} mm off the line of the others; it is no volume")
+        raise UnusableError(f"has slices that lie up to {off:.3g} mm off the line of the others; it is no volume")
     affine = np.eye(4)
     affine[:3] = np.column_stack([row * first.spacing[1], column * first.spacing[0], step, places[0]])
     return Stack(ordered, np.diag([-1.0, -1, 1, 1]) @ affine)
@@ -146,25 +145,25 @@ def _check_distances(places: np.ndarray) -> None:
     starts = np.flatnonzero(np.diff(places, prepend=-np.inf) > _SAME_PLACE)
     counts = np.diff([*starts, len(places)])
     if counts.max() > 1 and counts.min() == counts.max():
-        raise UnusableFile(
+        raise UnusableError(
             f"holds {counts.max()} images in each of {len(starts)} places (echoes, phases, diffusion directions?); "
             "keep one volume"
         )
     if counts.max() > 1:
         where = some(f"{places[start]:.4g}" for start in starts[counts > 1])
-        raise UnusableFile(f"has doubled slices, at {where} mm; keep one of each")
+        raise UnusableError(f"has doubled slices, at {where} mm; keep one of each")
     steps = np.diff(places)
     typical = float(steps.min())
     wide = steps > (1 + _OFF) * typical
     if wide.any() and np.abs(steps / typical - np.round(steps / typical)).max() <= _OFF:
         lacking = int(np.round(steps / typical).sum()) - len(steps)
         start = int(np.flatnonzero(wide)[0])
-        raise UnusableFile(
+        raise UnusableError(
             f"lacks {lacking} slice(s), the first between {places[start]:.4g} and {places[start + 1]:.4g} mm; export "
             "the series again"
         )
     if np.abs(steps - typical).max() > _OFF * typical:
-        raise UnusableFile(
+        raise UnusableError(
             f"has slices at uneven distances, {steps.min():.3g} to {steps.max():.3g} mm; keep an even part of them"
         )
 
@@ -173,19 +172,19 @@ def _frames(dataset: pydicom.Dataset, file: str) -> list[Frame]:
     """The slices of a file: one, or those of an enhanced object.
 
     Raises:
-        UnusableFile: it does not say where they lie, or is no grey picture.
+        UnusableError: it does not say where they lie, or is no grey picture.
     """
     if dataset.get("SamplesPerPixel", 1) != 1:
         raise NoVolume("is a colour picture (a secondary capture?), expected grey slices")
     if "LOCALIZER" in (dataset.get("ImageType") or ()):
         raise NoVolume("is a localiser")
     if "ModalityLUTSequence" in dataset:
-        raise UnusableFile("has a modality table in place of a slope and an intercept")
+        raise UnusableError("has a modality table in place of a slope and an intercept")
     own: Sequence[pydicom.Dataset] = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     count = int(dataset.get("NumberOfFrames") or 1)
     if count > 1 and len(own) != count:
-        raise UnusableFile(f"has {count} frames that do not say where they lie; export it as single slices")
+        raise UnusableError(f"has {count} frames that do not say where they lie; export it as single slices")
 
     def value(index: int, macro: str, key: str) -> Any:
         for group in (*own[index : index + 1], shared):
@@ -286,7 +285,7 @@ def read_series(path: str, prints: dict[str, str] | None = None) -> tuple[Any, n
         intercept are, else float32.
 
     Raises:
-        UnusableFile: it is no even stack of slices of one patient, or a file is damaged.
+        UnusableError: it is no even stack of slices of one patient, or a file is damaged.
         InputError: a file is damaged, or nothing here can decode it.
     """
     folder, chosen = (path, None) if os.path.isdir(path) else (os.path.dirname(path), path)
@@ -316,11 +315,11 @@ def read_files(
                 if content[128:132] == b"DICM" or file.lower().endswith(DICOM):
                     raise
                 if file == chosen:
-                    raise UnusableFile("is no NIfTI, NRRD, MetaImage or DICOM file; convert it") from None
+                    raise UnusableError("is no NIfTI, NRRD, MetaImage or DICOM file; convert it") from None
                 continue
             key = found.add(dataset, file, with_pixels=True)
             if file in found.damaged:
-                raise UnusableFile(f"{os.path.basename(file)} {found.refused[file]}; export or copy it again")
+                raise UnusableError(f"{os.path.basename(file)} {found.refused[file]}; export or copy it again")
             if chosen is not None and file != chosen and key != wanted:
                 marks.pop(file)
             elif key is not None:
@@ -329,10 +328,10 @@ def read_files(
                     _decode(dataset, file, stored)
     if wanted is None:
         reasons = some((f"{os.path.basename(file)} {reason}" for file, reason in found.refused.items()), 1)
-        raise UnusableFile(f"is a folder that holds no DICOM image{f' ({reasons})' if reasons else ''}")
+        raise UnusableError(f"is a folder that holds no DICOM image{f' ({reasons})' if reasons else ''}")
     if chosen is None and len(found.series) > 1:
         titles = some((series.title() for series in found.series.values()), 4)
-        raise UnusableFile(
+        raise UnusableError(
             f"holds {len(found.series)} series ({titles}), expected one; name a file of the one you mean"
         )
     if prints is not None:
@@ -345,13 +344,13 @@ def stack_of(path: str) -> Stack:
     """The slices of what `read_series` finds under a path, from the headers alone.
 
     Raises:
-        UnusableFile: it is no series.
+        UnusableError: it is no series.
     """
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     found = scan(os.path.join(folder, name) for name in files_below(Path(folder), 0))
     chosen = [series for series in found.series.values() if path == folder or path in series.files]
     if len(chosen) != 1:
-        raise UnusableFile("is no DICOM series")
+        raise UnusableError("is no DICOM series")
     return chosen[0].stack()
 
 
@@ -401,7 +400,7 @@ def series_below(folder: Path, files: Iterable[str]) -> tuple[dict[str, Series],
     by_path = {}
     for series, places in zip(found.series.values(), folders, strict=True):
         if len(places) > 1:
-            series.problems.append(UnusableFile(f"its files lie in {len(places)} folders"))
+            series.problems.append(UnusableError(f"its files lie in {len(places)} folders"))
         first = series.files[0]
         place = os.path.dirname(first)
         by_path[place if alone[place] == 1 else first] = series

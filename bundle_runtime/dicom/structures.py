@@ -13,7 +13,7 @@ from pydicom.pixels import iter_pixels
 from skimage.draw import polygon2mask
 
 from ..data.find import some
-from ..data.volume import UnusableFile
+from ..data.volume import UnusableError
 from .codes import class_of
 from .pixels import damaged, parse, text
 
@@ -57,7 +57,7 @@ def read_structures(file: str, affine: np.ndarray, shape: Sequence[int]) -> list
 
     Raises:
         InputError: the file is damaged; `Structure.draw` raises it as well.
-        UnusableFile: it holds nothing; `Structure.draw` raises it for what lies off the grid of the series.
+        UnusableError: it holds nothing; `Structure.draw` raises it for what lies off the grid of the series.
     """
     with disable_value_validation():
         dataset = parse(file, Path(file).read_bytes())
@@ -65,14 +65,14 @@ def read_structures(file: str, affine: np.ndarray, shape: Sequence[int]) -> list
         read = _segments if text(dataset, "Modality") == "SEG" else _contours
         found = _guarded(file, partial(read, dataset, to_voxels, tuple(shape)))
     if not found:
-        raise UnusableFile("holds no structure: it is empty")
+        raise UnusableError("holds no structure: it is empty")
     return [dataclasses.replace(each, draw=partial(_guarded, file, each.draw)) for each in found]
 
 
 def _guarded(file: str, work: Callable[[], Result]) -> Result:
     try:
         return work()
-    except UnusableFile:
+    except UnusableError:
         raise
     except Exception as error:  # pydicom parses element by element, and a damaged one can break it anywhere
         raise damaged(file, error) from error
@@ -90,7 +90,7 @@ def paint(
         The map, uint8 (X, Y, Z); the classes that no structure is; what is to be said.
 
     Raises:
-        UnusableFile: no structure is a class, two are the same one, or all of them are empty.
+        UnusableError: no structure is a class, two are the same one, or all of them are empty.
     """
     by_class: dict[str, Structure] = {}
     others = []
@@ -99,11 +99,11 @@ def paint(
         if name is None:
             others.append(structure.names[0])
         elif name in by_class:
-            raise UnusableFile(f"is drawn twice as {name} ({by_class[name].names[0]}, {structure.names[0]}); keep one")
+            raise UnusableError(f"is drawn twice as {name} ({by_class[name].names[0]}, {structure.names[0]}); keep one")
         else:
             by_class[name] = structure
     if not by_class:
-        raise UnusableFile(f"has no structure that is a class; found {some(others)}")
+        raise UnusableError(f"has no structure that is a class; found {some(others)}")
     notes = [f"not a class: {some(others)}"] if others else []
     labels = np.zeros(tuple(shape), np.uint8)
     for number, name in enumerate(class_names):
@@ -118,7 +118,7 @@ def paint(
             ]
             labels[mask] = number
     if not labels.any():
-        raise UnusableFile("is empty: no voxel of any class is drawn")
+        raise UnusableError("is empty: no voxel of any class is drawn")
     return labels, [name for name in class_names[1:] if name not in by_class], notes
 
 
@@ -175,7 +175,7 @@ def _on_grid(
     places = (to_voxels[:3, :3] @ axes) @ drawn.T + start[:3, None]
     voxels = np.rint(places).astype(int)
     if np.abs(places - voxels).max() > _OFF or (voxels < 0).any() or (voxels >= np.array(shape)[:, None]).any():
-        raise UnusableFile("lies off the grid of its series: it was drawn on another one, or resampled")
+        raise UnusableError("lies off the grid of its series: it was drawn on another one, or resampled")
     return voxels
 
 
@@ -205,7 +205,7 @@ def _filled(
         number = int(np.rint(voxels[:, 2].mean()))
         off = float(np.abs(voxels[:, 2] - number).max())
         if off > _BETWEEN or not 0 <= number < shape[2]:
-            raise UnusableFile(f"has a contour of {name} that lies {off:.2g} slices off the nearest slice, or outside")
+            raise UnusableError(f"has a contour of {name} that lies {off:.2g} slices off the nearest slice, or outside")
         inside, others = polygon2mask(shape[:2], voxels[:, :2]), used.setdefault(number, [])
         if exclusive:
             mask[..., number] ^= inside
@@ -213,7 +213,7 @@ def _filled(
             others.append(inside)
     gaps = len(set(range(min(used), max(used))) - set(used)) if used else 0
     if gaps > 0.4 * len(used):
-        raise UnusableFile(f"has no contour of {name} on {gaps} slices between its ends; interpolate them first")
+        raise UnusableError(f"has no contour of {name} on {gaps} slices between its ends; interpolate them first")
     for number, insides in used.items():
         mask[..., number] |= _united(insides, shape[:2])
     return mask

@@ -8,10 +8,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from torch import Tensor, nn
-
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Pipeline
 from custom_components.distributed import is_main, rank_and_world, say
@@ -20,6 +16,9 @@ from custom_components.masking import attention_weights
 from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.vit import ViT
 from custom_components.training.step import autocast
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import Tensor, nn
 
 from ..data.image_dataset import ImageDataset
 from ..data.loading import loader as batch_loader

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from custom_components.distributed import is_main, say
+from custom_components.errors import InputError
+from custom_components.networks.find import find_vit, unwrap
 from ignite.engine import Events
 from monai.engines import Evaluator
 from monai.engines.workflow import Workflow
 from torch import nn
-
-from custom_components.distributed import is_main, say
-from custom_components.errors import InputError
-from custom_components.networks.find import find_vit, unwrap
 
 from ..weights.io import read_sidecar, sidecar_path, write_file
 from ..weights.save import save_encoder, save_network

@@ -7,23 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from custom_components.distributed import any_rank, distributed, is_main, say
+from custom_components.errors import InputError
+from custom_components.networks.find import unwrap
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import nn
 
-from custom_components.distributed import any_rank, distributed, is_main, say
-from custom_components.errors import InputError
-from custom_components.networks.find import unwrap
-
 from ..weights.describe import network_difference
-from .checkpoint_file import (
-    FORMAT,
-    load_optimizer,
-    optimizer_difference,
-    plain,
-    read_checkpoint,
-    write_checkpoint,
-)
+from .checkpoint_file import FORMAT, load_optimizer, optimizer_difference, plain, read_checkpoint, write_checkpoint
 from .common import due, epochs_done, in_last_iteration, on_failure, once, stateful
 from .signals import LeaveToParent, StopSignals
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from custom_components.errors import InputError
 
 from ..failures import DISK_FULL, causes

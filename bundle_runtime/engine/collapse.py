@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from custom_components.distributed import distributed, say
+from custom_components.errors import InputError
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor
-
-from custom_components.distributed import distributed, say
-from custom_components.errors import InputError
 
 from .common import in_last_iteration, keep
 from .epoch_mean import EpochMean

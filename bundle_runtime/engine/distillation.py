@@ -1,11 +1,10 @@
 """What a training with self-distillation does besides its loss: the centre moves, the parts are told apart."""
 
+from custom_components.losses.distillation import PARTS, SelfDistillationLoss
 from ignite.engine import Events
 from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
 from torch import Tensor
-
-from custom_components.losses.distillation import PARTS, SelfDistillationLoss
 
 from .common import in_last_iteration, keep
 from .epoch_mean import EpochMean, wide

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-
 from custom_components.distributed import say
 from custom_components.errors import InputError
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from .common import epochs_done
 

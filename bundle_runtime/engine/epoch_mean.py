@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-
 from custom_components.distributed import distributed, is_main
+from torch import Tensor
 
 
 def wide(values: Tensor) -> Tensor:

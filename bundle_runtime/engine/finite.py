@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-
 from custom_components.distributed import any_rank
 from custom_components.errors import InputError
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from .common import in_last_iteration, keep, names_of
 

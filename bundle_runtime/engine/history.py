@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from custom_components.distributed import is_main
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-
-from custom_components.distributed import is_main
 
 from ..files import csv_text, write_csv
 from .common import epochs_done, in_last_iteration, keep, once, scalars

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-
 from custom_components import __version__
 from custom_components.distributed import is_main, rank_and_world
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from ..config import resolve, settings
 from ..failures import find_input_error
 from ..files import write_json
+from ..weights.io import sha256_of
 from .common import epochs_done, on_failure, scalars
 
 _PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "scipy", "safetensors")
@@ -45,10 +45,7 @@ class RunManifest:
     """
 
     def __init__(
-        self,
-        output_dir: str | os.PathLike[str],
-        data_fingerprint: str | None = None,
-        evaluator: Any = None,
+        self, output_dir: str | os.PathLike[str], data_fingerprint: str | None = None, evaluator: Any = None
     ) -> None:
         self.path = Path(output_dir) / "manifest.json"
         config = settings()
@@ -72,6 +69,7 @@ class RunManifest:
             "started": _now(),
             "command": sys.argv,
             **self.given,
+            **self._weights(),
             "versions": versions(),
             "git": git_commit(),
             "platform": platform.platform(),
@@ -82,6 +80,12 @@ class RunManifest:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._write()
+
+    def _weights(self) -> dict[str, str]:
+        """The checksum of the weights that a stage which trains nothing has read."""
+        if self.evaluator is not None or "model_file" not in self.given["config"]:
+            return {}
+        return {"weights_sha256": sha256_of(resolve("model_file"))}
 
     def _earlier_runs(self) -> list[dict[str, Any]]:
         if not self.path.exists():

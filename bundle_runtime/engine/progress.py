@@ -4,11 +4,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from custom_components.distributed import is_main
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from tqdm import tqdm
-
-from custom_components.distributed import is_main
 
 from .common import on_failure, scalars
 
@@ -46,11 +45,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        name: str,
-        metrics: Sequence[str] = ("train_loss",),
-        evaluator: Any = None,
-        stream: TextIO | None = None,
+        self, name: str, metrics: Sequence[str] = ("train_loss",), evaluator: Any = None, stream: TextIO | None = None
     ) -> None:
         self.name = name
         self.metrics = [metrics] if isinstance(metrics, str) else list(metrics)

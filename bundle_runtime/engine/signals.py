@@ -9,9 +9,8 @@ from types import FrameType
 from typing import Any
 
 import torch.distributed as dist
-from torch.utils.data import DataLoader
-
 from custom_components.distributed import distributed, is_main
+from torch.utils.data import DataLoader
 
 _STDERR = 2
 _WHAT_NOW = "stopping after this update, or the validation that is running, and saving; a second signal stops at once."

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from custom_components.distributed import is_main
+from custom_components.errors import one_of
+from custom_components.training.optim import WarmupCosine
 from ignite.engine import Events
 from monai.engines import Evaluator
 from monai.engines.workflow import Workflow
 from monai.handlers import TensorBoardStatsHandler
 from torch import nn
-
-from custom_components.distributed import is_main
-from custom_components.errors import one_of
-from custom_components.training.optim import WarmupCosine
 
 from ..config import resolve
 from .checkpoint import Checkpoint

@@ -3,12 +3,11 @@
 from typing import Any
 
 import torch
+from custom_components.seeding import mix_seed
+from custom_components.training.step import autocast
 from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
 from torch import Tensor, nn
-
-from custom_components.seeding import mix_seed
-from custom_components.training.step import autocast
 
 from .common import due
 

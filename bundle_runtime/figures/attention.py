@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from torch import Tensor, nn
-
 from custom_components.errors import InputError, one_of
 from custom_components.masking import attention_weights
 from custom_components.networks.find import find_vit
 from custom_components.networks.vit import Attention, Block, ViT
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
 
 from ..probes.features import evaluating
 from .panels import HIDDEN, picture_pixels, save_figure

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from torch import Tensor, nn
-
 from custom_components.distributed import is_main
 from custom_components.errors import one_of
 from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.token_classifier import TokenClassifier
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import Tensor, nn
 
 from ..data.schema import TASKS, Item
 from ..data.subset import evenly

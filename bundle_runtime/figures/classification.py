@@ -56,8 +56,8 @@ def roc_of_runs(
             _curve(axes, probabilities[:, index], labels[:, index], name, number)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.legend(loc="lower right", fontsize=7, frameon=False)
-    figure.supxlabel("1 - specificity", fontsize=9)
-    figure.supylabel("sensitivity (areas under the curves in the legends)", fontsize=9)
+    figure.supxlabel("1 - specificity (numbers: areas under the curves)", fontsize=9)
+    figure.supylabel("sensitivity", fontsize=9)
     save_figure(figure, path)
     return figure
 
@@ -74,8 +74,8 @@ def _curve(axes: Axes, scores: np.ndarray, labels: np.ndarray, name: str, number
 
 def _panel_a_class(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """A figure with a small square panel for each class: its name, a diagonal, a grid."""
-    across = min(COLUMNS, len(names))
-    down = math.ceil(len(names) / across)
+    down = math.ceil(len(names) / COLUMNS)
+    across = math.ceil(len(names) / down)
     side = WIDTH_INCHES / COLUMNS
     figure = Figure(figsize=(max(across, 2) * side, down * (side + 0.2) + 0.4), dpi=110, layout="constrained")
     panels = list(figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
 from .arms import Maps
-from .panels import COLOURS, name_classes, panel_grid, save_figure
+from .panels import class_colour, name_classes, panel_grid, save_figure
 from .pictures import CasePictures
 
 _WIDE = 512  # pixels of a panel below which outlines are drawn on an enlarged image: they would hide small objects
@@ -79,7 +79,7 @@ def outline_figure(
         axes.imshow(panel, extent=(0, width, height, 0), interpolation="nearest")
         axes.set_axis_off()
         axes.set_title(name, fontsize=10)
-    name_classes(figure, {class_names[index]: _on_stains(index) for index in sorted(present)})
+    name_classes(figure, {class_names[index]: class_colour(index, coloured=True) for index in sorted(present)})
     save_figure(figure, path)
     return figure
 
@@ -92,14 +92,8 @@ def _outlined(picture: np.ndarray, classes: np.ndarray, objects: np.ndarray, fac
     large = large.astype(np.float32)
     lines = find_boundaries(numbers, mode="inner")
     for index in np.unique(classes[classes > 0]).tolist():
-        colour = 255 * np.array(_on_stains(index))
+        colour = 255 * np.array(class_colour(index, coloured=True))
         inside = kinds == index
         large[inside] += _SHADE * (colour - large[inside])
         large[inside & lines] = colour
     return large.round().astype(np.uint8)
-
-
-def _on_stains(index: int) -> tuple[float, float, float]:
-    """Colour of a class; the first is a green that neither H&E nor skin holds."""
-    red, green, blue = [(0.0, 0.9, 0.2), *(colour[:3] for colour in COLOURS)][(index - 1) % (len(COLOURS) + 1)]
-    return red, green, blue

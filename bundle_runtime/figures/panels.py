@@ -84,15 +84,19 @@ class Cut:
             placed = axes.text(x, y, text, ha=across, va=down, transform=axes.transAxes, color="white", fontsize=9)
             placed.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
-    def outline(self, axes: Axes, classes: np.ndarray, axis: int | None, number: int) -> set[int]:
+    def outline(
+        self, axes: Axes, classes: np.ndarray, axis: int | None, number: int, coloured: bool = False
+    ) -> set[int]:
         """Draw each class as a line and a light tint; returns the classes that the plane holds."""
         plane = self.plane(classes, axis)
         steps = self.steps(axis)
         across, down = ((np.arange(n) + 0.5) * step for n, step in zip(plane.shape[::-1], steps, strict=True))
         present = {int(value) for value in np.unique(plane) if 0 < value < number}
         for index in sorted(present) if min(plane.shape) > 1 else ():
-            axes.contour(across, down, plane == index, levels=[0.5], colors=[class_colour(index)], linewidths=1)
-        self.tint(axes, [(classes == index, (*class_colour(index)[:3], 0.35)) for index in present], axis)
+            axes.contour(
+                across, down, plane == index, levels=[0.5], colors=[class_colour(index, coloured)], linewidths=1
+            )
+        self.tint(axes, [(classes == index, (*class_colour(index, coloured), 0.35)) for index in present], axis)
         return present
 
     def tint(self, axes: Axes, masks: Iterable[tuple[np.ndarray, Tint]], axis: int | None) -> None:
@@ -110,9 +114,12 @@ def tints(masks: Sequence[tuple[np.ndarray, Tint]]) -> np.ndarray:
     return picture
 
 
-def class_colour(index: int) -> tuple[float, float, float, float]:
-    """The colour of a class, the same in every picture."""
-    return COLOURS[(index - 1) % len(COLOURS)]
+def class_colour(index: int, coloured: bool = False) -> tuple[float, float, float]:
+    """The colour of a class, the same in every picture; in coloured ones the first is a green that neither H&E nor
+    skin holds."""
+    colours = [*([(0.0, 0.9, 0.2)] if coloured else []), *COLOURS]
+    red, green, blue = colours[(index - 1) % len(colours)][:3]
+    return red, green, blue
 
 
 def same_shape(**arrays: np.ndarray) -> tuple[int, ...]:

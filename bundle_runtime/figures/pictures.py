@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.distributed import is_main
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-
-from custom_components.distributed import is_main
 
 from ..data.schema import Item
 

@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.distributed import is_main
+from custom_components.errors import InputError, within
+from custom_components.networks.find import unwrap
 from ignite.engine import Events
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from monai.engines.workflow import Workflow
 from scipy import ndimage
 from torch import nn
-
-from custom_components.distributed import is_main
-from custom_components.errors import InputError, within
-from custom_components.networks.find import unwrap
 
 from ..engine.common import epochs_done
 from .panels import HIDDEN, Cut, grey_window, panel_grid, picture_pixels, same_shape, save_figure
@@ -94,8 +93,10 @@ class ReconstructionPictures:
                     torch.manual_seed(self.seed)
                     network.mask_ratio = ratio
                     filled, mask = network.reconstruct(image.to(device))  # type: ignore[operator]
-                    name = case if ratio == own else f"{case}_mask{100 * ratio:.4g}"
-                    self._picture(epochs_done(engine), name, image, filled, mask, spacing)
+                    behind = "" if ratio == own else f"_mask{100 * ratio:.4g}"
+                    path = picture_path(self.folder, f"{case}{behind}", epochs_done(engine))
+                    title = f"{case.split('_', 1)[1]}, epoch {epochs_done(engine)}"
+                    self._picture(path, title, image, filled, mask, spacing)
             finally:
                 network.mask_ratio = own  # type: ignore[assignment]
                 network.train(training)
@@ -109,16 +110,15 @@ class ReconstructionPictures:
 
     def _picture(
         self,
-        epoch: int,
-        case: str,
+        path: Path,
+        title: str,
         image: torch.Tensor,
         filled: torch.Tensor,
         mask: torch.Tensor,
         spacing: Sequence[float] | None,
     ) -> None:
-        path = picture_path(self.folder, case, epoch)
         arrays = [array(tensor[0]) for tensor in (image, mask, filled)]  # C X Y [Z] each
-        title = f"{case.split('_', 1)[1]}, epoch {epoch}, {100 * float(mask.float().mean()):.3g} % hidden"
+        title += f", {100 * float(mask.float().mean()):.3g} % hidden"
         if getattr(unwrap(self.network), "norm_pix_loss", False):
             title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
         picture = arrays[0].ndim == 3 and len(arrays[0]) in (1, 3)

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Events
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from monai.engines.workflow import Workflow
-
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import Pipeline
 from custom_components.distributed import is_main
 from custom_components.masking import split_order, weighted_order
+from ignite.engine import Events
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from monai.engines.workflow import Workflow
 
 from ..data.image_dataset import ImageDataset
 from ..data.subset import evenly

@@ -14,7 +14,7 @@ from ..config import resolve, settings
 from ..data.inference import InferenceInputs
 from ..figures.pictures import file_name
 from ..scores.report import extremes
-from ..weights.io import read_sidecar, sha256_of
+from ..weights.io import read_sidecar
 from .page import Figure, Part, Table, write_page
 from .score_tables import score_tables, shown
 from .strips import strips
@@ -119,7 +119,7 @@ def _facts(
     told = {
         "bundle": f"{metadata['name']}, version {metadata['version']}",
         "weights": model_file,
-        "sha256 of the weights": sha256_of(model_file),
+        "sha256 of the weights": manifest.get("weights_sha256"),
         "trained on": "; ".join(f"{number} {what}" for what in ("items", "patients") if (number := training.get(what))),
         **source,
         "fingerprint of the data": manifest.get("data_fingerprint"),

@@ -5,13 +5,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from custom_components.errors import InputError, one_of
+from custom_components.networks.find import find_vit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor, nn
-
-from custom_components.errors import InputError, one_of
-from custom_components.networks.find import find_vit
 
 from ..data.schema import TASKS
 
@@ -79,12 +78,7 @@ def extract_features(
 
 
 def probe_predictions(
-    train_x: Array,
-    train_y: Array,
-    val_x: Array,
-    task: str,
-    classes: int,
-    method: str = "logistic",
+    train_x: Array, train_y: Array, val_x: Array, task: str, classes: int, method: str = "logistic"
 ) -> Array:
     """Scores of validation features by a model of training features; the same input gives the same numbers.
 

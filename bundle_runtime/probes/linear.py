@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-
 from custom_components.augment import Pipeline
 from custom_components.distributed import is_main
+from torch import nn
 
 from ..data.image_dataset import ImageDataset
 from ..data.loading import loader as batch_loader

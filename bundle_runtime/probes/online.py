@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-from torch import nn
-
 from custom_components.distributed import distributed, is_main, say
 from custom_components.errors import InputError, one_of
 from custom_components.networks.find import unwrap
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
+from torch import nn
 
 from ..engine.common import due, keep
 from ..failures import find_input_error

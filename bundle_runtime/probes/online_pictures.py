@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-from torch.utils.data import Subset
-
 from custom_components.augment import Pipeline
 from custom_components.errors import InputError
+from torch import nn
+from torch.utils.data import Subset
 
 from ..data.image_dataset import ImageDataset
 from ..data.loading import loader as batch_loader

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from custom_components.errors import InputError
 from custom_components.networks.find import find_vit
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..data.datalist import labelled_items
 from ..data.dataset import PreparedDataset

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine
-
 from custom_components.distributed import say
 from custom_components.errors import InputError, one_of
+from ignite.engine import Engine
 
 from ..data.image_file import read_picture
 from ..data.record import Record

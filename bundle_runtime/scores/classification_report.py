@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-
 from custom_components.errors import InputError, one_of
 
 from ..data.schema import TASKS
@@ -228,12 +227,7 @@ class ClassificationReport(Report):
             name: {**self._counts(column), **estimates(by_class[column])}
             for column, name in enumerate(self.class_names)
         }
-        result = {
-            "undefined": self.undefined,
-            "notes": self._notes(),
-            "classes": classes,
-            "macro": estimates(means),
-        }
+        result = {"undefined": self.undefined, "notes": self._notes(), "classes": classes, "macro": estimates(means)}
         if self.task == "multi_class":
             result |= self._overall(estimates(overall), classes)
         return result

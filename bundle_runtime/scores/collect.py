@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine
-from torch import Tensor
-
 from custom_components.distributed import gather_objects
 from custom_components.errors import InputError
+from ignite.engine import Engine
+from torch import Tensor
 
 
 def decollated(engine: Engine, who: object) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:

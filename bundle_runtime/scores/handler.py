@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ignite.engine import Engine, Events
-
 from custom_components.distributed import gather_objects, is_main
 from custom_components.errors import InputError
+from ignite.engine import Engine, Events
 
 from ..data.record import Record
 from .collect import decollated

@@ -15,9 +15,8 @@ from functools import reduce
 from operator import add
 
 import numpy as np
-from skimage.metrics import contingency_table
-
 from custom_components.errors import InputError
+from skimage.metrics import contingency_table
 
 MATCH_IOU = 0.5
 

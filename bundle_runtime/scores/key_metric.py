@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.errors import InputError, one_of
 from ignite.engine import Engine
 from ignite.metrics import Metric
-
-from custom_components.errors import InputError, one_of
 
 from ..data.schema import TASKS
 from .classification import macro, point_scores, to_probabilities
@@ -35,11 +34,7 @@ class ClassificationScore(Metric):
     """
 
     def __init__(
-        self,
-        task: str = "multi_label",
-        score: str = "macro_auc",
-        ordered: bool = False,
-        unlearnt: Sequence[int] = (),
+        self, task: str = "multi_label", score: str = "macro_auc", ordered: bool = False, unlearnt: Sequence[int] = ()
     ) -> None:
         allowed = SCORES if one_of("task", task, TASKS) == "multi_class" else SCORES[:1]
         if score not in allowed:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.engines.workflow import Workflow
-
 from custom_components.errors import InputError
+from monai.engines.workflow import Workflow
 
 from ..files import write_csv
 from .collect import decollated

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.engines.workflow import Workflow
-
 from custom_components.distributed import say
 from custom_components.errors import one_of
+from monai.engines.workflow import Workflow
 
 from ..data.record import Record
 from ..data.schema import TASKS, Item

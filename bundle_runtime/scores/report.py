@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 from ..files import write_csv, write_json

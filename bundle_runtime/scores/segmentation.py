@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from monai.metrics import compute_hausdorff_distance
-from scipy import ndimage
-
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES, region_masks
+from monai.metrics import compute_hausdorff_distance
+from scipy import ndimage
 
 from .report import outcome
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from custom_components.errors import InputError
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-
-from custom_components.errors import InputError
 
 from .handler import CaseHandler
 from .segmentation import Row, score_case

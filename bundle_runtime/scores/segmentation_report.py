@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
-
 from custom_components.errors import InputError
 from custom_components.tumour_labels import region_table
 

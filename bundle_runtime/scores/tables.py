@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+from custom_components.distributed import gather_objects, is_main
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-
-from custom_components.distributed import gather_objects, is_main
 
 
 class Table(ABC):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 from ..files import write_json

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from custom_components.errors import InputError
+from custom_components.tumour_labels import TISSUES, region_table
 from monai.data import MetaTensor
 from monai.engines.workflow import Workflow
 from torch import Tensor
-
-from custom_components.errors import InputError
-from custom_components.tumour_labels import TISSUES, region_table
 
 from ..data.record import Record
 from ..files import write_csv

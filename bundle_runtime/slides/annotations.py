@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
+from custom_components.errors import InputError
 from monai.apps.pathology.utils import compute_isolated_tumor_cells, compute_multi_instance_mask
 from PIL import Image, ImageDraw
 from skimage.draw import disk
-
-from custom_components.errors import InputError
 
 from .geojson import UNCLASSIFIED, Shape, read_shapes
 from .slide import Slide

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.engines.workflow import Workflow
-
 from custom_components.distributed import say
 from custom_components.errors import InputError, one_of
+from monai.engines.workflow import Workflow
 
 from ..data.schema import TASKS
 from ..figures.detection import detection_figure, froc_figure

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pydicom
-
 from custom_components.errors import InputError
 
 from ..data.find import files_below, some

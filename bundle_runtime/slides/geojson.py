@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import shapely
-
 from custom_components.errors import InputError
 
 from ..files import write_atomically

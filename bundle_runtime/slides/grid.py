@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-
 from custom_components.errors import InputError
 
 from .slide import Slide

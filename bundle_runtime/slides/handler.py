@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from ignite.engine import Events
-from monai.engines.workflow import Workflow
-
 from custom_components.distributed import say
 from custom_components.errors import InputError
+from ignite.engine import Events
+from monai.engines.workflow import Workflow
 
 from ..figures.panels import COLOURS
 from ..files import write_csv

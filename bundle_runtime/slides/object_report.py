@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import shapely
-from monai.engines.workflow import Workflow
-
 from custom_components.errors import InputError
 from custom_components.transforms.instance_split import check_split, split_instances
+from monai.engines.workflow import Workflow
 
 from ..data.record import Record
 from ..figures.detection import objects_figure

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import openslide
 import tifffile
-from PIL import Image
-
 from custom_components.errors import InputError
+from PIL import Image
 
 from ..data.image_file import DICOM_SUFFIXES
 

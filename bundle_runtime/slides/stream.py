@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
-from tqdm import tqdm
-
 from custom_components.distributed import distributed, say
 from custom_components.errors import InputError
+from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from ..data.image_prepare import Recipe
 from ..data.inference import InferenceInputs

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from custom_components.errors import InputError
 from custom_components.networks.patches import sinusoid_table
+from torch import Tensor, nn
 
 from .describe import (
     CLASS_TOKEN,

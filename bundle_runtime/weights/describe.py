@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Size, Tensor, nn
-
 from custom_components.errors import InputError
+from torch import Size, Tensor, nn
 
 PATCH_WEIGHT = "patch_embedding.patch_embeddings.weight"
 POSITIONS = "patch_embedding.position_embeddings"

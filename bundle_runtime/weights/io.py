@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from custom_components.errors import InputError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-
-from custom_components.errors import InputError
 
 from ..files import write_atomically
 

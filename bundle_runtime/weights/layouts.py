@@ -17,9 +17,8 @@ import re
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
-
 from custom_components.errors import InputError
+from torch import Tensor
 
 from .describe import CLASS_TOKEN, PATCH_WEIGHT, POSITIONS
 from .report import first_names

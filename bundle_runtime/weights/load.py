@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-
 from custom_components.errors import InputError, one_of
 from custom_components.networks.find import find_vit, unwrap
+from torch import Tensor, nn
 
 from ..data.record import Record
 from ..learnt import leave_out

@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from torch import Tensor
-
 from custom_components.networks.patches import sincos_table
+from torch import Tensor
 
 
 def fold_channels(kernel: Tensor, channels: int) -> Tensor:

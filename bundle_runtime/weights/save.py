@@ -8,11 +8,10 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
-
 from custom_components import __version__
 from custom_components.errors import InputError
 from custom_components.networks.find import find_vit, unwrap
+from torch import Tensor, nn
 
 from .describe import architecture, encoder_sizes
 from .io import SAFETENSORS, checksum_key, sha256_of, sidecar_path, write_file

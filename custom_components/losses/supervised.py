@@ -20,12 +20,7 @@ class SupervisedReconstructionLoss(nn.Module):
         InputError: a value is out of range, or "double_softmax" with "multi_label".
     """
 
-    def __init__(
-        self,
-        task: str,
-        cls_weight: float = 0.1,
-        cls_loss: str = "logits",
-    ) -> None:
+    def __init__(self, task: str, cls_weight: float = 0.1, cls_loss: str = "logits") -> None:
         super().__init__()
         self.cls_weight = within("cls_loss_weight", cls_weight, "[0, inf)")
         self.cls_loss = one_of("cls_loss", cls_loss, ("logits", "double_softmax"))

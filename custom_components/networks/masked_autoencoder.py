@@ -190,7 +190,4 @@ class MaskedAutoencoder(nn.Module):
         index = output.hidden.unsqueeze(-1)
         filled = patches.scatter(1, index.expand_as(pred), pred)
         mask = torch.zeros_like(patches).scatter(1, index.expand_as(pred), torch.ones_like(pred))
-        return (
-            unpatchify(filled, self.patch_size, self.grid),
-            unpatchify(mask, self.patch_size, self.grid)[:, :1],
-        )
+        return (unpatchify(filled, self.patch_size, self.grid), unpatchify(mask, self.patch_size, self.grid)[:, :1])

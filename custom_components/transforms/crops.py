@@ -20,11 +20,7 @@ class QuickCropByPosNegLabeld(RandCropByPosNegLabeld):
     """
 
     def randomize(
-        self,
-        label: Tensor | None = None,
-        fg_indices: Any = None,
-        bg_indices: Any = None,
-        image: Tensor | None = None,
+        self, label: Tensor | None = None, fg_indices: Any = None, bg_indices: Any = None, image: Tensor | None = None
     ) -> None:
         """Draw the crop centres; arguments as in MONAI."""
         if label is not None and fg_indices is None and bg_indices is None and label[0].numel() > _SMALL:

@@ -262,10 +262,7 @@ class NativeRegionsd(_Native):
     """
 
     def __init__(
-        self,
-        keys: Sequence[str] | str,
-        class_names: Sequence[str],
-        probabilities_key: str | None = None,
+        self, keys: Sequence[str] | str, class_names: Sequence[str], probabilities_key: str | None = None
     ) -> None:
         super().__init__(keys, probabilities_key)
         region_table(class_names)  # refuses a name that is no region

@@ -4,11 +4,10 @@ import argparse
 from pathlib import Path
 
 import nvflare.client as flare
-import torch
 from monai.fl.client.monai_algo import MonaiAlgo
-from monai.fl.utils.constants import ExtraItems
+from monai.fl.utils.constants import ExtraItems, FlStatistics
 from monai.fl.utils.exchange_object import ExchangeObject
-from monai.networks import get_state_dict
+from nvflare.apis.fl_constant import FLMetaKey
 
 
 def main() -> None:
@@ -36,13 +35,17 @@ def main() -> None:
         received = flare.receive()
         if received is None:
             break
-        # In the first round there is no global network yet: every site starts from the same drawn weights.
-        weights = received.params or get_state_dict(algo.trainer.network)
-        weights = {name: torch.as_tensor(value).clone() for name, value in weights.items()}
-        metrics = algo.evaluate(ExchangeObject(weights=weights)).metrics
-        algo.train(ExchangeObject(weights=weights))
-        trained = {name: tensor.numpy() for name, tensor in algo.get_weights().weights.items()}
-        flare.send(flare.FLModel(params=trained, metrics={name: float(value) for name, value in metrics.items()}))
+        metrics = algo.evaluate(ExchangeObject(weights=received.params)).metrics
+        algo.train(ExchangeObject(weights=received.params))
+        made = algo.get_weights()
+        steps = made.statistics[FlStatistics.NUM_EXECUTED_ITERATIONS]  # a site counts for as much as it has learnt from
+        flare.send(
+            flare.FLModel(
+                params=made.weights,
+                metrics={name: float(value) for name, value in metrics.items()},
+                meta={FLMetaKey.NUM_STEPS_CURRENT_ROUND: steps},
+            )
+        )
     algo.finalize()
 
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-
 from bundle_runtime.data.record import Images, unseen_classes
 from bundle_runtime.data.verify import Problem, millimetres
 

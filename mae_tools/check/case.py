@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import aff2axcodes
-
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify_labels import read_label
 from bundle_runtime.data.verify_volumes import Expected, check_roi, read_images, size_and_spacing
+from nibabel.orientations import aff2axcodes
 
 from ..copies import volume_digest
 from .case_report import CaseReport, tissue_part

@@ -6,7 +6,6 @@ import importlib.util
 from typing import Any
 
 import numpy as np
-
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_labels import ranges
 

@@ -4,14 +4,13 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from tqdm import tqdm
-from tqdm.contrib.concurrent import process_map
-
 from bundle_runtime.data.image_file import Picture, read_picture
 from bundle_runtime.data.verify import sentence
 from bundle_runtime.data.verify_pictures import Seen
 from bundle_runtime.pages.page import thumbnail
 from custom_components.errors import InputError
+from tqdm import tqdm
+from tqdm.contrib.concurrent import process_map
 
 from ..copies import picture_digest
 

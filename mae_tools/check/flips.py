@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from bundle_runtime.data.verify import Problem
 from nibabel.orientations import apply_orientation, io_orientation
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-
-from bundle_runtime.data.verify import Problem
 
 from .case_report import CaseReport
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from bundle_runtime.data.record import Images
 from bundle_runtime.data.schema import Datalist
 from bundle_runtime.data.verify_pictures import Seen

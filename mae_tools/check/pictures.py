@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from bundle_runtime.data.image_file import read_bytes
 from bundle_runtime.data.labels import Counts, count_labels, label_problems
 from bundle_runtime.data.mask_file import class_map, decode_mask
@@ -19,6 +17,7 @@ from bundle_runtime.data.verify_masks import SeenMask, class_counts, list_proble
 from bundle_runtime.data.verify_pictures import Seen, file_problems
 from bundle_runtime.pages.page import Figure
 from custom_components.errors import InputError
+from tqdm import tqdm
 
 from ..copies import Place, copy_problems, find_copies
 from .decode import inspect_files
@@ -106,11 +105,7 @@ def _files(parts: Parts) -> list[str]:
 
 
 def _problems(
-    parts: Parts,
-    seen: Mapping[str, Seen],
-    names: Sequence[str] | None,
-    task: str | None,
-    num_workers: int,
+    parts: Parts, seen: Mapping[str, Seen], names: Sequence[str] | None, task: str | None, num_workers: int
 ) -> tuple[dict[str, Counts], list[Problem]]:
     """Count the labels of each list, and say what is wrong with files and labels."""
     problems: list[Problem] = []

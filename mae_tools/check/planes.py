@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from bundle_runtime.figures.panels import COLOURS, Cut
 from nibabel.orientations import apply_orientation, io_orientation
 from PIL import Image
 from skimage.segmentation import find_boundaries
-
-from bundle_runtime.figures.panels import COLOURS, Cut
 
 # Image rows, label rows (if any), height / width of a pixel.
 Plane = tuple[np.ndarray, np.ndarray | None, float]

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from monai.bundle import ConfigParser
-
 from bundle_runtime.data.schema import Datalist
 from bundle_runtime.files import write_atomically
 from custom_components.errors import InputError
+from monai.bundle import ConfigParser
 
 from ..bundles import SEGMENTATION, find_bundle, stages
 

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from bundle_runtime.data.datalist import digest
 from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.data.verify import Problem, show
 from bundle_runtime.files import aligned, write_json
 from bundle_runtime.pages.page import Figure, Part, Table, write_page
 from custom_components.errors import InputError
+from markupsafe import Markup
 
 from ..copies import Place
 from .proposals import Proposal, rows

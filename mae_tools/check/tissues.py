@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-
 from bundle_runtime.data.verify import Problem
 from custom_components.errors import InputError
 from custom_components.tumour_labels import REGIONS, TISSUES, region_table

@@ -4,13 +4,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from bundle_runtime.data.schema import Datalist, Item
 from bundle_runtime.data.verify_volumes import Expected
-from bundle_runtime.data.volume import UnusableFile, read_volume
+from bundle_runtime.data.volume import UnusableError, read_volume
 from bundle_runtime.pages.page import Figure
 from custom_components.errors import InputError
+from tqdm import tqdm
 
 from ..copies import Place, copy_problems, find_copies, volume_digest
 from .beside import compare_headers, compare_looks, compare_sequences, compare_values, unlearnable
@@ -92,7 +91,7 @@ def digests(items: Sequence[Item], num_workers: int = 0) -> list[bytes | None]:
     for item in tqdm(items, desc="copies", unit="case", file=sys.stderr):
         try:
             voxels = read_volume(item["file"])[1]
-        except (UnusableFile, InputError):  # the check names it
+        except (UnusableError, InputError):  # the check names it
             found.append(None)
         else:
             found.append(volume_digest(voxels[..., 0] if voxels.ndim == 4 else voxels))
@@ -105,7 +104,7 @@ def is_series(file: str) -> bool:
 
     try:  # a radiograph has no place in space, and what lies beside it need not be read
         return any(not series.problems and stack_of(file) for series in scan([file]).series.values())
-    except UnusableFile:
+    except UnusableError:
         return False
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from bundle_runtime.figures.arms import Maps, arms_figure
 
 
@@ -35,7 +34,6 @@ def three_cases(
     rows = []
     for index in dict.fromkeys(places.values()):
         case, what = report.keys[index][1], " and ".join(word for word, place in places.items() if place == index)
-        scores = ", ".join(f"{name} {side[index]:.3f}" for name, side in zip(names, dice, strict=True))
         a, b = (Maps.read(folder, case) for folder in folders)
-        rows.append((f"{case}\n{what}\n{scores}", a, b))
+        rows.append((f"{case}\n{what}", [f"mean Dice {side[index]:.3f}" for side in dice], a, b))
     arms_figure(rows, names, class_names, path)

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
-
 from bundle_runtime.figures.classification import roc_of_runs
 from bundle_runtime.scores.classification_report import OVERALL_WORDS, ClassificationReport
 from bundle_runtime.scores.resampling import Pair, Resamples
 from bundle_runtime.scores.text import counted_images
 from custom_components.errors import InputError
+from scipy.stats import binomtest
 
 from .table import side_by_side
 

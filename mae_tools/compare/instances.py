@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from bundle_runtime.scores.instance_report import OBJECTS, PIXELS, InstanceReport
 from bundle_runtime.scores.intervals import mean_of_defined
 from bundle_runtime.scores.resampling import Resamples

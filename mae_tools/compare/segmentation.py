@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from bundle_runtime.scores.intervals import mean_of_defined
 from bundle_runtime.scores.segmentation_report import METRICS, PERFECT, SegmentationReport
 from custom_components.tumour_labels import TISSUES

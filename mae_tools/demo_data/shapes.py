@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from scipy.ndimage import gaussian_filter
-
 from bundle_runtime.data.datalist import write
 from bundle_runtime.data.schema import SECTIONS
 from custom_components.errors import InputError
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 Points = Sequence[np.ndarray]
 Vector = Sequence[float] | np.ndarray

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from bundle_runtime.slides.geojson import polygon_feature, write_features
+from custom_components.errors import InputError
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter, map_coordinates
 from tqdm import tqdm
-
-from bundle_runtime.slides.geojson import polygon_feature, write_features
-from custom_components.errors import InputError
 
 from .shapes import blend, need, noise, to_bytes
 from .tissue import KINDS, MICRONS_PER_PIXEL, Stain, paint_tissue

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from bundle_runtime.files import write_atomically
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.ndimage import gaussian_filter
-
-from bundle_runtime.files import write_atomically
 
 ORIENTATIONS = ("LAS", "LPS", "RAS", "PSR")
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from custom_components.training.step import has_bf16
 from PIL import features
 from pydicom import uid
 from pydicom.pixels import get_decoder
-
-from custom_components.training.step import has_bf16
 
 ROOT = Path(__file__).resolve().parents[2]
 _PYTHON = (3, 11), (3, 12)

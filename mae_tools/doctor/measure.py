@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bundle_runtime.config import resolve
+from bundle_runtime.engine.manifest import peak_memory
+from bundle_runtime.files import write_json
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.bundle.scripts import run as monai_run
 from tqdm import tqdm
-
-from bundle_runtime.config import resolve
-from bundle_runtime.engine.manifest import peak_memory
-from bundle_runtime.files import write_json
 
 _ENOUGH = 4  # steps
 

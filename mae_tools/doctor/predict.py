@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from monai.bundle import ConfigParser
-
 from bundle_runtime.data.schema import Datalist
 from bundle_runtime.data.subset import evenly
 from bundle_runtime.files import write_json
 from custom_components.errors import InputError
+from monai.bundle import ConfigParser
 
 from ..bundles import SEGMENTATION, load, stages
 from . import measure

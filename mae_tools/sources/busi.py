@@ -5,13 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
 from bundle_runtime.data.find import some
 from bundle_runtime.data.image_file import read_bytes
 from bundle_runtime.data.mask_file import class_map, decode_mask
 from custom_components.errors import InputError
+from PIL import Image
+from tqdm import tqdm
 
 from .lists import by_class
 from .pictures import is_picture, own_patient

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-
 from bundle_runtime.data.datalist import prepare
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from custom_components.errors import InputError
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from ..check.command import kind_of
 from ..copies import Place, copy_problems, find_copies

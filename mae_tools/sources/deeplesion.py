@@ -4,12 +4,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from bundle_runtime.data.tables import Row, Table
 from custom_components.errors import InputError
+from PIL import Image
+from tqdm import tqdm
 
 from .lists import by_class, common_keys
 from .pictures import PictureFinder, pictures_in, settle_missing

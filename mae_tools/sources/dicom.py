@@ -14,13 +14,12 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-
 from bundle_runtime.data.find import VOLUMES, files_below
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_labels import read_label
 from bundle_runtime.data.verify_volumes import Expected
-from bundle_runtime.data.volume import UnusableFile, in_millimetres
+from bundle_runtime.data.volume import UnusableError, in_millimetres
 from bundle_runtime.dicom.pixels import text
 from bundle_runtime.dicom.series import Export, NoVolume, Series, read_files, scan
 from bundle_runtime.dicom.structures import paint, read_structures, references
@@ -142,7 +141,7 @@ def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export) ->
             case.taken, case.said = "no: damaged", [f"{broken[0]} {found.refused[broken[0]]}"]
         else:
             series.stack()
-    except UnusableFile as problem:
+    except UnusableError as problem:
         case.taken = "no: no volume" if isinstance(problem, NoVolume) else "no: no even stack of slices"
         case.said = [str(problem)]
     return case
@@ -169,7 +168,7 @@ class _Converted:
         if not (note and note["recipe"] == recipe and there):
             try:
                 note = {"recipe": recipe, **self._write(case, drawn, entry)}
-            except (UnusableFile, InputError) as problem:
+            except (UnusableError, InputError) as problem:
                 case.taken, case.said = "no: its images or labels cannot be used", [str(problem)]
                 return
             self.notes[case.name] = note
@@ -195,7 +194,7 @@ class _Converted:
     def _write(self, case: Case, drawn: Sequence[str], entry: Item) -> dict[str, Any]:
         """Convert one series; the label first, as an image without one is of no use."""
         if self.labels != "none" and not drawn:
-            raise UnusableFile(f"has no {self.labels} label that refers to it")
+            raise UnusableError(f"has no {self.labels} label that refers to it")
         image, voxels = read_files(case.series.files, case.name)
         unlabelled: list[str] = []
         if self.labels == "nifti":
@@ -210,11 +209,11 @@ class _Converted:
     def _turned(self, drawn: Sequence[str], image: Any) -> np.ndarray:
         """A NIfTI label in the order of axes of its image, in the smallest type that holds it."""
         if len(drawn) != 1:
-            raise UnusableFile(f"has {len(drawn)} label files in its folder, expected one")
+            raise UnusableError(f"has {len(drawn)} label files in its folder, expected one")
         found = Found("", drawn[0], drawn[0])
         codes = read_label(found, {"label": drawn[0]}, image, Expected(class_names=self.names)).codes
         if codes is None or found.failed:
-            raise UnusableFile(f"has a label that cannot be used: {found.errors[0]}")
+            raise UnusableError(f"has a label that cannot be used: {found.errors[0]}")
         return codes.astype(np.min_scalar_type(codes.max()))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from bundle_runtime.dicom.pixels import text
 from bundle_runtime.dicom.series import Series
 from custom_components.errors import InputError

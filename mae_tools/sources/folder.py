@@ -45,11 +45,7 @@ def folder(
     missing = _unlabelled(unlabelled, list(pairs), class_names)
     entries: list[Item] = []
     for case, (image, label) in pairs.items():
-        entry: Item = {
-            "image": image,
-            "label": label,
-            "patient_id": owner.get(case) or patient_of(case),
-        }
+        entry: Item = {"image": image, "label": label, "patient_id": owner.get(case) or patient_of(case)}
         if case in missing:
             entry["unlabelled"] = missing[case]
         entries.append(entry)

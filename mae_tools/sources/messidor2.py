@@ -17,11 +17,7 @@ GRADES = ("none", "mild", "moderate", "severe", "proliferative")
 
 
 @source(split=by_class, fixed={"crossing": "refuse", "per_class": True})
-def messidor2(
-    root: Root,
-    csv: str | Path = "messidor_data.csv",
-    pairs: str | Path | None = "messidor-2.csv",
-) -> Found:
+def messidor2(root: Root, csv: str | Path = "messidor_data.csv", pairs: str | Path | None = "messidor-2.csv") -> Found:
     """Write the datalist of the gradable photographs, both eyes of a patient in one list.
 
     Args:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from PIL import Image
-from tqdm import tqdm
-
 from bundle_runtime.data.find import some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.sequences import patient_of
 from custom_components.errors import InputError
+from PIL import Image
+from tqdm import tqdm
 
 from .lists import by_class
 from .outlines import Outline, draw

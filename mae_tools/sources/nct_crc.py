@@ -27,11 +27,7 @@ _SETS = ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K")
 
 @source(split=by_class, fixed={"test_fraction": 0, "train_fraction": None, "per_class": True}, val_fraction=0.1)
 def nct_crc(
-    root: Root,
-    drop_background: bool = False,
-    training: str = _SETS[0],
-    test: str = _SETS[1],
-    counts: bool = True,
+    root: Root, drop_background: bool = False, training: str = _SETS[0], test: str = _SETS[1], counts: bool = True
 ) -> Found:
     """Write the datalist of the two sets, each a folder a class: validation is taken out of the larger, 7K is tested.
 

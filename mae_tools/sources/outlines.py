@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
-from skimage.draw import polygon
-from tqdm import tqdm
-
 from bundle_runtime.data.find import files_below, some
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.schema import SECTIONS
 from bundle_runtime.slides.geojson import UNCLASSIFIED, polygons, read_features, rings_of
 from custom_components.errors import InputError
+from skimage.draw import polygon
+from tqdm import tqdm
 
 from .pictures import PictureFinder, excluder
 from .registry import Root

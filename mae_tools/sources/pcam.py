@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
-
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.tables import Table
 from custom_components.errors import InputError
+from tqdm import tqdm
 
 from .lists import by_class, common_keys
 from .registry import Root, source
@@ -31,12 +30,7 @@ _FIXED = {"val_fraction": 0, "test_fraction": 0, "train_fraction": None, "seed":
 
 
 @source(split=by_class, fixed=_FIXED)
-def pcam(
-    root: Root,
-    tiles: str | Path = "tiles",
-    counts: bool = True,
-    limit: int | None = None,
-) -> Found:
+def pcam(root: Root, tiles: str | Path = "tiles", counts: bool = True, limit: int | None = None) -> Found:
     """Unpack `camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5` and write the datalist, lists as published.
 
     Where `..._meta.csv` lies beside them, tiles are told apart by slide (the patient of the datalist).

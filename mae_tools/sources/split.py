@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item
 from custom_components.errors import InputError
 
@@ -172,12 +171,7 @@ def deal(count: int, folds: int, seed: int) -> list[list[int]]:
 
 
 def by_fold(
-    found: Found,
-    fold: int = 0,
-    folds: int = 5,
-    val_fraction: float = 0.1,
-    seed: int = 12345,
-    parity: bool = False,
+    found: Found, fold: int = 0, folds: int = 5, val_fraction: float = 0.1, seed: int = 12345, parity: bool = False
 ) -> tuple[Datalist, str]:
     """Cross-validation by patient: one fold is the test list, a share of the others selects, the rest trains.
 

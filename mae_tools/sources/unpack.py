@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from custom_components.errors import InputError
+from PIL import Image
 
 
 class Unpacked:

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
 from bundle_runtime.files import write_atomically
 from bundle_runtime.slides.annotations import Annotation, find_annotation
 from bundle_runtime.slides.find import SlideFile
@@ -21,6 +18,8 @@ from bundle_runtime.slides.grid import Grid, tissue_grid
 from bundle_runtime.slides.slide import Slide
 from bundle_runtime.slides.tissue import box_mean
 from custom_components.errors import InputError
+from PIL import Image
+from tqdm import tqdm
 
 from .picture import grid_picture
 

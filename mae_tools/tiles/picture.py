@@ -4,11 +4,10 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
-
 from bundle_runtime.figures.panels import COLOURS
 from bundle_runtime.slides.grid import Grid
 from bundle_runtime.slides.tissue import Tissue
+from PIL import Image, ImageDraw
 
 _GLASS = 0.55  # brightness left of what is no tissue
 _PLAIN = (20, 20, 20)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from bundle_runtime.weights.describe import PATCH_WEIGHT, POSITIONS, architecture_grid, as_text, cubic_grid, depth_of
 from bundle_runtime.weights.io import check_sha256, read_sidecar, read_state_dict
 from bundle_runtime.weights.layouts import Recognised, recognise
@@ -17,6 +15,7 @@ from bundle_runtime.weights.resample import linear_to_kernel
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
 from custom_components.networks.vit import ViT
+from torch import Tensor
 
 from .export import export_monai
 from .publish import publish

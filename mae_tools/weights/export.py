@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
 from bundle_runtime.weights.describe import CLASS_TOKEN
 from bundle_runtime.weights.io import SAFETENSORS, read_sidecar, read_state_dict
 from bundle_runtime.weights.layouts import recognise
 from bundle_runtime.weights.save import write_weights
 from custom_components.errors import InputError
+from torch import Tensor
 
 
 def to_monai_vit_state(vit_state: dict[str, Tensor], class_token: bool = True) -> dict[str, Tensor]:

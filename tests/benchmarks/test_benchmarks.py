@@ -75,9 +75,7 @@ def test_pretrain_step(result: Callable[..., dict[str, Any]], capsys: pytest.Cap
     assert "share of matmul" in capsys.readouterr().out
 
 
-def test_pretrain_step_with_fewer_predicted_patches_in_bfloat16(
-    result: Callable[..., dict[str, Any]],
-) -> None:
+def test_pretrain_step_with_fewer_predicted_patches_in_bfloat16(result: Callable[..., dict[str, Any]]) -> None:
     (row,) = result("pretrain_step", "--settings", "2d_0.75", "--predict_ratio", "0.5", "--dtype", "bf16")["rows"]
     assert set(row["step_seconds"]) == {"ours", "monai", "ours_predict"}
     assert set(row["time_ratio"]) == {"ours", "ours_predict"}

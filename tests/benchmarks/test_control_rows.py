@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
-
 from bundle_runtime.data.datalist import write
+from PIL import Image
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 

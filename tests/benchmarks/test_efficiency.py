@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from custom_components.networks.token_classifier import TokenClassifier
 from custom_components.networks.vit import ViT
 

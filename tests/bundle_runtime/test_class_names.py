@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser
-
 from bundle_runtime.class_names import channel_names, class_names
 from custom_components.errors import InputError
+from monai.bundle import ConfigParser
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 STAGES = [path for path in sorted(BUNDLES.glob("*/configs/*.yaml")) if "\nclasses:" in path.read_text()]

@@ -6,8 +6,6 @@ import launch
 import numpy as np
 import pytest
 import yaml
-from monai.bundle import create_workflow
-
 from bundle_runtime.config import (
     _hush,
     default_of,
@@ -18,6 +16,7 @@ from bundle_runtime.config import (
     settings,
 )
 from custom_components.errors import InputError
+from monai.bundle import create_workflow
 
 
 def write(path: Path, content: dict) -> str:

@@ -2,7 +2,6 @@ import subprocess
 import sys
 
 import pytest
-
 from bundle_runtime.failures import find_input_error, machine_sentence, sentence_of
 from custom_components.errors import InputError
 
@@ -65,10 +64,7 @@ def test_chains_that_loop_end() -> None:
         ),
         ("open('/dev/null/below', 'w')", "/dev/null/below cannot be used (Not a directory)"),
         ("raise MemoryError()", "Memory ran out; take fewer --num_workers"),
-        (
-            "raise RuntimeError('DataLoader worker (pid 3) is killed by signal')",
-            "A loader process was killed",
-        ),
+        ("raise RuntimeError('DataLoader worker (pid 3) is killed by signal')", "A loader process was killed"),
         ("raise RuntimeError('unable to write to file </torch_3_1>: No space left (28)')", "--ipc=host"),
         ("import torch; raise torch.OutOfMemoryError('CUDA out of memory. Tried')", "The GPU has too little memory"),
         ("raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: 9 bytes')", "Memory ran out"),

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bundle_runtime.files import (
     aligned,
     csv_text,
@@ -21,6 +18,8 @@ from bundle_runtime.files import (
     write_csv,
     write_json,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def test_writes_text_and_bytes_and_makes_folders(tmp_path):

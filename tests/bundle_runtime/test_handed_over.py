@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monai.bundle import ConfigParser
-
 from bundle_runtime.handed_over import take_over
+from monai.bundle import ConfigParser
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 ITEMS = [{"image": f"/study/{name}.nii.gz", "label": f"/study/labels/{name}.nii.gz"} for name in "abc"]

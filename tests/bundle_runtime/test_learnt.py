@@ -4,17 +4,16 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from monai.metrics import DiceMetric
-from torch import Tensor, nn
-
 from bundle_runtime.learnt import classes_from_engine, leave_out, masks_from_engine
 from custom_components.losses.classification import ClassificationLoss, only_learnt
 from custom_components.losses.dense import DenseLoss
 from custom_components.losses.regions import RegionDiceLoss
 from custom_components.losses.segmentation import PartialDiceCELoss
 from custom_components.networks.dense_features import DenseOutput
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.metrics import DiceMetric
+from torch import Tensor, nn
 
 CLASSES = 5
 unlearnt_classes = st.sets(st.integers(1, CLASSES - 1), min_size=1, max_size=CLASSES - 2).map(sorted)

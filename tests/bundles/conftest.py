@@ -8,7 +8,6 @@ from pathlib import Path
 
 import launch
 import pytest
-
 from mae_tools.demo_data import make_abdomen, make_heads, make_histology, make_radiographs
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"

@@ -8,12 +8,11 @@ import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import slices, uid, write
-
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.data.volume import read_volume
 from bundle_runtime.dicom.structures import paint, read_structures
 from custom_components.tumour_labels import TISSUES
+from dicom_files import slices, uid, write
 
 from .conftest import Runner
 

@@ -13,18 +13,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.dicom.structures import paint, read_structures
+from bundle_runtime.learnt import classes_from_engine
+from bundle_runtime.weights.io import sha256_of
+from bundle_runtime.weights.save import save_encoder
+from custom_components.networks.vit import ViT
 from dicom_files import slices, write
+from mae_tools.sources.btcv import CLASS_NAMES
 from monai.bundle import ConfigParser
 from monai.metrics import DiceMetric
 from nibabel.orientations import io_orientation
 from page_reader import reported
 from safetensors.torch import load_file
-
-from bundle_runtime.dicom.structures import paint, read_structures
-from bundle_runtime.learnt import classes_from_engine
-from bundle_runtime.weights.save import save_encoder
-from custom_components.networks.vit import ViT
-from mae_tools.sources.btcv import CLASS_NAMES
 
 from .conftest import Runner
 
@@ -74,8 +74,9 @@ def test_evaluation_scores_every_organ_on_the_native_grid(trained: Path, run_sta
     scores = json.loads((trained / "evaluate" / "scores.json").read_text())
     assert scores["header"]["seed"] == 0
     # What any handler sees at the end of the epoch, MLflow's among them.
-    metrics = json.loads((trained / "evaluate" / "manifest.json").read_text())["metrics"]
-    assert metrics["mean_dice"] == scores["all"]["mean_over_cases"]["dice"]["mean"]
+    manifest = json.loads((trained / "evaluate" / "manifest.json").read_text())
+    assert manifest["weights_sha256"] == sha256_of(trained / "model.pt")
+    assert manifest["metrics"]["mean_dice"] == scores["all"]["mean_over_cases"]["dice"]["mean"]
     with (trained / "evaluate" / "cases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["organ"] for row in rows} == {"liver", "spleen", "right kidney", "left kidney", "aorta"}

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigParser
-from PIL import Image
-
 from bundle_runtime.failures import find_input_error
 from bundle_runtime.weights.save import save_network
+from monai.bundle import ConfigParser
+from PIL import Image
 
 from .conftest import BUNDLES
 

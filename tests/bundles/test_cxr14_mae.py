@@ -12,13 +12,12 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from bundle_runtime.data.datalist import parse
+from mae_tools.demo_data.radiographs import RADIOGRAPH_FINDINGS
 from page_reader import reported
 from picture_files import dicom
 from PIL import Image
 from safetensors.torch import load_file
-
-from bundle_runtime.data.datalist import parse
-from mae_tools.demo_data.radiographs import RADIOGRAPH_FINDINGS
 
 from .conftest import Runner
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from bundle_runtime.weights.save import save_network
+from custom_components.networks.classifier import ViTClassifier
 from encoders import on_vit
 from page_reader import reported
 from PIL import Image
-
-from bundle_runtime.weights.save import save_network
-from custom_components.networks.classifier import ViTClassifier
 
 pytestmark = pytest.mark.slow  # a minute
 

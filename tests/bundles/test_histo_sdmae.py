@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
-from PIL import Image
-from safetensors.torch import load_file
-
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.engine.checkpoint_file import read_checkpoint
 from bundle_runtime.failures import find_input_error
 from bundle_runtime.weights.save import save_network
 from custom_components.augment import RandomFlip
+from monai.bundle import ConfigParser
+from PIL import Image
+from safetensors.torch import load_file
 
 from .conftest import BUNDLES, Runner
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.weights.save import save_encoder
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from encoders import on_vit
+from mae_tools.compare.command import compare
 from page_reader import reported
 from PIL import Image
 from safetensors.torch import load_file
-
-from bundle_runtime.weights.save import save_encoder
-from custom_components.networks.masked_autoencoder import MaskedAutoencoder
-from mae_tools.compare.command import compare
 
 from .conftest import BUNDLES, Runner, _overlay
 

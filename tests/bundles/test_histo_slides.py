@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 
 import shapely
+from bundle_runtime.weights.save import save_network
 from monai.bundle import ConfigParser
 from slide_files import pyramid, with_tissue
-
-from bundle_runtime.weights.save import save_network
 
 from .conftest import BUNDLES, Runner, _overlay
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from bundle_runtime.data.datalist import parse, write
+from PIL import Image
 
 from .conftest import BUNDLES, TINY, Runner
 

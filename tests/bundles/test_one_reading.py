@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from bundle_runtime.data.datalist import items
 
 from .conftest import Runner

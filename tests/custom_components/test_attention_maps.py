@@ -4,11 +4,6 @@ from typing import Any
 import launch
 import pytest
 import torch
-from encoders import on_vit
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch.nn import functional as F
-
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.engine.attention_refresh import compute_maps
 from bundle_runtime.figures.attention import class_attention_map
@@ -16,6 +11,10 @@ from custom_components.attention_maps import AttentionMaps, sample_maps
 from custom_components.augment import Extent, Normalise, Pipeline, RandomFlip, RandomResizedCrop, Resize
 from custom_components.errors import InputError
 from custom_components.networks.ms_mae import MSMAE
+from encoders import on_vit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
 
 
 class Pixels:

@@ -6,7 +6,6 @@ import launch
 import pytest
 import torch
 import torch.distributed as dist
-
 from custom_components.distributed import any_rank, first_on_main, gather_objects, is_main, say
 from custom_components.masking import shared_rand
 

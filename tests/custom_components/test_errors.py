@@ -1,5 +1,4 @@
 import pytest
-
 from custom_components.errors import InputError, one_of, within
 
 

@@ -6,11 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import ndimage
-from torch import Tensor
-
 from custom_components.errors import InputError
 from custom_components.masking import (
     BOX_PATCHES,
@@ -26,6 +21,10 @@ from custom_components.masking import (
     visible_and_hidden,
     weighted_order,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+from torch import Tensor
 
 DOCS = Path(__file__).parents[2] / "docs" / "how_it_works.md"
 GRIDS = st.one_of(

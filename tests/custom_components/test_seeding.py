@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.seeding import mix_seed, philox, uniform
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-
-from custom_components.errors import InputError
-from custom_components.seeding import mix_seed, philox, uniform
 
 number = st.integers(0, 2**40)
 

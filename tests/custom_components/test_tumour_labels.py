@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.tumour_labels import TISSUES, region_masks, region_table, tissue_map
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
-from custom_components.errors import InputError
-from custom_components.tumour_labels import TISSUES, region_masks, region_table, tissue_map
 
 NAMES = ["background", "TC", "WT", "ET"]
 CODES = {name: code for code, name in enumerate(TISSUES)}

@@ -1,7 +1,8 @@
 """MONAI Deploy's bundle operator runs the packages."""
 
 import json
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,13 @@ Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def deploy() -> str:
-    return interpreter("DEPLOY", "holoscan")
+def deploy() -> Iterator[str]:
+    """The interpreter; Holoscan asks for a stack of 32 MiB, which a process hands on to those that it starts."""
+    python = interpreter("DEPLOY", "holoscan")
+    before = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (32 << 20, before[1]))
+    yield python
+    resource.setrlimit(resource.RLIMIT_STACK, before)
 
 
 def test_a_label_map_is_that_of_the_bundles_own_run(packages: Packages, deploy: str, ask: Ask, tmp_path: Path) -> None:

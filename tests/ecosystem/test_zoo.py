@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mae_tools.metadata_schema import METADATA_SCHEMA
 from small_bundles import put_weights, small_bundle, unpacked
 from strangers import Packages, interpreter, run
-
-from mae_tools.metadata_schema import METADATA_SCHEMA
 
 pytestmark = pytest.mark.slow
 NAMES = ["btcv_unetr_mae", "brats_unetr_mae", "cxr14_mae", "histo_sdmae", "medcls_msmae"]
@@ -40,6 +41,16 @@ def test_the_zoos_check_passes(packages: Packages, zoo: Path, tmp_path: Path, na
     shutil.copytree(zoo / "ci", tmp_path / "ci")
     said = run([python, "-W", "ignore", "ci/verify_bundle.py", "-b", name, "-p", models, "-m", "full"], tmp_path)
     assert "export weights into TorchScript module successfully." in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_unit_test_in_the_zoos_form_passes(
+    packages: Packages, zoo: Path, ask: Callable[..., dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    bundle = shutil.copytree(packages.bundle(name), tmp_path / name)
+    found = ask(interpreter("ZOO", "monai"), "zoo_tool.py", zoo, bundle, packages.data(name))
+    assert found["stages"] == ["pretrain", "train", "evaluate", "inference"]
+    assert (tmp_path / "work" / "evaluate" / "scores.json").is_file()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-
 from mae_tools.sources import SOURCES
 
 from . import compare

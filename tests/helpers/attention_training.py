@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from encoders import on_vit
-from monai.engines import SupervisedTrainer
-
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.data.loading import EpochSampler
 from bundle_runtime.data.loading import loader as batch_loader
@@ -18,6 +15,8 @@ from custom_components.losses.supervised import SupervisedReconstructionLoss
 from custom_components.networks.ms_mae import MSMAE
 from custom_components.training.picture_batches import MappedPictureBatch
 from custom_components.training.step import TrainingStep
+from encoders import on_vit
+from monai.engines import SupervisedTrainer
 
 COUNT = 10
 

@@ -5,11 +5,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.sd_mae import SelfDistillationMAE
 from custom_components.networks.vit import ViT
+from torch import Tensor, nn
 
 N = TypeVar("N", bound=nn.Module)
 

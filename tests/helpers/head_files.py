@@ -7,11 +7,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from nifti_files import save
-
 from bundle_runtime.data.conventions import Convention, convention
 from custom_components.tumour_labels import TISSUES
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from nifti_files import save
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
 REGION_NAMES = ["background", "TC", "WT", "ET"]

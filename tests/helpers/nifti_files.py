@@ -7,7 +7,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.verify import Problem
 

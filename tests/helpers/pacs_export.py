@@ -4,11 +4,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from dicom_files import slices, write
-
 from bundle_runtime.dicom.codes import code_of
 from bundle_runtime.dicom.segmentation import segmentation
 from bundle_runtime.dicom.series import stack_of
+from dicom_files import slices, write
 from mae_tools.demo_data import PAINTERS
 
 MODEL = {"name": "drawn by a program", "version": "1", "weights_sha256": "0" * 64}

@@ -1,7 +1,6 @@
 """Synthetic scores of classified images, for several tests."""
 
 import numpy as np
-
 from bundle_runtime.scores.classification_report import Case, ClassificationReport
 
 FINDINGS = ["Effusion", "Mass", "Hernia"]

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.engines import SupervisedEvaluator
-from torch import nn
-
 from bundle_runtime.data.inference import CaseLoader
 from bundle_runtime.slides.stream import SlideInputs, SlideTiles
 from custom_components.augment import Pipeline
 from custom_components.training.picture_batches import PictureBatch
+from monai.engines import SupervisedEvaluator
+from torch import nn
 
 
 def evaluate(slides: SlideInputs, network: nn.Module, report: Any) -> None:

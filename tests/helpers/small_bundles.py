@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 import yaml
-from monai.bundle import ConfigParser
-
 from bundle_runtime.data.record import Images, Record
 from bundle_runtime.weights.save import save_encoder, save_network
 from mae_tools.agree import METADATA, agreeing, describe, read_metadata
 from mae_tools.package import package
+from monai.bundle import ConfigParser
 
 ROOT = Path(__file__).resolve().parents[2]
 

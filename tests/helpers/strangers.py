@@ -15,9 +15,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from small_bundles import put_weights, small_bundle, unpacked
-
 from mae_tools.demo_data import PAINTERS
+from small_bundles import put_weights, small_bundle, unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
 _DRAWN = {
@@ -47,10 +46,10 @@ def interpreter(tool: str, module: str) -> str:
 
 
 class Packages:
-    """The packages of all bundles, with the demo's sizes and drawn weights, and images for them."""
+    """The packages of all bundles, with the demo's sizes and drawn weights, and images for them: few, or `cases`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, cases: int | None = None) -> None:
+        self.folder, self.cases = folder, cases
 
     def bundle(self, name: str) -> Path:
         """The unpacked package; made at the first call."""
@@ -67,7 +66,7 @@ class Packages:
         """A drawn data set with its datalist."""
         folder = self.folder / "data" / name
         if not folder.exists():
-            PAINTERS[_DRAWN[name]](folder, cases=8 if name.startswith("b") else 200)
+            PAINTERS[_DRAWN[name]](folder, cases=self.cases or (8 if name.startswith("b") else 200))
         return folder
 
     def images(self, name: str) -> list[str]:

@@ -6,12 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import MeanSquaredError, from_engine
-from monai.transforms import Compose, RandGaussianNoised
-from torch import nn
-
 from bundle_runtime.data.dataset import PreparedDataset
 from bundle_runtime.data.loading import EpochSampler, loader
 from bundle_runtime.engine.best import BestModel
@@ -23,6 +17,11 @@ from bundle_runtime.engine.signals import exit_if_interrupted
 from bundle_runtime.engine.validation import Validation
 from custom_components.training.optim import WarmupCosine
 from custom_components.training.step import TrainingStep
+from ignite.engine import Events
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import MeanSquaredError, from_engine
+from monai.transforms import Compose, RandGaussianNoised
+from torch import nn
 
 ITEMS, BATCH = 9, 2
 EPOCH_LENGTH = 4  # one item is left out of each epoch, another one each time

@@ -6,7 +6,6 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-
 from custom_components.errors import InputError
 from mae_tools.adopt import Setting, adopt, with_value
 from mae_tools.agree import describe, read_metadata, refuse_disagreement

@@ -3,7 +3,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools.agree import agreeing, describe, metadata_problems, read_metadata, refuse_disagreement, stage_problems
 

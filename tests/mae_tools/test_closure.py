@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from mae_tools.closure import ROOT, closure, imports_of, named_in
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import dicom, png, shades
-from PIL import Image
-
 from mae_tools.check.decode import inspect_files
 from mae_tools.copies import Place, copy_problems, find_copies, picture_digest, volume_digest
+from picture_files import dicom, png, shades
+from PIL import Image
 
 
 @given(seed=st.integers(0, 99), flips=st.sets(st.integers(0, 2)), order=st.permutations(range(3)))

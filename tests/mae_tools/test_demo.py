@@ -5,15 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from small_bundles import put_weights
-
 from custom_components.errors import InputError
 from mae_tools.adopt import adopt
 from mae_tools.closure import ROOT
 from mae_tools.demo import _figures, _Runner, demo, write_thumbnail
 from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
 from mae_tools.package import package
+from PIL import Image
+from small_bundles import put_weights
 
 
 def test_what_cannot_run_is_refused_before_anything_starts(tmp_path: Path) -> None:

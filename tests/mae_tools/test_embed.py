@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from scored_images import report
-from sklearn.metrics import silhouette_score
-
 from bundle_runtime.files import write_csv
 from bundle_runtime.probes.linear import FEATURES
 from custom_components.errors import InputError
 from mae_tools.embed import embed, embed_features, roc, silhouette
+from PIL import Image
+from scored_images import report
+from sklearn.metrics import silhouette_score
 
 
 def features(folder: Path, apart: float, findings: bool = False) -> Path:

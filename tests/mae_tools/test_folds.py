@@ -6,12 +6,11 @@ from typing import Any
 import launch
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 from mae_tools.bundles import find_bundle
 from mae_tools.demo_data import PAINTERS
 from mae_tools.folds import _pooled, deal_folds, folds

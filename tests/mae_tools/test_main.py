@@ -7,9 +7,8 @@ from typing import Any
 
 import launch
 import pytest
-from fire import docstrings
-
 from custom_components.errors import InputError
+from fire import docstrings
 from mae_tools.__main__ import COMMANDS, available, read_argument, refuse_unknown_flags, resolve
 from mae_tools.demo_data import make_abdomen
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-
 from mae_tools.metadata_schema import METADATA_SCHEMA
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "bundles").glob("*/configs/metadata.json"))

@@ -17,9 +17,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
-from page_reader import reported
-
 from bundle_runtime.data.record import Images, Record
 from bundle_runtime.weights.save import save_encoder, save_network
 from custom_components.errors import InputError
@@ -27,6 +24,8 @@ from mae_tools.agree import agreeing, describe, read_metadata
 from mae_tools.demo_data import make_abdomen
 from mae_tools.metadata_schema import METADATA_SCHEMA
 from mae_tools.package import _learnt_metadata, package, python_files
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from page_reader import reported
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "btcv_unetr_mae"
@@ -374,10 +373,7 @@ def test_engine_slots_have_canonical_ids(stage: str, kind: str) -> None:
 def test_network_check_and_export_at_a_small_size(unpacked: Path, tmp_path: Path) -> None:
     files = [str(unpacked / "configs" / name) for name in ("inference.json", "demo.json")]
     meta = str(unpacked / "configs" / "metadata.json")
-    sizes = {
-        "_meta_#network_data_format#inputs#image#spatial_shape": [32, 24, 24],
-        "bundle_root": str(unpacked),
-    }
+    sizes = {"_meta_#network_data_format#inputs#image#spatial_shape": [32, 24, 24], "bundle_root": str(unpacked)}
     verify_net_in_out("network_def", meta_file=meta, config_file=files, device="cpu", **sizes)
     parser = ConfigParser()
     parser.read_config(files)
@@ -434,6 +430,7 @@ def test_monai_commands_on_the_package(unpacked: Path, alone: dict[str, str], tm
     config = ("--config_file", "configs/inference.yaml")
     parser = ConfigParser()
     parser.read_config(str(CONFIGS / "inference.yaml"))
+    parser["bundle_root"] = str(unpacked)
     torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / "model.pt")
     files = ("--ckpt_file", str(tmp_path / "model.pt"), "--filepath", str(tmp_path / "model.ts"))
     for command in (

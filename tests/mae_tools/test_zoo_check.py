@@ -6,7 +6,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools import zoo_check, zoo_inside
 from mae_tools.metadata_schema import METADATA_SCHEMA

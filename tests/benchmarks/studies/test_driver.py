@@ -68,6 +68,14 @@ def test_tuning_takes_the_best_on_validation_and_its_json_says_so(
     assert run["cases"]["patients"] == list(range(12)) * 2 or len(set(run["cases"]["patients"])) == 12
 
 
+def test_one_value_has_no_edge(make_study: Make, make_workshop: MakeWorkshop, tmp_path: Path) -> None:
+    study = make_study(shares={0.1: {}}, tune={"grid": {"learning_rate": [1.0e-3]}, "seed": 0})
+    with make_workshop(study) as workshop:
+        Driver(study, workshop, Store(study, tmp_path / "results")).run()
+    found = json.loads((tmp_path / "results" / "tune__scratch__0.1.json").read_text())
+    assert found["at_the_edge"] is False
+
+
 def test_a_changed_setting_repeats_what_depends_on_it_alone(
     make_study: Make, make_workshop: MakeWorkshop, calls: Callable[[], list[str]], tmp_path: Path
 ) -> None:

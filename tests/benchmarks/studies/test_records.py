@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from benchmarks.studies import records
 from bundle_runtime.scores.classification_report import Case, ClassificationReport
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
+
+from benchmarks.studies import records
 
 
 def history(folder: Path, scores: Sequence[float | str], name: str = "val_macro_auc") -> dict[str, object]:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.studies.plan import training
 from benchmarks.studies.study import Study, StudyError, lay_over
 from benchmarks.studies.workshop import refuse_unknown_settings
 
@@ -56,6 +57,18 @@ def test_the_studies_of_this_folder_are_sound(path: Path, size: str | None) -> N
     assert study.arms[study.baseline].train.get("layer_decay") == 1.0  # a decayed scratch arm is handicapped
     tuned = [arm for arm in study.arms.values() if arm.tune]
     assert study.arms[study.baseline] in tuned, "the baseline gets as much tuning as the others"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "scratch_long:" in path.read_text(encoding="utf-8")])
+@pytest.mark.parametrize("size", [None, "gpu"])
+def test_scratch_for_longer_is_longer_at_every_share(path: Path, size: str | None) -> None:
+    study = Study.load(path, size)
+    for share in study.shares:
+        long, short = (
+            training(study, study.arms[name], share, 0, {}).settings["max_epochs"]
+            for name in ("scratch_long", study.baseline)
+        )
+        assert long >= 2 * short, f"at {share}: {long} and {short} epochs"
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from head_files import REGION_NAMES, SEQUENCES, head, head_list
-from nifti_files import problems, save
-
 from bundle_runtime.data.datalist import fingerprint, items
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.record import Record
 from bundle_runtime.data.schema import check_background
 from custom_components.errors import InputError
+from head_files import REGION_NAMES, SEQUENCES, head, head_list
+from nifti_files import problems, save
 
 WANTED: dict[str, Any] = {"class_names": REGION_NAMES, "channels": 4, "sequences": SEQUENCES}
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImaged, Orientationd, ScaleIntensityRanged, Spacingd
-
 from bundle_runtime.data.cache import DiskCache, Prepared, describe, files_of, to_plain
 from bundle_runtime.data.verify import edges_of
 from custom_components.errors import InputError
+from monai.data import MetaTensor
+from monai.transforms import Compose, LoadImaged, Orientationd, ScaleIntensityRanged, Spacingd
 
 PIPELINE = """
 from monai.transforms import *

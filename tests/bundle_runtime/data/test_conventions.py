@@ -4,15 +4,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from monai.transforms import ConvertToMultiChannelBasedOnBratsClasses
-
 from bundle_runtime.data.conventions import CONVENTIONS, Convention, convention, predicted_tissues
 from bundle_runtime.learnt import masks_from_engine
 from custom_components.errors import InputError
 from custom_components.tumour_labels import REGIONS, TISSUES, region_masks
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from monai.transforms import ConvertToMultiChannelBasedOnBratsClasses
 
 NAMES = ["background", "TC", "WT", "ET"]
 CODES = {name: code for code, name in enumerate(TISSUES)}

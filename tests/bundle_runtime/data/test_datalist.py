@@ -3,13 +3,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 import bundle_runtime.data.datalist as module
+import pytest
 from bundle_runtime.data.datalist import fingerprint, items, load, parse, prepare, with_convention, write
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NAMES = ["background", "liver", "spleen"]
 

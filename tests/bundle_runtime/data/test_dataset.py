@@ -10,6 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.data.dataset import PreparedDataset, split_transform
+from bundle_runtime.data.loading import EpochSampler, loader
+from bundle_runtime.failures import find_input_error
+from custom_components.errors import InputError
 from monai.data import DataLoader as MonaiLoader
 from monai.data import Dataset as MonaiDataset
 from monai.data import MetaTensor, PersistentDataset
@@ -27,11 +31,6 @@ from monai.transforms import (
     ScaleIntensityd,
 )
 from torch import Tensor, nn
-
-from bundle_runtime.data.dataset import PreparedDataset, split_transform
-from bundle_runtime.data.loading import EpochSampler, loader
-from bundle_runtime.failures import find_input_error
-from custom_components.errors import InputError
 
 
 class Countd(MapTransform):

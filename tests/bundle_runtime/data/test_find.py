@@ -4,7 +4,6 @@ import gzip
 from pathlib import Path
 
 import pytest
-
 from bundle_runtime.data.find import (
     by_stem,
     excluded,

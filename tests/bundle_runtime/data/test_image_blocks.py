@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from picture_files import dicom, png, shades
-
 from bundle_runtime.data import image_blocks
 from bundle_runtime.data.image_blocks import (
     BlockBuilder,
@@ -25,6 +23,7 @@ from bundle_runtime.data.image_blocks import (
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.data.verify import edges
 from custom_components.errors import InputError
+from picture_files import dicom, png, shades
 
 PIXELS = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4)
 NAMES = ["aa", "bb", "cc"]

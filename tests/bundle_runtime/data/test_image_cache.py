@@ -20,14 +20,13 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from picture_files import dicom, png, shades
-
 from bundle_runtime.data import cache_folder, image_blocks, image_cache
 from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
 from custom_components.errors import InputError
+from picture_files import dicom, png, shades
 
 Item = dict[str, Any]
 

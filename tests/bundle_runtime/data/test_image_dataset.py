@@ -8,10 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
-
 from bundle_runtime.data.image_dataset import ImageDataset, picture_items
 from bundle_runtime.data.loading import EpochSampler
 from bundle_runtime.data.loading import loader as batch_loader
@@ -19,6 +15,9 @@ from bundle_runtime.failures import find_input_error
 from custom_components.augment import Normalise, Pipeline, RandAugment, RandomFlip, RandomResizedCrop
 from custom_components.errors import InputError
 from custom_components.seeding import uniform
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 CLASSES = ["effusion", "mass", "nodule"]
 

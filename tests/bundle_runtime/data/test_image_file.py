@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from picture_files import dataset, dicom, encoded, png, shades
-from PIL import Image
-
 from bundle_runtime.data import image_file
 from bundle_runtime.data.image_file import is_picture_file, read_picture
 from bundle_runtime.data.image_prepare import as_channels
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from picture_files import dataset, dicom, encoded, png, shades
+from PIL import Image
 
 GREY = shades()
 COLOUR = shades(channels=3)

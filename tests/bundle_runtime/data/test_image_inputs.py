@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_files import dicom, png, shades
-
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_inputs import ImageInputs, TileInputs
 from bundle_runtime.data.image_prepare import Recipe
 from custom_components.errors import InputError
+from picture_files import dicom, png, shades
 
 
 def taken(inputs: ImageInputs, num_workers: int = 0) -> ImageInputs:

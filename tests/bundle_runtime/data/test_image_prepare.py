@@ -4,13 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from picture_files import shades
-from PIL import Image, ImageOps
-from skimage.exposure import equalize_adapthist, equalize_hist
-
 from bundle_runtime.data.image_prepare import (
     EQUALISE,
     FITS,
@@ -27,6 +20,12 @@ from bundle_runtime.data.image_prepare import (
     value_range,
 )
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from picture_files import shades
+from PIL import Image, ImageOps
+from skimage.exposure import equalize_adapthist, equalize_hist
 
 PICTURES = arrays(np.uint8, st.tuples(st.just(1), st.integers(1, 20), st.integers(1, 20)))
 

@@ -11,13 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose, Lambdad, Transform
-
 from bundle_runtime.data.inference import CaseDataset, CaseLoader, EvaluatedCases, InferenceInputs
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from custom_components.errors import InputError
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, Lambdad, Transform
 
 
 def volumes(folder: Path, *names: str) -> None:
@@ -31,10 +30,7 @@ def run(inputs: Inputs, network: Any = None, num_workers: int = 0, steps: Any = 
     done: list[str] = []
     dataset = CaseDataset(inputs.items, Compose([LoadVolumesd("image"), *steps]))
     evaluator = SupervisedEvaluator(
-        "cpu",
-        CaseLoader(dataset, num_workers=num_workers),
-        torch.nn.Identity(),
-        iteration_update=inputs.iteration,
+        "cpu", CaseLoader(dataset, num_workers=num_workers), torch.nn.Identity(), iteration_update=inputs.iteration
     )
 
     def infer(image: torch.Tensor, _: Any) -> torch.Tensor:

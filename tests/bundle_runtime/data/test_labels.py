@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bundle_runtime.data.labels import checked_labels, count_labels
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NAMES = ["effusion", "nodule"]
 

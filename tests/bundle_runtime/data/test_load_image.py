@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
-from PIL import Image
-
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.data.load_image import LoadImagePictured, PreparePictured
 from custom_components.augment import CentreCrop, Normalise, Pipeline
 from custom_components.errors import InputError
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from PIL import Image
 
 RECIPE = Recipe(size=20, channels=1)
 

@@ -6,17 +6,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from monai.data import DataLoader, MetaTensor, decollate_batch
-from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeIntensityd, RandFlipd, Spacingd
-
 from bundle_runtime.data.dataset import PreparedDataset
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.loading import loader
 from bundle_runtime.data.saving import SaveImageLabelMapd
 from bundle_runtime.data.tissue_labels import TissueLabeld
 from custom_components.errors import InputError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from monai.data import DataLoader, MetaTensor, decollate_batch
+from monai.transforms import Compose, CropForegroundd, LoadImaged, NormalizeIntensityd, RandFlipd, Spacingd
 
 NAMES = ["flair", "t1", "t1ce", "t2"]
 AFFINE = np.array([[-1.0, 0, 0, 90], [0, -1, 0, 120], [0, 0, 1.5, -70], [0, 0, 0, 1]])

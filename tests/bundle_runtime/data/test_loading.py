@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from bundle_runtime.data.loading import EpochSampler, items_per_process, loader
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DistributedSampler
-
-from bundle_runtime.data.loading import EpochSampler, items_per_process, loader
-from custom_components.errors import InputError
 
 
 def order(size: int, epoch: int, seed: int = 0, skip: tuple[int, int] | None = None, **changes: Any) -> list[int]:

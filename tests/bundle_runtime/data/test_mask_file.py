@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
-
 from bundle_runtime.data.image_file import read_bytes
 from bundle_runtime.data.mask_file import Mask, class_map, decode_mask, instance_map
 from bundle_runtime.data.verify_masks import look_at_mask
 from custom_components.errors import InputError
+from PIL import Image
 
 VALUES = np.array([[0, 1, 2], [255, 7, 0]], np.uint8)
 

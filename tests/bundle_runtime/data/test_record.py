@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
-
 from bundle_runtime.data.record import Images, Record, learn_from, unseen_classes
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_pictures import Seen
 from bundle_runtime.weights.load import read_record
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 ORGANS = ("background", "spleen", "liver", "aorta")
 REGIONS = ("background", "TC", "WT", "ET")

@@ -6,10 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
-
 from bundle_runtime.data.saving import SaveImageLabelMapd
 from custom_components.errors import InputError
+from monai.data import MetaTensor
 
 
 def header(path: Path) -> bytes:

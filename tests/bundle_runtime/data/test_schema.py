@@ -2,10 +2,9 @@ import re
 from typing import Any
 
 import pytest
+from bundle_runtime.data.schema import SECTIONS, case_names, consistency_problems, file_stem, schema_problems
 from hypothesis import given
 from hypothesis import strategies as st
-
-from bundle_runtime.data.schema import SECTIONS, case_names, consistency_problems, file_stem, schema_problems
 
 NAMES = ["background", "liver", "spleen"]
 
@@ -46,24 +45,12 @@ def whole(**lists: Any) -> dict[str, Any]:
         ({"training": [], "ordered": 1}, "ordered has the wrong type int"),
         ({"training": [], "ordered": True, "task": "multi_label", "class_names": ["a"]}, "needs the task multi_class"),
         ([], "expected a JSON object"),
-        (
-            {"training": [], "sequences": "flair"},
-            "'sequences' must be a list of names such as flair, t1, t1ce, t2",
-        ),
+        ({"training": [], "sequences": "flair"}, "'sequences' must be a list of names such as flair, t1, t1ce, t2"),
         ({"training": [], "sequences": ["t1", 2]}, "'sequences' must be a list of names"),
         ({"training": [], "sequences": []}, r"sequences is \[\]; expected different sequence names"),
-        (
-            {"training": [{"image": "a", "sequences": ["t1", "T1w"]}]},
-            r"training\[0\]: sequences is .*different",
-        ),
-        (
-            {"training": [], "label_convention": "brats"},
-            "label_convention is 'brats'; expected msd, brats2018",
-        ),
-        (
-            {"training": [{"image": "a", "label_convention": {"1": "core"}}]},
-            r"\[0\]: label_convention is .*table",
-        ),
+        ({"training": [{"image": "a", "sequences": ["t1", "T1w"]}]}, r"training\[0\]: sequences is .*different"),
+        ({"training": [], "label_convention": "brats"}, "label_convention is 'brats'; expected msd, brats2018"),
+        ({"training": [{"image": "a", "label_convention": {"1": "core"}}]}, r"\[0\]: label_convention is .*table"),
         ({"training": [{"image": "a", "label_convention": 4}]}, r"training\[0\]: label_convention is 4"),
         ({"training": [{"image": "a", "sequence": ["t1"]}]}, "unknown key 'sequence' .*did you mean 'sequences'"),
         ({"training": [], "task": "multilabel"}, "task is 'multilabel'; expected multi_label or multi_class"),

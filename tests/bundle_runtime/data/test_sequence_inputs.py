@@ -6,14 +6,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import slices, volume, write
-from sequence_files import FOUR, four, head
-
 from bundle_runtime.data.conventions import convention
 from bundle_runtime.data.inference import CaseDataset
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.sequence_inputs import SequenceInputs
 from custom_components.errors import InputError
+from dicom_files import slices, volume, write
+from sequence_files import FOUR, four, head
 
 
 def save(path: Path, shape: tuple[int, ...] = (6, 5, 4)) -> None:

@@ -1,9 +1,8 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.data.sequences import file_stem, group_by_case, sequence_name, sequence_names, split_stem
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

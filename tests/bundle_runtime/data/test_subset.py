@@ -1,9 +1,8 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.data.subset import evenly, keep_fraction
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def items(patients: int, each: int = 2) -> list[dict]:

@@ -1,11 +1,10 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.data.tables import Table, nearest, of_cases, plain, read_patients
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def table(folder: Path, text: str) -> Table:
@@ -39,8 +38,7 @@ def test_columns_by_name(tmp_path: Path) -> None:
     assert content.column("Patient ID") == "Patient ID"
     assert content.column("Labels", "finding_labels") == "Finding Labels"
     with pytest.raises(
-        InputError,
-        match=r"label_columns names 'Finding Label', and there is .*; did you mean 'Finding Labels'\?",
+        InputError, match=r"label_columns names 'Finding Label', and there is .*; did you mean 'Finding Labels'\?"
     ):
         content.column("Finding Label", key="label_columns")
     with pytest.raises(InputError, match="no column 'xyz'; known are Image Index, Finding Labels"):

@@ -4,16 +4,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.data.conventions import CONVENTIONS
+from bundle_runtime.data.tissue_labels import ConventionLabeld, TissueLabeld
+from custom_components.errors import InputError
+from custom_components.tumour_labels import TISSUES
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.data import MetaTensor
 from monai.transforms import LoadImaged
-
-from bundle_runtime.data.conventions import CONVENTIONS
-from bundle_runtime.data.tissue_labels import ConventionLabeld, TissueLabeld
-from custom_components.errors import InputError
-from custom_components.tumour_labels import TISSUES
 
 REGIONS = ["background", "TC", "WT", "ET"]
 AFFINE = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64))

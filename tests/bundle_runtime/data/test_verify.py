@@ -6,12 +6,6 @@ import launch
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from nifti_files import NAMES, label, pair, save
-from picture_files import png, shades
-from torch.utils.data import DataLoader, Dataset
-
 from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.dataset import PreparedDataset
 from bundle_runtime.data.load_picture import LoadPictured
@@ -28,6 +22,11 @@ from bundle_runtime.data.verify import (
     unusable,
 )
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
+from nifti_files import NAMES, label, pair, save
+from picture_files import png, shades
+from torch.utils.data import DataLoader, Dataset
 
 
 def finding(*levels: str) -> Found:

@@ -4,15 +4,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from head_files import REGION_NAMES, SEQUENCES, draw, head
-from hypothesis import given
-from hypothesis import strategies as st
-from nifti_files import NAMES, label, only, pair, problems, save
-
 from bundle_runtime.data.conventions import convention
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.verify_labels import ranges
 from custom_components.tumour_labels import TISSUES
+from head_files import REGION_NAMES, SEQUENCES, draw, head
+from hypothesis import given
+from hypothesis import strategies as st
+from nifti_files import NAMES, label, only, pair, problems, save
 
 WANTED = {"class_names": REGION_NAMES, "sequences": SEQUENCES, "need_convention": True}
 UNDIVIDED = convention({"1": "oedema", "2": "tumour core"})

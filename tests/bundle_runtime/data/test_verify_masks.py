@@ -3,17 +3,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from picture_files import png, shades
-from PIL import Image
-from skimage.measure import label
-
 from bundle_runtime.data.datalist import write
 from bundle_runtime.data.verify_masks import _separate_pieces
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mae_tools.check.command import check
 from mae_tools.check.pictures import inspect_mask
+from picture_files import png, shades
+from PIL import Image
+from skimage.measure import label
 
 
 def squares(count: int, dtype: Any, highest: int | None = None) -> np.ndarray:

@@ -5,11 +5,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from head_files import REGION_NAMES, SEQUENCES, head
-from nifti_files import label, only, pair, problems, save
-
 from bundle_runtime.data.verify_volumes import Expected
 from custom_components.errors import InputError
+from head_files import REGION_NAMES, SEQUENCES, head
+from nifti_files import label, only, pair, problems, save
 
 
 def test_four_dimensions_where_three_are_expected(tmp_path: Path) -> None:

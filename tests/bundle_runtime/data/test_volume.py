@@ -5,21 +5,13 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from bundle_runtime.data.verify import edges
+from bundle_runtime.data.volume import UnusableError, corner_shift, read_volume, skew, stored_shape, turned_like
 from dicom_files import slices, volume
 from dicom_files import write as write_slices
 from hypothesis import given
 from hypothesis import strategies as st
 from nifti_files import save
-
-from bundle_runtime.data.verify import edges
-from bundle_runtime.data.volume import (
-    UnusableFile,
-    corner_shift,
-    read_volume,
-    skew,
-    stored_shape,
-    turned_like,
-)
 
 
 def test_reading_keeps_integers_and_the_ends_of_the_file(tmp_path: Path) -> None:
@@ -29,7 +21,7 @@ def test_reading_keeps_integers_and_the_ends_of_the_file(tmp_path: Path) -> None
     assert seen == {str(tmp_path / "a.nii.gz"): edges((tmp_path / "a.nii.gz").read_bytes())}
     assert np.array_equal(data, nib.load(tmp_path / "a.nii.gz").get_fdata())
     assert image.shape == data.shape
-    with pytest.raises(UnusableFile, match="does not exist"):
+    with pytest.raises(UnusableError, match="does not exist"):
         read_volume(str(tmp_path / "b.nii.gz"))
 
 
@@ -48,7 +40,7 @@ def test_both_versions_of_nifti_are_read_from_their_content(tmp_path: Path, name
         image, data = read_volume(str(tmp_path / name))
         assert (type(image), data.sum()) == (kind, 276)
     nib.save(nib.MGHImage(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "a.mgz")
-    with pytest.raises(UnusableFile, match="is no NIfTI, NRRD, MetaImage or DICOM file"):
+    with pytest.raises(UnusableError, match="is no NIfTI, NRRD, MetaImage or DICOM file"):
         read_volume(str(tmp_path / "a.mgz"))
 
 
@@ -75,7 +67,7 @@ def test_integers_of_64_bits_are_read_or_refused_in_a_sentence(tmp_path: Path) -
     np.testing.assert_array_equal(voxels, stored.T)
     assert image.shape == (4, 3, 2)
     (tmp_path / "a.mha").write_bytes(header.format("MET_LONG_LONG").encode() + stored.tobytes())
-    with pytest.raises(UnusableFile, match=r"has voxels of a type that ITK does not read \(int64\?\); store"):
+    with pytest.raises(UnusableError, match=r"has voxels of a type that ITK does not read \(int64\?\); store"):
         read_volume(str(tmp_path / "a.mha"))
 
 
@@ -83,7 +75,7 @@ def test_integers_of_64_bits_are_read_or_refused_in_a_sentence(tmp_path: Path) -
 def test_a_truncated_file_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
     itk.imwrite(itk.image_from_array(np.arange(6000, dtype=np.int16).reshape(10, 20, 30)), str(tmp_path / name))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-2000])
-    with pytest.raises(UnusableFile, match="cannot be read"):
+    with pytest.raises(UnusableError, match="cannot be read"):
         read_volume(str(tmp_path / name))
 
 
@@ -105,7 +97,7 @@ def test_a_machine_that_fails_is_not_blamed_on_the_file(
     monkeypatch.setattr(Path, "read_bytes", broken)
     write_slices(tmp_path / "series", slices(volume()))
     for name in ("a.nii", "series"):
-        with pytest.raises(UnusableFile) as caught:
+        with pytest.raises(UnusableError) as caught:
             read_volume(str(tmp_path / name))
         assert said in str(caught.value)
 
@@ -139,7 +131,7 @@ def test_an_unknown_unit_is_refused(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), np.eye(4))
     image.header["xyzt_units"] = 5
     nib.save(image, tmp_path / "a.nii")
-    with pytest.raises(UnusableFile, match="unknown unit of length 5 in xyzt_units"):
+    with pytest.raises(UnusableError, match="unknown unit of length 5 in xyzt_units"):
         read_volume(str(tmp_path / "a.nii"))
 
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-from pydicom.sr.codedict import codes
-
 from bundle_runtime.dicom.codes import class_of, code_of, read_codes
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES
 from mae_tools.sources.btcv import CLASS_NAMES
+from pydicom.sr.codedict import codes
 
 STANDARD = {
     "spleen": codes.SCT.Spleen,

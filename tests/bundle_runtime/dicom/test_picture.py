@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from bundle_runtime.dicom.picture import apply_window, is_dicom, read_dicom
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_files import dataset, dicom, encoded, shades
@@ -15,9 +17,6 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, apply_voi_lut, apply_windowing, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
-
-from bundle_runtime.dicom.picture import apply_window, is_dicom, read_dicom
-from custom_components.errors import InputError
 
 STORED = (shades().astype(np.uint16) * 16 + 5).clip(0, 4095)  # 12 bits in 16
 
@@ -141,10 +140,7 @@ def test_an_enhanced_object_states_window_and_rescaling_by_frame() -> None:
             result.PixelValueTransformationSequence = [rescale]
         return result
 
-    groups = {
-        "SharedFunctionalGroupsSequence": [group(0, -700)],
-        "PerFrameFunctionalGroupsSequence": [group(600)],
-    }
+    groups = {"SharedFunctionalGroupsSequence": [group(0, -700)], "PerFrameFunctionalGroupsSequence": [group(600)]}
     pixels = read(dataset(STORED, bits=16, **groups))
     np.testing.assert_array_equal(pixels[0], apply_window(STORED - 700.0, 600, 800))
 

@@ -7,14 +7,13 @@ import itk
 import numpy as np
 import pydicom
 import pytest
-from picture_files import dataset, encoded, shades
-from pydicom.encaps import encapsulate
-from pydicom.uid import MPEG2MPML, JPEG2000Lossless, JPEGLosslessSV1
-
 from bundle_runtime.dicom import pixels as module
 from bundle_runtime.dicom.picture import read_dicom
 from bundle_runtime.dicom.pixels import frames
 from custom_components.errors import InputError
+from picture_files import dataset, encoded, shades
+from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG2MPML, JPEG2000Lossless, JPEGLosslessSV1
 
 STORED = (shades().astype(np.uint16) * 16 + 5).clip(0, 4095)  # 12 bits in 16
 

@@ -2,11 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-from dicom_files import slices, volume, write
-
 from bundle_runtime.dicom.references import model_of, source_header
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
+from dicom_files import slices, volume, write
 
 
 def test_a_model_is_its_name_version_and_weights(tmp_path: Path) -> None:

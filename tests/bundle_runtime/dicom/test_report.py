@@ -9,15 +9,14 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from picture_files import dataset, encoded, png, shades
-from PIL import Image
-from pydicom.uid import generate_uid
-
 from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.dicom.report import StudyResults
 from bundle_runtime.scores.prediction_table import PredictionTable
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
+from picture_files import dataset, encoded, png, shades
+from PIL import Image
+from pydicom.uid import generate_uid
 
 NAMES = ["mass", "odd"]
 

@@ -9,13 +9,12 @@ import highdicom as hd
 import numpy as np
 import pytest
 import torch
-from dicom_files import enhanced, slices, volume, write
-
 from bundle_runtime.data.volume import read_volume
 from bundle_runtime.dicom.segmentation import SaveImageSegmentationd
 from bundle_runtime.dicom.structures import paint, read_structures
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
+from dicom_files import enhanced, slices, volume, write
 
 NAMES = ["background", "liver", "right kidney", "oddity"]
 SAGITTAL = (0.0, 1, 0, 0, 0, -1)

@@ -8,15 +8,14 @@ import itk
 import numpy as np
 import pydicom
 import pytest
+from bundle_runtime.data.datalist import fingerprint
+from bundle_runtime.data.load_volumes import LoadVolumesd
+from bundle_runtime.data.volume import UnusableError, read_volume
+from bundle_runtime.dicom.series import NoVolume, lay, scan, series_below
 from dicom_files import enhanced, lps, slices, uid, volume, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless, RLELossless
-
-from bundle_runtime.data.datalist import fingerprint
-from bundle_runtime.data.load_volumes import LoadVolumesd
-from bundle_runtime.data.volume import UnusableFile, read_volume
-from bundle_runtime.dicom.series import NoVolume, lay, scan, series_below
 
 RAS = np.diag([-1.0, -1, 1, 1])
 SAGITTAL = (0.0, 1, 0, 0, 0, -1)
@@ -141,10 +140,10 @@ WRONG = {
 @pytest.mark.parametrize(("change", "text"), WRONG.values(), ids=WRONG.keys())
 def test_what_is_no_even_stack_is_named(tmp_path: Path, change: Any, text: str) -> None:
     write(tmp_path, change(slices(STORED)))
-    with pytest.raises(UnusableFile, match=text):
+    with pytest.raises(UnusableError, match=text):
         read_volume(str(tmp_path))
     (series,) = scan(map(str, tmp_path.iterdir())).series.values()
-    with pytest.raises(UnusableFile, match=text):  # the headers alone tell it as well
+    with pytest.raises(UnusableError, match=text):  # the headers alone tell it as well
         series.stack()
 
 
@@ -161,7 +160,7 @@ def test_several_series_in_one_folder_are_told_apart(tmp_path: Path) -> None:
     other = volume((5, 4, 3), seed=1)
     write(tmp_path, slices(other, "b", SeriesDescription="thin"), ending=".IMA")
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(UnusableFile, match=r"holds 2 series \(CT 3 .*thin \(3 slices\).*name a file of the one"):
+    with pytest.raises(UnusableError, match=r"holds 2 series \(CT 3 .*thin \(3 slices\).*name a file of the one"):
         read_volume(str(tmp_path))
     found, _ = series_below(tmp_path, [path.name for path in tmp_path.iterdir()])
     read = {path: read_volume(path)[1] for path in found}
@@ -183,7 +182,7 @@ def test_a_bad_file_is_named(tmp_path: Path, change: Any, text: str) -> None:
     write(tmp_path, slices(STORED))
     file = sorted(tmp_path.iterdir())[0]
     file.write_bytes(change(file.read_bytes()))
-    with pytest.raises(UnusableFile, match=text) as caught:
+    with pytest.raises(UnusableError, match=text) as caught:
         read_volume(str(tmp_path))
     assert "\n" not in str(caught.value)
 

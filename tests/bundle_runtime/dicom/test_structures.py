@@ -8,13 +8,12 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from bundle_runtime.data.volume import UnusableError, read_volume
+from bundle_runtime.dicom.structures import paint, read_structures, references
+from custom_components.errors import InputError
 from dicom_files import AXIAL, lps, slices, uid, volume
 from picture_files import encoded
 from pydicom.dataset import Dataset
-
-from bundle_runtime.data.volume import UnusableFile, read_volume
-from bundle_runtime.dicom.structures import paint, read_structures, references
-from custom_components.errors import InputError
 
 SHAPE = (40, 34, 6)
 AFFINE = lps(SHAPE, (0.8, 0.9, 2.5), AXIAL, (-10, -20, 30))
@@ -102,7 +101,7 @@ def test_contours_of_one_slice(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_fit_is_said(tmp_path: Path, drawn: Any, text: str) -> None:
-    with pytest.raises(UnusableFile, match=text):
+    with pytest.raises(UnusableError, match=text):
         painted(contours(tmp_path, drawn), ["liver", "spleen"])
 
 
@@ -162,7 +161,7 @@ def test_fractions_labels_and_codes(tmp_path: Path) -> None:
 
 def test_a_seg_of_another_grid_or_without_anything(tmp_path: Path) -> None:
     values = np.full((2, 34, 40), 200)
-    with pytest.raises(UnusableFile, match="lies off the grid of its series"):
+    with pytest.raises(UnusableError, match="lies off the grid of its series"):
         painted(segments(tmp_path, "FRACTIONAL", values, shift=0.4), ["liver", "spleen"])
     file = Path(segments(tmp_path, "FRACTIONAL", values))
     for lacking in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
@@ -171,5 +170,5 @@ def test_a_seg_of_another_grid_or_without_anything(tmp_path: Path) -> None:
         (tmp_path / "lacking.dcm").write_bytes(encoded(data))
         with pytest.raises(InputError, match=rf"lacking\.dcm: is truncated or damaged \(.*{lacking}.*\); export"):
             painted(str(tmp_path / "lacking.dcm"), ["liver", "spleen"])
-    with pytest.raises(UnusableFile, match="is empty: no voxel of any class"):
+    with pytest.raises(UnusableError, match="is empty: no voxel of any class"):
         painted(segments(tmp_path, "FRACTIONAL", 0 * values), ["liver", "spleen"])

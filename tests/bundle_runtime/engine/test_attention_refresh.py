@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from attention_training import Training
-from ignite.engine import Events
-from tiny_training import At
-
 from bundle_runtime.engine.attention_refresh import RefreshAttention
 from bundle_runtime.engine.signals import exit_if_interrupted
 from custom_components.errors import InputError
+from ignite.engine import Events
+from tiny_training import At
 
 
 def test_refreshes_fall_before_the_epochs_of_the_paper() -> None:

@@ -6,15 +6,14 @@ import signal
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
-from monai.engines import SupervisedEvaluator
-from tiny_training import EPOCH_LENGTH, At, Tiny, TinyNet, items
-from torch import nn
-
 from bundle_runtime.engine.best import BestModel, SaveEncoder
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
 from custom_components.networks.vit import ViT
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from tiny_training import EPOCH_LENGTH, At, Tiny, TinyNet, items
+from torch import nn
 
 NAN = float("nan")
 

@@ -13,16 +13,15 @@ from pathlib import Path
 import launch
 import pytest
 import torch
+from bundle_runtime.engine import checkpoint_file
+from bundle_runtime.engine.checkpoint import Checkpoint
+from bundle_runtime.engine.common import keep
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Events
 from tiny_training import EPOCH_LENGTH, At, Tiny, items, train_in_process
 from torch import nn
-
-from bundle_runtime.engine import checkpoint_file
-from bundle_runtime.engine.checkpoint import Checkpoint
-from bundle_runtime.engine.common import keep
-from custom_components.errors import InputError
 
 EPOCHS = 3
 LAST = EPOCHS * EPOCH_LENGTH

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
 from bundle_runtime.engine import checkpoint_file
 from bundle_runtime.engine.checkpoint_file import plain, write_checkpoint
 from custom_components.errors import InputError
+from torch import nn
 
 
 def test_resume_with_another_optimizer_names_what_differs():

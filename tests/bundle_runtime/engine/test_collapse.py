@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from bundle_runtime.engine.collapse import METRICS, CollapseWatch, TeacherStatistics
+from bundle_runtime.engine.manifest import RunManifest
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score
-
-from bundle_runtime.engine.collapse import METRICS, CollapseWatch, TeacherStatistics
-from bundle_runtime.engine.manifest import RunManifest
-from custom_components.errors import InputError
 
 K = 8
 

@@ -1,7 +1,6 @@
 """What several handlers need."""
 
 import torch
-
 from bundle_runtime.engine.common import scalars
 
 

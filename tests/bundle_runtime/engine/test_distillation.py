@@ -7,10 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from encoders import small_sd_mae as network
-from ignite.engine import Events
-from monai.engines import SupervisedTrainer
-
 from bundle_runtime.data.dataset import PreparedDataset
 from bundle_runtime.data.loading import EpochSampler, loader
 from bundle_runtime.engine.checkpoint import Checkpoint
@@ -21,6 +17,9 @@ from bundle_runtime.engine.validation import ValidationStep
 from custom_components.losses.distillation import PARTS, SelfDistillationLoss
 from custom_components.training.optim import param_groups
 from custom_components.training.step import TrainingStep
+from encoders import small_sd_mae as network
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
 
 K = 12
 

@@ -9,11 +9,10 @@ import launch
 import pytest
 import torch
 import torch.distributed as dist
-from ignite.engine import Events
-from tiny_training import At, Tiny, items
-
 from bundle_runtime.engine.checkpoint_file import read_checkpoint
 from custom_components.errors import InputError
+from ignite.engine import Events
+from tiny_training import At, Tiny, items
 
 # Not in the default run: once, in a full run on a busy machine, the two processes did not find each other in time.
 pytestmark = pytest.mark.slow

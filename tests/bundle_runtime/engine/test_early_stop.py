@@ -3,10 +3,9 @@
 import json
 
 import pytest
+from bundle_runtime.engine.early_stop import EarlyStop
 from ignite.engine import Events
 from tiny_training import EPOCH_LENGTH, At, Tiny
-
-from bundle_runtime.engine.early_stop import EarlyStop
 
 
 def stopping(folder, values, patience, resume=False, epochs=10, handlers=()):

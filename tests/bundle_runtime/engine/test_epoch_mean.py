@@ -1,9 +1,8 @@
 import pytest
 import torch
+from bundle_runtime.engine.epoch_mean import EpochMean, wide
 from hypothesis import given
 from hypothesis import strategies as st
-
-from bundle_runtime.engine.epoch_mean import EpochMean, wide
 
 ROWS = st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.floats(-1e3, 1e3, width=32)), min_size=1, max_size=20)
 

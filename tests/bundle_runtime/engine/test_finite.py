@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from ignite.engine import Events
-from tiny_training import Tiny, items
-
 from bundle_runtime.engine.checkpoint_file import read_checkpoint
 from bundle_runtime.engine.common import names_of
 from bundle_runtime.engine.finite import FiniteLoss
 from custom_components.errors import InputError
+from ignite.engine import Events
+from tiny_training import Tiny, items
 
 
 def poisoned(value: float, index: int = 6) -> list:

@@ -4,10 +4,9 @@ import csv
 
 import pytest
 import torch
+from bundle_runtime.engine.history import HistoryTable
 from ignite.engine import Events
 from tiny_training import EPOCH_LENGTH, Tiny
-
-from bundle_runtime.engine.history import HistoryTable
 
 
 def test_history_has_a_row_per_epoch_with_the_exact_mean(tmp_path):

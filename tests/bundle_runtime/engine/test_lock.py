@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-
 from bundle_runtime.engine.lock import NAME, in_use
 from custom_components.errors import InputError
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Events
-from monai.handlers import StatsHandler
-from tiny_training import At, Tiny
-
 from bundle_runtime.engine import manifest
 from bundle_runtime.engine.manifest import RunManifest
 from custom_components.errors import InputError
+from ignite.engine import Events
+from monai.handlers import StatsHandler
+from tiny_training import At, Tiny
 
 
 def read(folder: Path) -> dict:

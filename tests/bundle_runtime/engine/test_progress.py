@@ -3,10 +3,9 @@
 import io
 
 import pytest
+from bundle_runtime.engine.progress import Progress
 from ignite.engine import Events
 from tiny_training import At, Tiny
-
-from bundle_runtime.engine.progress import Progress
 
 
 class Terminal(io.StringIO):

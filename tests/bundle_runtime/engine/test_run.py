@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
-from monai.bundle import ConfigParser, create_workflow
-
 from bundle_runtime.engine.lock import in_use
 from bundle_runtime.engine.run import STATE
 from bundle_runtime.failures import find_input_error
+from monai.bundle import ConfigParser, create_workflow
 
 BUNDLES = Path(__file__).resolve().parents[3] / "bundles"
 OVERLAYS = {*BUNDLES.glob("*/configs/demo*.yaml"), *BUNDLES.glob("*/configs/multi_gpu*.yaml")}

@@ -11,12 +11,11 @@ import launch
 import pytest
 import tiny_training
 import torch
+from bundle_runtime.engine.checkpoint_file import read_checkpoint
+from bundle_runtime.engine.signals import LeaveToParent, StopSignals, exit_if_interrupted
 from ignite.engine import Engine
 from monai.data import list_data_collate
 from tiny_training import Tiny
-
-from bundle_runtime.engine.checkpoint_file import read_checkpoint
-from bundle_runtime.engine.signals import LeaveToParent, StopSignals, exit_if_interrupted
 
 
 def seed_worker(worker_id: int) -> None:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ignite.engine import Events
-from monai.bundle import ConfigParser
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_training import EPOCH_LENGTH, At, Tiny
-
 from bundle_runtime.engine import manifest, standard
 from bundle_runtime.engine.run import STATE
 from bundle_runtime.engine.standard import StandardHandlers
 from custom_components.errors import InputError
+from ignite.engine import Events
+from monai.bundle import ConfigParser
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import EPOCH_LENGTH, At, Tiny
 
 _FOUND = (Path(__file__).resolve().parents[3] / "bundles").glob("*/configs/*train*.yaml")
 TRAININGS = sorted(path for path in _FOUND if not path.name.startswith(("demo", "multi_gpu")))

@@ -4,13 +4,12 @@ import logging
 
 import pytest
 import torch
+from custom_components.training.step import TrainingStep
 from ignite.engine import Events
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardStatsHandler, from_engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import Tiny
-
-from custom_components.training.step import TrainingStep
 
 
 class ListStep(TrainingStep):
@@ -40,10 +39,7 @@ def test_tensorboard_gets_the_epoch_means(tmp_path):
 def test_a_list_of_one_dict_serves_the_defaults_of_log_and_tensorboard(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("tiny_training.TrainingStep", ListStep)
     caplog.set_level(logging.INFO)
-    handlers = [
-        TensorBoardStatsHandler(log_dir=str(tmp_path), iteration_log=2),
-        StatsHandler(name=None),
-    ]
+    handlers = [TensorBoardStatsHandler(log_dir=str(tmp_path), iteration_log=2), StatsHandler(name=None)]
     plain = Tiny(tmp_path / "plain").run().result()
     assert Tiny(tmp_path / "run", handlers=lambda tiny: handlers).run().result() == plain
     assert [entry.step for entry in board(tmp_path).Scalars("loss")] == [2, 4, 6, 8, 10, 12]

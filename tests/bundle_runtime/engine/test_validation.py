@@ -4,15 +4,14 @@ import csv
 
 import pytest
 import torch
-from encoders import on_vit
-from ignite.engine import Engine, Events
-from tiny_training import At, Tiny
-
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.validation import ValidationStep, lower_is_better
 from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.training.batches import ImageBatch
+from encoders import on_vit
+from ignite.engine import Engine, Events
+from tiny_training import At, Tiny
 
 
 def validated(folder):

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoders import on_vit
-from PIL import Image
-from torch import Tensor
-
 from bundle_runtime.figures.attention import attention_figure, attention_rollout, class_attention_map
 from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.vit import ViT
+from encoders import on_vit
+from PIL import Image
+from torch import Tensor
 
 
 def tiny(class_token: bool = True, drop_path_rate: float = 0.0) -> ViT:

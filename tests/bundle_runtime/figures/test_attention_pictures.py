@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from encoders import on_vit
-from monai.engines import SupervisedEvaluator
-from torch import nn
-
 from bundle_runtime.figures.attention_pictures import AttentionPictures
 from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.token_classifier import TokenClassifier
+from encoders import on_vit
+from monai.engines import SupervisedEvaluator
+from torch import nn
 
 SIZES = {"hidden_size": 24, "mlp_dim": 32, "num_layers": 2, "num_heads": 2, "spatial_dims": 2}
 NAMES = ["mass", "nodule, small"]

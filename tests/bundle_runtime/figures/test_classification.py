@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from matplotlib.image import imread
-
-from bundle_runtime.figures.classification import calibration_figure, confusion_figure, roc_figure
+from bundle_runtime.figures.classification import calibration_figure, confusion_figure, roc_figure, roc_of_runs
 from bundle_runtime.scores.classification import reliability
+from matplotlib.image import imread
 
 NAMES = [f"finding {i}" for i in range(14)]
 RNG = np.random.default_rng(0)
@@ -40,7 +39,23 @@ def test_roc_curves_end_in_the_corners_and_name_their_area(tmp_path):
     assert 0 <= gap < 0.05 * figure.bbox.width
 
 
-@pytest.mark.parametrize(("number", "numbered"), [(3, [0, 1, 2]), (6, [2, 3, 4, 5]), (8, [4, 5, 6, 7])])
+@pytest.mark.parametrize("number", [1, 4, 5])
+@pytest.mark.parametrize("of_runs", [True, False])
+def test_no_words_of_an_axis_are_cut_off(tmp_path, number, of_runs):
+    if of_runs:
+        figure = roc_of_runs({"scratch": (PROBABILITIES, LABELS)}, NAMES[:number], tmp_path / "roc.png")
+    else:
+        bins = {name: reliability(PROBABILITIES[:, i], LABELS[:, i]) for i, name in enumerate(NAMES[:number])}
+        figure = calibration_figure(bins, tmp_path / "calibration.png")
+    words = [text for text in figure.texts if text.get_text()]
+    assert len(words) >= 2
+    for box in (text.get_window_extent() for text in words):
+        assert min(box.x0, box.y0) >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize(("number", "numbered"), [(3, [0, 1, 2]), (6, [3, 4, 5]), (5, [2, 3, 4]), (8, [4, 5, 6, 7])])
 def test_the_lowest_panel_of_each_column_has_numbers(tmp_path, number, numbered):
     bins = {name: reliability(PROBABILITIES[:, i], LABELS[:, i]) for i, name in enumerate(NAMES[:number])}
     figure = calibration_figure(bins, tmp_path / "calibration.png")

@@ -1,9 +1,6 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from slide_files import pyramid, with_tissue
-
 from bundle_runtime.figures.detection import detection_figure, froc_figure
 from bundle_runtime.slides.annotations import Annotation
 from bundle_runtime.slides.froc import Hits, report
@@ -11,6 +8,8 @@ from bundle_runtime.slides.geojson import point_feature, polygon_feature, write_
 from bundle_runtime.slides.grid import tissue_grid
 from bundle_runtime.slides.heatmap import HeatMap
 from bundle_runtime.slides.slide import Slide
+from PIL import Image
+from slide_files import pyramid, with_tissue
 
 
 def test_what_is_drawn_lies_where_it_is(tmp_path: Path) -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from bundle_runtime.figures.arms import Maps
 from bundle_runtime.figures.outlines import OutlinePictures, _outlined, outline_figure
+from PIL import Image
 
 
 def test_panels_for_the_image_and_each_map(tmp_path: Path) -> None:

@@ -3,10 +3,9 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from matplotlib.image import imread
-
 from bundle_runtime.figures import panels as figures
 from bundle_runtime.figures.overlays import overlay_figure
+from matplotlib.image import imread
 
 NAMES = ["background", "liver", "spleen"]
 SPACING = (1.0, 2.0, 4.0)

@@ -1,7 +1,6 @@
 import pytest
-from matplotlib.figure import Figure
-
 from bundle_runtime.figures.panels import save_figure
+from matplotlib.figure import Figure
 
 
 def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):

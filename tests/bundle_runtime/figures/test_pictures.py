@@ -5,19 +5,18 @@ import re
 import numpy as np
 import pytest
 import torch
-from encoders import on_vit
-from monai.data import MetaTensor
-from monai.engines import SupervisedEvaluator
-from PIL import Image
-from tiny_training import Tiny
-from torch import nn
-
 from bundle_runtime.figures import overlays, reconstruction
 from bundle_runtime.figures.overlays import OverlayPictures
 from bundle_runtime.figures.reconstruction import ReconstructionPictures
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.tumour_labels import TISSUES
+from encoders import on_vit
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from PIL import Image
+from tiny_training import Tiny
+from torch import nn
 
 
 class FakeAutoencoder(nn.Module):
@@ -180,7 +179,7 @@ def test_each_image_is_drawn_at_another_mask_ratio_too(tmp_path, monkeypatch):
     ReconstructionPictures(network, [item], tmp_path, mask_ratio=0.75)._draw(Tiny(tmp_path).trainer)
     assert [args[1].mean() for args, _ in titles] == [0.125, 0.75]
     assert [args[3].name for args, _ in titles] == ["epoch_00000_0_a.png", "epoch_00000_0_a_mask75.png"]
-    assert titles[1][1]["title"].endswith("75 % hidden")
+    assert titles[1][1]["title"] == "a, epoch 0, 75 % hidden"
     assert network.mask_ratio == 0.125
     with pytest.raises(InputError, match=r"picture_mask_ratio is 75; it must be above 0 and below 1"):
         ReconstructionPictures(network, [item], tmp_path, mask_ratio=75)

@@ -3,12 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.figures.reconstruction import ReconstructionPictures, reconstruction_figure
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from encoders import on_vit
 from ignite.engine import Engine
 from matplotlib.image import imread
-
-from bundle_runtime.figures.reconstruction import ReconstructionPictures, reconstruction_figure
-from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(size=(24, 20, 16))

@@ -3,10 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attention_training import Training
-from PIL import Image
-
 from bundle_runtime.figures.split_pictures import SplitPictures, split_figure
 from custom_components.augment import Normalise, Pipeline, Resize
+from PIL import Image
 
 
 def test_one_picture_a_refresh(tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from bundle_runtime.pages.page import Figure, Part, Table, thumbnail, write_page
+from PIL import Image
 
 NASTY = '<script>alert("1")</script>'
 

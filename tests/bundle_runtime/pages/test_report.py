@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import scored_images
 import torch
-from page_reader import Reader, numbers
-
 from bundle_runtime.data.inference import InferenceInputs
 from bundle_runtime.figures.pictures import file_name
 from bundle_runtime.files import write_csv, write_json
@@ -23,6 +21,7 @@ from bundle_runtime.pages.report import finish, write_report
 from bundle_runtime.pages.score_tables import shown
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
+from page_reader import Reader, numbers
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PIXELS = np.zeros((1, 8, 8), np.uint8)
@@ -57,7 +56,8 @@ def picture(folder: Path, case: str) -> None:
 
 @pytest.mark.parametrize("task", ["multi_label", "multi_class"])
 def test_an_evaluation(tmp_path: Path, bundle: Path, task: str) -> None:
-    folder = ran(tmp_path / "evaluate", warnings=["amp was off"])
+    model = bundle / "models" / "model.pt"
+    folder = ran(tmp_path / "evaluate", warnings=["amp was off"], weights_sha256=sha256_of(model))
     scored = scored_images.report(task)
     scored.warnings = {"c3": "much darker"}
     scored.write(folder, {"seed": 0})
@@ -66,7 +66,6 @@ def test_an_evaluation(tmp_path: Path, bundle: Path, task: str) -> None:
     for case in (worst, best):
         picture(folder, case)
     (folder / "roc.png").write_bytes(thumbnail(PIXELS, 8, "png"))
-    model = bundle / "models" / "model.pt"
     page = Reader(write_report(folder, bundle, model, "evaluate", tmp_path / "datalist.json"))
     summary = json.loads((folder / "scores.json").read_text())
     told = {key: value for key, value in summary.items() if key not in ("header", "notes", "warnings")}

@@ -2,11 +2,10 @@
 
 from typing import Any
 
+from bundle_runtime.pages.score_tables import score_tables, shown
 from hypothesis import given
 from hypothesis import strategies as st
 from page_reader import numbers
-
-from bundle_runtime.pages.score_tables import score_tables, shown
 
 NAMES = st.text("abcd ", min_size=1, max_size=6)
 NUMBERS = st.none() | st.integers(0, 10**6) | st.floats(-1e6, 1e6)

@@ -3,6 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.data.image_dataset import ImageDataset
+from bundle_runtime.data.loading import loader as batch_loader
+from bundle_runtime.probes.features import evaluating, extract_features, probe_predictions, probe_scores
+from custom_components.augment import Normalise, Pipeline
+from custom_components.errors import InputError
+from custom_components.networks.classifier import ViTClassifier
+from custom_components.networks.vit import ViT
 from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,14 +19,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
-
-from bundle_runtime.data.image_dataset import ImageDataset
-from bundle_runtime.data.loading import loader as batch_loader
-from bundle_runtime.probes.features import evaluating, extract_features, probe_predictions, probe_scores
-from custom_components.augment import Normalise, Pipeline
-from custom_components.errors import InputError
-from custom_components.networks.classifier import ViTClassifier
-from custom_components.networks.vit import ViT
 
 NAMES = ["mass", "nodule", "hernia"]
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
-
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.probes.linear import auc_intervals, run_linear_probe
 from custom_components.augment import Normalise, Pipeline
 from custom_components.errors import InputError
 from custom_components.networks.vit import ViT
+from sklearn.metrics import roc_auc_score
 
 NAMES = ["left", "never"]
 

@@ -8,11 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from encoders import on_vit
-from ignite.engine import Events
-from monai.engines import SupervisedTrainer
-from torch import nn
-
 from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.data.loading import EpochSampler
 from bundle_runtime.data.loading import loader as batch_loader
@@ -22,6 +17,10 @@ from bundle_runtime.probes.online_pictures import PictureProbe
 from custom_components.augment import Normalise, Pipeline
 from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
+from encoders import on_vit
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from torch import nn
 
 NAMES = ["mass", "nodule"]
 PIPELINE = Pipeline([Normalise(0.5, 0.25)])

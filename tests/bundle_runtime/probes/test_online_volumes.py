@@ -8,13 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
-from monai.transforms import Compose, RandSpatialCropSamplesd
-
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.probes.online_volumes import VolumeProbe
 from custom_components.errors import InputError
 from custom_components.networks.vit import ViT
+from ignite.engine import Engine
+from monai.transforms import Compose, RandSpatialCropSamplesd
 
 NAMES = ["background", "bright", "dark"]
 

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
+from bundle_runtime.scores import classification as scores
+from bundle_runtime.scores.resampling import Resamples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_images import patients, several, single
 from sklearn import metrics as oracle
 from sklearn.calibration import calibration_curve
-
-from bundle_runtime.scores import classification as scores
-from bundle_runtime.scores.resampling import Resamples
 
 
 @pytest.mark.parametrize("ordered", [False, True])

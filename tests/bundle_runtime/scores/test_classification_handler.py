@@ -7,15 +7,14 @@ import launch
 import numpy as np
 import pytest
 import torch
-from monai.engines import SupervisedEvaluator
-from scored_images import FINDINGS, GRADES
-from sklearn.metrics import accuracy_score, roc_auc_score
-from torch import distributed as dist
-
 from bundle_runtime.scores.classification_handler import ScoreClassification
 from bundle_runtime.scores.collect import Predictions
 from bundle_runtime.scores.key_metric import ClassificationScore
 from custom_components.errors import InputError
+from monai.engines import SupervisedEvaluator
+from scored_images import FINDINGS, GRADES
+from sklearn.metrics import accuracy_score, roc_auc_score
+from torch import distributed as dist
 
 NUMBER = 60
 

@@ -3,11 +3,10 @@ import json
 
 import numpy as np
 import pytest
-from scored_images import FINDINGS, GRADES, cases, patients, report, several
-from sklearn.metrics import confusion_matrix, roc_auc_score
-
 from bundle_runtime.scores.classification_report import ClassificationReport
 from custom_components.errors import InputError
+from scored_images import FINDINGS, GRADES, cases, patients, report, several
+from sklearn.metrics import confusion_matrix, roc_auc_score
 
 
 def without_hernia(parity=False):

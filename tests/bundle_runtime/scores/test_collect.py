@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from bundle_runtime.scores.collect import decollated, logits_of, tensor_of
 from custom_components.errors import InputError
 

@@ -6,11 +6,10 @@ from pathlib import Path
 import launch
 import pytest
 import torch
-from ignite.engine import Engine, Events
-from torch import distributed as dist
-
 from bundle_runtime.scores.instance_handler import ScoreInstances
 from custom_components.errors import InputError
+from ignite.engine import Engine, Events
+from torch import distributed as dist
 
 NAMES = ["background", "lesion"]
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Engine
-
 from bundle_runtime.scores.instance_handler import ScoreInstances
 from custom_components.errors import InputError
+from ignite.engine import Engine
 
 
 def run(handler: ScoreInstances, items: list[tuple[dict, dict]]) -> Engine:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bundle_runtime.scores.instance_report import InstanceReport
 from bundle_runtime.scores.instances import Counts, count_pixels, scores
 from custom_components.errors import InputError

@@ -4,13 +4,12 @@ import time
 
 import numpy as np
 import pytest
+from bundle_runtime.scores.instances import Counts, count_objects, score_picture, scores, total
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linear_sum_assignment
-
-from bundle_runtime.scores.instances import Counts, count_objects, score_picture, scores, total
-from custom_components.errors import InputError
 
 SHAPE = st.tuples(st.integers(1, 9), st.integers(1, 9))
 PAIRS = SHAPE.flatmap(

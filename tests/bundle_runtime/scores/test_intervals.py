@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-
 from bundle_runtime.scores.intervals import bootstrap_interval
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Engine
-
 from bundle_runtime.figures.outlines import OutlinePictures
 from bundle_runtime.scores.object_table import ObjectTable
 from custom_components.errors import InputError
+from ignite.engine import Engine
 
 NAMES = ["background", "nucleus", "gland"]
 

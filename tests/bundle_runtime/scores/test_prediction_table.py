@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.engines import SupervisedEvaluator
-from torch import Tensor, nn
-
 from bundle_runtime.scores.classification import at_threshold, to_probabilities
 from bundle_runtime.scores.prediction_table import PredictionTable
 from bundle_runtime.scores.thresholds import read_thresholds, write_thresholds
 from custom_components.errors import InputError
+from monai.engines import SupervisedEvaluator
+from torch import Tensor, nn
 
 NAMES = ["mass", "nodule, small"]
 ITEMS = [{"file": f"/x/{number}.png", "case": f"case {number}", "patient_id": f"p{number // 2}"} for number in range(3)]

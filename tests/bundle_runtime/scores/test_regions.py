@@ -6,13 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from ignite.engine import Engine, Events
-from monai.data import MetaTensor
-from monai.metrics import compute_dice, compute_hausdorff_distance
-
 from bundle_runtime.data.conventions import CONVENTIONS
 from bundle_runtime.data.tissue_labels import TissueLabeld
 from bundle_runtime.scores.segmentation import score_case
@@ -20,7 +13,13 @@ from bundle_runtime.scores.segmentation_handler import ScoreSegmentation
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
 from custom_components.tumour_labels import TISSUES, region_masks, tissue_map
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from ignite.engine import Engine, Events
 from mae_tools.compare.command import compare
+from monai.data import MetaTensor
+from monai.metrics import compute_dice, compute_hausdorff_distance
 
 REGIONS = ["background", "TC", "WT", "ET"]
 PARITY = [*REGIONS, "NCR/NET"]

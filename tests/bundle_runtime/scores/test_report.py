@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scored_images
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.scores.instance_report import InstanceReport
 from bundle_runtime.scores.instances import Counts
 from bundle_runtime.scores.report import Report, extremes, mean, read_scores
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 
 NAMES = ["background", "liver", "spleen, left"]
 

@@ -2,12 +2,11 @@ import time
 
 import numpy as np
 import pytest
+from bundle_runtime.scores.resampling import Ranking, Resamples, ranking_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_images import patients, several
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
-
-from bundle_runtime.scores.resampling import Ranking, Resamples, ranking_scores
 
 
 def oracle(scores, labels, weights):

@@ -5,16 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.scores.segmentation import score_case
+from bundle_runtime.scores.segmentation_report import SegmentationReport
+from custom_components.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import HausdorffDistanceMetric
 from scipy import ndimage
 from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SHIFTED, SPACING, boxes
-
-from bundle_runtime.scores.segmentation import score_case
-from bundle_runtime.scores.segmentation_report import SegmentationReport
-from custom_components.errors import InputError
 
 
 def oracle_hd95(prediction, label, spacing):

@@ -4,14 +4,13 @@ import json
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
-from monai.data import MetaTensor
-from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SHIFTED, SPACING
-
 from bundle_runtime.scores.segmentation import score_case
 from bundle_runtime.scores.segmentation_handler import ScoreSegmentation
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SHIFTED, SPACING
 
 
 def run_handler(handler, batches):

@@ -7,13 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SPACING, filled_report, make_row
-
 from bundle_runtime.scores.segmentation import score_case
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segmented_volumes import LABEL, NAMES, ONLY_LIVER, SPACING, filled_report, make_row
 
 
 def test_both_aggregates_where_one_case_lacks_an_organ():

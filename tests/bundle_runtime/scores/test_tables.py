@@ -5,11 +5,10 @@ from typing import Any
 
 import launch
 import pytest
-from ignite.engine import Engine
-from torch import distributed as dist
-
 from bundle_runtime.files import write_csv
 from bundle_runtime.scores.tables import Table
+from ignite.engine import Engine
+from torch import distributed as dist
 
 
 class Squares(Table):

@@ -3,12 +3,11 @@ import json
 
 import numpy as np
 import pytest
-from scored_images import FINDINGS, several
-from sklearn.metrics import roc_curve
-
 from bundle_runtime.scores.classification import at_threshold
 from bundle_runtime.scores.thresholds import choose_thresholds, read_thresholds, write_thresholds
 from custom_components.errors import InputError
+from scored_images import FINDINGS, several
+from sklearn.metrics import roc_curve
 
 
 @pytest.fixture

@@ -9,16 +9,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from monai.data import DataLoader, Dataset, MetaTensor
-from monai.engines import SupervisedEvaluator
-
 from bundle_runtime.scores.segmentation import score_case
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from bundle_runtime.scores.volumes import VolumeTable
 from custom_components.errors import InputError
 from custom_components.tumour_labels import region_masks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator
 
 ORGANS = ["background", "liver", "right kidney"]
 REGIONS = ["background", "TC", "WT", "ET"]

@@ -3,13 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from monai.apps.pathology.utils import compute_multi_instance_mask
-from slide_files import pyramid, with_tissue
-
 from bundle_runtime.slides.annotations import Annotation, find_annotation
 from bundle_runtime.slides.geojson import point_feature, polygon_feature, write_features
 from bundle_runtime.slides.slide import Slide
 from custom_components.errors import InputError
+from monai.apps.pathology.utils import compute_multi_instance_mask
+from slide_files import pyramid, with_tissue
 
 
 @pytest.fixture(scope="module")

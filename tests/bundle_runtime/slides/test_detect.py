@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from rfc7946 import check_rfc7946
-from slide_files import damage, pyramid, with_tissue
-from slide_runs import evaluate, rows
-
 from bundle_runtime.slides import detect
 from bundle_runtime.slides.detect import DetectionReport
 from bundle_runtime.slides.geojson import polygon_feature, write_features
 from bundle_runtime.slides.stream import SlideInputs
 from custom_components.errors import InputError
+from rfc7946 import check_rfc7946
+from slide_files import damage, pyramid, with_tissue
+from slide_runs import evaluate, rows
 
 NAMES = ["rest", "tumour"]
 PURPLE = (90, 40, 130)

@@ -1,10 +1,9 @@
 from pathlib import Path
 
 import pytest
-from slide_files import dicom_slide, picture
-
 from bundle_runtime.slides.find import SlideFile, find_slides
 from custom_components.errors import InputError
+from slide_files import dicom_slide, picture
 
 
 def touch(folder: Path, *names: str) -> Path:

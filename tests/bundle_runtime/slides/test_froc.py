@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from monai.metrics.froc import compute_fp_tp_probs, compute_froc_curve_data, compute_froc_score
-
 from bundle_runtime.slides.annotations import Lesions
 from bundle_runtime.slides.froc import RATES, Hits, curve, hits, report, score
 from bundle_runtime.slides.heatmap import Point
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.metrics.froc import compute_fp_tp_probs, compute_froc_curve_data, compute_froc_score
 
 
 def slide(false: list[float], found: list[float], lesions: int) -> Hits:

@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from rfc7946 import check_rfc7946
-
 from bundle_runtime.slides.geojson import point_feature, polygon_feature, read_shapes, write_features
 from custom_components.errors import InputError
+from rfc7946 import check_rfc7946
 
 SQUARE = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
 HOLE = np.array([[2.0, 2], [4, 2], [4, 4], [2, 4]])

@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slide_files import pyramid, with_tissue
-
 from bundle_runtime.slides.grid import tissue_grid
 from bundle_runtime.slides.slide import Slide
 from custom_components.errors import InputError
+from slide_files import pyramid, with_tissue
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
+from bundle_runtime.slides.geojson import polygon_feature
+from bundle_runtime.slides.grid import Grid
+from bundle_runtime.slides.heatmap import NOT_LOOKED_AT, HeatMap, outlines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rfc7946 import check_rfc7946
 from skimage.measure import label
-
-from bundle_runtime.slides.geojson import polygon_feature
-from bundle_runtime.slides.grid import Grid
-from bundle_runtime.slides.heatmap import NOT_LOOKED_AT, HeatMap, outlines
 
 
 def grid(rows: int = 6, columns: int = 8, side: float = 100.0, stride: float = 50.0) -> Grid:

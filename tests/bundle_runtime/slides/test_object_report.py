@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from rfc7946 import check_rfc7946
-from skimage.draw import disk
-from slide_files import damage, pyramid, with_tissue
-from slide_runs import evaluate, rows
-
 from bundle_runtime.slides import object_report
 from bundle_runtime.slides.object_report import ObjectReport
 from bundle_runtime.slides.stream import SlideInputs
 from custom_components.errors import InputError
+from rfc7946 import check_rfc7946
+from skimage.draw import disk
+from slide_files import damage, pyramid, with_tissue
+from slide_runs import evaluate, rows
 
 NAMES = ["background", "nucleus", "mitosis"]
 PURPLE, DARK = (90, 40, 130), (20, 20, 60)

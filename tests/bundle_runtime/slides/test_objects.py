@@ -3,12 +3,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import shapely
+from bundle_runtime.slides.objects import Seen, merged, objects_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import disk
 from skimage.measure import label
-
-from bundle_runtime.slides.objects import Seen, merged, objects_in
 
 SIZE = 128  # of the slide
 SIDE, STRIDE = 64, 32  # of windows

@@ -5,15 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from PIL import Image
-from tifffile import TiffFile
-
 from bundle_runtime.data.inference import CaseLoader
 from bundle_runtime.slides.find import find_slides
 from bundle_runtime.slides.grid import tissue_grid
 from bundle_runtime.slides.slide import Slide
 from bundle_runtime.slides.stream import SlideInputs, SlideTiles
 from custom_components.errors import InputError
+from PIL import Image
+from tifffile import TiffFile
 
 
 class Expected(NamedTuple):

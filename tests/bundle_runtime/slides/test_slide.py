@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from bundle_runtime.slides.slide import Slide, mpp_of
+from custom_components.errors import InputError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from slide_files import damage, dicom_slide, large, picture, pyramid
-
-from bundle_runtime.slides.slide import Slide, mpp_of
-from custom_components.errors import InputError
 
 
 @pytest.fixture(scope="module")

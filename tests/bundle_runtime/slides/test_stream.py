@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from slide_files import damage, pyramid, with_tissue
-
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.data.inference import CaseLoader
 from bundle_runtime.data.record import Images, Record
 from bundle_runtime.slides.stream import Plan, SlideInputs, SlideTiles, check_resolution, check_targets
 from custom_components.errors import InputError
+from slide_files import damage, pyramid, with_tissue
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 import numpy as np
+from bundle_runtime.slides.tissue import box_mean, find_tissue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slide_files import GLASS, PINK, with_tissue
-
-from bundle_runtime.slides.tissue import box_mean, find_tissue
 
 
 def test_stained_pieces_are_found() -> None:

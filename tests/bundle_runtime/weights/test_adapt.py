@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from encoders import our_vit, timm_state
-
 from bundle_runtime.weights.adapt import adapt
 from bundle_runtime.weights.describe import PATCH_WEIGHT, POSITIONS
 from custom_components.errors import InputError
+from encoders import our_vit, timm_state
 
 
 def test_same_sizes_are_the_identity():

@@ -2,11 +2,6 @@
 
 import pytest
 import torch
-from encoders import our_vit
-from monai.networks.nets import UNETR as MonaiUNETR
-from monai.networks.nets import ViT as MonaiViT
-from torch import nn
-
 from bundle_runtime.weights.describe import (
     architecture,
     architecture_grid,
@@ -17,6 +12,10 @@ from bundle_runtime.weights.describe import (
     network_difference,
 )
 from custom_components.errors import InputError
+from encoders import our_vit
+from monai.networks.nets import UNETR as MonaiUNETR
+from monai.networks.nets import ViT as MonaiViT
+from torch import nn
 
 
 def test_small_helpers():

@@ -7,14 +7,13 @@ import pickle
 
 import pytest
 import torch
+from bundle_runtime.weights.io import read_sidecar, read_state_dict
+from bundle_runtime.weights.save import save_encoder
+from custom_components.errors import InputError
 from encoders import our_vit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-
-from bundle_runtime.weights.io import read_sidecar, read_state_dict
-from bundle_runtime.weights.save import save_encoder
-from custom_components.errors import InputError
 
 
 class RunsCode:

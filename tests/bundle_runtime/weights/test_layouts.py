@@ -4,15 +4,14 @@ import math
 
 import pytest
 import torch
-from encoders import DEPTH, HEADS, MLP, WIDTH, on_vit, our_vit, selfmedmae_state, shaken, timm_state
-from monai.networks.nets import UNETR as MonaiUNETR
-from monai.networks.nets import MaskedAutoEncoderViT
-from monai.networks.nets import ViT as MonaiViT
-
 from bundle_runtime.weights.adapt import adapt
 from bundle_runtime.weights.layouts import recognise
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from encoders import DEPTH, HEADS, MLP, WIDTH, on_vit, our_vit, selfmedmae_state, shaken, timm_state
+from monai.networks.nets import UNETR as MonaiUNETR
+from monai.networks.nets import MaskedAutoEncoderViT
+from monai.networks.nets import ViT as MonaiViT
 
 SIZES = {"hidden_size": WIDTH, "mlp_dim": MLP, "num_layers": DEPTH, "num_heads": HEADS}
 

@@ -5,16 +5,15 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from encoders import on_vit, our_vit, selfmedmae_state, timm_forward, timm_state
-from monai.handlers import CheckpointLoader
-from torch import nn
-
 from bundle_runtime.weights.load import init_network, load_encoder, load_network
 from bundle_runtime.weights.save import save_encoder, save_network
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.token_classifier import TokenClassifier
 from custom_components.networks.unetr import UNETR
+from encoders import on_vit, our_vit, selfmedmae_state, timm_forward, timm_state
+from monai.handlers import CheckpointLoader
+from torch import nn
 
 SIZES = {"hidden_size": 12, "mlp_dim": 24, "num_layers": 4, "num_heads": 3}
 
@@ -281,7 +280,6 @@ def test_a_network_is_not_run_with_other_heads_or_choices_than_it_was_trained_wi
 
 def test_weights_that_are_not_finite_replace_nothing(tmp_path):
     import torch
-
     from bundle_runtime.weights.save import save_encoder
     from custom_components.networks.vit import ViT
 

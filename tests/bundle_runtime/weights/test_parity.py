@@ -2,23 +2,11 @@
 
 import pytest
 import torch
-from encoders import (
-    DEPTH,
-    HEADS,
-    MLP,
-    WIDTH,
-    our_vit,
-    selfmedmae_state,
-    set_eps,
-    shaken,
-    timm_forward,
-    timm_state,
-)
+from bundle_runtime.weights.adapt import adapt
+from encoders import DEPTH, HEADS, MLP, WIDTH, our_vit, selfmedmae_state, set_eps, shaken, timm_forward, timm_state
+from mae_tools.weights.export import to_monai_vit_state
 from monai.networks.nets import UNETR as MonaiUNETR
 from monai.networks.nets import ViT as MonaiViT
-
-from bundle_runtime.weights.adapt import adapt
-from mae_tools.weights.export import to_monai_vit_state
 
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-5}
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from bundle_runtime.weights.report import Report, first_names
 
 

@@ -3,9 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bundle_runtime.weights.resample import (
     fold_channels,
     inflate_kernel,
@@ -13,6 +10,8 @@ from bundle_runtime.weights.resample import (
     linear_to_kernel,
     resample_positions,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 few = settings(max_examples=20, deadline=None)
 

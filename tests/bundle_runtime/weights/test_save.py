@@ -5,16 +5,15 @@ import os
 
 import pytest
 import torch
-from encoders import our_vit
-from monai.networks.nets import UNETR as MonaiUNETR
-from safetensors.torch import load_file
-from torch import nn
-
 from bundle_runtime.weights.io import read_state_dict, sha256_of
 from bundle_runtime.weights.load import load_network
 from bundle_runtime.weights.save import save_encoder, save_network
 from custom_components import __version__
 from custom_components.errors import InputError
+from encoders import our_vit
+from monai.networks.nets import UNETR as MonaiUNETR
+from safetensors.torch import load_file
+from torch import nn
 
 
 class Holder(nn.Module):

@@ -3,7 +3,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from bundle_runtime.weights.scale import network_scale
 
 

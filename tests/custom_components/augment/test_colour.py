@@ -5,13 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from custom_components.augment import colour
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import as_pillow, batch, levels
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
-
-from custom_components.augment import colour
 
 FACTORS = [0.1, 0.55, 1.0, 1.3, 1.9]
 

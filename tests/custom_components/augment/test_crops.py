@@ -5,6 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from custom_components.augment import CentreCrop, RandomFlip, RandomResizedCrop
+from custom_components.augment import crops as module
+from custom_components.augment.crops import INTERPOLATIONS, resample
+from custom_components.errors import InputError
+from custom_components.seeding import uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import as_pillow, batch, levels
@@ -13,12 +18,6 @@ from scipy import stats
 from skimage.transform import resize
 from torch import Tensor
 from torch.nn import functional as F
-
-from custom_components.augment import CentreCrop, RandomFlip, RandomResizedCrop
-from custom_components.augment import crops as module
-from custom_components.augment.crops import INTERPOLATIONS, resample
-from custom_components.errors import InputError
-from custom_components.seeding import uniform
 
 
 def numbers(count: int, draws: int, seed: int = 0) -> Tensor:

@@ -5,16 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from custom_components.augment import RandomErasing
+from custom_components.augment.erasing import noise
+from custom_components.errors import InputError
+from custom_components.seeding import uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import batch
 from scipy import stats
 from torch import Tensor
-
-from custom_components.augment import RandomErasing
-from custom_components.augment.erasing import noise
-from custom_components.errors import InputError
-from custom_components.seeding import uniform
 
 
 def numbers(count: int, seed: int = 0) -> Tensor:

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from custom_components.augment import Mix
+from custom_components.errors import InputError
+from custom_components.seeding import uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
-
-from custom_components.augment import Mix
-from custom_components.errors import InputError
-from custom_components.seeding import uniform
 
 MIXUP, CUTMIX = 0.9, 0.1  # the number that decides between the two
 

@@ -4,7 +4,6 @@ import colorsys
 
 import pytest
 import torch
-
 from custom_components.augment import PhotometricDistortion, Pipeline
 from custom_components.errors import InputError
 

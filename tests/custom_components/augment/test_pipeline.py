@@ -3,11 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pictures import batch
-from torch import Tensor
-
 from custom_components.augment import (
     CentreCrop,
     Normalise,
@@ -19,6 +14,10 @@ from custom_components.augment import (
 )
 from custom_components.errors import InputError
 from custom_components.seeding import uniform
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import batch
+from torch import Tensor
 
 
 def everything(fill: float | str = "noise") -> Pipeline:

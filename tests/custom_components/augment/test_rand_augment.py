@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from custom_components.augment import RandAugment
+from custom_components.errors import InputError
+from custom_components.seeding import uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import as_pillow, batch, levels
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
 from torch import Tensor
-
-from custom_components.augment import RandAugment
-from custom_components.errors import InputError
-from custom_components.seeding import uniform
 
 NO_OP = [0.0, 0.9, 0.5, 0.0, 0.9]  # probability 0.5: not applied
 

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from skimage.color import hed2rgb, rgb2hed, rgb_from_hed
-
 from custom_components.augment import Pipeline, StainJitter
 from custom_components.augment.stain import HED
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.color import hed2rgb, rgb2hed, rgb_from_hed
 
 UNIT = -np.log(1e-6)  # scikit-image counts concentrations in this optical density
 

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from monai.apps.pathology.transforms.stain.array import ExtractHEStains, NormalizeHEStains
-
 from bundle_runtime.data.image_prepare import Recipe
 from custom_components.augment.stain_normalisation import normalise_stain
 from custom_components.errors import InputError
+from monai.apps.pathology.transforms.stain.array import ExtractHEStains, NormalizeHEStains
 
 # Optical density of red, green and blue of haematoxylin and of eosin, near what slides have.
 STAINS = np.array([[0.60, 0.70, 0.35], [0.25, 0.85, 0.45]])

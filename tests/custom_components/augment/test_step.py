@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from custom_components.augment import CentreCrop, Extent, Pipeline, RandAugment, RandomFlip, RandomResizedCrop, Resize
 from custom_components.augment.step import as_float, as_interval, as_pair, change_rows
 from custom_components.errors import InputError

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+from custom_components.augment.warp import GEOMETRIC, matrix, warp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import as_pillow, batch, levels
 from PIL import Image
-
-from custom_components.augment.warp import GEOMETRIC, matrix, warp
 
 VALUES = {"rotate": [-30.0, -11.0, 4.5, 27.0], "shear_x": [-0.3, 0.27], "shear_y": [-0.27, 0.3]}
 VALUES |= {"translate_x": [-0.4, 0.05], "translate_y": [-0.05, 0.405]}

@@ -1,11 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from custom_components.errors import InputError
 from custom_components.losses.classification import ClassificationLoss
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def data(task, size=7, seed=0):

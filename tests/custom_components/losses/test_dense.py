@@ -1,11 +1,10 @@
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from custom_components.errors import InputError
 from custom_components.losses.dense import DenseLoss
 from custom_components.networks.dense_features import DenseOutput
+from torch import Tensor
+from torch.nn import functional as F
 
 
 @pytest.fixture

@@ -8,16 +8,15 @@ import launch
 import pytest
 import torch
 import torch.distributed as dist
-from encoders import small_sd_mae as network
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
-
 from custom_components.errors import InputError
 from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.sd_mae import SDMAEOutput
 from custom_components.training.optim import param_groups
+from encoders import small_sd_mae as network
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 K = 12
 

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from custom_components.losses.reconstruction import ReconstructionLoss
 
 

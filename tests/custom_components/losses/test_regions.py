@@ -1,14 +1,13 @@
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.losses.regions import RegionDiceLoss
+from custom_components.tumour_labels import TISSUES, region_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-
-from custom_components.errors import InputError
-from custom_components.losses.regions import RegionDiceLoss
-from custom_components.tumour_labels import TISSUES, region_masks
 
 REGIONS = ["background", "TC", "WT", "ET"]
 ET = TISSUES.index("enhancing tumour")

@@ -1,10 +1,9 @@
 import torch
+from custom_components.losses.segmentation import PartialDiceCELoss, merge_unlabelled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.losses import DiceCELoss
 from torch import Tensor
-
-from custom_components.losses.segmentation import PartialDiceCELoss, merge_unlabelled
 
 
 def case(batch: int = 3, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:

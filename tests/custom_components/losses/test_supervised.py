@@ -1,13 +1,12 @@
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.losses.classification import ClassificationLoss
+from custom_components.losses.supervised import SupervisedReconstructionLoss
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
-
-from custom_components.errors import InputError
-from custom_components.losses.classification import ClassificationLoss
-from custom_components.losses.supervised import SupervisedReconstructionLoss
 
 
 def output(classes: int = 5, batch: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:

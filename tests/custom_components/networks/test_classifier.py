@@ -1,13 +1,12 @@
 import pytest
 import torch
-from encoders import on_vit
-
 from bundle_runtime.weights.load import init_network
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.training.optim import layer_ids
+from encoders import on_vit
 
 SMALL = {"hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2, "spatial_dims": 2}
 
@@ -74,10 +73,7 @@ def test_layer_decay_gives_the_head_the_full_rate() -> None:
     assert ids["vit.cls_token"] == 0
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"pool": "max"}, {"pool": "cls", "class_token": False}],
-)
+@pytest.mark.parametrize("settings", [{"pool": "max"}, {"pool": "cls", "class_token": False}])
 def test_impossible_heads_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match="pool is"):
         small(**settings)

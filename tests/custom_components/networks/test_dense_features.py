@@ -2,10 +2,6 @@
 
 import pytest
 import torch
-from encoders import on_vit
-from hypothesis import given
-from hypothesis import strategies as st
-
 from custom_components.errors import InputError
 from custom_components.networks.dense_features import (
     DenseViT,
@@ -16,6 +12,9 @@ from custom_components.networks.dense_features import (
     resize,
 )
 from custom_components.networks.vit import ViT
+from encoders import on_vit
+from hypothesis import given
+from hypothesis import strategies as st
 
 SMALL = {"patch_size": 8, "hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2, "spatial_dims": 2}
 

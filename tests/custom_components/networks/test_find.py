@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from encoders import our_vit
-from torch import nn
-
 from custom_components.errors import InputError
 from custom_components.networks.find import find_vit, unwrap
+from encoders import our_vit
+from torch import nn
 
 
 class Holder(nn.Module):

@@ -1,14 +1,13 @@
 import pytest
 import torch
-from encoders import on_vit
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from custom_components.errors import InputError
 from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.masking import block_order
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.patches import patchify
+from encoders import on_vit
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def tiny(**kwargs: object) -> MaskedAutoencoder:

@@ -1,12 +1,11 @@
 import pytest
 import torch
-from encoders import on_vit
-
 from custom_components.errors import InputError
 from custom_components.losses.supervised import SupervisedReconstructionLoss
 from custom_components.masking import split_order, weighted_order
 from custom_components.networks.ms_mae import MSMAE
 from custom_components.networks.patches import patchify, unpatchify
+from encoders import on_vit
 
 SIZES = {
     "hidden_size": 32, "mlp_dim": 64, "num_layers": 2, "num_heads": 2, "decoder_size": 32, "decoder_layers": 1,

@@ -2,9 +2,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from custom_components.errors import InputError
 from custom_components.networks.patches import (
     gather_rows,
@@ -15,6 +12,8 @@ from custom_components.networks.patches import (
     unpatchify,
 )
 from custom_components.networks.vit import ViT
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 shapes = st.integers(2, 3).flatmap(
     lambda axes: st.tuples(

@@ -1,9 +1,5 @@
 import pytest
 import torch
-from encoders import on_vit
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from custom_components.errors import InputError
 from custom_components.losses.distillation import SelfDistillationLoss
 from custom_components.losses.reconstruction import ReconstructionLoss
@@ -11,6 +7,9 @@ from custom_components.networks.find import find_vit
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.sd_mae import Projector, SelfDistillationMAE
 from custom_components.training.optim import param_groups
+from encoders import on_vit
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 SMALL = {
     "hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 2, "decoder_size": 16, "decoder_layers": 2,

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoders import on_vit
-from torch import nn
-
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
@@ -14,6 +11,8 @@ from custom_components.losses.dense import DenseLoss
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from custom_components.networks.setr import SETRPUP, ProgressiveUpsampling
 from custom_components.networks.vit import ViT
+from encoders import on_vit
+from torch import nn
 
 ENCODER = {"hidden_size": 16, "mlp_dim": 32, "num_layers": 4, "num_heads": 2, "spatial_dims": 2}
 

@@ -1,14 +1,13 @@
 import pytest
 import torch
-from encoders import on_vit
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
-
 from custom_components.errors import InputError
 from custom_components.masking import attention_weights
 from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.token_classifier import TokenClassifier
+from encoders import on_vit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
 
 SIZES = {"hidden_size": 32, "mlp_dim": 64, "num_layers": 4, "num_heads": 2, "spatial_dims": 2}
 

@@ -1,9 +1,8 @@
 import pytest
 import torch
+from custom_components.networks.unetr import UNETR, evenly_spread
 from encoders import on_vit
 from monai.networks.nets.unetr import UNETR as MonaiUNETR
-
-from custom_components.networks.unetr import UNETR, evenly_spread
 
 
 def tiny(**kwargs: object) -> UNETR:

@@ -1,10 +1,9 @@
 import pytest
 import torch
+from custom_components.networks.vit import DropPath, ViT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets.vit import ViT as MonaiViT
-
-from custom_components.networks.vit import DropPath, ViT
 
 
 def tiny(**kwargs: object) -> ViT:

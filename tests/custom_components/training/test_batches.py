@@ -1,5 +1,4 @@
 import torch
-
 from custom_components.training.batches import ImageBatch, SegmentationBatch
 
 

@@ -2,13 +2,12 @@ from typing import Any
 
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.training.inferers import WholeImageInferer, WindowInferer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
-
-from custom_components.errors import InputError
-from custom_components.training.inferers import WholeImageInferer, WindowInferer
 
 OPTIONS = {"roi_size": (8, 8, 8), "overlap": 0.5, "mode": "gaussian"}
 

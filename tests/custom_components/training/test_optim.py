@@ -4,6 +4,11 @@ import math
 
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.networks.unetr import UNETR
+from custom_components.networks.vit import ViT
+from custom_components.training.optim import WarmupCosine, layer_ids, param_groups
 from encoders import on_vit
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +16,6 @@ from ignite.engine import Engine, Events
 from monai.networks.nets import ViT as MonaiViT
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
-
-from custom_components.errors import InputError
-from custom_components.networks.masked_autoencoder import MaskedAutoencoder
-from custom_components.networks.unetr import UNETR
-from custom_components.networks.vit import ViT
-from custom_components.training.optim import WarmupCosine, layer_ids, param_groups
 
 SMALL = {"hidden_size": 12, "mlp_dim": 24, "num_heads": 2}
 

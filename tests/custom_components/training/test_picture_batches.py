@@ -1,7 +1,5 @@
 import pytest
 import torch
-from torch.nn import functional
-
 from custom_components.attention_maps import AttentionMaps
 from custom_components.augment import (
     Mix,
@@ -14,6 +12,7 @@ from custom_components.augment import (
 )
 from custom_components.errors import InputError
 from custom_components.training.picture_batches import MappedPictureBatch, MaskedPictureBatch, PictureBatch
+from torch.nn import functional
 
 NORMALISE = Normalise([0.5, 0.5, 0.5], [0.25, 0.25, 0.25])
 

@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.training.step import TrainingStep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
-
-from custom_components.errors import InputError
-from custom_components.training.step import TrainingStep
 
 
 def build_network(dtype: torch.dtype = torch.float64) -> nn.Module:

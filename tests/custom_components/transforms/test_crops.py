@@ -1,9 +1,8 @@
 import pytest
 import torch
-from monai.transforms import RandCropByPosNegLabeld
-
 from custom_components.transforms import crops as module
 from custom_components.transforms.crops import QuickCropByPosNegLabeld
+from monai.transforms import RandCropByPosNegLabeld
 
 CROP = {"keys": ["image", "label"], "label_key": "label", "image_key": "image", "spatial_size": (9, 9, 9)}
 

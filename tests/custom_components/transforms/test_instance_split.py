@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from custom_components.errors import InputError
+from custom_components.transforms.instance_split import split_instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import label as connected_components
-
-from custom_components.errors import InputError
-from custom_components.transforms.instance_split import split_instances
 
 MAPS = arrays(np.int32, st.tuples(st.integers(1, 16), st.integers(1, 16)), elements=st.integers(0, 2))
 

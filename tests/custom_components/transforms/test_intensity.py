@@ -1,10 +1,9 @@
 import pytest
 import torch
-from monai.data import MetaTensor
-from monai.transforms import ScaleIntensityRanged, ScaleIntensityRangePercentilesd
-
 from custom_components.errors import InputError
 from custom_components.transforms.intensity import ScaleToUnitd
+from monai.data import MetaTensor
+from monai.transforms import ScaleIntensityRanged, ScaleIntensityRangePercentilesd
 
 IMAGE = MetaTensor(torch.randn(1, 8, 9, 7, generator=torch.Generator().manual_seed(0)) * 300, affine=2 * torch.eye(4))
 

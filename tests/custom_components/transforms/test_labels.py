@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from custom_components.errors import InputError
+from custom_components.transforms.labels import RegionsToTissuesd, UnlabelledMaskd
+from custom_components.tumour_labels import region_masks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.data import MetaTensor
-
-from custom_components.errors import InputError
-from custom_components.transforms.labels import RegionsToTissuesd, UnlabelledMaskd
-from custom_components.tumour_labels import region_masks
 
 REGIONS = ["background", "TC", "WT", "ET"]
 AFFINE = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64))

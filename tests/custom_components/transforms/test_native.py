@@ -4,11 +4,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, MetaTensor
-from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose, CropForegroundd, Invertd, LoadImaged, NormalizeIntensityd, Orientationd, Spacingd
-from scipy import ndimage
-
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.saving import SaveImageLabelMapd
 from bundle_runtime.data.tissue_labels import ConventionLabeld
@@ -16,6 +11,10 @@ from custom_components.transforms import native
 from custom_components.transforms.labels import RegionsToTissuesd
 from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
 from custom_components.tumour_labels import region_masks, tissue_map
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, CropForegroundd, Invertd, LoadImaged, NormalizeIntensityd, Orientationd, Spacingd
+from scipy import ndimage
 
 
 def preprocessing() -> Compose:

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
 from bundle_runtime.data.save_masks import SaveImageMasksd
 from custom_components.errors import InputError
 from custom_components.transforms.objects import SplitInstancesd
+from PIL import Image
 
 
 def test_objects_are_written_beside_the_classes(tmp_path: Path) -> None:

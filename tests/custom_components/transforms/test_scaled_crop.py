@@ -5,17 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from monai.transforms import Compose
-from PIL import Image
-
 from bundle_runtime.data.dataset import PreparedDataset, split_transform
 from bundle_runtime.data.load_picture import LoadPictured
 from custom_components.augment.stain_normalisation import normalise_stain
 from custom_components.errors import InputError
 from custom_components.transforms.scaled_crop import RandomNumbersd, RandScaledCropd, rescale
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mae_tools.demo_data.tissue import Stain, paint_tissue
+from monai.transforms import Compose
+from PIL import Image
 
 NAMES = ["background", "nucleus"]
 

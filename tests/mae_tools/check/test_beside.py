@@ -2,14 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_files import REGION_NAMES, SEQUENCES, draw, head, head_list
-from nifti_files import datalist, label, pair
-
 from bundle_runtime.data.verify_volumes import Expected
+from head_files import REGION_NAMES, SEQUENCES, draw, head, head_list
 from mae_tools.check.beside import compare_looks, compare_sequences, compare_values, unlearnable
 from mae_tools.check.case import inspect_item
 from mae_tools.check.case_report import CaseReport
 from mae_tools.check.command import check
+from nifti_files import datalist, label, pair
 
 
 def test_spacing_and_orientation_far_from_the_rest(tmp_path: Path) -> None:

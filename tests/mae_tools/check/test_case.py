@@ -1,11 +1,10 @@
 from pathlib import Path
 
 import numpy as np
-from head_files import REGION_NAMES, SEQUENCES, head
-from nifti_files import NAMES, pair
-
 from bundle_runtime.data.verify_volumes import Expected
+from head_files import REGION_NAMES, SEQUENCES, head
 from mae_tools.check.case import inspect_item
+from nifti_files import NAMES, pair
 
 
 def test_a_good_item_has_no_problem_and_is_described(tmp_path: Path) -> None:

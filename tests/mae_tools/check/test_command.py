@@ -5,16 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicom_files import slices, volume, write
-from head_files import REGION_NAMES, SEQUENCES, head, head_list
-from nifti_files import NAMES, datalist, label, pair, save
-from picture_files import dicom, shades
-
 from bundle_runtime.data.conventions import convention
 from custom_components.errors import InputError
+from dicom_files import slices, volume, write
+from head_files import REGION_NAMES, SEQUENCES, head, head_list
 from mae_tools.check.command import check, kind_of
 from mae_tools.sources.btcv import CLASS_NAMES
 from mae_tools.sources.folder import folder
+from nifti_files import NAMES, datalist, label, pair, save
+from picture_files import dicom, shades
 
 
 def good(root: Path, *cases: str) -> list[dict]:

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from mae_tools.check.decode import inspect_files
 from picture_files import dicom, png, shades
 from PIL import Image
-
-from mae_tools.check.decode import inspect_files
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

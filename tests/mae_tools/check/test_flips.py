@@ -4,16 +4,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from bundle_runtime.data.verify_volumes import Expected
 from head_files import SEQUENCES, draw, head
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-
-from bundle_runtime.data.verify_volumes import Expected
 from mae_tools.check.case import inspect_item
 from mae_tools.check.case_report import CaseReport
 from mae_tools.check.flips import SIDE, coarse_picture, compare_flips, flips_against_the_rest
 from mae_tools.demo_data.abdomen import abdomen_case
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 FLIPS = [axes for count in range(1, 4) for axes in itertools.combinations(range(3), count)]
 RAS = np.diag([2.0, 2, 3, 1])

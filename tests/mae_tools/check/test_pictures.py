@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import mae_tools.check.pictures as module
 import numpy as np
 import pytest
-from picture_files import dicom, png, shades
-
-import mae_tools.check.pictures as module
 from bundle_runtime.data.datalist import items as items_of
 from custom_components.errors import InputError
 from mae_tools.check.command import check, kind_of
+from picture_files import dicom, png, shades
 
 NAMES = ["mass", "nodule"]
 

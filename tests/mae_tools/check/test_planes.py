@@ -1,9 +1,8 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-
 from mae_tools.check.planes import middle_planes
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PIR"])

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from nifti_files import NAMES, datalist, pair
-from picture_files import png, shades
-
 from custom_components.errors import InputError
 from mae_tools.check.command import check
 from mae_tools.check.proposals import Proposal, write_overlay
+from nifti_files import NAMES, datalist, pair
+from picture_files import png, shades
 
 
 def test_check_prints_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from head_files import REGION_NAMES, head, head_list
-from nifti_files import NAMES, datalist, pair
-from PIL import Image
-
 from bundle_runtime.data.conventions import convention
 from custom_components.errors import InputError
+from head_files import REGION_NAMES, head, head_list
 from mae_tools.check.command import check
+from nifti_files import NAMES, datalist, pair
+from PIL import Image
 
 
 def page(path: Path, **more: Any) -> str:

@@ -3,11 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from head_files import REGION_NAMES, SEQUENCES, draw, head
-
 from bundle_runtime.data.conventions import convention
 from bundle_runtime.data.verify_volumes import Expected
 from custom_components.tumour_labels import TISSUES
+from head_files import REGION_NAMES, SEQUENCES, draw, head
 from mae_tools.check.case import inspect_item
 from mae_tools.check.tissues import core_outside, enhancement
 

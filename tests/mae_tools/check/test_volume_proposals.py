@@ -3,11 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nifti_files import NAMES, datalist, label, pair
-
 from mae_tools.check.case_report import CaseReport
 from mae_tools.check.command import check
 from mae_tools.check.volume_proposals import of_volumes
+from nifti_files import NAMES, datalist, label, pair
 
 
 def case(

@@ -2,14 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
-from scored_images import FINDINGS, cases, report
-
 from bundle_runtime.scores.classification_report import ClassificationReport
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
 from custom_components.errors import InputError
 from mae_tools.compare.command import compare
+from scipy.stats import binomtest
+from scored_images import FINDINGS, cases, report
 
 
 def write(folder, made):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bundle_runtime.figures.arms import Maps
 from bundle_runtime.scores.instance_report import InstanceReport
 from bundle_runtime.scores.instances import Counts

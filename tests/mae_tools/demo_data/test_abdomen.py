@@ -3,7 +3,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools.check.command import check
 from mae_tools.demo_data.abdomen import ABDOMEN_CLASS_NAMES, abdomen_case, make_abdomen

@@ -3,11 +3,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
-
 from custom_components.errors import InputError
 from mae_tools.check.command import check
 from mae_tools.demo_data.heads import SEQUENCES, head_case, make_heads
+from scipy.ndimage import binary_dilation
 
 SHAPE = (48, 54, 42)
 CORE, OEDEMA, ENHANCING = 1, 2, 4

@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from bundle_runtime.data.datalist import items, load
 from custom_components.errors import InputError
 from mae_tools.demo_data.histology import HISTOLOGY_CLASSES, make_histology
+from PIL import Image
 
 
 def test_tiles_of_classes_and_tiles_with_nuclei(tmp_path: Path) -> None:

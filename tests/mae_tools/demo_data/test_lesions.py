@@ -3,14 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
-from scipy.ndimage import binary_dilation
-
 from bundle_runtime.data.datalist import items, load
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mae_tools.demo_data.lesions import LESION_CLASSES, lesion_image, make_lesions
+from PIL import Image
+from scipy.ndimage import binary_dilation
 
 
 def test_the_data_set(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from bundle_runtime.data.datalist import load
 from custom_components.errors import InputError
 from mae_tools.demo_data.radiographs import RADIOGRAPH_FINDINGS, make_radiographs, patient_findings, radiograph
+from PIL import Image
 
 
 def test_the_data_set(tmp_path: Path) -> None:

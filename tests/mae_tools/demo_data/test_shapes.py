@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.data.datalist import parse
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 from mae_tools.demo_data.shapes import blend, ellipse, grid, need, noise, shuffled, soft, to_bytes, visits, write_lists
 
 

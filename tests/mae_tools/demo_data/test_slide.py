@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bundle_runtime.slides.annotations import Annotation
 from bundle_runtime.slides.grid import tissue_grid
 from bundle_runtime.slides.slide import Slide

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from scipy.ndimage import label
-
 from mae_tools.demo_data.tissue import KINDS, Stain, paint_tissue
+from scipy.ndimage import label
 
 
 def rng(*seed: int) -> np.random.Generator:

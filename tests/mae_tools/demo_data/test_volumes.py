@@ -1,7 +1,6 @@
 import nibabel as nib
 import numpy as np
 import pytest
-
 from mae_tools.demo_data.volumes import ORIENTATIONS, placed, scan, stored
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools.doctor import command
 from mae_tools.doctor.machine import Finding

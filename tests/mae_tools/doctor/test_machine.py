@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from custom_components.training.step import has_bf16
 from mae_tools.doctor import machine
 

@@ -2,9 +2,8 @@
 
 from functools import partial
 
-import pytest
-
 import bundle_runtime.data.datalist as datalists
+import pytest
 from mae_tools.bundles import find_bundle, overlays
 from mae_tools.demo_data import PAINTERS
 from mae_tools.doctor.predict import Trial, _line

@@ -5,7 +5,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-
 from bundle_runtime.data.conventions import convention
 from bundle_runtime.data.datalist import items, load
 from bundle_runtime.data.sequences import patient_of, usual_convention
@@ -165,11 +164,7 @@ def test_several_label_names(tmp_path: Path) -> None:
     for case, endings in (("A", ("seg_machine",)), ("B", ("seg", "seg_machine")), ("C", ("seg",))):
         touch(tmp_path, *(f"{case}/{case}_{name}.nii.gz" for name in (*FOUR, *endings)))
     made = by_patient(brats(tmp_path, label_name=("seg", "seg_machine")))
-    assert [made[case]["label"] for case in "ABC"] == [
-        "A/A_seg_machine.nii.gz",
-        "B/B_seg.nii.gz",
-        "C/C_seg.nii.gz",
-    ]
+    assert [made[case]["label"] for case in "ABC"] == ["A/A_seg_machine.nii.gz", "B/B_seg.nii.gz", "C/C_seg.nii.gz"]
     assert set(by_patient(brats(tmp_path, label_name="seg_machine"))) == {"A", "B"}
 
 

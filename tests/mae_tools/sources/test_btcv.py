@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from bundle_runtime.data.datalist import load
 from custom_components.errors import InputError
 from mae_tools.sources import SOURCES

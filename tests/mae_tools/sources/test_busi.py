@@ -2,12 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_trees import by_image, sizes
-from PIL import Image
-
 from custom_components.errors import InputError
 from mae_tools.sources.busi import busi, merged
 from mae_tools.sources.class_folder import class_folder
+from picture_trees import by_image, sizes
+from PIL import Image
 
 
 def release(root: Path) -> Path:

@@ -1,10 +1,9 @@
 from pathlib import Path
 
 import pytest
-from picture_trees import SECTIONS, by_image, sizes, touch
-
 from custom_components.errors import InputError
 from mae_tools.sources.chest2017 import chest2017
+from picture_trees import SECTIONS, by_image, sizes, touch
 
 
 def release(root: Path) -> Path:

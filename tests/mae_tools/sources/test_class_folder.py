@@ -3,13 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
-
 from bundle_runtime.data.datalist import items, parse
 from custom_components.errors import InputError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mae_tools.sources.class_folder import class_folder
+from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
 
 def tree(root: Path, prefix: str = "", **counts: int) -> Path:

@@ -7,10 +7,6 @@ from typing import Any
 import itk
 import numpy as np
 import pytest
-from nifti_files import label, save
-from picture_files import png, shades
-from PIL import Image
-
 from bundle_runtime.data.datalist import load
 from bundle_runtime.data.schema import SECTIONS
 from custom_components.errors import InputError
@@ -18,6 +14,9 @@ from mae_tools.check.command import check
 from mae_tools.sources.class_folder import class_folder
 from mae_tools.sources.copies import settle
 from mae_tools.sources.folder import folder
+from nifti_files import label, save
+from picture_files import png, shades
+from PIL import Image
 
 
 @pytest.fixture

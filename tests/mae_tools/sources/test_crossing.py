@@ -1,10 +1,9 @@
 from typing import Any
 
 import pytest
+from custom_components.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
-
-from custom_components.errors import InputError
 from mae_tools.sources.crossing import resolve_crossing
 
 SECTIONS = ("training", "validation", "test")

@@ -1,12 +1,11 @@
 from pathlib import Path
 
 import pytest
-from nih_release import make_release
-from picture_trees import SECTIONS, by_image, sizes, touch
-
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
 from mae_tools.sources.cxr14 import CXR14_FINDINGS, cxr14
+from nih_release import make_release
+from picture_trees import SECTIONS, by_image, sizes, touch
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
 from mae_tools.sources.decathlon import decathlon

@@ -2,12 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_trees import SECTIONS, by_image, sizes
-from PIL import Image
-
 from bundle_runtime.data.image_file import read_picture
 from custom_components.errors import InputError
 from mae_tools.sources.deeplesion import TYPES, deeplesion
+from picture_trees import SECTIONS, by_image, sizes
+from PIL import Image
 
 HEADER = "File_name,Patient_index,Coarse_lesion_type,Possibly_noisy,DICOM_windows,Train_Val_Test\n"
 

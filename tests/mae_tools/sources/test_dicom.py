@@ -9,17 +9,16 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import mae_tools.sources.dicom as module
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import slices, volume, write
-
-import mae_tools.sources.dicom as module
 from bundle_runtime.data.volume import read_volume
 from bundle_runtime.dicom.codes import code_of
 from bundle_runtime.dicom.segmentation import segmentation
 from bundle_runtime.dicom.series import stack_of
 from custom_components.errors import InputError
+from dicom_files import slices, volume, write
 from mae_tools.sources.dicom import dicom
 
 NAMES = ["background", "liver", "spleen"]

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools.sources.earlier_split import read_sections
 
@@ -19,11 +18,7 @@ def test_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "patients", "match"),
     [
-        (
-            "slide,section\ns0,training\ns0,test\n",
-            "a",
-            "slide s0 has the section training in line 2 and test",
-        ),
+        ("slide,section\ns0,training\ns0,test\n", "a", "slide s0 has the section training in line 2 and test"),
         ("slide,section\ns0,training\ns1,test\n", "aa", "patient a is in two lists"),
         ("slide,section\ns0,training\n", "ab", "no section for s1"),
         ("slide,section\ns0,trian\n", "a", "has the section 'trian'"),

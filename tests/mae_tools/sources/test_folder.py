@@ -2,7 +2,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools.sources.folder import folder
 
@@ -24,11 +23,7 @@ def test_two_folders_with_equal_names(tmp_path: Path) -> None:
     names = [f"{part}/c{number}.nii.gz" for part in ("images", "labels") for number in range(5)]
     made = folder(touch(tmp_path, *names, "images/._c0.nii.gz", "images/readme.txt"), class_names=NAMES, modality="CT")
     assert [len(made[part]) for part in ("training", "validation", "test")] == [3, 1, 1]
-    assert by_case(made)["c3"] == {
-        "image": "images/c3.nii.gz",
-        "label": "labels/c3.nii.gz",
-        "patient_id": "c3",
-    }
+    assert by_case(made)["c3"] == {"image": "images/c3.nii.gz", "label": "labels/c3.nii.gz", "patient_id": "c3"}
     assert (made["class_names"], made["modality"]) == (NAMES, "CT")
 
 

@@ -1,10 +1,9 @@
 from pathlib import Path
 
 import pytest
-from picture_trees import by_image, sizes, touch
-
 from custom_components.errors import InputError
 from mae_tools.sources.glas import glas
+from picture_trees import by_image, sizes, touch
 
 
 def release(root: Path, crossing: bool = False) -> Path:

@@ -2,18 +2,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bundle_runtime.data.schema import SECTIONS
 from custom_components.errors import InputError
-from mae_tools.sources.lists import (
-    by_class,
-    classes_of,
-    is_labelled,
-    say_labels,
-    split_by_class,
-)
+from hypothesis import given
+from hypothesis import strategies as st
+from mae_tools.sources.lists import by_class, classes_of, is_labelled, say_labels, split_by_class
 from mae_tools.sources.split import Found, section_name
 
 

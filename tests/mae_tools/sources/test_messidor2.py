@@ -1,11 +1,10 @@
 from pathlib import Path
 
 import pytest
-from picture_trees import SECTIONS, class_counts, sizes, touch
-
 from bundle_runtime.data.datalist import load
 from custom_components.errors import InputError
 from mae_tools.sources.messidor2 import GRADES, messidor2
+from picture_trees import SECTIONS, class_counts, sizes, touch
 
 
 def release(root: Path, patients: int = 25) -> Path:

@@ -4,15 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
-from skimage.measure import points_in_poly
-
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mae_tools.sources.monuseg import monuseg, read_outlines
 from mae_tools.sources.outlines import Outline, draw
+from PIL import Image
+from skimage.measure import points_in_poly
 
 PATIENTS = ["TCGA-18-5592", "TCGA-38-6178", "TCGA-49-4488", "TCGA-50-5931", "TCGA-A7-A13E"]
 

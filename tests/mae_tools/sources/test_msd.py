@@ -4,7 +4,6 @@ from typing import Any
 
 import monai.data
 import pytest
-
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
 from mae_tools.sources import SOURCES

@@ -1,10 +1,9 @@
 from pathlib import Path
 
 import pytest
-from picture_trees import by_image, sizes, touch
-
 from custom_components.errors import InputError
 from mae_tools.sources.nct_crc import _COUNTS, nct_crc
+from picture_trees import by_image, sizes, touch
 
 NAMES = ["ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM"]
 

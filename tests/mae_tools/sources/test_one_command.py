@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
-
 from mae_tools.sources.class_folder import class_folder
 from mae_tools.sources.table import table
+from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
 
 def test_mhist(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import pytest
-
 from custom_components.errors import InputError
 from mae_tools.sources.options import fitting, name_list, read_table
 

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
-from hypothesis.extra.numpy import arrays
-from PIL import Image
-
 from bundle_runtime.slides.geojson import pieces, polygon_feature, rings_of, write_features
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
 from mae_tools.sources.outlines import Outline, draw, read_sheets
 from mae_tools.sources.tiles_masks import tiles_masks
+from PIL import Image
 
 SQUARE = [[4, 6], [12, 6], [12, 14], [4, 14]]  # x and y; not closed
 HOLE = [[6, 8], [6, 10], [9, 10], [9, 8], [6, 8]]
@@ -168,10 +167,7 @@ def test_a_mask_comes_back_from_its_own_outlines(mask: np.ndarray) -> None:
             lambda root: geojson(root / "o/a.geojson", feature("Polygon", [[[99, 99], [120, 99], [120, 120]]])),
             "all 1 outlines lie outside the 30 x 40 pixels",
         ),
-        (
-            lambda root: labelme(root / "o/b.geojson", imageHeight=30, imageWidth=41),
-            "30 x 41 pixels, and it has 30",
-        ),
+        (lambda root: labelme(root / "o/b.geojson", imageHeight=30, imageWidth=41), "30 x 41 pixels, and it has 30"),
         (
             lambda root: labelme(root / "o/b.geojson", {"label": "x", "points": SQUARE, "shape_type": "mask"}),
             "shape 0 is a mask",

@@ -3,11 +3,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from picture_trees import by_image, sizes
-from PIL import Image
-
 from custom_components.errors import InputError
 from mae_tools.sources.pcam import pcam
+from picture_trees import by_image, sizes
+from PIL import Image
 
 COUNTS = {"train": 7, "valid": 3, "test": 4}
 

@@ -1,13 +1,12 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from picture_trees import touch
-
 from bundle_runtime.data.find import files_below
 from custom_components.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
 from mae_tools.sources.pictures import PictureFinder, is_picture, own_patient, patients_in_names
+from picture_trees import touch
 
 
 def test_files_of_a_tree_without_hidden_ones(tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ import inspect
 from pathlib import Path
 
 import pytest
-from picture_trees import by_image, touch
-
 from bundle_runtime.data.datalist import load, write
 from custom_components.errors import InputError
 from mae_tools.sources import SOURCES
 from mae_tools.sources.class_folder import class_folder
 from mae_tools.sources.registry import Root
+from picture_trees import by_image, touch
 
 
 def classes(root: Path) -> Path:

@@ -3,11 +3,10 @@ from typing import Any
 
 import monai.data
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bundle_runtime.data.datalist import load, write
 from custom_components.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mae_tools.sources.split import Found, by_fold, deal, shuffled, split_by_patient, split_by_size
 
 

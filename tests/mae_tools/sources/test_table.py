@@ -2,12 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
-
 from bundle_runtime.data.datalist import items
 from custom_components.errors import InputError
 from mae_tools.sources.cxr14 import CXR14_FINDINGS
 from mae_tools.sources.table import table
+from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
 
 def make(root: Path, text: str, *files: str) -> Path:

@@ -2,11 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from picture_trees import SECTIONS, by_image, sizes, touch
-
 from bundle_runtime.data.datalist import load, write
 from custom_components.errors import InputError
 from mae_tools.sources.tiles_masks import tiles_masks
+from picture_trees import SECTIONS, by_image, sizes, touch
 
 
 def test_two_folders(tmp_path: Path) -> None:

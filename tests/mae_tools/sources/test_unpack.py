@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from custom_components.errors import InputError
 from mae_tools.sources.unpack import Unpacked
+from PIL import Image
 
 
 def never() -> np.ndarray:

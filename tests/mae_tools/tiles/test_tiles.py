@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from slide_files import damage, pyramid, with_tissue
-
 from bundle_runtime.data.datalist import parse
 from bundle_runtime.slides.geojson import polygon_feature, write_features
 from custom_components.errors import InputError
 from mae_tools.tiles.tiles import tiles
+from PIL import Image
+from slide_files import damage, pyramid, with_tissue
 
 
 @pytest.fixture

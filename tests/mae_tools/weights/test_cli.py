@@ -5,14 +5,13 @@ import json
 import fire
 import pytest
 import torch
-from encoders import our_vit, timm_forward, timm_state
-from safetensors.torch import load_file, save_file
-
 from bundle_runtime.weights.io import sha256_of
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
+from encoders import our_vit, timm_forward, timm_state
 from mae_tools.weights.cli import WeightsCommands
+from safetensors.torch import load_file, save_file
 
 commands = WeightsCommands()
 

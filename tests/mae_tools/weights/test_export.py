@@ -4,17 +4,16 @@ import json
 
 import pytest
 import torch
-from encoders import our_vit, timm_state
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from monai.networks.nets import UNETR as MonaiUNETR
-
 from bundle_runtime.weights.adapt import adapt
 from bundle_runtime.weights.io import read_state_dict
 from bundle_runtime.weights.load import load_encoder
 from bundle_runtime.weights.save import save_encoder
 from custom_components.errors import InputError
+from encoders import our_vit, timm_state
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mae_tools.weights.export import export_monai, to_monai_vit_state
+from monai.networks.nets import UNETR as MonaiUNETR
 
 
 @settings(max_examples=15, deadline=None)

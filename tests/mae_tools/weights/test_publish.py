@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_bundles import put_weights, small_bundle
-
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
 from mae_tools.package import large_files
 from mae_tools.weights.publish import STATEMENT, publish
+from small_bundles import put_weights, small_bundle
 
 URL = "https://example.org/release"
 
