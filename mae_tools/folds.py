@@ -16,7 +16,7 @@ from custom_components.errors import InputError
 
 from .bundles import find_bundle, load, read_overlay, refuse_unknown, stages
 from .compare.command import FAMILIES, SEGMENTATION
-from .sources.lists import deal, is_labelled, strata
+from .sources.lists import deal_entries, is_labelled, strata
 from .sources.split import shuffled
 
 
@@ -114,7 +114,7 @@ def deal_folds(content: Datalist, folds: int, seed: int, val_fraction: float) ->
     for fold in range(folds):
         test = set(order[fold::folds])
         rest = [item for item in items if item["patient_id"] not in test]
-        lists, _ = deal(rest, val_fraction, 0, seed, per_class)
+        lists, _ = deal_entries(rest, val_fraction, 0, seed, per_class)
         lists["test"] = [item for item in items if item["patient_id"] in test]
         about = {key: value for key, value in content.items() if key not in (*SECTIONS, "parity", "description")}
         made.append({**about, **lists, "description": f"Fold {fold} of {folds} (seed {seed}) is tested."})

@@ -95,7 +95,8 @@ def _stage_problem(stage: str, how: dict[str, Any]) -> str | None:
     if not weights.exists():  # untrained ones, made at the first call
         weights.parent.mkdir(exist_ok=True)
         parser = _parser([how["network"], *how["overlays"]])
-        parser["datalist"] = how["settings"]["datalist"]  # names the classes
+        parser["datalist"] = how["settings"]["datalist"]  # names the classes,
+        parser["model_dir"] = str(weights.parent)  # not the package's own weights, which learnt those of other data
         torch.save(parser.get_parsed_content("network_def").state_dict(), weights)
         weights.with_suffix(".json").write_text(json.dumps({"class_names": parser.get_parsed_content("classes")}))
     known = ConfigParser.load_config_file(f"configs/{stage}.json")

@@ -66,11 +66,11 @@ def by_class(
             print("The given lists are put together and dealt anew by train_fraction.")
         given, test_fraction = None, 1 - train_fraction
         if found.select_of_training:
-            given, origin = deal(entries, 0, test_fraction, seed, per_class)
+            given, origin = deal_entries(entries, 0, test_fraction, seed, per_class)
             test_fraction = 0
     val_fraction = 0 if parity else val_fraction
     if given is None:
-        lists, said = deal(entries, val_fraction, test_fraction, seed, per_class)
+        lists, said = deal_entries(entries, val_fraction, test_fraction, seed, per_class)
     else:
         given, resolved = resolve_crossing(given, crossing)
         test_fraction = 0 if parity and given["validation"] else test_fraction
@@ -91,12 +91,12 @@ def _completed(
     val_fraction, test_fraction = (
         0 if given[name] else part for name, part in (("validation", val_fraction), ("test", test_fraction))
     )
-    dealt, _ = deal(given["training"], val_fraction, test_fraction, seed, per_class)
+    dealt, _ = deal_entries(given["training"], val_fraction, test_fraction, seed, per_class)
     taken = [name for name in ("validation", "test") if dealt[name]]
     return {name: dealt[name] or given[name] for name in SECTIONS}, taken
 
 
-def deal(
+def deal_entries(
     entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int, per_class: bool
 ) -> tuple[Lists, str]:
     """Deal items by patient: those of each class by themselves, or all who are labelled; the others train.

@@ -13,6 +13,7 @@ from mae_tools.demo import _figures, _Runner, demo, write_thumbnail
 from mae_tools.demo_data import PAINTERS, make_abdomen, make_histology
 from mae_tools.package import package
 from PIL import Image
+from small_bundles import put_weights
 
 
 def test_what_cannot_run_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -163,7 +164,10 @@ def test_what_a_bundle_asks_for_is_there(copy: Path, tmp_path: Path) -> None:
 def test_an_adopted_bundle_runs_its_demo_and_passes_the_zoo_checks(tmp_path: Path) -> None:
     mine = tmp_path / "mine.json"
     mine.write_text(json.dumps({"training": [{"image": "a.nii.gz"}], "class_names": ["background", "prostate"]}))
-    adopted = adopt("btcv_unetr_mae", tmp_path / "prostate_mae", str(mine))
+    small = tmp_path / "small.yaml"
+    small.write_text("{hidden_size: 24, mlp_dim: 48, num_layers: 3, num_heads: 2, feature_size: 4}")
+    adopted = adopt("btcv_unetr_mae", tmp_path / "prostate_mae", str(mine), small)
+    put_weights(adopted)  # of other classes than the drawn data has, on which the checks run
     demo(str(adopted), out=str(tmp_path / "out"), max_epochs=2, val_interval=1)
     assert (tmp_path / "out" / "comparison" / "comparison.json").exists()
     package(adopted, tmp_path / "dist", verify=True)
