@@ -1,7 +1,6 @@
 """Heads whose background is not 0: what is no brain is set to exactly 0, by a value or by a mask of the brain."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,7 @@ from .volume import UnusableError, grid_difference, read_volume, turned_like
 
 _NEAR = 1e-3  # of a background value, or of 1; a stated value is rounded
 _CORNERS_ALIKE = 5  # of the eight
-_BY_MASK, _AS_IT_IS = "by brain_mask", "as it is"  # in a record
 _BRAIN = 0.5  # of its highest value: where a mask is brain
-
-
-def treatment(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How the background of heads became 0, for the record of a training; {} where it was left alone.
-
-    Returns:
-        `background`, as the items say it, where all were treated alike by it; else `backgrounds`, how many each way.
-    """
-    ways = Counter(_BY_MASK if "brain_mask" in item else item.get("background") for item in items)
-    if set(ways) <= {None}:
-        return {}
-    if len(ways) == 1 and _BY_MASK not in ways:
-        return {"background": next(iter(ways))}
-    return {"backgrounds": {_AS_IT_IS if way is None else str(way): count for way, count in ways.items()}}
 
 
 def as_in_training(about: Mapping[str, Any]) -> Any:

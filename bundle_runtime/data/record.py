@@ -4,6 +4,7 @@ It is made of what the pass that read every training item has found, so no file 
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -14,13 +15,14 @@ from custom_components.tumour_labels import REGIONS
 from torch import nn
 
 from ..learnt import leave_out
-from .background import treatment
 from .labels import count_classes
 from .verify import STRIPPED, Found, millimetres
 
 _FAR = 2.0  # times the largest, or a part of the smallest, that the training showed
 _SHIFTED = 0.25  # of the usual width of the values: both ends moved so far, the same way
 _STRETCHED = 4.0  # times the usual width of the values
+
+_BY_MASK, _AS_IT_IS = "by brain_mask", "as it is"  # how the background of a head became 0
 
 Facts = Mapping[str, Any]
 
@@ -274,7 +276,7 @@ def record_of(
     )
     patients = len({item["patient_id"] for item in dataset.data})
     images = Images.of(dataset.facts)
-    said = {**(about or {}), **treatment(dataset.data)}
+    said = {**(about or {}), **background_treatment(dataset.data)}
     return Record(list(class_names), shown, unlearnt, regions, len(dataset), patients, absolute, images, said)
 
 
@@ -301,3 +303,17 @@ def _of_labels(labels: np.ndarray, class_names: Sequence[str]) -> _Learnt:
         elif not number["absent"]:
             unlearnt[name] = f"it is present in every known label of the {len(labels)}"
     return shown, unlearnt, False
+
+
+def background_treatment(items: Sequence[Facts]) -> dict[str, Any]:
+    """How the background of heads became 0, for the record of a training; {} where it was left alone.
+
+    Returns:
+        `background`, as the items say it, where all were treated alike by it; else `backgrounds`, how many each way.
+    """
+    ways = Counter(_BY_MASK if "brain_mask" in item else item.get("background") for item in items)
+    if set(ways) <= {None}:
+        return {}
+    if len(ways) == 1 and _BY_MASK not in ways:
+        return {"background": next(iter(ways))}
+    return {"backgrounds": {_AS_IT_IS if way is None else str(way): count for way, count in ways.items()}}

@@ -61,7 +61,7 @@ def test_the_demo_keeps_the_drawn_data_and_what_goes_with_it(tmp_path: Path) -> 
     demo = yaml.safe_load((made / "configs" / "demo.yaml").read_text())
     assert demo["class_names"] is None
     assert (demo["intensity_mode"], demo["intensity_range"]) == ("window", [-175, 250])
-    assert demo["roi_size"] == [32, 32, 32]  # the demo's own
+    assert demo["roi_size"] == [32, 24, 24]  # the demo's own
 
 
 def test_tiles_and_masks_each_go_to_their_stages_and_slides_are_read_as_the_tiles_were(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_heads_take_their_sequences(tmp_path: Path) -> None:
             "class_names: [background, spleen]\n",
             r"class_names is \['background', 'spleen'\] in .*'liver'.* from my.json",
         ),
-        ("- 1\n", "holds a list, expected keys"),
+        ("- 1\n", "holds list, expected keys with values"),
         ("a: [1\n", "cannot be read as a config"),
     ],
 )

@@ -84,8 +84,9 @@ def test_values_are_what_the_parameter_takes(annotation: Any, text: str, read: A
 def test_values_that_a_parameter_does_not_take() -> None:
     with pytest.raises(InputError, match="verify is 'maybe', expected true or false"):
         read_argument("verify", bool, "maybe")
-    with pytest.raises(InputError, match=r"names is \[liver,left kidney\], which is no list; quote its words: --names"):
-        read_argument("names", Sequence[str] | None, "[liver,left kidney]")
+    assert read_argument("names", Sequence[str] | None, "[liver,left kidney]") == ["liver", "left kidney"]
+    with pytest.raises(InputError, match=r"sizes is \[1,2 3\], which is no list; quote its words: --sizes"):
+        read_argument("sizes", Sequence[int] | None, "[1,2 3]")
 
 
 def test_folders_with_odd_names(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from bundle_runtime.data.background import as_in_training, treatment
+from bundle_runtime.data.background import as_in_training
 from bundle_runtime.data.datalist import fingerprint, items
 from bundle_runtime.data.load_volumes import LoadVolumesd
-from bundle_runtime.data.record import Record
+from bundle_runtime.data.record import Record, background_treatment
 from bundle_runtime.data.schema import check_background
 from custom_components.errors import InputError
 from head_files import REGION_NAMES, SEQUENCES, head, head_list
@@ -136,6 +136,6 @@ def test_a_datalist_says_it_and_the_record_of_a_training_too(tmp_path: Path) -> 
 def test_a_record_keeps_what_each_item_said(
     said: list[dict[str, Any]], kept: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert treatment(said) == kept
+    assert background_treatment(said) == kept
     assert as_in_training(kept) == kept.get("background")
     assert text in capsys.readouterr().out or not text
