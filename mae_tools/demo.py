@@ -79,7 +79,7 @@ def demo(
     notice = "Synthetic data, drawn by a program: these numbers say what pre-training gives there, not in a hospital."
     notice = notice if dataset_dir is None else f"Data: {data.folder}."
     figures = _figures(folder, list(tasks))
-    write_thumbnail(figures, folder / "thumbnail.png")
+    write_thumbnail(_figures(folder, list(tasks)[:1]), folder / "thumbnail.png")
     write_page(folder / "demo.html", f"Demo of {root.name}", [Part(notes=[notice], texts=texts, figures=figures)])
     minutes = (time.monotonic() - start) / 60
     print("\n" + "\n\n".join(texts) + f"\n{notice}\nThe same with pictures: {folder / 'demo.html'}")

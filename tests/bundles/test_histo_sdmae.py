@@ -82,7 +82,7 @@ def test_slides_are_not_opened_for_a_network_of_another_resolution(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("bundle", "epochs", "warmup"),
-    [("histo_sdmae", 40, 2), ("histo_sdmae", 4, 0), ("medcls_msmae", 30, 3), ("medcls_msmae", 3, 0)],
+    [("histo_sdmae", 80, 2), ("histo_sdmae", 4, 0), ("medcls_msmae", 30, 3), ("medcls_msmae", 3, 0)],
 )
 def test_the_warm_up_of_the_segmentation_demo_fits_into_its_epochs(bundle: str, epochs: int, warmup: int) -> None:
     configs = CONFIGS.parents[1] / bundle / "configs"
