@@ -46,13 +46,13 @@ def unseen_classes(found: Sequence[Found], class_names: Sequence[str]) -> dict[s
             # A tissue may be drawn and yet say nothing of a region: another value of the convention hides a part of it.
             hidden = any(entry.tissues and name in entry.unlabelled and _drawn(entry, name) for entry in labels)
             declared = all(name in entry.unlabelled for entry in labels)
-            reasons[name] = (
-                "no training label can tell it: its convention has one value for it and other tissue"
-                if hidden or (declared and any(entry.tissues for entry in labels))
-                else "every training item declares it unlabelled"
-                if declared
-                else f"it occurs in none of the {len(labels)} training label(s)"
-            )
+            if hidden or (declared and any(entry.tissues for entry in labels)):
+                why = "no training label can tell it: its convention has one value for it and other tissue"
+            elif declared:
+                why = "every training item declares it unlabelled"
+            else:
+                why = f"it occurs in none of the {len(labels)} training label(s)"
+            reasons[name] = why
     return reasons
 
 
