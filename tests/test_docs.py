@@ -138,16 +138,14 @@ def test_the_tutorial_runs_word_by_word(tmp_path: Path) -> None:
     draw_export(tmp_path / "export", 8, tmp_path / "drawn")
     shutil.copytree(ROOT / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "eval", "cache"))
     script = "\n".join(
-        ["set -euxo pipefail", *shell_blocks((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))]
+        [
+            "PS4='+ [$SECONDS s] '",  # not by the environment, from which bash takes none for root
+            "set -euxo pipefail",
+            *shell_blocks((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")),
+        ]
     )
     python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PATH": python,
-        "OMP_NUM_THREADS": "1",
-        "PS4": "+ [$SECONDS s] ",
-    }
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": python, "OMP_NUM_THREADS": "1"}
     transcript = tmp_path / "transcript.txt"  # with the seconds at which each command began
     with transcript.open("w") as stream:
         code = subprocess.run(
