@@ -75,12 +75,14 @@ def test_pretrain_step(result: Callable[..., dict[str, Any]], capsys: pytest.Cap
     assert "share of matmul" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_pretrain_step_with_fewer_predicted_patches_in_bfloat16(result: Callable[..., dict[str, Any]]) -> None:
     (row,) = result("pretrain_step", "--settings", "2d_0.75", "--predict_ratio", "0.5", "--dtype", "bf16")["rows"]
     assert set(row["step_seconds"]) == {"ours", "monai", "ours_predict"}
     assert set(row["time_ratio"]) == {"ours", "ours_predict"}
 
 
+@pytest.mark.slow
 def test_finetune_step(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("finetune_step", "--peer_dtype", "fp32", "--dtype", "bf16")["rows"]
     assert [row["setting"] for row in rows] == ["unetr_96", "vit_224"]
@@ -88,6 +90,7 @@ def test_finetune_step(result: Callable[..., dict[str, Any]]) -> None:
     assert all(size > 0 for row in rows for size in row["peak_memory_bytes"].values())
 
 
+@pytest.mark.slow
 def test_inference(result: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     rows = result("inference")["rows"]
     assert [row["part"] for row in rows] == ["read", "windows", "back", "whole"]
@@ -96,6 +99,7 @@ def test_inference(result: Callable[..., dict[str, Any]], capsys: pytest.Capture
     assert "equal labels" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--step_crops_per_second", "7.5"]])
 def test_loader(options: list[str], result: Callable[..., dict[str, Any]]) -> None:
     (row,) = result("loader", *options)["rows"]
@@ -132,6 +136,7 @@ def test_a_failing_program_says_why(tmp_path: Path) -> None:
         common.memory_alone(str(script), "ours")
 
 
+@pytest.mark.slow
 def test_memory(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("memory")["rows"]
     assert [(row["dtype"], row["checkpointing"]) for row in rows] == [
@@ -143,6 +148,7 @@ def test_memory(result: Callable[..., dict[str, Any]]) -> None:
     assert all(row["peak_bytes"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_images(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("images", "--num_workers", "0", "--workers", "0", "--memory_images", "20", "60")["rows"]
     assert [row["measurement"] for row in rows] == ["build", "read", "memory", "memory", "train"]
@@ -161,6 +167,7 @@ def test_slides(result: Callable[..., dict[str, Any]]) -> None:
     assert all(rate > 0 for row in rows for rate in row["tiles_per_second"].values())
 
 
+@pytest.mark.slow
 def test_the_way_back_alone(result: Callable[..., dict[str, Any]]) -> None:
     (row,) = result("inference", "--parts", "back")["rows"]
     assert row["part"] == "back"
@@ -175,6 +182,7 @@ def test_memory_without_times(result: Callable[..., dict[str, Any]], capsys: pyt
     assert "| ours | " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_forms(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("forms", "--forms", "channels_last", "bf16")["rows"]
     assert [row["form"] for row in rows] == ["channels_last", "bf16"] * 2
@@ -182,6 +190,7 @@ def test_forms(result: Callable[..., dict[str, Any]]) -> None:
     assert exact < 1e-5 < rounded < 0.1
 
 
+@pytest.mark.slow
 def test_bundles(result: Callable[..., dict[str, Any]]) -> None:
     rows = result("bundles")["rows"]
     assert {row["bundle"] for row in rows} == {
@@ -204,6 +213,7 @@ def gpu(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_pieces_of_the_gpu_script_end_go_on_and_are_not_done_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

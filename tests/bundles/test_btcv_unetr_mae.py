@@ -225,6 +225,7 @@ def test_resume_with_another_network_is_refused(trained: Path, run_stage: Run) -
     assert result.stderr.count("training_state.pt does not belong to this run") == 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(
     run_stage: Run, command_of: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -257,7 +258,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "train"])
+@pytest.mark.parametrize("stage", [pytest.param("pretrain", marks=pytest.mark.slow), "train"])
 def test_two_processes_learn_what_one_does(run_stage: Run, stage: str, tmp_path: Path) -> None:
     """Batch, masks and rates are those of one process; only the order of the sums differs."""
     settings = {"max_epochs": 2, "crops_per_volume": 1, "batch_size": 2}

@@ -9,6 +9,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from .conftest import Runner
 
@@ -101,6 +102,7 @@ def test_images_unlike_those_of_the_training(btcv: Runner, tmp_path: Path) -> No
     assert warning in (tmp_path / "evaluate" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_region_that_the_convention_hides(brats: Runner, tmp_path: Path) -> None:
     table = {"1": "non-enhancing core", "2": "oedema", "3": "tumour core", "4": "enhancing tumour"}
     record = refused_then_trained(brats, "train", tmp_path, "ET", label_convention=json.dumps(table))
@@ -148,6 +150,7 @@ def test_a_finding_that_no_training_image_has(cxr: Runner, tmp_path: Path) -> No
     assert scores["undefined"][name].startswith("not learnt")
 
 
+@pytest.mark.slow
 def test_a_class_that_no_training_tile_has(histo: Runner, tmp_path: Path) -> None:
     def without(content: Content) -> None:
         content["training"] = [item for item in content["training"] if item["label"] != 2]

@@ -221,6 +221,7 @@ print(json.dumps([tiles, peak() - before]))
 """
 
 
+@pytest.mark.slow
 def test_memory_stays_far_below_the_slide(tmp_path: Path) -> None:
     """Unlike MONAI's TiffFileWSIReader, which decodes the whole level for each region."""
     path = large(tmp_path / "large.tif")  # 192 MiB of pixels

@@ -208,6 +208,7 @@ def test_plain_loss_reads_the_output_as_well() -> None:
     torch.testing.assert_close(ReconstructionLoss()(output), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "block"])
 def test_compiles_without_a_break(strategy: str) -> None:
     """Both passes as one graph each; no C++ compiler is called."""

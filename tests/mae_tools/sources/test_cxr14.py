@@ -36,6 +36,7 @@ def small(root: Path, patients: int = 20) -> Path:
     return subset(root, rows, names[: patients + 10], names[patients + 10 :])
 
 
+@pytest.mark.slow
 def test_the_published_counts_hold(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = cxr14(release, out=tmp_path / "d.json", partial=True)
     said = capsys.readouterr().out

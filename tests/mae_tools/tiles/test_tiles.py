@@ -31,7 +31,7 @@ def index(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_tiles_index_and_datalist(folder: Path, num_workers: int, capsys: pytest.CaptureFixture) -> None:
     out = folder.parent / "out"
     datalist = cut(folder, patient_pattern=r"^(p\d)_", num_workers=num_workers)
