@@ -45,8 +45,12 @@ def _one(study: Study, args: argparse.Namespace) -> int:
 
 def _run(store: Store, args: argparse.Namespace) -> int:
     refuse_unknown_settings(store.study)
+    if unknown := set(args.share) - set(store.study.shares):
+        raise StudyError(
+            f"--share {min(unknown):g}: {store.study.name} has {', '.join(f'{s:g}' for s in store.study.shares)}"
+        )
     with _workshop(store.study, args) as workshop:
-        failures = Driver(store.study, workshop, store).run(first=args.first)
+        failures = Driver(store.study, workshop, store).run(first=args.first, shares=args.share)
     print(table(store, write=True))
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("study", type=Path, nargs="+", help="YAML files of studies")
         if name == "run":
             command.add_argument("--first", action="store_true", help="only the arms that the study names first")
+            command.add_argument("--share", type=float, nargs="+", default=[], help="only these shares of the labels")
         size = command.add_mutually_exclusive_group()
         for section in SIZES:
             size.add_argument(

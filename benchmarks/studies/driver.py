@@ -1,5 +1,6 @@
 """A study from its first command to its JSONs: what is there is not done again."""
 
+from collections.abc import Collection
 from typing import Any
 
 from . import records
@@ -23,17 +24,22 @@ class Driver:
     def __init__(self, study: Study, workshop: Workshop, store: Store) -> None:
         self.study, self.workshop, self.store = study, workshop, store
 
-    def run(self, first: bool = False) -> list[str]:
+    def run(self, first: bool = False, shares: Collection[float] = ()) -> list[str]:
         """Run everything that is missing, in the order of `Study.runs`.
 
         Args:
             first: only the study's leading arms.
+            shares: only these shares of the labels; empty: all.
 
         Returns:
             What failed, in words; the rest was run all the same.
         """
         failures = []
-        runs = [run for run in self.study.runs() if not first or run[0].name in self.study.leading]
+        runs = [
+            (arm, share, seed)
+            for arm, share, seed in self.study.runs()
+            if (not first or arm.name in self.study.leading) and (not shares or share in shares)
+        ]
         for number, (arm, share, seed) in enumerate(runs, 1):
             told = f"[{number}/{len(runs)}] {arm.name}, {share:g} of the labels, seed {seed}"
             if self.store.run(arm, share, seed) is not None:

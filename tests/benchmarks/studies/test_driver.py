@@ -98,6 +98,14 @@ def test_the_leading_arms_alone(make_study: Make, make_workshop: MakeWorkshop, t
     assert list(store.runs(1.0)) == ["scratch"]
 
 
+def test_one_share_alone(make_study: Make, make_workshop: MakeWorkshop, tmp_path: Path) -> None:
+    study = make_study(shares={0.1: {}, 1.0: {}}, tune={}, seeds=[0])
+    store = Store(study, tmp_path / "results")
+    with make_workshop(study) as workshop:
+        assert Driver(study, workshop, store).run(shares=[0.1]) == []
+    assert (len(store.runs(0.1)), len(store.runs(1.0))) == (len(study.arms), 0)
+
+
 def test_a_failure_is_told_and_the_others_run(make_study: Make, make_workshop: MakeWorkshop, tmp_path: Path) -> None:
     arms = {"broken": {"train": {"init": "scratch", "fail": True}}, "scratch": {"train": {"init": "scratch"}}}
     study = make_study(arms=arms, seeds=[0], shares={1.0: {}})

@@ -33,6 +33,8 @@ def test_tables_of_several_studies_need_no_images(
 def test_a_wrong_study_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", str(tmp_path / "none.yaml")]) == 2
     assert "cannot be read as a study" in capsys.readouterr().err
+    assert main(["run", str(STUDIES / "tiles.yaml"), "--share", "0.3", "--results", str(tmp_path)]) == 2
+    assert "--share 0.3: tiles has 0.05, 0.2, 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow
