@@ -45,12 +45,11 @@ def _one(study: Study, args: argparse.Namespace) -> int:
 
 def _run(store: Store, args: argparse.Namespace) -> int:
     refuse_unknown_settings(store.study)
-    if unknown := set(args.share) - set(store.study.shares):
-        raise StudyError(
-            f"--share {min(unknown):g}: {store.study.name} has {', '.join(f'{s:g}' for s in store.study.shares)}"
-        )
+    for option, given, known in (("share", args.share, store.study.shares), ("arm", args.arm, store.study.arms)):
+        for value in set(given) - set(known):
+            raise StudyError(f"--{option} {value}: {store.study.name} has {', '.join(map(str, known))}")
     with _workshop(store.study, args) as workshop:
-        failures = Driver(store.study, workshop, store).run(first=args.first, shares=args.share)
+        failures = Driver(store.study, workshop, store).run(args.first, args.share, args.arm)
     print(table(store, write=True))
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
@@ -73,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("study", type=Path, nargs="+", help="YAML files of studies")
         if name == "run":
-            command.add_argument("--first", action="store_true", help="only the arms that the study names first")
+            which = command.add_mutually_exclusive_group()
+            which.add_argument("--first", action="store_true", help="only the arms that the study names first")
+            which.add_argument("--arm", nargs="+", default=[], help="only these arms")
             command.add_argument("--share", type=float, nargs="+", default=[], help="only these shares of the labels")
         size = command.add_mutually_exclusive_group()
         for section in SIZES:

@@ -24,12 +24,13 @@ class Driver:
     def __init__(self, study: Study, workshop: Workshop, store: Store) -> None:
         self.study, self.workshop, self.store = study, workshop, store
 
-    def run(self, first: bool = False, shares: Collection[float] = ()) -> list[str]:
+    def run(self, first: bool = False, shares: Collection[float] = (), arms: Collection[str] = ()) -> list[str]:
         """Run everything that is missing, in the order of `Study.runs`.
 
         Args:
             first: only the study's leading arms.
             shares: only these shares of the labels; empty: all.
+            arms: only these arms; empty: all.
 
         Returns:
             What failed, in words; the rest was run all the same.
@@ -38,7 +39,8 @@ class Driver:
         runs = [
             (arm, share, seed)
             for arm, share, seed in self.study.runs()
-            if (not first or arm.name in self.study.leading) and (not shares or share in shares)
+            if arm.name in ((self.study.leading if first else arms) or self.study.arms)
+            and (not shares or share in shares)
         ]
         for number, (arm, share, seed) in enumerate(runs, 1):
             told = f"[{number}/{len(runs)}] {arm.name}, {share:g} of the labels, seed {seed}"

@@ -98,10 +98,12 @@ def test_the_leading_arms_alone(make_study: Make, make_workshop: MakeWorkshop, t
     assert list(store.runs(1.0)) == ["scratch"]
 
 
-def test_one_share_alone(make_study: Make, make_workshop: MakeWorkshop, tmp_path: Path) -> None:
+def test_one_share_and_one_arm_alone(make_study: Make, make_workshop: MakeWorkshop, tmp_path: Path) -> None:
     study = make_study(shares={0.1: {}, 1.0: {}}, tune={}, seeds=[0])
     store = Store(study, tmp_path / "results")
     with make_workshop(study) as workshop:
+        assert Driver(study, workshop, store).run(shares=[0.1], arms=["scratch"]) == []
+        assert (list(store.runs(0.1)), list(store.runs(1.0))) == (["scratch"], [])
         assert Driver(study, workshop, store).run(shares=[0.1]) == []
     assert (len(store.runs(0.1)), len(store.runs(1.0))) == (len(study.arms), 0)
 

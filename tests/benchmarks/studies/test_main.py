@@ -35,6 +35,8 @@ def test_a_wrong_study_gives_one_sentence(tmp_path: Path, capsys: pytest.Capture
     assert "cannot be read as a study" in capsys.readouterr().err
     assert main(["run", str(STUDIES / "tiles.yaml"), "--share", "0.3", "--results", str(tmp_path)]) == 2
     assert "--share 0.3: tiles has 0.05, 0.2, 1" in capsys.readouterr().err
+    assert main(["run", str(STUDIES / "tiles.yaml"), "--arm", "mea", "--results", str(tmp_path)]) == 2
+    assert "--arm mea: tiles has scratch, mae" in capsys.readouterr().err
 
 
 @pytest.mark.slow
