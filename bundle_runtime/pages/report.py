@@ -22,7 +22,10 @@ from .strips import strips
 _ROWS, _PICTURES, _SAID = 200, 12, 50  # the most of each on a page: lines of a table, pictures, warnings
 _UNFOLDED = 25  # lines of a table that is seen at once
 _TABLES = ("predictions.csv", "volumes.csv", "counts.csv", "slides.csv", "cases.csv")
-_CURVES = ("roc.png", "calibration.png", "confusion.png", "froc.png")
+_CURVES = {
+    "roc.png": "ROC curves", "calibration.png": "Predicted and observed frequency", "confusion.png": "Confusion matrix",
+    "froc.png": "FROC curve",
+}  # fmt: skip
 _SCORES = "Scores, with 95 % intervals"
 _TOOL = "Research software, not a medical device."
 
@@ -82,7 +85,7 @@ def write_report(
             for entry in scores
             for title, tables in zip((_SCORES, "More numbers"), score_tables(entry), strict=True)
         ],
-        *_curves([folder / name for name in _CURVES if folder / name in fresh], rows.get("cases.csv", ())),
+        *_curves(folder, fresh, rows.get("cases.csv", ())),
         *_cases(folder, fresh),
         *[_listed(name, entries) for name, entries in rows.items()],
         Part("Settings", tables=[Table([[k, shown(v)] for k, v in manifest["config"].items()])], folded=True),
@@ -129,11 +132,16 @@ def _facts(
         "device": manifest["device"],
         "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
         "seed": manifest["seed"],
-        "command": f"python -m monai.bundle {shlex.join(manifest['command'][1:])}",
+        "command": f"python -m monai.bundle {' '.join(map(_quoted, manifest['command'][1:]))}",
     }
     home = str(Path.home())
     shorter = (home, "~") if len(home) > 1 else ("", "")
     return [[key, str(value).replace(*shorter)] for key, value in told.items() if value not in (None, "")]
+
+
+def _quoted(word: str) -> str:
+    """A word as people type it in a shell: a list of files in double quotes."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _warnings(
@@ -161,9 +169,9 @@ def _said(title: str, points: Sequence[tuple[str, str]]) -> list[Part]:
     return [Part(title, points=ranked)] if ranked else []
 
 
-def _curves(paths: Sequence[Path], cases: Sequence[Mapping[str, str]]) -> list[Part]:
+def _curves(folder: Path, fresh: set[Path], cases: Sequence[Mapping[str, str]]) -> list[Part]:
     """The figures of the stage, and of segmented cases the Dice of each."""
-    figures = [Figure(path.stem, path.read_bytes()) for path in paths]
+    figures = [Figure(said, (folder / name).read_bytes()) for name, said in _CURVES.items() if folder / name in fresh]
     dice: dict[str, list[float]] = {}
     for row in cases:
         if row.get("dice"):

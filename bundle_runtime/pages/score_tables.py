@@ -6,6 +6,11 @@ from typing import Any
 from .page import Table
 
 _NOT_SCORES = ("header", "notes", "warnings", "unlearnt", "policy")
+# What the keys of the files are called on a page; tumour regions and lesions are no organs.
+_WORDS = {
+    "organs": "structures", "dice": "Dice", "hd95": "HD95", "iou": "IoU", "aji": "AJI", "pq": "PQ", "sq": "SQ",
+    "auc": "AUC", "ece": "ECE", "f1": "F1", "ml": "mL", "90": "at 90 % specificity", "95": "at 95 % specificity",
+}  # fmt: skip
 
 
 def score_tables(scores: Mapping[str, Any]) -> tuple[list[Table], list[Table]]:
@@ -85,4 +90,4 @@ def _matrix(title: str, rows: list[list[Any]], names: Any) -> Table:
 
 
 def _words(key: str) -> str:
-    return str(key).replace("_", " ")
+    return " ".join(_WORDS.get(word, word) for word in str(key).split("_"))

@@ -40,8 +40,9 @@ def bundle(tmp_path: Path) -> Path:
 def ran(folder: Path, **more: Any) -> Path:
     """A folder in which a stage began; files of before are in it."""
     manifest = {"status": "finished", "started": BEGAN.isoformat(timespec="seconds"), "seconds": 12.3, "device": "cpu",
-                "command": ["/x/__main__.py", "run", "--a b", "c"], "versions": {"torch": "2.0"}, "seed": 0,
-                "config": {"dataset_dir": "/data", "learning_rate": 1e-4}, "data_fingerprint": "f1f2"}  # fmt: skip
+                "command": ["/x/__main__.py", "run", "--a b", "['c.yaml','d.yaml']", "it's $5"], "seed": 0,
+                "config": {"dataset_dir": "/data", "learning_rate": 1e-4}, "data_fingerprint": "f1f2",
+                "versions": {"torch": "2.0"}}  # fmt: skip
     write_json(folder / "manifest.json", {**manifest, **more})
     (folder / "pictures").mkdir(exist_ok=True)
     for name in ("pictures/stale.png", "calibration.png", "failures.json"):
@@ -70,11 +71,13 @@ def test_an_evaluation(tmp_path: Path, bundle: Path, task: str) -> None:
     summary = json.loads((folder / "scores.json").read_text())
     told = {key: value for key, value in summary.items() if key not in ("header", "notes", "warnings")}
     assert not [number for number in numbers(told) if shown(number) not in page.words]
-    assert [name.partition(":")[0] for name in page.pictures] == ["roc", worst, best]
+    assert [name.partition(":")[0] for name in page.pictures] == ["ROC curves", worst, best]
     assert page.addresses
     assert page.self_contained
     said = ("Lungs <b> version 1.2.3", sha256_of(model), "datalist.json list test", "f1f2", "40 items; 20 patients")
-    said += ("120 cases 40 patients", "2026-03-01T12:00:00+00:00", "run '--a b' c", "amp was off", "torch 2.0")
+    said += ("120 cases 40 patients", "2026-03-01T12:00:00+00:00", "amp was off", "torch 2.0")
+    # Lists of files as one types them, and not as `shlex` quotes them; the reader of pages takes [ ] , for blanks.
+    said += ("""run '--a b' " 'c.yaml' 'd.yaml' " 'it'"'"'s $5'""",)
     for text in (*said, "c3: much darker", "learning_rate 0.0001"):
         assert text in page.text, text
 

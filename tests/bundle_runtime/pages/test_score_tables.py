@@ -31,10 +31,10 @@ def test_estimates_come_first_and_a_line_is_a_class() -> None:
     classes = {"liver": {"dice": estimate, "volume_ml": {"label": 1500.26}}, "spleen": {"dice": estimate, "missed": 2}}
     summary = {"header": {"seed": 9}, "notes": ["n"], "policy": "p", "organs": classes, "parity": False}
     (scores,), (counts, single) = score_tables(summary)
-    assert (scores.caption, scores.head) == ("organs", ["", "dice"])
+    assert (scores.caption, scores.head) == ("structures", ["", "Dice"])
     assert scores.rows == [[name, "0.8123 [0.7, 0.9], n 7"] for name in classes]
     assert (counts.head, counts.rows) == (
-        ["", "volume ml: label", "missed"],
+        ["", "volume mL: label", "missed"],
         [["liver", "1500", ""], ["spleen", "", "2"]],
     )
     assert single.rows == [["parity", "False"]]
