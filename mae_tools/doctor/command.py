@@ -16,7 +16,7 @@ from custom_components.errors import InputError
 from ..bundles import every_bundle, find_bundle, overlays, read_overlay, read_tools, refuse_unknown
 from ..demo_data import PAINTERS
 from .machine import Finding, examine, gpu_free, memory_free
-from .predict import Trial
+from .predict import Trial, begin
 
 _MIB, _GIB = 2**20, 2**30
 
@@ -51,6 +51,8 @@ def doctor(
     own = [] if overlay is None else [Path(overlay)]
     for file in own:
         read_overlay(file, roots[0])
+    if datalist is not None or self_test:
+        begin()
     _print(examine(Path.cwd()))
     wrong: list[Finding] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -78,7 +80,7 @@ def _self_test(root: Path, folder: Path) -> Finding:
     kind, began = read_tools(root), time.monotonic()
     if kind.draw is None:
         return Finding(root.name, "not tried: its configs/tools.yaml names nothing to draw")
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         PAINTERS[kind.draw](folder, cases=kind.least)
     content = datalists.parse(folder / "datalist.json")
     few = {"num_workers": 0, "batch_size": 4}  # so few are measured once

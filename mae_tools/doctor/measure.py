@@ -36,11 +36,11 @@ def clock(out: str, seconds: float, engine: str, dataset: str | None = None) -> 
 
     Args:
         out: the file.
-        seconds: after so long no further step is waited for, but two are always taken where the list has as many.
+        seconds: after so long no further step is waited for; but a training, whose first one is slower, takes two.
         engine: id of the trainer or evaluator.
         dataset: id of the data set, where it is prepared before the first step.
     """
-    before, began = _resident(), time.monotonic()
+    before, began, least = _resident(), time.monotonic(), 1 if dataset is None else 2
     if dataset is not None:
         resolve(dataset)
     after = _resident()
@@ -56,7 +56,8 @@ def clock(out: str, seconds: float, engine: str, dataset: str | None = None) -> 
     def step(running: Engine) -> None:
         stamp()
         taken, late = len(stamps) - 1, stamps[-1] - stamps[0] > seconds
-        if taken >= _ENOUGH or (taken >= 2 and late) or (dataset is None and taken == running.state.epoch_length):
+        enough = taken >= _ENOUGH or (late and taken >= least)
+        if enough or (dataset is None and taken == running.state.epoch_length):
             end()
 
     def end() -> None:

@@ -5,6 +5,7 @@ import math
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,19 @@ from ..bundles import SEGMENTATION, load, stages
 from . import measure
 
 _STEPS = 3  # that a trial has data for
+# Trials are forked from a process that has imported these, which takes longer than a few steps do.
 _PRELOADED = ["ignite.engine", "monai.bundle", "monai.engines", "torch"]
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(_PRELOADED)
 _FOR_A_TRIAL = {
     "init": "scratch", "num_workers": 0, "overwrite": True, "allow_unlearnt": True, "label_fraction": 1.0,
     "drop_last": False, "pictures": 0, "val_interval": 10**6,
 }  # fmt: skip
+
+
+def begin() -> None:
+    """Start the process that trials are forked from; it imports while other things are done."""
+    forkserver.ensure_running()
 
 
 class Need(NamedTuple):
@@ -83,14 +92,14 @@ class Trial:
 
     def _of_training(self, stage: str) -> Need:
         """From batches of full size on a GPU; on a CPU from two small ones, of which a line leads to the full one."""
-        value = self._config(stage).get_parsed_content
-        crops = int(value("crops_per_volume")) if "crops_per_volume" in self._config(stage) else 1
+        value, volumes = self._config(stage).get_parsed_content, "crops_per_volume" in self._config(stage)
+        crops = int(value("crops_per_volume")) if volumes else 1
         batch, listed = int(value("batch_size")), len(self.content["training"])
         held = min(batch, int(value("micro_batch") or batch))
         small = not torch.cuda.is_available() and batch > 4 * crops
-        sizes = [2 * crops, 4 * crops] if small else [batch]
-        more = {"micro_batch": None} if small else {}
-        tried = min(_STEPS * sizes[-1] // crops, listed)
+        sizes = ([1, 2] if volumes else [2, 4]) if small else [batch]  # a crop at full size takes a CPU half a minute
+        more = {"micro_batch": None, "crops_per_volume": 1} if small else {}
+        tried = min(_STEPS * sizes[-1] // (1 if small else crops), listed)
         found = [self._try(stage, tried, {**more, "batch_size": size}) for size in sizes]
         items = max(1, round(listed * float(value("label_fraction"))))
         updates = math.ceil(items * crops / batch) * int(value("max_epochs"))
@@ -151,10 +160,7 @@ class Trial:
         write_json(files["plan"], plan)
         files["found"].unlink(missing_ok=True)
         files["said"].write_text("", encoding="utf-8")
-        # Forked from a process that has imported PyTorch and MONAI, which takes longer than a few steps do.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
-        process = context.Process(target=measure.apart, args=(str(files["plan"]), str(files["said"])))
+        process = _FORKED.Process(target=measure.apart, args=(str(files["plan"]), str(files["said"])))
         process.start()
         process.join()
         if not files["found"].is_file():

@@ -27,7 +27,7 @@ class Steps(Engine):
 
 
 @pytest.mark.parametrize(("count", "seconds", "dataset", "steps"), [
-    (9, 1.0, None, measure._ENOUGH), (9, 0.001, "data", 2), (3, 1.0, None, 3), (1, 1.0, "data", 1),
+    (9, 1.0, None, measure._ENOUGH), (9, 0.001, "data", 2), (9, 0.001, None, 1), (3, 1.0, None, 3), (1, 1.0, "data", 1),
 ])  # fmt: skip
 def test_steps_are_timed_until_there_are_enough(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, seconds: float, dataset: str | None, steps: int

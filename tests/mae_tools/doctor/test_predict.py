@@ -26,7 +26,7 @@ def test_a_training(trial: Trial) -> None:
     assert need.total is not None, need.said
     crops = 2 * len(trial.content["training"])
     updates = -(-crops // 12) * 50
-    assert need.said.startswith(f"{updates:,} updates of 12, measured with 4 and 8;")
+    assert need.said.startswith(f"{updates:,} updates of 12, measured with 1 and 2;")
     assert need.total >= updates * need.step > 0
     assert 200 < need.memory < 20_000
     assert not list(trial.folder.rglob("training_state.pt"))
