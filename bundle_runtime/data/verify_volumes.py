@@ -13,9 +13,7 @@ from .background import read_brain, without_background
 from .schema import Item, as_list, check_background
 from .sequences import sequence_name, sequence_names, split_stem
 from .verify import STRIPPED, Found, millimetres
-from .volume import UnusableError, corner_shift, grid_difference, read_volume, skew, turned_like
-
-_SKEWED = 1.0  # degrees
+from .volume import UnusableError, corner_shift, grid_difference, read_volume, tilted, turned_like
 
 
 @dataclasses.dataclass
@@ -292,13 +290,8 @@ def check_header(report: Found, file: str, image: Any) -> None:
             file,
             f"says {millimetres(zooms)} in pixdim but {millimetres(from_affine)} in its affine, which is used",
         )
-    if (tilt := skew(affine)) > _SKEWED:
-        report.add(
-            "warning",
-            file,
-            f"has axes {tilt:.1f} degrees off right angles (gantry tilt): volumes in ml are right, but the network "
-            "sees skewed shapes; resample it onto a straight grid if that matters",
-        )
+    if tilt := tilted(affine):
+        report.add("warning", file, tilt)
     if qform > 0 and sform > 0:
         try:
             agree = corner_shift(image.get_qform(), affine, image.shape[:3]) <= 0.5

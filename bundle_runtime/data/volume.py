@@ -173,6 +173,16 @@ def skew(affine: np.ndarray) -> float:
     return float(np.degrees(np.arcsin(np.clip(np.abs(axes.T @ axes - np.eye(3)).max(), 0, 1))))
 
 
+def tilted(affine: np.ndarray) -> str:
+    """What is to be said of a grid whose axes are more than a degree off right angles; "" where they are not."""
+    if (tilt := skew(affine)) <= 1.0:
+        return ""
+    return (
+        f"has axes {tilt:.1f} degrees off right angles (gantry tilt): volumes in ml are right, but the network sees "
+        "skewed shapes; resample it onto a straight grid if that matters"
+    )
+
+
 def corner_shift(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
     """Largest distance between the corners of two grids, in units of the smallest voxel edge."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)

@@ -101,7 +101,8 @@ class Series:
     def title(self) -> str:
         """The series in a few words, for its owner to find it: never written into a file."""
         said = [text(self.header, key) for key in ("Modality", "SeriesNumber", "SeriesDescription")]
-        return f"{' '.join(part for part in said if part) or 'unnamed'} ({len(self.frames)} slices)"
+        count = f"{len(self.frames)} slices" if self.frames else f"{len(self.files)} files"
+        return f"{' '.join(part for part in said if part) or 'unnamed'} ({count})"
 
 
 def lay(slices: Sequence[Frame]) -> Stack:

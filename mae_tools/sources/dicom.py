@@ -19,7 +19,7 @@ from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_labels import read_label
 from bundle_runtime.data.verify_volumes import Expected
-from bundle_runtime.data.volume import UnusableError, in_millimetres
+from bundle_runtime.data.volume import UnusableError, in_millimetres, tilted
 from bundle_runtime.dicom.pixels import text
 from bundle_runtime.dicom.series import Export, NoVolume, Series, read_files, scan
 from bundle_runtime.dicom.structures import paint, read_structures, references
@@ -67,9 +67,9 @@ def dicom(
     """Convert the series of a DICOM export to compressed NIfTI, and write their datalist.
 
     Nothing that names a patient is written: patients and series get a hash, salted with `<out>/.salt`, a file that
-    stays here. The terminal shows the series' own descriptions beside the hashes; `<out>/series.csv` does not. After an
-    interruption, run it again: it converts what is not there yet. Where structures overlap, the later class of
-    `class_names` counts; a class that nothing is drawn for in a case is `unlabelled` there.
+    stays here. The terminal shows the series' own descriptions and folders beside the hashes; `<out>/series.csv` does
+    not. After an interruption, run it again: it converts what is not there yet. Where structures overlap, the later
+    class of `class_names` counts; a class that nothing is drawn for in a case is `unlabelled` there.
 
     Args:
         root: folder with DICOM files, nested in any way; only read.
@@ -106,7 +106,7 @@ def dicom(
                 f"{target}: the disk is full after {number} of {len(wanted)} series; make room and run the same "
                 "command again, which goes on there."
             ) from error
-    _tell(cases, found, target, labels)
+    _tell(cases, found, root.path, target, labels)
     entries = sorted((case.entry for case in cases if case.entry is not None), key=lambda entry: str(entry["image"]))
     return Items(entries, keys={"class_names": names, "modality": modality}, name="DICOM series")
 
@@ -139,8 +139,8 @@ def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export) ->
             case.taken, case.said = "no: not chosen", [reason]
         elif broken:
             case.taken, case.said = "no: damaged", [f"{broken[0]} {found.refused[broken[0]]}"]
-        else:
-            series.stack()
+        elif tilt := tilted(series.stack().affine):
+            case.said = [tilt]
     except UnusableError as problem:
         case.taken = "no: no volume" if isinstance(problem, NoVolume) else "no: no even stack of slices"
         case.said = [str(problem)]
@@ -201,7 +201,8 @@ class _Converted:
             _save(self.target / entry["label"], self._turned(drawn, image), image.affine)
         elif self.labels != "none" and self.names is not None:
             structures = [each for file in drawn for each in read_structures(file, image.affine, image.shape)]
-            label, unlabelled, case.said = paint(structures, self.names, image.shape, self.rules.classes)
+            label, unlabelled, notes = paint(structures, self.names, image.shape, self.rules.classes)
+            case.said += notes
             _save(self.target / entry["label"], label, image.affine)
         _save(self.target / entry["image"], voxels, image.affine)
         return {"unlabelled": unlabelled}
@@ -223,11 +224,15 @@ def _save(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
     write_atomically(path, gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
 
 
-def _tell(cases: Sequence[Case], found: Export, target: Path, labels: str) -> None:
-    """Print the table with the names that a reader knows the series by; write it without them."""
+def _tell(cases: Sequence[Case], found: Export, source: Path, target: Path, labels: str) -> None:
+    """Print the table with the names and folders that a reader knows the series by; write it without them."""
     rows = sorted(cases, key=lambda case: (case.taken != "yes", case.name))
-    shown = [[case.name, case.taken, case.series.title(), "; ".join(case.said)] for case in rows]
-    print(aligned([["case", "taken", "series", "notes"], *shown]))
+    folders = [os.path.relpath(os.path.dirname(case.series.files[0]), source) for case in rows]
+    shown = [
+        [case.name, case.taken, case.series.title(), "; ".join(case.said), folder if case.said else ""]
+        for case, folder in zip(rows, folders, strict=True)
+    ]
+    print(aligned([["case", "taken", "series", "notes", "folder"], *shown]))
     for what, files in (
         ("other objects", [f"{os.path.basename(file)} {reason}" for file, reason in found.refused.items()]),
         ("drawings on series that are not here", [os.path.basename(file) for file in _strays(found)]),

@@ -85,6 +85,8 @@ def test_images_labels_and_lists(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert sorted(taken) == ["no: no even stack of slices", "no: no volume", "no: not chosen", "yes", "yes", "yes"]
     for text in ("CT 3 lung thin (6 slices)", "lacks 1 slice(s)", "holds 1 slice(s)", "the later class of class_names"):
         assert text in said
+    (gap,) = [line for line in said.splitlines() if "lacks 1 slice(s)" in line]
+    assert gap.endswith("  gap")  # where to look, which is printed and never written
     assert stat.S_IMODE((out / ".salt").stat().st_mode) == 0o600
     assert ".salt" in (out / ".gitignore").read_text() or (out / ".gitignore").read_text().strip() == "*"
 
@@ -123,6 +125,14 @@ def test_a_full_disk_half_way_and_a_second_run(tmp_path: Path, monkeypatch: pyte
     written.clear()
     assert dicom(source, out=out, class_names=NAMES, series="*venous*", labels="seg") == made
     assert not [name for name in written if name.endswith(".gz")]
+
+
+def test_a_tilted_gantry_is_said_of_a_series_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in" / "P 1", slices(volume(), tilt=0.5))
+    dicom(tmp_path / "in", out=tmp_path / "out", val_fraction=0, test_fraction=0)
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "gantry tilt" in line]
+    assert "  yes  " in row
+    assert row.endswith("  P 1")
 
 
 def test_the_export_may_be_read_only(tmp_path: Path) -> None:
