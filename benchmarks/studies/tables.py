@@ -167,6 +167,10 @@ def _notes(store: Store, cases: Mapping[str, Any]) -> list[str]:
         "Minutes: processor time, which other work on the machine hardly changes; with a GPU, time on the clock.",
         "Probes: a logistic regression on the frozen encoder; mean and range over seeds.",
     ]
+    if "seed" in study.pretrain:
+        notes.append(
+            "One pre-training serves all seeds: how another one would have turned out is not in the intervals."
+        )
     edges = [
         f"{arm.title} at {share:g}"
         for arm in study.arms.values()

@@ -120,3 +120,9 @@ def test_the_papers_numbers_stand_beside_ours_where_all_labels_are_used(store: S
     at = rows[0].index("published")
     assert {row[1]: row[at] for row in rows[2:]} == {"scratch": "-", "MAE": "0.835"}
     assert "published" not in table(store)
+
+
+def test_one_pretraining_for_all_seeds_is_said(make_study: Callable[..., Study], tmp_path: Path) -> None:
+    for settings, said in (({}, False), ({"seed": 0}, True)):
+        study = make_study(shares={1.0: {}}, pretrain={"max_epochs": 4, **settings})
+        assert ("One pre-training serves all seeds" in table(Store(study, tmp_path / str(said)))) is said
