@@ -84,7 +84,8 @@ def _block(store: Store, share: float, runs: Mapping[str, list[Run]]) -> str:
     """One label share: an arm a line."""
     study = store.study
     sampled = samples(store, runs)
-    scores = [name for name in SCORES if any(name in entry for entry in sampled.values())]
+    known = [*sampled.values()] or [run["cases"]["scores"] for found in runs.values() for run in found]  # probes alone
+    scores = [name for name in SCORES if any(name in entry for entry in known)]
     columns = ["arm", "seeds"]
     for score in scores:
         columns += [SCORES[score][0], f"minus {study.arms[study.baseline].title}"]
