@@ -13,6 +13,7 @@ from typing import Any
 import monai
 import numpy as np
 import torch
+from bundle_runtime.probes.linear import SCORES as PROBE_SCORES
 from bundle_runtime.scores.classification_report import ClassificationReport
 from bundle_runtime.scores.instance_report import TASK as OF_PICTURES
 from bundle_runtime.scores.instance_report import InstanceReport
@@ -90,10 +91,21 @@ def cases(folder: Path) -> dict[str, Any]:
 
 
 def probe(folder: Path) -> dict[str, Any]:
-    """The scores of a linear probe, which keeps none of single cases: {"kind": "probe", "scores": {name: value}}."""
+    """The same of a linear probe; a class that its labels do not show in both states is given no opinion: 0."""
     content = json.loads((folder / "probe.json").read_text())
-    scores = content["methods"]["logistic"]["scores"]
-    return {"kind": "probe", "scores": {name: scores[name] for name in ("macro_auc", "accuracy") if name in scores}}
+    with (folder / PROBE_SCORES).open(newline="") as stream:
+        rows = sorted(csv.DictReader(stream), key=lambda row: row["case"])
+    names = [column.removeprefix("score ") for column in rows[0] if column.startswith("score ")]
+    one = content["settings"]["task"] == "multi_class"
+    entries = {
+        "labels": [names.index(row["class"]) for row in rows]
+        if one
+        else [_numbers([float(row[name] or "nan") for name in names]) for row in rows],
+        "probabilities": [_numbers(np.nan_to_num([float(row[f"score {name}"]) for name in names])) for row in rows],
+    }
+    patients = [row["patient_id"] or f"own {row['case']}" for row in rows]
+    listed = [f"{row['patient_id']}/{row['case']}" for row in rows]
+    return _about(content["settings"]["task"], names, patients, listed) | entries
 
 
 def surroundings() -> dict[str, Any]:

@@ -27,7 +27,7 @@ def table(store: Store, write: bool = False) -> str:
         if not runs:
             continue
         blocks.append(_block(store, share, runs))
-        cases = next((run["cases"] for found in runs.values() for run in found if "patients" in run["cases"]), cases)
+        cases = next(run["cases"] for found in runs.values() for run in found)
     if len(blocks) == 2:
         blocks.append("No run has finished yet.")
     blocks.append("\n".join(f"- {note}" for note in _notes(store, cases)))
@@ -44,11 +44,8 @@ def lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def samples(store: Store, runs: Mapping[str, list[Run]]) -> dict[str, dict[str, Sampled]]:
-    """The scores of each arm with cases, by arm and score."""
-    scored = {name: [run for run in found if "patients" in run["cases"]] for name, found in runs.items()}
-    return {
-        name: sample([run["cases"] for run in found], store.study.report) for name, found in scored.items() if found
-    }
+    """The scores of each arm, by arm and score."""
+    return {name: sample([run["cases"] for run in found], store.study.report) for name, found in runs.items()}
 
 
 def paired(
@@ -84,8 +81,7 @@ def _block(store: Store, share: float, runs: Mapping[str, list[Run]]) -> str:
     """One label share: an arm a line."""
     study = store.study
     sampled = samples(store, runs)
-    known = [*sampled.values()] or [run["cases"]["scores"] for found in runs.values() for run in found]  # probes alone
-    scores = [name for name in SCORES if any(name in entry for entry in known)]
+    scores = [name for name in SCORES if any(name in entry for entry in sampled.values())]
     columns = ["arm", "seeds"]
     for score in scores:
         columns += [SCORES[score][0], f"minus {study.arms[study.baseline].title}"]
@@ -114,14 +110,8 @@ def _cells(
     runs: Mapping[str, list[Run]], sampled: Mapping[str, dict[str, Sampled]], name: str, baseline: str, score: str
 ) -> list[str]:
     digits = SCORES[score][1]
-    if name in sampled:
-        found = paired(runs, sampled, name, baseline, score)
-        return [show(estimate(sampled[name][score]), digits), show(found, digits, "+")]
-    values = [run["cases"]["scores"].get(score) for run in runs[name]]
-    known = [value for value in values if value is not None]
-    if not known:
-        return ["", ""]
-    return [f"{sum(known) / len(known):.{digits}f} ({min(known):.{digits}f} to {max(known):.{digits}f})", ""]
+    found = paired(runs, sampled, name, baseline, score)
+    return [show(estimate(sampled[name][score]), digits), show(found, digits, "+")]
 
 
 def _tuned(store: Store, name: str, share: float) -> str:
@@ -166,7 +156,7 @@ def _notes(store: Store, cases: Mapping[str, Any]) -> list[str]:
         f"{_grid(store)}.",
         f"{LATE}: the best validation fell into the last tenth of the training, so this arm may not have converged.",
         "Minutes: processor time, which other work on the machine hardly changes; with a GPU, time on the clock.",
-        "Probes: a logistic regression on the frozen encoder; mean and range over seeds.",
+        "Probes: a logistic regression on the frozen encoder.",
     ]
     if "seed" in study.pretrain:
         notes.append(

@@ -19,7 +19,7 @@ from ..scores.resampling import RESAMPLES, Resamples, ranking_scores
 from ..scores.text import counted_images
 from .features import METHODS, Array, C, K, as_table, correct, extract_features, probe_predictions, summarise
 
-FEATURES = "features.csv"
+FEATURES, SCORES = "features.csv", "scores.csv"
 
 
 def run_linear_probe(
@@ -39,6 +39,8 @@ def run_linear_probe(
     save_features: bool = False,
 ) -> dict[str, Any]:
     """Train probes on one list, score them on another, print a table, write `probe.json` and return what it holds.
+
+    `SCORES` beside it holds what the first method says of each image: case, patient, truth, a score a class.
 
     Intervals are 95 % percentile bootstrap intervals over patients.
 
@@ -66,13 +68,19 @@ def run_linear_probe(
         for part in (train_dataset, test_dataset)
     )
     items = [test_dataset.data[position] for position in index]
+    truths = [[class_names[label]] for label in test_y] if task == "multi_class" else test_y.tolist()
+    named = ["class"] if task == "multi_class" else list(class_names)
     if save_features and is_main():
-        _write_features(Path(output_dir) / FEATURES, items, test_x, test_y, task, class_names)
+        columns = [*named, *(f"f{number}" for number in range(test_x.shape[1]))]
+        _write_images(Path(output_dir) / FEATURES, items, truths, test_x, columns)
     groups = [str(item.get("patient_id") or item.get("file") or item["image"]) for item in items]
     results = {}
     for method in methods:
         scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method)
         results[method] = _results(scores, test_y, task, class_names, groups)
+        if method == methods[0] and is_main():
+            columns = [*named, *(f"score {name}" for name in class_names)]
+            _write_images(Path(output_dir) / SCORES, items, truths, scores, columns)
     settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": RESAMPLES}
     counts = {"train_images": len(train_x), "test_images": len(test_x), "test_patients": len(set(groups))}
     record = record_of(train_dataset, class_names)
@@ -89,21 +97,14 @@ def _tell(content: Mapping[str, Any], unlearnt: Sequence[str], path: Path) -> No
     print(f"{_table(content)}\nwritten: {write_json(path, content)}", flush=True)
 
 
-def _write_features(
-    path: Path,
-    items: Sequence[Mapping[str, Any]],
-    features: Array,
-    labels: Array,
-    task: str,
-    class_names: Sequence[str],
+def _write_images(
+    path: Path, items: Sequence[Mapping[str, Any]], truths: Sequence[list[Any]], values: Array, columns: list[str]
 ) -> None:
-    one = task == "multi_class"
-    truths = [[class_names[label]] for label in labels] if one else labels.tolist()
+    """A line an image: case, patient, what is true of it, its values."""
     rows = [
         [item.get("case"), item.get("patient_id"), *truth, *(f"{value:.6g}" for value in row)]
-        for item, truth, row in zip(items, truths, features, strict=True)
+        for item, truth, row in zip(items, truths, values, strict=True)
     ]
-    columns = [*(["class"] if one else class_names), *(f"f{number}" for number in range(features.shape[1]))]
     write_csv(path, ["case", "patient_id", *columns], rows)
 
 

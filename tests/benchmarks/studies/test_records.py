@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_runtime.files import write_csv
 from bundle_runtime.scores.classification_report import Case, ClassificationReport
 from bundle_runtime.scores.segmentation import Row
 from bundle_runtime.scores.segmentation_report import SegmentationReport
@@ -49,6 +50,24 @@ def test_cases_of_a_classification_lose_their_names_and_keep_their_order(tmp_pat
     assert found["probabilities"] == [[0.5, 0.25], [0.1235, 1], [1e-9, 0.75]]
     assert (found["kind"], found["names"]) == ("multi_label", ["mass", "nodule"])
     assert not any(word in json.dumps(found) for word in ("png", "p1", "p2"))
+
+
+@pytest.mark.parametrize("task", ["multi_label", "multi_class"])
+def test_a_probe_is_kept_as_an_evaluation_of_the_same_images(tmp_path: Path, task: str) -> None:
+    cases = [Case("b", "p2", "/x/b.png"), Case("a", "", "/x/a.png"), Case("c", "p2", "/x/c.png")]
+    scores = np.array([[0.125, 1.0], [0.5, 0.25], [0.0, 0.75]])
+    labels = np.array([[1.0, np.nan], [0.0, 1.0], [0.0, 0.0]]) if task == "multi_label" else np.array([0, 1, 1])
+    names = ["mass", "nodule"]
+    ClassificationReport(names, task, cases, scores, labels).write(tmp_path / "evaluation")
+    truths = labels.tolist() if task == "multi_label" else [[names[label]] for label in labels]
+    told = [
+        [case.case, case.patient_id or None, *truth, *row]
+        for case, truth, row in zip(cases, truths, scores.tolist(), strict=True)
+    ]
+    columns = [*(names if task == "multi_label" else ["class"]), "score mass", "score nodule"]
+    write_csv(tmp_path / "scores.csv", ["case", "patient_id", *columns], told)
+    (tmp_path / "probe.json").write_text(json.dumps({"settings": {"task": task}}))
+    assert records.probe(tmp_path) == records.cases(tmp_path / "evaluation")
 
 
 def test_what_is_rightly_absent_is_perfect_and_what_is_not_drawn_is_not_scored(tmp_path: Path) -> None:

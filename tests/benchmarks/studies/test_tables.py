@@ -126,14 +126,3 @@ def test_one_pretraining_for_all_seeds_is_said(make_study: Callable[..., Study],
     for settings, said in (({}, False), ({"seed": 0}, True)):
         study = make_study(shares={1.0: {}}, pretrain={"max_epochs": 4, **settings})
         assert ("One pre-training serves all seeds" in table(Store(study, tmp_path / str(said)))) is said
-
-
-def test_probes_alone_have_their_score(make_study: Callable[..., Study], tmp_path: Path) -> None:
-    arms = {"scratch": {"train": {"init": "scratch"}}, "probe": {"train": {"init": "scratch"}, "probe": True}}
-    study = make_study(arms=arms, shares={1.0: {}}, seeds=[0])
-    store = Store(study, tmp_path)
-    key = evaluation(study, study.arms["probe"], 1.0, 0, {}).key
-    content = {"key": key, "arm": "probe", "share": 1.0, "seed": 0, "stages": {}, "surroundings": {"gpu": None},
-               "data": {}}  # fmt: skip
-    write_json(store.run_path(study.arms["probe"], 1.0, 0), {**content, "cases": {"scores": {"macro_auc": 0.7}}})
-    assert "| probe | 1 | 0.700 (0.700 to 0.700) |" in table(store)

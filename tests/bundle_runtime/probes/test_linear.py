@@ -124,3 +124,12 @@ def test_features_become_a_table(tmp_path: Path, task: str) -> None:
     names = ["class"] if task == "multi_class" else NAMES
     assert list(rows[0])[: 2 + len(names)] == ["case", "patient_id", *names]
     assert np.isfinite([float(value) for value in list(rows[0].values())[2 + len(names) :]]).all()
+
+
+def test_what_a_probe_says_of_each_image_gives_its_scores(tmp_path: Path) -> None:
+    content = run(tmp_path)
+    with (tmp_path / "scores.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    auc = roc_auc_score([float(row["left"]) for row in rows], [float(row["score left"]) for row in rows])
+    assert auc == pytest.approx(content["methods"]["logistic"]["scores"]["left"], abs=1e-6)
+    assert {row["score never"] for row in rows} == {"nan"}
