@@ -121,7 +121,10 @@ def _segmentation(
         columns = {"dice_headline": ("dice", headline), **columns}  # type: ignore[dict-item]
     found = {}
     for name, (key, chosen) in columns.items():
-        values = np.nanmean(np.array(run[key], dtype=float)[:, chosen], axis=1)
+        table = np.array(run[key], dtype=float)[:, chosen]
+        if np.isnan(table).all():  # distances of pictures are not measured
+            continue
+        values = np.nanmean(table, axis=1)
         found[name] = (float(values.mean()), _weighted_mean(values, resamples))
     return found
 

@@ -77,6 +77,17 @@ def test_macro_auc_is_that_of_scikit_learn_over_the_findings_with_enough_positiv
     assert sample([run], {"min_positives": 10})["macro_auc"].point == pytest.approx([expected])
 
 
+def test_distances_that_were_not_measured_are_no_score() -> None:
+    run = {
+        "kind": "segmentation",
+        "names": ["lesion"],
+        "patients": [0, 1],
+        "dice": [[0.5], [0.7]],
+        "hd95": [[None]] * 2,
+    }
+    assert list(sample([run])) == ["dice"]
+
+
 def test_unknown_labels_are_left_out() -> None:
     run = {"kind": "multi_label", "patients": [0, 1, 2, 3], "labels": [[1], [0], [None], [0]],
            "probabilities": [[0.8], [0.2], [0.0], [0.9]]}  # fmt: skip
