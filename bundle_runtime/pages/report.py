@@ -118,7 +118,7 @@ def _facts(
     if datalist is not None:
         source = {"datalist": f"{datalist}, list {config.get('section', 'test')}"}
     counted = {what: entry[what] for entry in scores for what in ("cases", "slides", "patients") if what in entry}
-    counted = counted or {name.removesuffix(".csv"): len(entries) for name, entries in rows.items()}
+    counted = counted or {f"lines in {name}": len(entries) for name, entries in rows.items()}
     told = {
         "bundle": f"{metadata['name']}, version {metadata['version']}",
         "weights": model_file,

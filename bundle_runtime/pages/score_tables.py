@@ -6,11 +6,16 @@ from typing import Any
 from .page import Table
 
 _NOT_SCORES = ("header", "notes", "warnings", "unlearnt", "policy")
-# What the keys of the files are called on a page; tumour regions and lesions are no organs.
+# What keys of the files, and words of others, are called on a page; tumour regions and lesions are no organs.
+_KEYS = {
+    "sensitivity_90": "sensitivity at 90 % specificity", "sensitivity_95": "sensitivity at 95 % specificity",
+    "interval_95": "95 % interval", "score": "FROC score",
+}  # fmt: skip
 _WORDS = {
     "organs": "structures", "dice": "Dice", "hd95": "HD95", "iou": "IoU", "aji": "AJI", "pq": "PQ", "sq": "SQ",
-    "auc": "AUC", "ece": "ECE", "f1": "F1", "ml": "mL", "90": "at 90 % specificity", "95": "at 95 % specificity",
+    "auc": "AUC", "ece": "ECE", "f1": "F1", "ml": "mL",
 }  # fmt: skip
+_COLUMNS = 6  # of a line a name; where there are more, and fewer names, each name is a column
 
 
 def score_tables(scores: Mapping[str, Any]) -> tuple[list[Table], list[Table]]:
@@ -76,8 +81,10 @@ def _by_name(title: str, value: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     tables = []
     for part in (with_interval, [column for column in columns if column not in with_interval]):
         if part:
-            rows = [[name, *(line.get(column, "") for column in part)] for name, line in lines.items()]
-            tables.append(Table(rows, ["", *part], title))
+            rows = [["", *part], *([name, *(line.get(column, "") for column in part)] for name, line in lines.items())]
+            if len(part) > max(_COLUMNS, len(lines)):
+                rows = list(map(list, zip(*rows, strict=True)))
+            tables.append(Table(rows[1:], rows[0], title))
     return tables
 
 
@@ -90,4 +97,4 @@ def _matrix(title: str, rows: list[list[Any]], names: Any) -> Table:
 
 
 def _words(key: str) -> str:
-    return " ".join(_WORDS.get(word, word) for word in str(key).split("_"))
+    return _KEYS.get(key) or " ".join(_WORDS.get(word, word) for word in str(key).split("_"))

@@ -40,6 +40,20 @@ def test_estimates_come_first_and_a_line_is_a_class() -> None:
     assert single.rows == [["parity", "False"]]
 
 
+def test_many_scores_of_few_names_are_lines() -> None:
+    scores = {f"s{number}": {"mean": number, "low": 0, "high": 9} for number in range(7)}
+    ((table,), _) = score_tables({"classes": {"gland": scores, "b": {"s6": scores["s6"]}}})
+    assert table.head == ["", "gland", "b"]
+    assert table.rows == [[f"s{n}", f"{n} [0, 9]", "6 [0, 9]" if n == 6 else ""] for n in range(7)]
+
+
+def test_keys_in_words() -> None:
+    single = {"interval_95": [0.25, 1.0], "sensitivity_95": 0.5, "macro_f1": 0.75, "score": 1, "score_objects": 2}
+    ((table,), _) = score_tables(single)
+    said = ("95 % interval", "sensitivity at 95 % specificity", "macro F1", "FROC score", "score objects")
+    assert tuple(row[0] for row in table.rows) == said
+
+
 def test_a_confusion_matrix_names_its_classes() -> None:
     _, (table,) = score_tables({"class_names": ["a", "b"], "confusion_matrix": [[3, 1], [0, 5]]})
     assert table.head == ["", "predicted a", "predicted b"]
