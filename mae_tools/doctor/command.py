@@ -1,10 +1,11 @@
 """`python -m mae_tools doctor`: what this machine has, and what a bundle would need on it."""
 
 import contextlib
+import inspect
 import io
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from custom_components.errors import InputError
 from ..bundles import every_bundle, find_bundle, overlays, read_overlay, read_tools, refuse_unknown
 from ..demo_data import PAINTERS
 from .machine import Finding, examine, gpu_free, memory_free
-from .predict import Trial, begin
+from .measure import Server
+from .predict import Trial
 
 _MIB, _GIB = 2**20, 2**30
+_COARSE = (36, 32, 32)  # voxels of a drawn volume: enough for a network of the demo, and quickly there
 
 
 def doctor(
@@ -51,19 +54,17 @@ def doctor(
     own = [] if overlay is None else [Path(overlay)]
     for file in own:
         read_overlay(file, roots[0])
-    if datalist is not None or self_test:
-        begin()
-    _print(examine(Path.cwd()))
     wrong: list[Finding] = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with contextlib.closing(Server()) as apart, tempfile.TemporaryDirectory() as scratch:
+        _print(examine(Path.cwd()))
         if datalist is not None:
             path = Path(datalist)
             data = (Path(dataset_dir) if dataset_dir is not None else path.parent).resolve()
             content = datalists.parse(path)
-            wrong += _estimated(Trial(roots[0], content, data, Path(scratch), lambda _: own, settings, seconds))
+            wrong += _estimated(Trial(roots[0], content, data, Path(scratch), lambda _: own, settings, seconds, apart))
         elif self_test:
             for root in roots:
-                tried = _self_test(root, Path(scratch) / root.name)
+                tried = _self_test(root, Path(scratch) / root.name, apart)
                 _print([tried])
                 wrong += [tried] * bool(tried.todo)
     if wrong:
@@ -75,16 +76,18 @@ def _print(findings: Sequence[Finding]) -> None:
         print(f"{what:16} {found}" + (f"\n{'':16} -> {todo}" if todo else ""), flush=True)
 
 
-def _self_test(root: Path, folder: Path) -> Finding:
+def _self_test(root: Path, folder: Path, apart: Callable[[str, str], int | None]) -> Finding:
     """A few steps of each stage of a bundle on a drawn set, with the demo's small network."""
     kind, began = read_tools(root), time.monotonic()
     if kind.draw is None:
         return Finding(root.name, "not tried: its configs/tools.yaml names nothing to draw")
+    paint = PAINTERS[kind.draw]
+    coarse = {"shape": _COARSE} if "shape" in inspect.signature(paint).parameters else {}
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        PAINTERS[kind.draw](folder, cases=kind.least)
+        paint(folder, cases=kind.least, **coarse)
     content = datalists.parse(folder / "datalist.json")
     few = {"num_workers": 0, "batch_size": 4}  # so few are measured once
-    trial = Trial(root, content, folder, folder, partial(overlays, root / "configs"), few, 1.0)
+    trial = Trial(root, content, folder, folder, partial(overlays, root / "configs"), few, 1.0, apart)
     needs = [trial.need(stage) for stage in trial.stages()]
     failed = "; ".join(need.said for need in needs if need.total is None)
     listed = ", ".join(need.stage for need in needs)

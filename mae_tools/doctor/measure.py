@@ -4,6 +4,7 @@ The stage runs through MONAI's command as ever, but for its entry `run`, which i
 process ends as soon as it has seen enough.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import threading
 import time
 import warnings
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from monai.bundle.scripts import run as monai_run
 from tqdm import tqdm
 
 _ENOUGH = 4  # steps
+_FORK = multiprocessing.get_context("fork")
 
 
 def clock(out: str, seconds: float, engine: str, dataset: str | None = None) -> None:
@@ -103,6 +106,49 @@ def apart(plan_file: str, said_file: str) -> None:
     except Exception:
         sys.excepthook(*sys.exc_info())  # as a process of its own would end: one sentence where one is enough
         sys.exit(1)
+
+
+def through_forkserver(plan_file: str, said_file: str) -> int | None:
+    """`apart` in a process forked from one that has imported PyTorch and MONAI; returns its exit code."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ignite.engine", "monai.bundle", "monai.engines", "torch"])
+    process = context.Process(target=apart, args=(plan_file, said_file))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+class Server:
+    """The same without importing anything twice: processes are forked from one that is forked from here, at once.
+
+    Only for a program that has just begun: one that has used CUDA, or several threads, cannot be forked any more.
+    """
+
+    def __init__(self) -> None:
+        self._pipe, theirs = _FORK.Pipe()
+        self._process = _FORK.Process(target=_serve, args=(theirs, self._pipe))
+        self._process.start()
+        theirs.close()
+
+    def __call__(self, plan_file: str, said_file: str) -> int | None:
+        """Run `apart`, and return the exit code of its process."""
+        self._pipe.send((plan_file, said_file))
+        return self._pipe.recv()
+
+    def close(self) -> None:
+        """End it."""
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(asked: Connection, other: Connection) -> None:
+    other.close()  # else the end of the one who asks would not be seen
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while True:
+            process = _FORK.Process(target=apart, args=asked.recv())
+            process.start()
+            process.join()
+            asked.send(process.exitcode)
 
 
 def _run(plan_file: str) -> None:

@@ -2,10 +2,8 @@
 
 import json
 import math
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,19 +18,10 @@ from ..bundles import SEGMENTATION, load, stages
 from . import measure
 
 _STEPS = 3  # that a trial has data for
-# Trials are forked from a process that has imported these, which takes longer than a few steps do.
-_PRELOADED = ["ignite.engine", "monai.bundle", "monai.engines", "torch"]
-_FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(_PRELOADED)
 _FOR_A_TRIAL = {
     "init": "scratch", "num_workers": 0, "overwrite": True, "allow_unlearnt": True, "label_fraction": 1.0,
     "drop_last": False, "pictures": 0, "val_interval": 10**6,
 }  # fmt: skip
-
-
-def begin() -> None:
-    """Start the process that trials are forked from; it imports while other things are done."""
-    forkserver.ensure_running()
 
 
 class Need(NamedTuple):
@@ -67,6 +56,7 @@ class Trial:
         overlays: gives the config files that are appended to a stage's.
         settings: further settings of all stages; a stage that lacks one is not given it.
         seconds: of a trial, preparation not counted.
+        apart: runs `measure.apart` in a process of its own.
     """
 
     root: Path
@@ -76,6 +66,7 @@ class Trial:
     overlays: Callable[[str], Sequence[Path]]
     settings: Mapping[str, Any]
     seconds: float
+    apart: Callable[[str, str], int | None] = measure.through_forkserver
 
     def stages(self) -> list[str]:
         """Pre-training, training and evaluation for what the labels of the list are for."""
@@ -160,12 +151,10 @@ class Trial:
         write_json(files["plan"], plan)
         files["found"].unlink(missing_ok=True)
         files["said"].write_text("", encoding="utf-8")
-        process = _FORKED.Process(target=measure.apart, args=(str(files["plan"]), str(files["said"])))
-        process.start()
-        process.join()
+        code = self.apart(str(files["plan"]), str(files["said"]))
         if not files["found"].is_file():
             said = files["said"].read_text(encoding="utf-8").strip().splitlines()
-            said = said or [f"exit code {process.exitcode}"]
+            said = said or [f"exit code {code}"]
             raise InputError(f"{stage} failed on {items} item(s): {said[-1].removeprefix('Error: ')}")
         return json.loads(files["found"].read_text(encoding="utf-8"))
 

@@ -1,6 +1,8 @@
 """The clock stops a stage as soon as it has seen enough, and writes what it saw."""
 
+import contextlib
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -49,3 +51,12 @@ def test_steps_are_timed_until_there_are_enough(
     assert found["preparation"] >= 0
     assert found["peak_host_mib"] > 50
     assert engine.ended == (count == 1)  # what handlers do at the end of a run is not reached otherwise
+
+
+def test_a_server_forks_a_process_for_each_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(measure, "apart", lambda plan, said: Path(said).write_text(plan) if plan else sys.exit(3))
+    with contextlib.closing(measure.Server()) as server:
+        assert server("a plan", str(tmp_path / "said")) == 0
+        assert server("", "") == 3
+    assert (tmp_path / "said").read_text() == "a plan"
+    assert not server._process.is_alive()
