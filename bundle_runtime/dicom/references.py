@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from custom_components.errors import InputError
 from ..weights.io import sha256_of
 from .pixels import text
 
+# It tells of each attribute that it copies, with identifiers of patients' studies.
+logging.getLogger("highdicom").setLevel(logging.WARNING)
 _MAY_LACK = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
