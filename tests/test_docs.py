@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -132,6 +133,27 @@ def test_values_and_comments_are_parted(reference: ModuleType) -> None:
     assert reference.parted(" [1, 2]") == ("[1, 2]", "")
 
 
+def test_a_transcript_holds_each_command_with_its_seconds() -> None:
+    made = scripts.load(ROOT / "docs" / "transcript.py")
+    text = (
+        "+ [0 s] cat\n+ [1 s] python -m a --b '['\\''c'\\'']' d\n 10%|x\ne/f: g\n++ [4 s] local x=1\n+ [5 s] : done\n"
+    )
+    (command,) = made.commands(text)
+    assert command == ("""python -m a --b "['c']" d""", 3, ["e/f: g"])
+    assert "$ python -m a" in made.page(text.replace("e/f", "/e/f"), "/e", "quiet")
+
+
+def test_the_transcript_is_of_the_present_tutorial() -> None:
+    tutorial, transcript = (
+        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("tutorial", "transcript")
+    )
+    ran = [line.split()[4:] for line in transcript.splitlines() if line.startswith("$ python -m mae_tools ")]
+    asked = [" ".join(words) for words in calls(tutorial, "python -m mae_tools")]
+    assert sorted(" ".join(shlex.split(" ".join(words))) for words in ran) == sorted(asked)
+    stages = re.findall(r"^run (\w+)", tutorial, re.MULTILINE)
+    assert re.findall(r"^\$ python -m monai.bundle run .*?configs/(\w+)\.yaml", transcript, re.MULTILINE) == stages
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs_word_by_word(tmp_path: Path) -> None:
     """In a folder that holds the bundles and the export, as a user would; some minutes."""
@@ -142,11 +164,12 @@ def test_the_tutorial_runs_word_by_word(tmp_path: Path) -> None:
             "PS4='+ [$SECONDS s] '",  # not by the environment, from which bash takes none for root
             "set -euxo pipefail",
             *shell_blocks((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")),
+            ": done",  # when the last command ended
         ]
     )
     python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": python, "OMP_NUM_THREADS": "1"}
-    transcript = tmp_path / "transcript.txt"  # with the seconds at which each command began
+    transcript = tmp_path / "transcript.txt"  # with the seconds at which each command began; see docs/transcript.py
     with transcript.open("w") as stream:
         code = subprocess.run(
             ["bash", "-c", script], cwd=tmp_path, env=environment, stdout=stream, stderr=stream, check=False
