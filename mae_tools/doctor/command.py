@@ -17,7 +17,7 @@ from custom_components.errors import InputError
 from ..bundles import every_bundle, find_bundle, overlays, read_overlay, read_tools, refuse_unknown
 from ..demo_data import PAINTERS
 from .machine import Finding, examine, gpu_free, memory_free
-from .measure import Server
+from .measure import server
 from .predict import Trial
 
 _MIB, _GIB = 2**20, 2**30
@@ -55,7 +55,7 @@ def doctor(
     for file in own:
         read_overlay(file, roots[0])
     wrong: list[Finding] = []
-    with contextlib.closing(Server()) as apart, tempfile.TemporaryDirectory() as scratch:
+    with server() as apart, tempfile.TemporaryDirectory() as scratch:
         _print(examine(Path.cwd()))
         if datalist is not None:
             path = Path(datalist)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +29,6 @@ from monai.bundle.scripts import run as monai_run
 from tqdm import tqdm
 
 _ENOUGH = 4  # steps
-_FORK = multiprocessing.get_context("fork")
 
 
 def clock(out: str, seconds: float, engine: str, dataset: str | None = None) -> None:
@@ -108,44 +108,35 @@ def apart(plan_file: str, said_file: str) -> None:
         sys.exit(1)
 
 
-def through_forkserver(plan_file: str, said_file: str) -> int | None:
-    """`apart` in a process forked from one that has imported PyTorch and MONAI; returns its exit code."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ignite.engine", "monai.bundle", "monai.engines", "torch"])
-    process = context.Process(target=apart, args=(plan_file, said_file))
-    process.start()
-    process.join()
-    return process.exitcode
+@contextlib.contextmanager
+def server(method: str = "fork") -> Iterator[Callable[[str, str], int | None]]:
+    """Runs `apart` in processes that are forked from one which has imported all they need; gives their exit codes.
 
-
-class Server:
-    """The same without importing anything twice: processes are forked from one that is forked from here, at once.
-
-    Only for a program that has just begun: one that has used CUDA, or several threads, cannot be forked any more.
+    Args:
+        method: how that one is started; "fork" is quick, but only for a program that has used neither CUDA nor threads.
     """
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, ours))  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
 
-    def __init__(self) -> None:
-        self._pipe, theirs = _FORK.Pipe()
-        self._process = _FORK.Process(target=_serve, args=(theirs, self._pipe))
-        self._process.start()
-        theirs.close()
+    def run(plan_file: str, said_file: str) -> int | None:
+        ours.send((plan_file, said_file))
+        return ours.recv()
 
-    def __call__(self, plan_file: str, said_file: str) -> int | None:
-        """Run `apart`, and return the exit code of its process."""
-        self._pipe.send((plan_file, said_file))
-        return self._pipe.recv()
-
-    def close(self) -> None:
-        """End it."""
-        self._pipe.close()
-        self._process.join()
+    try:
+        yield run
+    finally:
+        ours.close()
+        process.join()
 
 
 def _serve(asked: Connection, other: Connection) -> None:
     other.close()  # else the end of the one who asks would not be seen
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
-            process = _FORK.Process(target=apart, args=asked.recv())
+            process = multiprocessing.get_context("fork").Process(target=apart, args=asked.recv())
             process.start()
             process.join()
             asked.send(process.exitcode)

@@ -15,7 +15,6 @@ from custom_components.errors import InputError
 from monai.bundle import ConfigParser
 
 from ..bundles import SEGMENTATION, load, stages
-from . import measure
 
 _STEPS = 3  # that a trial has data for
 _FOR_A_TRIAL = {
@@ -56,7 +55,7 @@ class Trial:
         overlays: gives the config files that are appended to a stage's.
         settings: further settings of all stages; a stage that lacks one is not given it.
         seconds: of a trial, preparation not counted.
-        apart: runs `measure.apart` in a process of its own.
+        apart: what `measure.server` gives.
     """
 
     root: Path
@@ -66,7 +65,7 @@ class Trial:
     overlays: Callable[[str], Sequence[Path]]
     settings: Mapping[str, Any]
     seconds: float
-    apart: Callable[[str, str], int | None] = measure.through_forkserver
+    apart: Callable[[str, str], int | None]
 
     def stages(self) -> list[str]:
         """Pre-training, training and evaluation for what the labels of the list are for."""

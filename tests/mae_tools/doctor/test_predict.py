@@ -1,23 +1,26 @@
 """A stage is measured through its real command, and the whole of it is reckoned from that."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import bundle_runtime.data.datalist as datalists
 import pytest
 from mae_tools.bundles import find_bundle, overlays
 from mae_tools.demo_data import PAINTERS
+from mae_tools.doctor.measure import server
 from mae_tools.doctor.predict import Trial, _line
 
 SETTINGS = {"batch_size": 12, "max_epochs": 50, "label_fraction": 1.0}
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     folder = tmp_path_factory.mktemp("doctor")
     PAINTERS["abdomen"](folder / "data", cases=8)
     content = datalists.parse(folder / "data" / "datalist.json")
     root = find_bundle("btcv_unetr_mae")
-    return Trial(root, content, folder / "data", folder, partial(overlays, root / "configs"), SETTINGS, 0.1)
+    with server("forkserver") as apart:  # the tests before may have used threads
+        yield Trial(root, content, folder / "data", folder, partial(overlays, root / "configs"), SETTINGS, 0.1, apart)
 
 
 @pytest.mark.slow  # two whole trainings of a few steps each
