@@ -227,12 +227,12 @@ def _save(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
 def _tell(cases: Sequence[Case], found: Export, source: Path, target: Path, labels: str) -> None:
     """Print the table with the names and folders that a reader knows the series by; write it without them."""
     rows = sorted(cases, key=lambda case: (case.taken != "yes", case.name))
-    folders = [os.path.relpath(os.path.dirname(case.series.files[0]), source) for case in rows]
-    shown = [
-        [case.name, case.taken, case.series.title(), "; ".join(case.said), folder if case.said else ""]
-        for case, folder in zip(rows, folders, strict=True)
-    ]
-    print(aligned([["case", "taken", "series", "notes", "folder"], *shown]))
+    shown = [["case", "taken", "series", "notes"]]
+    for case in rows:
+        folder = os.path.relpath(os.path.dirname(case.series.files[0]), source)
+        notes = f"{folder}: {'; '.join(case.said)}" if case.said else ""
+        shown.append([case.name, case.taken, case.series.title(), notes])
+    print(aligned(shown))
     for what, files in (
         ("other objects", [f"{os.path.basename(file)} {reason}" for file, reason in found.refused.items()]),
         ("drawings on series that are not here", [os.path.basename(file) for file in _strays(found)]),
