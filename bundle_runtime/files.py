@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +49,11 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes | Callable[
             error.filename = str(target)  # a full disk does not say where it is
         raise
     return target
+
+
+def file_name(text: str) -> str:
+    """A text as files can be called: letters of any script, digits, `.`, `_` and `-` stay."""
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def json_ready(value: Any, text: Callable[[Any], str] = str) -> Any:

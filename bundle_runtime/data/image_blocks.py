@@ -218,6 +218,11 @@ class BlockBuilder(Dataset):
             return Outcome(len(paths), rejects, (error.errno or 0, error.strerror or str(error)), patients)
         return Outcome(len(paths), rejects, None, patients)
 
+    def failed(self, number: int, reason: str) -> Outcome:
+        """What stands for a block whose process died, for a `CaseLoader`; of several files none is to blame yet."""
+        (*others, last) = self.plan[number]
+        return Outcome(0, [], None, {}) if others else Outcome(1, [Reject(last, reason)], None, {})
+
 
 def read_stamped(path: str) -> tuple[Stamp, bytes]:
     """A file's stamp and content. The time is taken first: a change while it is read shows at the next look.

@@ -11,14 +11,13 @@ import torch
 from custom_components.distributed import first_on_main, is_main
 from custom_components.errors import InputError
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ..files import write_json
 from .cache_folder import CacheFolder
 from .image_blocks import BlockBuilder, Contents, Reject, look, read_contents, sweep
-from .image_inputs import ImageInputs
 from .image_prepare import Recipe
+from .inference import CaseLoader, InferenceInputs
 from .schema import Item
 from .verify import refuse, show
 from .verify_pictures import Seen, file_problems
@@ -48,7 +47,7 @@ class ImageCache:
             cannot be used, `rejects.json`.
         recipe: how a picture is prepared.
         skip_unreadable: go on without the files that cannot be used.
-        inputs: of an inference, which are told what each file holds and report failures; then nothing is refused here.
+        inputs: of a run that lists failures; told what each file holds, and then nothing is refused here.
         record: of the network's training; an item's `warning` says how its picture differs from those.
         num_workers: processes that decode; 0 decodes in this one.
         progress: show a progress bar meanwhile.
@@ -71,7 +70,7 @@ class ImageCache:
         skip_unreadable: bool = False,
         num_workers: int = 0,
         progress: bool = True,
-        inputs: ImageInputs | None = None,
+        inputs: InferenceInputs | None = None,
         record: "Record | None" = None,
     ) -> None:
         self.recipe = recipe
@@ -87,7 +86,7 @@ class ImageCache:
         seen = {file: contents.facts[name].seen(self._patients.get(name, "")) for file, name in digests.items()}
         seen.update({reject.file: Seen(reject.reason) for reject in rejects})
         if inputs is not None:
-            items = inputs.take({item["file"]: seen[file] for item, file in zip(items, files, strict=True)})
+            items = inputs.take(items, {item["file"]: seen[file] for item, file in zip(items, files, strict=True)})
             files = [_file(item) for item in items]
         else:
             self._judge(items, files, seen, skip_unreadable)
@@ -210,24 +209,21 @@ class ImageCache:
         share = max(16, math.ceil(len(files) / (4 * max(1, num_workers))))
         rows = max(1, min(_BLOCK_BYTES // math.prod(self.shape), _BLOCK_ROWS, share))
         plan = [files[start : start + rows] for start in range(0, len(files), rows)]
-        loader: DataLoader = DataLoader(
-            BlockBuilder(self.recipe, self.folder, plan, contents.rows),
-            batch_size=None,
-            num_workers=min(num_workers, len(plan)),
-            collate_fn=_as_it_is,
-            generator=torch.Generator(),  # its own: building a cache must not shift the random numbers of the run
-        )
         rejects: list[Reject] = []
         left = len(files)
         with tqdm(total=left, desc="Caching pictures", disable=not progress) as bar:
-            for outcome in loader:
-                if outcome.failure is not None:
-                    number, reason = outcome.failure
-                    self._place.stop(number, reason, self._needed(left))
-                rejects += outcome.rejects
-                self._patients.update(outcome.patients)
-                left -= outcome.looked_at
-                bar.update(outcome.looked_at)
+            while plan:
+                builder, lost = BlockBuilder(self.recipe, self.folder, plan, contents.rows), []
+                for part, outcome in zip(plan, CaseLoader(builder, num_workers, batched=True), strict=True):
+                    if outcome.failure is not None:
+                        number, reason = outcome.failure
+                        self._place.stop(number, reason, self._needed(left))
+                    rejects += outcome.rejects
+                    self._patients.update(outcome.patients)
+                    left -= outcome.looked_at
+                    bar.update(outcome.looked_at)
+                    lost += [] if outcome.looked_at else [[file] for file in part]
+                plan = lost  # a process died over them: each file alone, so that only the culprit is rejected
         return rejects
 
     def _needed(self, pictures: int) -> int:
@@ -264,8 +260,3 @@ def _file(item: Item) -> str:
     if not isinstance(image, (str, os.PathLike)):
         raise InputError(f"image is {image!r}; the picture cache takes one file an item.")
     return os.path.abspath(image)
-
-
-def _as_it_is(outcome: Any) -> Any:
-    """Keeps the loader from turning numbers into tensors; a named function, so that workers can be spawned."""
-    return outcome

@@ -1,6 +1,5 @@
 """New pictures for inference: found in a folder or a datalist, and the failures reported at the end."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from custom_components.errors import InputError
 
+from ..files import file_name
 from . import datalist as datalists
 from .find import files_below, image_folder, some
 from .image_file import PICTURE_SUFFIXES, is_picture_file
@@ -65,31 +65,10 @@ class ImageInputs(InferenceInputs):
         if not self.items:
             self.finish()
 
-    def take(self, seen: Mapping[str, Seen]) -> list[Item]:
-        """The items that can be used, after their files were decoded; the others are set aside.
-
-        Args:
-            seen: what each file holds.
-
-        Returns:
-            The usable items with `warning`: why the result may mean nothing (another modality or view than the
-            network was made for, equal pixels, a tiny picture), or "".
-
-        Raises:
-            InputError: none is left.
-        """
-        usable = []
-        for item in self.items:
-            found = seen[item["file"]]
-            if found.problem:
-                self.set_aside(item["case"], item["file"], found.problem)
-                continue
-            known = {"patient_id": found.patient} if self.in_folder and found.patient else {}
-            usable.append({**item, **known, "warning": _warning(found, self.expected)})
-        self.items = usable
-        if not usable:
-            self.finish()
-        return usable
+    def about(self, found: Seen) -> dict[str, Any]:
+        """The patient of a header, and why the result may mean nothing: another modality or view than expected, ..."""
+        known = {"patient_id": found.patient} if self.in_folder and found.patient else {}
+        return {**known, "warning": _warning(found, self.expected)}
 
 
 class TileInputs(ImageInputs):
@@ -104,7 +83,7 @@ class TileInputs(ImageInputs):
         super().__init__(*args, **kwargs)
         taken: set[str] = set()
         for item in self.items:
-            wanted = re.sub(r"[^A-Za-z0-9._-]+", "_", item["case"])
+            wanted = file_name(item["case"])
             name, number = wanted, 2
             while name in taken:
                 name, number = f"{wanted}_{number}", number + 1

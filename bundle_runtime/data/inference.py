@@ -18,6 +18,7 @@ from ..failures import find_input_error, sentence_of
 from ..files import write_json
 from .schema import Item
 from .verify import ItemInputError, Problem, sentence
+from .verify_pictures import Seen
 
 _LISTED = 5
 NOT_FINITE = "the network's output is not finite; check the weights, and that amp is bf16 or off"
@@ -45,13 +46,38 @@ class InferenceInputs:
         self.output_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows before the first case
         (self.output_dir / "failures.json").unlink(missing_ok=True)
 
-    def set_aside(self, case: str, file: str, reason: str) -> None:
+    def set_aside(self, case: str, file: str, reason: str, section: str = "") -> None:
         """Note that a case could not be used."""
-        self.problems.append(Problem(self.section, case, file, "error", reason))
+        self.problems.append(Problem(section or self.section, case, file, "error", reason))
 
     def lost(self, case: str, file: str, what: str, error: BaseException) -> None:
         """The same of one that could not be segmented, scored, ..., and why."""
         self.set_aside(case, file, f"it could not be {what} ({sentence_of(error).removesuffix('.')})")
+
+    def take(self, items: Sequence[Item], seen: Mapping[str, Seen]) -> list[Item]:
+        """The items whose files gave a picture, with `warning` and the like of `about`; the others are set aside.
+
+        Args:
+            items: each of one file.
+            seen: what each file holds.
+
+        Raises:
+            InputError: none is left.
+        """
+        usable = []
+        for item in items:
+            found = seen[item["file"]]
+            if found.problem:
+                self.set_aside(item["case"], item["file"], found.problem, item.get("section", ""))
+            else:
+                usable.append({**item, **self.about(found)})
+        if not usable:
+            self.finish()
+        return usable
+
+    def about(self, found: Seen) -> dict[str, Any]:
+        """What a picture adds to its item: why its result may mean nothing (equal pixels, a tiny picture), or ""."""
+        return {"warning": "; ".join(found.doubts())}
 
     def finish(self) -> None:
         """Print what was done, and report what could not be used.
@@ -80,18 +106,38 @@ class InferenceInputs:
         engine.state.inputs = self  # for handlers, see `each_case`
         if not engine.has_event_handler(_check_output, IterationEvents.FORWARD_COMPLETED):
             engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, _check_output)
-        cases = list(zip(batch["case"], batch["file"], strict=True))
         if "problem" in batch:
-            for (case, file), problem in zip(cases, batch["problem"], strict=True):
+            for case, file, problem in zip(batch["case"], batch["file"], batch["problem"], strict=True):
                 self.set_aside(case, file, problem)
         else:
             try:
                 return engine._iteration(engine, batch)
             except Exception as error:  # whatever it was, it is listed, and it decides the exit code
-                for case, file in cases:
-                    self.lost(case, file, "segmented", error)
+                if len(batch["image"]) > 1:
+                    return self._one_by_one(engine, batch)
+                if "case" in batch:
+                    self.lost(batch["case"][0], batch["file"][0], "segmented", error)
+                else:
+                    item = engine.data_loader.dataset.data[int(batch["index"])]
+                    self.lost(item["case"], item["file"], "classified", error)
         engine.state.batch = []
         return []
+
+    def _one_by_one(self, engine: Any, batch: Mapping[str, torch.Tensor]) -> Any:
+        """The same for each image of a batch alone, so that one that fails costs itself; the others are joined."""
+        parts = []
+        for row in range(len(batch["image"])):
+            alone = {key: values[row : row + 1] for key, values in batch.items()}
+            output = self.iteration(engine, alone)
+            parts += [(alone, output)] if output else []
+        joined = [{key: _joined([part[key] for part in side]) for key in side[0]} for side in zip(*parts, strict=True)]
+        engine.state.batch, output = joined or ([], [])
+        return output
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Tensors along their first axis; None, where there are no labels, stays."""
+    return torch.cat(list(values)) if isinstance(values[0], torch.Tensor) else values[0]
 
 
 def check_finite(logits: torch.Tensor) -> None:
@@ -114,16 +160,21 @@ class EvaluatedCases(InferenceInputs):
     """The cases of an evaluation: those that fail are left out of the scores, named, and decide the exit code.
 
     Args:
-        items: of the datalist.
+        items: of the datalist; none where a cache of pictures hands them over, see `take`.
         output_dir: see `InferenceInputs`.
         section: likewise.
     """
 
     noun = "cases"
 
-    def __init__(self, items: Sequence[Item], output_dir: str | Path, section: str = "test") -> None:
+    def __init__(self, items: Sequence[Item] = (), output_dir: str | Path = ".", section: str = "test") -> None:
         super().__init__(output_dir, section)
         self.count = len(items)
+
+    def take(self, items: Sequence[Item], seen: Mapping[str, Seen]) -> list[Item]:
+        """See `InferenceInputs.take`."""
+        self.count += len(items)
+        return super().take(items, seen)
 
 
 class CaseDataset(Dataset):

@@ -1,7 +1,6 @@
 """Two segmentations of a case beside the reference and their errors, from maps that an evaluation kept."""
 
 import io
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from custom_components.errors import InputError
 from matplotlib.figure import Figure
 
-from ..files import write_atomically
+from ..files import file_name, write_atomically
 from .panels import WIDTH_INCHES, Cut, class_colour, grey_window, name_classes, panel_grid, same_shape, save_figure
 
 # Colours that neither tissue has nor the first classes: the blue of the first class would be taken for an error.
@@ -56,7 +55,7 @@ class Maps:
 
 
 def _file(folder: Path, case: str) -> Path:
-    return folder / (re.sub(r"[^A-Za-z0-9._-]+", "_", case) + ".npz")
+    return folder / f"{file_name(case)}.npz"
 
 
 def unit_window(image: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -14,12 +14,11 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
-from ..data.inference import InferenceInputs
 from ..data.schema import TASKS, Item
 from ..data.subset import evenly
 from ..probes.features import evaluating
 from ..scores.classification import to_probabilities
-from ..scores.collect import tensor_of
+from ..scores.collect import nothing_came, tensor_of
 from .attention import attention_figure, attention_rollout, class_attention_map
 from .pictures import listed_path
 
@@ -43,7 +42,6 @@ class AttentionPictures:
         task: "multi_label" or "multi_class".
         head_fusion: of the last block's heads, see `class_attention_map`.
         pixels: `mean` and `std` by which the pictures were normalised; None stretches them, which changes colours.
-        inputs: told of pictures that cannot be drawn; then the run goes on.
 
     Raises:
         InputError: an unknown task.
@@ -59,9 +57,8 @@ class AttentionPictures:
         task: str = "multi_label",
         head_fusion: str = "mean",
         pixels: Mapping[str, Any] | None = None,
-        inputs: InferenceInputs | None = None,
     ) -> None:
-        self.network, self.folder, self.items, self.inputs = network, Path(folder), items, inputs
+        self.network, self.folder, self.items = network, Path(folder), items
         self.class_names, self.task, self.head_fusion = list(class_names), one_of("task", task, TASKS), head_fusion
         self.positions = frozenset(evenly(len(items), pictures))
         self.pixels = None if pixels is None else dict(pixels)
@@ -72,17 +69,25 @@ class AttentionPictures:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
 
     def _draw(self, engine: Workflow) -> None:
-        indices = tensor_of(engine, "index").tolist()
+        indices = [] if nothing_came(engine) else tensor_of(engine, "index").tolist()
         rows = [row for row, index in enumerate(indices) if index in self.positions]
-        if not is_main() or not rows:
-            return
+        if is_main() and rows:
+            self._attempt(engine, indices, rows)
+
+    def _attempt(self, engine: Workflow, indices: Sequence[int], rows: Sequence[int]) -> None:
+        """Draw them, each alone where they cannot be drawn together; the predictions are worth more than a picture."""
         try:
             self._draw_rows(engine, indices, rows)
-        except Exception as error:  # whatever it was, the predictions are worth more than their pictures
-            if self.inputs is None:
+        except Exception as error:  # whatever it was
+            inputs = getattr(engine.state, "inputs", None)
+            if inputs is None:
                 raise
-            for item in (self.items[indices[row]] for row in rows):
-                self.inputs.lost(str(item["case"]), str(item["file"]), "drawn", error)
+            if len(rows) > 1:
+                for row in rows:
+                    self._attempt(engine, indices, [row])
+            else:
+                item = self.items[indices[rows[0]]]
+                inputs.lost(str(item["case"]), str(item["file"]), "drawn", error)
 
     def _draw_rows(self, engine: Workflow, indices: Sequence[int], rows: Sequence[int]) -> None:
         images = tensor_of(engine, "image", output_only=True)[rows]

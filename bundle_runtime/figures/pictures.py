@@ -1,7 +1,6 @@
 """What handlers that draw pictures share: which cases, in which epochs, under which names."""
 
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from ..data.schema import Item
+from ..files import file_name
 from ..scores.collect import each_case
 
 
@@ -97,17 +97,12 @@ class CasePictures(ABC):
 def picture_path(folder: Path, case: str, epoch: int | None = None) -> Path:
     """The PNG file of a case, in a folder that is there then."""
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / (file_name(case) if epoch is None else f"epoch_{epoch:05d}_{file_name(case)}")
+    return folder / f"{'' if epoch is None else f'epoch_{epoch:05d}_'}{file_name(case)}.png"
 
 
 def listed_path(folder: Path, items: Sequence[Item], index: int) -> Path:
     """The PNG file of an item of a list, which begins with its place in it."""
     return picture_path(folder, f"{index:0{len(str(len(items) - 1))}d}_{items[index].get('case', index)}")
-
-
-def file_name(case: str) -> str:
-    """Of the picture of a case."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", case) + ".png"
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:

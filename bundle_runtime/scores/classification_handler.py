@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from custom_components.distributed import say
 from custom_components.errors import InputError, one_of
 from ignite.engine import Engine
 
 from ..data.image_file import read_picture
-from ..data.inference import NOT_FINITE, InferenceInputs
 from ..data.record import Record
 from ..data.schema import TASKS
 from ..figures.classification import calibration_figure, confusion_figure, roc_figure
@@ -48,7 +46,6 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         model_file: the weights; ties thresholds to the model.
         title: which list it is, printed before the table.
         record: see `ScoreHandler`.
-        inputs: told of the images for which the network's output is not finite; the others are scored.
         **settings: further ones of `ClassificationReport`: parity, ordered, seed.
 
     Raises:
@@ -68,7 +65,6 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         model_file: str | Path | None = None,
         title: str = "",
         record: Record | None = None,
-        inputs: InferenceInputs | None = None,
         **settings: Any,
     ) -> None:
         one_of("task", task, TASKS)
@@ -77,7 +73,7 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
         if thresholds and choose_thresholds:
             raise InputError("thresholds and choose_thresholds are both set; expected one: read them or choose them.")
         super().__init__(output_dir, header, record)
-        self.items, self.pictures, self.title, self.inputs = items, pictures, title, inputs
+        self.items, self.pictures, self.title = items, pictures, title
         self.model_file, self.threshold_file = model_file, choose_thresholds
         self.settings: dict[str, Any] = {"class_names": list(class_names), "task": task, **settings}
         # Read when the evaluation starts: the file may come from an evaluation of the validation list before it.
@@ -94,15 +90,11 @@ class ScoreClassification(ScoreHandler[ClassificationReport]):
     def _take(self, engine: Engine) -> None:
         self._predictions.add(engine)
 
-    def _gather(self) -> ClassificationReport:
+    def _gather(self) -> ClassificationReport | None:
         index, logits, labels = self._predictions.gather()
+        if not len(index) and self.header.get("failed"):
+            return None
         probabilities = to_probabilities(logits, self.settings["task"])
-        finite = np.isfinite(probabilities).all(axis=1)
-        if self.inputs is not None and finite.any():  # where none is, the report refuses them
-            for position in index[~finite]:
-                case = _case(self.items[position], int(position))
-                self.inputs.set_aside(case.case, case.file, NOT_FINITE)
-            index, probabilities, labels = index[finite], probabilities[finite], labels[finite]
         cases = [_case(self.items[position], int(position)) for position in index]
         report = ClassificationReport(
             cases=cases, probabilities=probabilities, labels=labels, thresholds=self.thresholds, **self.settings

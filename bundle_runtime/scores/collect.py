@@ -12,6 +12,11 @@ from torch import Tensor
 Work = Callable[[Mapping[str, Any], dict[str, Any]], None]
 
 
+def nothing_came(engine: Engine) -> bool:
+    """Whether no case of the batch got through the network, see `InferenceInputs.iteration`."""
+    return bool(engine.state.batch == [])
+
+
 def decollated(engine: Engine, who: object) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
     """The cases of the engine's batch, each beside its output.
 
@@ -113,6 +118,8 @@ class Predictions:
             TypeError: the engine gives something else.
         """
         output, batch = engine.state.output, engine.state.batch
+        if nothing_came(engine):
+            return
         if not (isinstance(output, Mapping) and isinstance(batch, Mapping)):
             raise TypeError("scores of images need dicts in state.output and state.batch: set decollate to false")
         label: Any = output["label"]

@@ -54,13 +54,14 @@ class ScoreHandler(ABC, Generic[R]):
         """Take in what the engine just predicted."""
 
     @abstractmethod
-    def _gather(self) -> R:
-        """The report of all processes. Collective."""
+    def _gather(self) -> R | None:
+        """The report of all processes; None where every case failed, which the run says at its end. Collective."""
 
     def _finish(self, engine: Engine) -> None:
-        self.report = self._gather()
-        if not self.report.keys and self.header.get("failed"):
-            return  # every case failed, which the run says at its end
+        report = self._gather()
+        if report is None:
+            return
+        self.report = report
         self.report.unlearnt = self.unlearnt
         self.report.check()
         engine.state.metrics.update(self.report.metrics())
@@ -124,10 +125,10 @@ class CaseHandler(ScoreHandler[C]):
         if found.get("warning"):
             self.report.warnings[case] = str(found["warning"])
 
-    def _gather(self) -> C:
+    def _gather(self) -> C | None:
         report = self._empty()
         for cases, warnings in gather_objects((self.report.cases, self.report.warnings)):
             report.warnings |= warnings
             for (patient, case), rows in cases.items():
                 report.add(case, patient, rows)
-        return report
+        return report if report.keys or not self.header.get("failed") else None

@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from custom_components.distributed import say
-from custom_components.errors import InputError, one_of
+from custom_components.errors import one_of
 from monai.engines.workflow import Workflow
 
-from ..data.inference import NOT_FINITE, InferenceInputs
 from ..data.record import Record
 from ..data.schema import TASKS, Item
 from ..files import csv_text, write_atomically
 from ..weights.io import sha256_of
 from .classification import to_probabilities
-from .collect import logits_of, tensor_of
+from .collect import logits_of, nothing_came, tensor_of
 from .tables import Table
 from .thresholds import fixed_thresholds, read_thresholds
 
@@ -41,7 +39,6 @@ class PredictionTable(Table):
         header: what the lines at the top should say, None left out; of a file under "model" the SHA-256 is added, and
             the thresholds must be those of this model.
         record: of the network's training; cells of classes that it did not learn are empty.
-        inputs: told of the pictures for which the network's output is not finite; they have no row.
 
     Raises:
         InputError: an unknown task, or thresholds that cannot be read or are of other findings or of another model.
@@ -56,9 +53,8 @@ class PredictionTable(Table):
         thresholds: str | Path | None = None,
         header: Mapping[str, Any] | None = None,
         record: Record | None = None,
-        inputs: InferenceInputs | None = None,
     ) -> None:
-        self.unlearnt, self.inputs = {} if record is None else record.unlearnt, inputs
+        self.unlearnt = {} if record is None else record.unlearnt
         super().__init__(Path(output_dir) / "predictions.csv")
         self.class_names, self.task, self.items = list(class_names), one_of("task", task, TASKS), items
         self.header = dict(header or {})
@@ -71,15 +67,9 @@ class PredictionTable(Table):
             self.entries = read_thresholds(self.thresholds, self.class_names, self._model)
 
     def _take(self, engine: Workflow) -> None:
-        values = to_probabilities(logits_of(engine, len(self.class_names)), self.task)
-        for index, row in zip(tensor_of(engine, "index").tolist(), values, strict=True):
-            if np.isfinite(row).all():
-                self.rows[index] = row.tolist()
-                continue
-            item = self.items[index]
-            if self.inputs is None:
-                raise InputError(f"{item.get('file', index)}: {NOT_FINITE}.")
-            self.inputs.set_aside(str(item["case"]), str(item["file"]), NOT_FINITE)
+        if not nothing_came(engine):
+            values = to_probabilities(logits_of(engine, len(self.class_names)), self.task)
+            self.rows |= zip(tensor_of(engine, "index").tolist(), values.tolist(), strict=True)
 
     def _write(self) -> None:
         write_atomically(self.paths[0], self._text())

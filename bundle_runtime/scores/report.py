@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 from custom_components.errors import InputError
 
+from ..data.find import some
 from ..files import write_csv, write_json
 from .intervals import bootstrap_interval
 from .text import few_patients
@@ -130,7 +131,10 @@ class Report(ABC):
         summary = self.summary()
         summary["notes"] += list(notes)
         summary["notes"] += [f"{name}: not learnt ({why}), so not scored." for name, why in self.unlearnt.items()]
-        summary["notes"] += [f"Warning: {case}: {text}." for case, text in self.warnings.items()]
+        alike: dict[str, list[str]] = {}
+        for case, text in self.warnings.items():
+            alike.setdefault(text, []).append(case)
+        summary["notes"] += [f"Warning: {some(cases, 3)}: {text}." for text, cases in alike.items()]
         summary |= {key: value for key in ("unlearnt", "warnings") if (value := getattr(self, key))}
         write_csv(Path(folder) / "cases.csv", *self._lines())
         write_ranking(folder, self.RANKED_BY, zip(self.keys, self.case_scores(), strict=True))

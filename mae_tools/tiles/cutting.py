@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bundle_runtime.failures import sentence_of
 from bundle_runtime.files import write_atomically
 from bundle_runtime.slides.annotations import Annotation, find_annotation
 from bundle_runtime.slides.find import SlideFile
@@ -120,7 +121,8 @@ def _results(
     with ProcessPoolExecutor(min(num_workers, len(todo)), mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(_cut_or_say, entry, folder, settings, annotations): entry for entry in todo}
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            error = future.exception()  # a process that was killed is one of the pool
+            yield futures[future], future.result() if error is None else sentence_of(error)
 
 
 def _cut_or_say(
@@ -129,8 +131,8 @@ def _cut_or_say(
     """What `_cut` returns, or why the slide cannot be used."""
     try:
         return _cut(entry, folder, settings, annotations)
-    except InputError as error:
-        return str(error)
+    except Exception as error:  # whatever it was, the others go on
+        return sentence_of(error)
 
 
 def _cut(entry: SlideFile, folder: Path, settings: TileSettings, annotations: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from bundle_runtime.files import (
     aligned,
     csv_text,
+    file_name,
     json_ready,
     temporary_folder,
     write_atomically,
@@ -64,6 +65,12 @@ def test_a_temporary_folder_ends_with_its_process(tmp_path, end):
 
 def test_temporary_folders_are_different(tmp_path):
     assert temporary_folder(tmp_path) != temporary_folder(tmp_path)
+
+
+def test_names_of_any_script_stay_apart():
+    names = ["Läsion", "Lösion", "患者一", "患者二", "снимок", "s1/a b", "Bild #3 (neu)"]
+    called = [file_name(name) for name in names]
+    assert called == ["Läsion", "Lösion", "患者一", "患者二", "снимок", "s1_a_b", "Bild_3_neu_"]
 
 
 def test_json_knows_no_nan_and_no_objects(tmp_path):

@@ -16,7 +16,7 @@ def taken(inputs: ImageInputs, num_workers: int = 0) -> ImageInputs:
     """The inputs after their pictures were decoded into a cache, as in a run."""
     folder = inputs.output_dir / f"cache-{len(list(inputs.output_dir.glob('cache-*')))}"
     cache = ImageCache(inputs.items, folder, Recipe(16), inputs=inputs, num_workers=num_workers, progress=False)
-    assert cache.items == inputs.items
+    inputs.items = list(cache.items)
     return inputs
 
 

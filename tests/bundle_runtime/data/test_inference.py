@@ -14,9 +14,12 @@ import torch
 from bundle_runtime.data.inference import CaseDataset, CaseLoader, EvaluatedCases, InferenceInputs
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
+from bundle_runtime.scores.collect import Predictions
 from custom_components.errors import InputError
+from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Lambdad, Transform
+from torch.utils.data import DataLoader, Dataset
 
 
 def volumes(folder: Path, *names: str) -> None:
@@ -134,6 +137,60 @@ def test_a_network_that_says_nothing_of_a_case_gives_no_result(tmp_path: Path, v
     run(inputs, network)
     with pytest.raises(InputError, match=r"1 of 3 images could not be used: .*b\.nii\.gz.*output is not finite; check"):
         inputs.finish()
+
+
+class Pictures(Dataset):
+    """Seven pictures of one pixel, their number, as an `ImageDataset` gives batches."""
+
+    data = tuple({"case": f"c{number}", "file": f"/d/{number}.png"} for number in range(7))
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"image": torch.full((1,), float(index)), "index": torch.tensor(index), "label": torch.tensor(index % 2)}
+
+
+def classify(inputs: InferenceInputs, network: Any, label: bool = True) -> Predictions:
+    """What handlers take in of a classifier's run over batches of 4 and 3."""
+    taken = Predictions()
+    evaluator = SupervisedEvaluator(
+        "cpu", DataLoader(Pictures(), batch_size=4), torch.nn.Identity(), iteration_update=inputs.iteration,
+        prepare_batch=lambda batch, *_, **__: (batch["image"], batch["label"] if label else None), decollate=False,
+    )  # fmt: skip
+    evaluator.inferer = lambda image, _: network(image)
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, taken.add)
+    evaluator.run()
+    return taken
+
+
+def test_an_image_of_a_batch_on_which_the_network_fails_costs_itself_alone(tmp_path: Path) -> None:
+    def network(image: torch.Tensor) -> torch.Tensor:
+        if len(image) == 3:
+            raise torch.OutOfMemoryError("of three together")
+        if 2 in image:
+            raise ValueError("no kernel")
+        return torch.cat([image, image.where(image != 5, torch.nan)], 1)
+
+    inputs = InferenceInputs(tmp_path)
+    index, logits, labels = classify(inputs, network).gather()
+    assert index.tolist() == [0, 1, 3, 4, 6]
+    assert logits.tolist() == [[number] * 2 for number in index]
+    assert labels.tolist() == [0, 1, 1, 0, 0]
+    assert [(problem.case, problem.file) for problem in inputs.problems] == [("c2", "/d/2.png"), ("c5", "/d/5.png")]
+    assert "it could not be classified (ValueError: no kernel)" in inputs.problems[0].message
+    assert "output is not finite" in inputs.problems[1].message
+
+
+def test_batches_of_which_nothing_is_left_give_handlers_nothing(tmp_path: Path) -> None:
+    def network(image: torch.Tensor) -> torch.Tensor:
+        if image.min() < 4:
+            raise ValueError("no kernel")
+        return image.repeat(1, 2)
+
+    inputs = EvaluatedCases(output_dir=tmp_path)
+    assert classify(inputs, network).gather()[0].tolist() == [4, 5, 6]
+    assert [problem.case for problem in inputs.problems] == ["c0", "c1", "c2", "c3"]
 
 
 def test_a_transform_that_fails_is_listed_too(tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ def test_the_lock_of_another_machine_is_believed(tmp_path: Path) -> None:
     with in_use(tmp_path):
         held = json.loads((tmp_path / NAME).read_text())
     assert (held["host"], held["pid"]) == (socket.gethostname(), os.getpid())
-    (tmp_path / NAME).write_text(json.dumps(held | {"host": "elsewhere"}))
+    (tmp_path / NAME).write_text(json.dumps(held | {"host": "a container"}))  # each start gives it another name
+    with in_use(tmp_path):
+        pass
+    (tmp_path / NAME).write_text(json.dumps(held | {"host": "elsewhere", "boot": "another"}))
     with (
         pytest.raises(InputError, match=r"in use by a run on elsewhere since .*; if that run has ended, remove .*\."),
         in_use(tmp_path),

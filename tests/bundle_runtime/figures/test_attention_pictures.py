@@ -79,11 +79,30 @@ def test_a_picture_that_cannot_be_drawn_costs_no_prediction(tmp_path: Path) -> N
     with pytest.raises(FileExistsError):
         evaluate([AttentionPictures(network, tmp_path / "pictures", NAMES, ITEMS, 1)], network)
     inputs = InferenceInputs(tmp_path)
-    state = evaluate([AttentionPictures(network, tmp_path / "pictures", NAMES, ITEMS, 2, inputs=inputs)], network).state
+    handlers = [AttentionPictures(network, tmp_path / "pictures", NAMES, ITEMS, 2)]
+    state = evaluate(handlers, network, inputs=inputs).state
     assert state.iteration == 2
     assert [problem.case for problem in inputs.problems] == ["case 2", "case 0"]
     assert "it could not be drawn (" in inputs.problems[0].message
     assert "pictures cannot be used (File exists)" in inputs.problems[0].message
+
+
+def test_one_that_cannot_be_drawn_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = on_vit(ViTClassifier, 1, 16, 8, num_classes=2, **SIZES)
+    import bundle_runtime.figures.attention_pictures as module
+
+    original = module.attention_figure
+
+    def figure(image: Any, maps: Any, path: Path, titles: Any, *rest: Any) -> None:
+        if titles[0].startswith("case 2"):
+            raise ValueError("no map")
+        original(image, maps, path, titles, *rest)
+
+    monkeypatch.setattr(module, "attention_figure", figure)
+    inputs = InferenceInputs(tmp_path)
+    evaluate([AttentionPictures(network, tmp_path / "pictures", NAMES, ITEMS, 3)], network, inputs=inputs)
+    assert [problem.case for problem in inputs.problems] == ["case 2"]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["0_case_0.png", "1_case_1.png"]
 
 
 def test_attention_pictures_show_the_patches_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,7 @@ import pytest
 import scored_images
 import torch
 from bundle_runtime.data.inference import InferenceInputs
-from bundle_runtime.figures.pictures import file_name
-from bundle_runtime.files import write_csv, write_json
+from bundle_runtime.files import file_name, write_csv, write_json
 from bundle_runtime.pages import report as pages
 from bundle_runtime.pages.page import thumbnail
 from bundle_runtime.pages.report import finish, write_report
@@ -52,7 +51,7 @@ def ran(folder: Path, **more: Any) -> Path:
 
 
 def picture(folder: Path, case: str) -> None:
-    (folder / "pictures" / file_name(case)).write_bytes(thumbnail(PIXELS, 8, "png"))
+    (folder / "pictures" / f"{file_name(case)}.png").write_bytes(thumbnail(PIXELS, 8, "png"))
 
 
 @pytest.mark.parametrize("task", ["multi_label", "multi_class"])

@@ -7,7 +7,7 @@ import launch
 import numpy as np
 import pytest
 import torch
-from bundle_runtime.data.inference import InferenceInputs
+from bundle_runtime.data.inference import EvaluatedCases, InferenceInputs
 from bundle_runtime.scores.classification_handler import ScoreClassification
 from bundle_runtime.scores.collect import Predictions
 from bundle_runtime.scores.key_metric import ClassificationScore
@@ -38,7 +38,15 @@ def items():
     ]
 
 
-def evaluate(logits, label, handlers=(), metric=None, wrap=False, index=None):
+class Batches(list):
+    """Batches as a loader over `items()` gives them."""
+
+    @property
+    def dataset(self):
+        return SimpleNamespace(data=items())
+
+
+def evaluate(logits, label, handlers=(), metric=None, wrap=False, index=None, inputs=None):
     """Run MONAI's evaluator with a network that knows the logits."""
     order = torch.arange(NUMBER) if index is None else index
 
@@ -47,12 +55,15 @@ def evaluate(logits, label, handlers=(), metric=None, wrap=False, index=None):
 
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=[{"image": logits[part], "label": label[part], "index": part} for part in order.split(16)],
+        val_data_loader=Batches(
+            {"image": logits[part], "label": label[part], "index": part} for part in order.split(16)
+        ),
         network=torch.nn.Identity(),
         prepare_batch=prepare,
         key_val_metric=metric,
         val_handlers=list(handlers),
         decollate=False,
+        iteration_update=None if inputs is None else inputs.iteration,
     )
     evaluator.run()
     return evaluator.state
@@ -97,18 +108,34 @@ def test_images_without_a_finite_output_cost_themselves_alone(tmp_path):
         evaluate(logits, label, [ScoreClassification(GRADES, "multi_class", tmp_path, items())])
     inputs = InferenceInputs(tmp_path)
     header = {"failed": inputs.problems}
-    handler = ScoreClassification(GRADES, "multi_class", tmp_path, items(), header=header, inputs=inputs)
-    state = evaluate(logits, label, [handler])
+    handler = ScoreClassification(GRADES, "multi_class", tmp_path, items(), header=header)
+    state = evaluate(logits, label, [handler], inputs=inputs)
     kept = [number for number in range(NUMBER) if number not in (7, 40)]
     assert state.metrics["accuracy"] == pytest.approx(accuracy_score(label[kept], logits[kept].argmax(1)))
     content = json.loads((tmp_path / "scores.json").read_text())
     assert [entry.partition(":")[0] for entry in content["header"]["failed"]] == ["/d/7.png", "/d/40.png"]
     assert content["cases"] == 58
     assert "2 of 60 images of the list were not scored." in content["notes"]
-    with pytest.raises(InputError, match=r"/d/7\.png: the network's output is not finite; check the weights"):
+    with pytest.raises(InputError, match=r"/d/7\.png: .*the network's output is not finite; check the weights"):
         inputs.finish()
-    with pytest.raises(InputError, match="not finite, as for 59 other"):  # the weights, not the images
-        evaluate(logits * torch.nan, label, [handler])
+
+
+def test_where_every_image_fails_the_run_names_them(tmp_path):
+    logits, label = data("multi_class")
+    inputs = EvaluatedCases(output_dir=tmp_path)
+    handler = ScoreClassification(GRADES, "multi_class", tmp_path, items(), header={"failed": inputs.problems})
+    evaluate(logits * torch.nan, label, [handler], inputs=inputs)
+    assert not (tmp_path / "scores.json").exists()
+    assert [problem.file for problem in inputs.problems] == [f"/d/{number}.png" for number in range(NUMBER)]
+
+
+def test_what_is_doubtful_about_many_images_is_said_once(tmp_path):
+    logits, label = data("multi_class")
+    listed = [{**item, "warning": "is grey" if number < 5 else ""} for number, item in enumerate(items())]
+    evaluate(logits, label, [ScoreClassification(GRADES, "multi_class", tmp_path, listed, pictures=False)])
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert "Warning: c0, c1, c2 and 2 more: is grey." in content["notes"]
+    assert content["warnings"] == {f"c{number}": "is grey" for number in range(5)}
 
 
 def test_thresholds_are_chosen_then_read(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,23 @@ def batches(order: tuple[int, ...] = (2, 0, 1)) -> list[dict[str, Tensor]]:
     return batch
 
 
-def evaluate(handlers: list[Any], network: nn.Module | None = None, data: Any = None) -> SupervisedEvaluator:
+class Batches(list[dict[str, Tensor]]):
+    """Batches as a loader over `ITEMS` gives them."""
+
+    dataset = SimpleNamespace(data=ITEMS)
+
+
+def evaluate(
+    handlers: list[Any], network: nn.Module | None = None, data: Any = None, inputs: InferenceInputs | None = None
+) -> SupervisedEvaluator:
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=batches() if data is None else data,
+        val_data_loader=Batches(batches() if data is None else data),
         network=Lookup() if network is None else network,
         prepare_batch=lambda batch, *_, **__: (batch["image"], None),
         val_handlers=handlers,
         decollate=False,
+        iteration_update=None if inputs is None else inputs.iteration,
     )
     evaluator.run()
     return evaluator
@@ -102,12 +112,10 @@ def test_no_row_says_no_where_the_network_says_nothing(
         lambda self, image: LOGITS.index_fill(0, torch.tensor(1), torch.nan)[image[:, 0, 0, 0].long()],
     )
     inputs = InferenceInputs(tmp_path)
-    evaluate([PredictionTable(NAMES, task, ITEMS, tmp_path, inputs=inputs)])
+    evaluate([PredictionTable(NAMES, task, ITEMS, tmp_path)], inputs=inputs)
     assert [row["case"] for row in read(tmp_path)[1]] == ["case 0", "case 2"]
-    with pytest.raises(InputError, match=r"/x/1\.png: the network's output is not finite; check the weights"):
+    with pytest.raises(InputError, match=r"/x/1\.png: .*the network's output is not finite; check the weights"):
         inputs.finish()
-    with pytest.raises(InputError, match=r"^/x/1\.png: the network's output is not finite"):
-        evaluate([PredictionTable(NAMES, task, ITEMS, tmp_path)])
 
 
 def test_classes(tmp_path: Path) -> None:

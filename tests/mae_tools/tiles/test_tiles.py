@@ -220,6 +220,18 @@ def test_what_fails_is_listed_and_the_rest_is_cut(folder: Path, capsys: pytest.C
     assert not (folder.parent / "out" / "failures.json").exists()
 
 
+def test_an_error_that_nobody_foresaw_costs_its_slide_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mae_tools.tiles import cutting
+
+    def save(path: Path, *rest: Any) -> None:
+        raise MemoryError("p1") if path.name.startswith("p1_a") else OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(cutting, "_save", lambda path, *rest: save(path) if "p2" not in path.name else path.touch())
+    with pytest.raises(InputError, match=r"2 of 3 slides could not be used: .*Input/output error.*; Memory ran out"):
+        cut(folder)
+    assert {row["slide"] for row in index(folder)} == {"p2_a"}
+
+
 def test_nothing_but_glass_is_an_empty_index(tmp_path: Path) -> None:
     pyramid(tmp_path / "in" / "glass.tif", with_tissue(512, []), mpp=4.0)
     datalist = cut(tmp_path / "in")
