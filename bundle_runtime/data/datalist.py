@@ -93,7 +93,7 @@ def parse(path: str | Path) -> Datalist:
         InputError: unreadable, not JSON, or an entry of the wrong type.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         missing = "datalist" if Path(path).parent.is_dir() else "folder and so no datalist"
         raise InputError(

@@ -66,7 +66,7 @@ def read_features(path: str | Path, content: Any = None) -> list[tuple[str, shap
     """
     if content is None:
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: the annotation cannot be read as GeoJSON ({error}).") from error
     if isinstance(content, list):  # QuPath can write the features alone

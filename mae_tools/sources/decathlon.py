@@ -65,7 +65,7 @@ def read_task(root: Root) -> Task:
     base = root.path
     path = base / "dataset.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder that contains it.") from error
     except ValueError as error:

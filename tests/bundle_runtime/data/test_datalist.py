@@ -83,6 +83,7 @@ def test_an_empty_section_says_how_to_fill_it(tmp_path: Path, section: str, advi
 
 def test_no_training_items_when_asked(tmp_path: Path) -> None:
     path = save(tmp_path, test=[pair("a")])
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # edited on Windows
     assert load(path)["training"] == []
     with pytest.raises(InputError, match="'training' has no items"):
         load(path, require=("training",))

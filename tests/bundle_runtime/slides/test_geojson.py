@@ -51,7 +51,7 @@ def test_other_writers(tmp_path: Path) -> None:
         ({"type": "FeatureCollection", "features": []}, []),
     ):
         path = tmp_path / "a.json"
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8-sig")  # editors of Windows put a mark in front
         assert [shape.name for shape in read_shapes(path)] == names
 
 
