@@ -79,7 +79,7 @@ class Report(ABC):
 
     @abstractmethod
     def _lines(self) -> tuple[list[str], Iterable[Sequence[Any]]]:
-        """Head and lines of `cases.csv`."""
+        """Head and lines of `cases.csv`; the case comes first."""
 
     @classmethod
     @abstractmethod
@@ -120,6 +120,8 @@ class Report(ABC):
     ) -> dict[str, Any]:
         """Write `cases.csv` (a line a case, or a case and class), `ranking.json` and `scores.json`, each atomically.
 
+        Where there are warnings, `cases.csv` has a column of them.
+
         Args:
             folder: made if missing.
             header: config, seed, versions, data fingerprint: whatever tells where the numbers come from.
@@ -136,7 +138,10 @@ class Report(ABC):
             alike.setdefault(text, []).append(case)
         summary["notes"] += [f"Warning: {some(cases, 3)}: {text}." for text, cases in alike.items()]
         summary |= {key: value for key in ("unlearnt", "warnings") if (value := getattr(self, key))}
-        write_csv(Path(folder) / "cases.csv", *self._lines())
+        head, lines = self._lines()
+        if self.warnings:
+            head, lines = [*head, "warning"], ([*line, self.warnings.get(line[0], "")] for line in lines)
+        write_csv(Path(folder) / "cases.csv", head, lines)
         write_ranking(folder, self.RANKED_BY, zip(self.keys, self.case_scores(), strict=True))
         write_json(Path(folder) / "scores.json", {"header": dict(header or {}), **summary})
         return summary

@@ -1,5 +1,6 @@
 """Scoring of a classifier, and `key_metric`, which chooses its best epoch."""
 
+import csv
 import json
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from bundle_runtime.data.inference import EvaluatedCases, InferenceInputs
 from bundle_runtime.scores.classification_handler import ScoreClassification
+from bundle_runtime.scores.classification_report import ClassificationReport
 from bundle_runtime.scores.collect import Predictions
 from bundle_runtime.scores.key_metric import ClassificationScore
 from custom_components.errors import InputError
@@ -136,6 +138,10 @@ def test_what_is_doubtful_about_many_images_is_said_once(tmp_path):
     content = json.loads((tmp_path / "scores.json").read_text())
     assert "Warning: c0, c1, c2 and 2 more: is grey." in content["notes"]
     assert content["warnings"] == {f"c{number}": "is grey" for number in range(5)}
+    with (tmp_path / "cases.csv").open(newline="") as stream:
+        said = {row["case"]: row["warning"] for row in csv.DictReader(stream)}
+    assert {case for case, text in said.items() if text == "is grey"} == set(content["warnings"])
+    assert ClassificationReport.read(tmp_path).keys == [(item["patient_id"], item["case"]) for item in items()]
 
 
 def test_thresholds_are_chosen_then_read(tmp_path, capsys):
