@@ -50,9 +50,9 @@ class InferenceInputs:
         """Note that a case could not be used."""
         self.problems.append(Problem(section or self.section, case, file, "error", reason))
 
-    def lost(self, case: str, file: str, what: str, error: BaseException) -> None:
+    def lost(self, case: str, file: str, what: str, error: BaseException, section: str = "") -> None:
         """The same of one that could not be segmented, scored, ..., and why."""
-        self.set_aside(case, file, f"it could not be {what} ({sentence_of(error).removesuffix('.')})")
+        self.set_aside(case, file, f"it could not be {what} ({sentence_of(error).removesuffix('.')})", section)
 
     def take(self, items: Sequence[Item], seen: Mapping[str, Seen]) -> list[Item]:
         """The items whose files gave a picture, with `warning` and the like of `about`; the others are set aside.
@@ -113,13 +113,13 @@ class InferenceInputs:
             try:
                 return engine._iteration(engine, batch)
             except Exception as error:  # whatever it was, it is listed, and it decides the exit code
-                if len(batch["image"]) > 1:
-                    return self._one_by_one(engine, batch)
                 if "case" in batch:
                     self.lost(batch["case"][0], batch["file"][0], "segmented", error)
-                else:
+                elif len(batch["index"]) == 1:
                     item = engine.data_loader.dataset.data[int(batch["index"])]
-                    self.lost(item["case"], item["file"], "classified", error)
+                    self.lost(item["case"], item["file"], "classified", error, item.get("section", ""))
+            if len(batch["image"]) > 1:  # here, where the error no longer holds the memory that may have run out
+                return self._one_by_one(engine, batch)
         engine.state.batch = []
         return []
 
