@@ -121,6 +121,26 @@ def test_inference_reads_pictures_of_any_kind_and_lists_what_it_cannot_use(
 
 
 @pytest.mark.slow
+def test_evaluation_goes_on_without_images_that_cannot_be_read(
+    trained: Path, cxr: Runner, xrays: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(xrays, data)
+    lists = parse(data / "datalist.json")
+    broken = [data / lists[part][1]["image"] for part in ("validation", "test")]  # thresholds, and scores
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:300])
+    places = {"dataset_dir": data, "cache": tmp_path / "cache", "output_dir": tmp_path / "out"}
+    failed = cxr.run("evaluate", trained, expect=1, thresholds_file=tmp_path / "thresholds.json", **places)
+    count = len(lists["validation"]) + len(lists["test"])
+    assert f"Error: 2 of {count} cases could not be used: " in failed.stderr
+    assert [Path(row["file"]) for row in json.loads((tmp_path / "out" / "failures.json").read_text())] == broken
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["cases"] == len(lists["test"]) - 1
+    assert json.loads((tmp_path / "thresholds.json").read_text())["header"]["cases"] == len(lists["validation"]) - 1
+    reported(tmp_path / "out", f"{broken[1].name}: ")
+
+
+@pytest.mark.slow
 def test_linear_probe_reports_both_methods(trained: Path, cxr: Runner) -> None:
     result = cxr.run("linear_probe", trained)
     assert "logistic" in result.stdout
