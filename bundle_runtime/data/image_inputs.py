@@ -46,7 +46,7 @@ class ImageInputs(InferenceInputs):
         modalities: Sequence[str] | None = None,
         views: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(output_dir, section)
+        super().__init__(output_dir)
         wanted = {"modality": modalities, "view position": views}
         self.expected = {name: as_list(values) for name, values in wanted.items() if values is not None}
         self.in_folder = datalist is None

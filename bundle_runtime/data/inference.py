@@ -29,7 +29,6 @@ class InferenceInputs:
 
     Args:
         output_dir: folder for `failures.json`, written by `finish` when something failed.
-        section: name of the list that the cases come from.
 
     Attributes:
         count: cases that were found.
@@ -39,20 +38,20 @@ class InferenceInputs:
     noun = "images"
     told = ""  # printed at the end, of `done`, `failed` and `place`
 
-    def __init__(self, output_dir: str | Path, section: str = "test") -> None:
-        self.section, self.output_dir = section, Path(output_dir)
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
         self.count = 0
         self.problems: list[Problem] = []
         self.output_dir.mkdir(parents=True, exist_ok=True)  # a place that cannot be written shows before the first case
         (self.output_dir / "failures.json").unlink(missing_ok=True)
 
-    def set_aside(self, case: str, file: str, reason: str, section: str = "") -> None:
+    def set_aside(self, case: str, file: str, reason: str) -> None:
         """Note that a case could not be used."""
-        self.problems.append(Problem(section or self.section, case, file, "error", reason))
+        self.problems.append(Problem("", case, file, "error", reason))
 
-    def lost(self, case: str, file: str, what: str, error: BaseException, section: str = "") -> None:
+    def lost(self, case: str, file: str, what: str, error: BaseException) -> None:
         """The same of one that could not be segmented, scored, ..., and why."""
-        self.set_aside(case, file, f"it could not be {what} ({sentence_of(error).removesuffix('.')})", section)
+        self.set_aside(case, file, f"it could not be {what} ({sentence_of(error).removesuffix('.')})")
 
     def take(self, items: Sequence[Item], seen: Mapping[str, Seen]) -> list[Item]:
         """The items whose files gave a picture, with `warning` and the like of `about`; the others are set aside.
@@ -68,7 +67,7 @@ class InferenceInputs:
         for item in items:
             found = seen[item["file"]]
             if found.problem:
-                self.set_aside(item["case"], item["file"], found.problem, item.get("section", ""))
+                self.set_aside(item["case"], item["file"], found.problem)
             else:
                 usable.append({**item, **self.about(found)})
         if not usable:
@@ -117,7 +116,7 @@ class InferenceInputs:
                     self.lost(batch["case"][0], batch["file"][0], "segmented", error)
                 elif len(batch["index"]) == 1:
                     item = engine.data_loader.dataset.data[int(batch["index"])]
-                    self.lost(item["case"], item["file"], "classified", error, item.get("section", ""))
+                    self.lost(item["case"], item["file"], "classified", error)
             if len(batch["image"]) > 1:  # here, where the error no longer holds the memory that may have run out
                 return self._one_by_one(engine, batch)
         engine.state.batch = []
@@ -160,15 +159,14 @@ class EvaluatedCases(InferenceInputs):
     """The cases of an evaluation: those that fail are left out of the scores, named, and decide the exit code.
 
     Args:
-        items: of the datalist; none where a cache of pictures hands them over, see `take`.
         output_dir: see `InferenceInputs`.
-        section: likewise.
+        items: of the datalist; none where a cache of pictures hands them over, see `take`.
     """
 
     noun = "cases"
 
-    def __init__(self, items: Sequence[Item] = (), output_dir: str | Path = ".", section: str = "test") -> None:
-        super().__init__(output_dir, section)
+    def __init__(self, output_dir: str | Path, items: Sequence[Item] = ()) -> None:
+        super().__init__(output_dir)
         self.count = len(items)
 
     def take(self, items: Sequence[Item], seen: Mapping[str, Seen]) -> list[Item]:

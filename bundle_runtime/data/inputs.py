@@ -44,7 +44,7 @@ class Inputs(InferenceInputs):
     def __init__(
         self, dataset_dir: str, datalist: str | None = None, section: str = "test", output_dir: str = "."
     ) -> None:
-        super().__init__(output_dir, section)
+        super().__init__(output_dir)
         if datalist is not None:
             found = datalists.items(datalist, section, dataset_dir, need_label=False)
         else:

@@ -69,44 +69,35 @@ class AttentionPictures:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
 
     def _draw(self, engine: Workflow) -> None:
-        indices = [] if nothing_came(engine) else tensor_of(engine, "index").tolist()
-        rows = [row for row, index in enumerate(indices) if index in self.positions]
-        if is_main() and rows:
-            self._attempt(engine, indices, rows)
+        if nothing_came(engine) or not is_main():
+            return
+        for row, index in enumerate(tensor_of(engine, "index").tolist()):
+            try:
+                if index in self.positions:
+                    self._draw_one(engine, row, index)
+            except Exception as error:  # whatever it was, the predictions are worth more than their pictures
+                inputs = getattr(engine.state, "inputs", None)
+                if inputs is None:
+                    raise
+                inputs.lost(str(self.items[index]["case"]), str(self.items[index]["file"]), "drawn", error)
 
-    def _attempt(self, engine: Workflow, indices: Sequence[int], rows: Sequence[int]) -> None:
-        """Draw them, each alone where they cannot be drawn together; the predictions are worth more than a picture."""
-        try:
-            self._draw_rows(engine, indices, rows)
-        except Exception as error:  # whatever it was
-            inputs = getattr(engine.state, "inputs", None)
-            if inputs is None:
-                raise
-            if len(rows) > 1:
-                for row in rows:
-                    self._attempt(engine, indices, [row])
-            else:
-                item = self.items[indices[rows[0]]]
-                inputs.lost(str(item["case"]), str(item["file"]), "drawn", error)
-
-    def _draw_rows(self, engine: Workflow, indices: Sequence[int], rows: Sequence[int]) -> None:
-        images = tensor_of(engine, "image", output_only=True)[rows]
-        values = torch.from_numpy(to_probabilities(tensor_of(engine, "pred", output_only=True)[rows], self.task))
+    def _draw_one(self, engine: Workflow, row: int, index: int) -> None:
+        here = slice(row, row + 1)
+        image = tensor_of(engine, "image", output_only=True)[here]
+        values = torch.from_numpy(to_probabilities(tensor_of(engine, "pred", output_only=True)[here], self.task))[0]
         network = unwrap(self.network)
-        last = class_attention_map(network, images, head_fusion=self.head_fusion)
-        rolled = attention_rollout(network, images)
-        kept = self._kept(network, images, last.shape[1:])
+        last = class_attention_map(network, image, head_fusion=self.head_fusion)
+        kept = self._kept(network, image, last.shape[1:])
         query = "class-token attention" if find_vit(network).class_token else "mean attention of the patches"
         whole = "" if kept is None else " (of a pass over all patches)"
-        for row, index in enumerate(indices[row] for row in rows):
-            case = str(self.items[index].get("case", index))
-            top = values[row].topk(min(_TOP, len(self.class_names)))
-            found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            said = ", ".join(f"{self.class_names[column]} {value:.2f}" for column, value in found)
-            path = listed_path(self.folder, self.items, index)
-            titles = [f"{case}\n{said}", f"{query}, last block{whole}", f"attention rollout{whole}"]
-            used = None if kept is None else kept[row]
-            attention_figure(images[row], [last[row], rolled[row]], path, titles, self.pixels, used)
+        top = values.topk(min(_TOP, len(self.class_names)))
+        found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        said = ", ".join(f"{self.class_names[column]} {value:.2f}" for column, value in found)
+        titles = [f"{self.items[index].get('case', index)}\n{said}"]
+        titles += [f"{query}, last block{whole}", f"attention rollout{whole}"]
+        maps = [last[0], attention_rollout(network, image)[0]]
+        path = listed_path(self.folder, self.items, index)
+        attention_figure(image[0], maps, path, titles, self.pixels, None if kept is None else kept[0])
 
     @staticmethod
     def _kept(network: nn.Module, images: Tensor, grid: Sequence[int]) -> Tensor | None:

@@ -97,7 +97,7 @@ class SlideInputs(InferenceInputs):
     ) -> None:
         if distributed():
             raise InputError("Slides are looked at by one process; start it without torchrun.")
-        super().__init__(output_dir, "slides")
+        super().__init__(output_dir)
         self.tile_size, self.assume_mpp, self.annotations = tile_size, assume_mpp, annotations
         wanted, (share, doubt) = mpp_of(magnification, mpp), least_tissue(tissue_fraction, record, usual_tissue)
         self.doubts = [doubt] if doubt else []  # of every slide

@@ -207,7 +207,7 @@ def test_a_transform_that_fails_is_listed_too(tmp_path: Path) -> None:
 
 def test_earlier_failures_go_and_many_make_a_short_sentence(tmp_path: Path) -> None:
     (tmp_path / "failures.json").write_text("[]")
-    inputs = InferenceInputs(tmp_path, "test")
+    inputs = InferenceInputs(tmp_path)
     assert not (tmp_path / "failures.json").exists()
     inputs.finish()
     inputs.count = 9
@@ -223,7 +223,7 @@ def test_the_cases_of_an_evaluation_go_on_without_one_that_fails(tmp_path: Path)
     (tmp_path / "b.nii.gz").write_bytes(b"")
     items = [{"image": str(tmp_path / f"{name}.nii.gz"), "file": str(tmp_path / f"{name}.nii.gz"), "case": name}
              for name in "abc"]  # fmt: skip
-    inputs: Any = EvaluatedCases(items, tmp_path / "out", "validation")
+    inputs: Any = EvaluatedCases(tmp_path / "out", items)
     inputs.items = items
     header = {"failed": inputs.problems}  # as the configs have it: what fails later stands in it
 
