@@ -213,7 +213,8 @@ class ImageCache:
         left = len(files)
         with tqdm(total=left, desc="Caching pictures", disable=not progress) as bar:
             while plan:
-                builder, lost = BlockBuilder(self.recipe, self.folder, plan, contents.rows), []
+                builder = BlockBuilder(self.recipe, self.folder, plan, contents.rows)
+                lost: list[Sequence[str]] = []
                 for part, outcome in zip(plan, CaseLoader(builder, num_workers, batched=True), strict=True):
                     if outcome.failure is not None:
                         number, reason = outcome.failure
