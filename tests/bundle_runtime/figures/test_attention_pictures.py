@@ -19,7 +19,7 @@ NAMES = ["mass", "nodule, small"]
 ITEMS = [{"file": f"/x/{number}.png", "case": f"case {number}", "patient_id": f"p{number // 2}"} for number in range(3)]
 
 
-def evaluate(handlers: list[Any], network: nn.Module) -> SupervisedEvaluator:
+def evaluate(handlers: list[Any], network: nn.Module, inputs: InferenceInputs | None = None) -> SupervisedEvaluator:
     batches = []
     for part in ((2, 0), (1,)):
         index = torch.tensor(part)
@@ -31,6 +31,7 @@ def evaluate(handlers: list[Any], network: nn.Module) -> SupervisedEvaluator:
         prepare_batch=lambda batch, *_, **__: (batch["image"], None),
         val_handlers=handlers,
         decollate=False,
+        iteration_update=None if inputs is None else inputs.iteration,
     )
     evaluator.run()
     return evaluator
