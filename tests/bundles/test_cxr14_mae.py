@@ -71,7 +71,7 @@ def test_evaluation_scores_findings_and_keeps_thresholds_of_the_validation_list(
     cases = len(list((trained / "evaluate" / "pictures").glob("*.png")))
     assert 0 < cases <= 8
     page = reported(trained / "evaluate", *RADIOGRAPH_FINDINGS, "Worst cases", "Best cases")
-    assert page.pictures[:2] == ["roc", "calibration"]
+    assert page.pictures[:2] == ["ROC curves", "Predicted and observed frequency"]
     assert len(page.pictures) == 2 + cases
 
 
