@@ -101,7 +101,7 @@ def test_foci_are_found_and_scored(trained: tuple[Path, Path], tmp_path: Path) -
     with (tmp_path / "slides.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 2
     page = reported(tmp_path, "synthetic_001", "Worst cases", "slides.csv")
-    assert sorted(name.partition(":")[0] for name in page.pictures) == ["froc", "synthetic_000", "synthetic_001"]
+    assert sorted(name.partition(":")[0] for name in page.pictures) == ["FROC curve", "synthetic_000", "synthetic_001"]
     assert json.loads((tmp_path / "manifest.json").read_text())["metrics"]["froc_score"] == froc["score"]
 
 
