@@ -53,6 +53,7 @@ def begin(seed: int = 0) -> None:
     if workflow is not None:
         overrides = _bundle_root(workflow, overrides) | overrides
         overrides = take_over(workflow.parser, overrides) | overrides
+        overrides |= {key: _typed(key, value) for key, value in overrides.items() if isinstance(value, str)}
         given = {key: value for key, value in overrides.items() if isinstance(value, str | list | int | float)}
         written = {**ConfigParser.load_config_files(files), **given} if files else {}
         plain = read_settings(workflow.parser, files, written)
@@ -307,11 +308,12 @@ def read_value(key: str, value: Any, default: Any) -> Any:
     return value
 
 
-def _typed(key: str, value: float) -> str:
-    """A number as the text that was typed for it: a folder may be called 007, which is 7, or 1_2, which is 12."""
+def _typed(key: str, value: float | str) -> str:
+    """What was typed for a value: a folder may be called 007, which Fire takes for 7, or `run #2`, which it cuts."""
     for word, after in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         text = after if word == f"--{key}" else word.removeprefix(f"--{key}=")
-        if text != word and DefaultParseValue(text) == value:
+        cut = not isinstance(value, str) or text.partition("#")[0].strip() == value  # else quotes are gone
+        if text != word and cut and DefaultParseValue(text) == value:
             return text
     return str(value)
 

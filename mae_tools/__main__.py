@@ -103,7 +103,8 @@ def read_argument(name: str, annotation: Any, text: str) -> Any:
     if str in kinds and not kinds & {int, float}:
         if isinstance(value, list | tuple):
             return [str(entry) if isinstance(entry, int | float) else entry for entry in value]
-        return text if isinstance(value, int | float) and not isinstance(value, bool) else value
+        cut = isinstance(value, str) and text.partition("#")[0].strip() == value  # to Fire `a #1` has a comment
+        return text if cut or (isinstance(value, int | float) and not isinstance(value, bool)) else value
     return value
 
 

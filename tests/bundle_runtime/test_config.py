@@ -140,6 +140,8 @@ def test_texts_and_numbers_survive(tmp_path: Path) -> None:
     assert str(wanted) in result.stdout, result.stderr
     result = run("--config_file", base, "--class_names", "['a', 2017]", "--output_dir", "@model_dir", "--rate", "5")
     assert str(["models", "models", ["a", "2017"], 5]) in result.stdout, result.stderr
+    result = run("--config_file", base, "--output_dir", "Lauf #2 @50%", "--model_dir", "'quoted #1'")
+    assert "['Lauf #2 @50%', 'quoted #1', " in result.stdout, result.stderr
 
 
 @pytest.mark.parametrize(

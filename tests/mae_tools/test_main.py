@@ -69,6 +69,7 @@ def test_switches_given_as_words(tmp_path: Path, word: str) -> None:
         (Sequence[str] | None, "['a','b c', 2017]", ["a", "b c", "2017"]),
         (str | Sequence[str] | None, "2017", "2017"),
         (str | Sequence[str] | None, "flair", "flair"),
+        (str | Sequence[str] | None, "scan #2", "scan #2"),
         (str | Sequence[str] | None, "[a.json, my list.json]", ["a.json", "my list.json"]),
         (str | Sequence[str], "[background,'right kidney', x y]", ["background", "right kidney", "x y"]),
         (float | Sequence[float] | None, "[1,1.5,2]", [1, 1.5, 2]),
