@@ -1,7 +1,8 @@
 """What MONAI Label sets in a training's config, in the places that this project's configs look at.
 
 It names neither a datalist nor the stage's own keys: it puts lists of `{"image": ..., "label": ...}` and a number of
-epochs right into the data sets and the trainer, and trains one network again and again in the same folder.
+epochs right into the data sets and the trainer, beside the config or, for several processes, in a copy of it; and it
+trains one network again and again in the same folder.
 """
 
 import os
@@ -36,8 +37,8 @@ def take_over(parser: ConfigParser, overrides: Mapping[str, Any]) -> dict[str, A
         InputError: the items are no valid datalist.
     """
     given = {key.replace("#", "::") for key in overrides}
-    lists = {part: parser[f"{part}::dataset::data"] for part in _PARTS if f"{part}::dataset::data" in given}
-    if "train" not in lists or _EPOCHS not in given:
+    lists = {part: data for part in _PARTS if isinstance(data := parser.get(f"{part}::dataset::data"), list)}
+    if "train" not in lists or not isinstance(parser.get(_EPOCHS), int):  # each refers to a key in a run of ours
         return {}
     sections = {_PARTS[part]: [_entry(parser, item) for item in items] for part, items in lists.items()}
     path = Path(parser.get_parsed_content("output_dir")) / "handed_over.json"

@@ -8,7 +8,7 @@ import torch
 from custom_components.errors import InputError
 from custom_components.transforms.labels import like
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Invertd, MapTransform, Transform
 
 from .conventions import convention as find_convention
 
@@ -40,8 +40,10 @@ class TissueLabeld(Transform):
         return {**rest, "label": like(label, torch.from_numpy(codes))}
 
 
-class ConventionLabeld(MapTransform):
+class ConventionLabeld(Invertd):
     """Write tissue codes in the values of a label convention, for files that people open beside their own labels.
+
+    An `Invertd` in name, as the transforms that make the codes: a tool that leaves those out leaves this out, too.
 
     Args:
         keys: where the tissue codes (1, X, Y, Z) are; replaced by label values, uint8.
@@ -55,7 +57,7 @@ class ConventionLabeld(MapTransform):
         convention: str | Mapping[str, str] | None = None,
         undeclared: str | None = None,
     ) -> None:
-        super().__init__(keys)
+        MapTransform.__init__(self, keys)
         if convention is not None:
             find_convention(convention)  # refuses what is no convention
         self.convention, self.undeclared = convention, undeclared

@@ -96,7 +96,7 @@ class Checkpoint:
             self._restore(engine, read_checkpoint(self.path))
         elif self.resume:
             say(f"There is no checkpoint {self.path} yet: starting at epoch 0.")
-        elif self.path.exists():
+        elif self.path.exists() and self._saved_iteration < 0:  # not by this run, in an earlier round
             say(f"Starting anew; {self.path} of an earlier run will be replaced (--resume true would go on from it).")
         for source in (engine, self.evaluator):
             LeaveToParent.protect(getattr(source, "data_loader", None))

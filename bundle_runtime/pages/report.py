@@ -34,6 +34,7 @@ def finish(inputs: InferenceInputs | None = None) -> None:
     """End a stage that trains nothing: report what could not be used, then write `report.html` into its `output_dir`.
 
     All results are written before. So whatever goes wrong here costs the page alone, and ends the run with an error.
+    There is no page where the stage itself did not run: a federated client asks for its network alone.
 
     Args:
         inputs: of an inference.
@@ -45,9 +46,10 @@ def finish(inputs: InferenceInputs | None = None) -> None:
         if inputs is not None:
             inputs.finish()
     finally:
-        if is_main():
+        folder = Path(resolve("output_dir"))
+        if is_main() and (folder / "manifest.json").is_file():
             page = write_report(
-                resolve("output_dir"), resolve("bundle_root"), resolve("model_file"), settings().get("stage", ""),
+                folder, resolve("bundle_root"), resolve("model_file"), settings().get("stage", ""),
                 resolve("datalist") if "datalist" in settings() else None,
             )  # fmt: skip
             print(f"Report: {page}", flush=True)

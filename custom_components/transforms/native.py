@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import Invertd, MapTransform
 from torch import Tensor
 from torch.nn import functional
 
@@ -109,8 +109,10 @@ def native_grid(image: MetaTensor) -> tuple[Tensor, list[int]]:
     return torch.as_tensor(affine, dtype=torch.float64).cpu(), [int(size) for size in shape]
 
 
-class _Native(MapTransform):
+class _Native(Invertd):
     """Interpolates probabilities at the voxels of the image file and decides there.
+
+    An `Invertd` in name: MONAI Label leaves those out where it asks how sure a network is (see `Probabilitiesd`).
 
     Where the preprocessing put the network's grid is read from the affine matrices that MONAI keeps with "image".
     Values are interpolated linearly. A native voxel that lies less than one voxel of the network's grid beyond it takes
@@ -121,7 +123,7 @@ class _Native(MapTransform):
     """
 
     def __init__(self, keys: Sequence[str] | str, probabilities_key: str | None = None) -> None:
-        super().__init__(keys)
+        MapTransform.__init__(self, keys)
         self.probabilities_key = probabilities_key
 
     @abstractmethod
@@ -281,3 +283,25 @@ class NativeRegionsd(_Native):
 
     def _label(self, kind: Tensor) -> Tensor:
         return self.tissues.to(kind.device)[kind.long()]
+
+
+class Probabilitiesd(MapTransform):
+    """Logits -> probabilities where the way back to the image's grid was left out; a label map stays.
+
+    Args:
+        keys: where the logits (C, *S) or the label map are.
+        regions: each channel is a yes or no of its own, not one class of several.
+    """
+
+    def __init__(self, keys: Sequence[str] | str, regions: bool = False) -> None:
+        super().__init__(keys)
+        self.regions = regions
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of the item with float32 probabilities."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            if result[key].is_floating_point():
+                logits = result[key].float()
+                result[key] = logits.sigmoid() if self.regions else logits.softmax(dim=0)
+        return result

@@ -100,11 +100,10 @@ def main(bundle: str, path: str) -> dict[str, Any]:
     App(bundle, as_input(path)).run()
     result = Sink.received
     if isinstance(result, Image):
-        values, counts = np.unique(result.asnumpy(), return_counts=True)
-        return {
-            "shape": list(result.asnumpy().shape),
-            "values": dict(zip(values.tolist(), counts.tolist(), strict=True)),
-        }
+        label_map = result.asnumpy()  # (D, H, W)
+        np.save(OUTPUT, np.swapaxes(label_map, 0, 2))
+        values, counts = np.unique(label_map, return_counts=True)
+        return {"shape": list(label_map.shape), "values": dict(zip(values.tolist(), counts.tolist(), strict=True))}
     return {"shape": list(np.shape(result)), "scores": np.asarray(result).ravel().tolist()}
 
 

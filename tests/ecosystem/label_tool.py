@@ -1,17 +1,22 @@
-"""What MONAI Label makes of a bundle; runs in an environment with MONAI Label and without this project.
+"""What MONAI Label's own application for bundles makes of them; runs where this project is not installed.
 
-`python label_tool.py infer <bundle> <image> [classification]`, `train <bundle> <folder with images and labels>`,
-`uncertain <bundle> <image>` or `two <bundle> <bundle> <image> <image>`; the last line is JSON.
+`python label_tool.py <studies> <JSON: {name of a model: folder of a bundle}> <JSON: [[what, request], ...]>`: what
+Label's clients ask for, one after the other in one process, by the functions below. The last line is JSON.
 """
 
+import importlib
 import json
 import logging
+import os
+import shutil
 import sys
 import types
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+os.environ |= {"MONAI_LABEL_AUTO_UPDATE_SCORING": "false", "MONAI_LABEL_SESSIONS": "false"}  # a server's, over HTTP
 
 
 def _without_torchvision() -> None:
@@ -32,86 +37,60 @@ _without_torchvision()
 import nibabel as nib  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from monai.transforms import Invertd, SaveImaged  # noqa: E402
-from monailabel.tasks.infer.bundle import BundleInferTask  # noqa: E402
-from monailabel.tasks.train.bundle import BundleTrainTask  # noqa: E402
+
+Request = dict[str, Any]
 
 
-def infer(bundle: str, image: str, kind: str = "") -> dict[str, Any]:
-    """Labels and result of one image."""
-    return _ask(BundleInferTask(bundle, {"preload": "false"}, type=kind), bundle, image)
+def application(studies: str, bundles: dict[str, str]) -> Any:
+    """The sample app `monaibundle`, every model of which can be asked for its uncertainty."""
+    home = Path("app").resolve()
+    for name, bundle in bundles.items():
+        shutil.copytree(bundle, home / "model" / name)
+    sys.path.insert(0, str(Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle"))
+    names = ",".join(bundles)
+    doubtful = ",".join(name for name in bundles if "classification" not in name)
+    settings = {"models": names, "epistemic_model": doubtful, "epistemic_simulation_size": "2"}
+    settings |= {"zoo_source": "", "preload": "false", "sam2": "false"}  # nothing from the internet
+    return importlib.import_module("main").MyApp(str(home), studies, settings)
 
 
-def _ask(task: BundleInferTask, bundle: str, image: str) -> dict[str, Any]:
-    if not task.is_valid():
-        raise SystemExit(f"{bundle} is no valid task")
-    file, answer = task({"model": Path(bundle).name, "image": image, "device": "cpu"})
-    told = {"labels": task.labels, "dimension": task.dimension, "prediction": answer.get("prediction")}
-    if file is None:
+def infer(app: Any, request: Request) -> Request:
+    """Labels and result of one image; a label map goes to `label_map.npy`."""
+    task, answer = app._infers[request["model"]], app.infer(request)
+    told = {"labels": task.labels, "kind": str(task.type), "prediction": answer["params"].get("prediction")}
+    told["code"] = type(task.network).forward.__code__.co_filename
+    if answer["file"] is None:
         return told
-    made, source = nib.load(file), nib.load(image)
+    made, source = nib.load(answer["file"]), nib.load(request["image"])
+    values, counts = np.unique(made.dataobj, return_counts=True)
     np.save("label_map.npy", np.asarray(made.dataobj))
-    return {
-        **told,
-        "file": file,
-        "same_grid": made.shape == source.shape[:3] and bool(np.allclose(made.affine, source.affine, atol=1e-3)),
-        "values": {
-            int(value): int(count) for value, count in zip(*np.unique(made.dataobj, return_counts=True), strict=True)
-        },
-    }
+    same = made.shape == source.shape[:3] and bool(np.allclose(made.affine, source.affine, atol=1e-3))
+    return {**told, "same_grid": same, "values": dict(zip(map(int, values), map(int, counts), strict=True))}
 
 
-class Study:
-    """A datastore as the training task sees it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def datalist(self) -> list[dict[str, Any]]:
-        """Image and label of every case, with what else Label keeps of it."""
-        images = sorted((self.folder / "images").iterdir())
-        return [
-            {"image": str(image), "label": str(self.folder / "labels" / image.name), "meta": {}} for image in images
-        ]
-
-
-def train(bundle: str, folder: str, epochs: str = "1") -> dict[str, Any]:
-    """Weights before and after one call as Label makes it."""
-    model = Path(bundle) / "models" / "model.pt"
+def train(app: Any, request: Request) -> Request:
+    """How many tensors of the weights a training changed."""
+    bin = Path("bin").resolve()  # torchrun of this interpreter
+    bin.mkdir(exist_ok=True)
+    (bin / "torchrun").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m torch.distributed.run "$@"\n')
+    (bin / "torchrun").chmod(0o755)
+    os.environ["PATH"] = f"{bin}{os.pathsep}{os.environ['PATH']}"
+    model = Path(app.model_dir) / request["model"] / "models" / "model.pt"
     before = torch.load(model)
-    task = BundleTrainTask(bundle, {})
-    request = {
-        "model": Path(bundle).name, "max_epochs": int(epochs), "val_split": 0.25, "device": "cpu", "pretrained": True,
-    }  # fmt: skip
-    task(request, Study(Path(folder)))
+    app.train(request)
     after = torch.load(model)
-    several = [name for name in task.const.multi_gpu_configs() if (Path(bundle) / "configs" / name).exists()]
-    changed = sum(not torch.equal(before[name], tensor) for name, tensor in after.items())
-    return {"tensors": len(after), "changed": changed, "multi_gpu": several}
+    return {"tensors": len(after), "changed": sum(not torch.equal(before[name], after[name]) for name in after)}
 
 
-def uncertain(bundle: str, image: str) -> dict[str, Any]:
-    """Whether the network answers otherwise each time, as epistemic scoring wants it."""
-    task = BundleInferTask(
-        bundle, {}, train_mode=True, skip_writer=True, dropout=0.2, post_filter=[SaveImaged, Invertd]
-    )
-    request = {"model": Path(bundle).name, "image": image, "device": "cpu"}
-    first, second = (np.asarray(task(dict(request))[1]["pred"]) for _ in range(2))
-    return {"shape": list(first.shape), "different": int((first != second).sum())}
-
-
-def two(one: str, other: str, image: str, another: str) -> dict[str, Any]:
-    """Where the code of two bundles in one process comes from, after both were made, in turn."""
-    tasks = [BundleInferTask(bundle, {"preload": "false"}) for bundle in (one, other)]
-    answers = [
-        _ask(task, bundle, file) for task, bundle, file in zip(tasks, (one, other), (image, another), strict=True)
-    ]
-    answers.append(_ask(tasks[0], one, image))
-    homes = [type(task.network).forward.__code__.co_filename for task in tasks]
-    return {"values": [answer["values"] for answer in answers], "homes": homes}
+def scoring(app: Any, request: Request) -> Request:
+    """The uncertainty of every image without a label, by Label's own strategy."""
+    told, store = app.scoring(request), app.datastore()
+    entropies = {name: store.get_image_info(name).get("epistemic_entropy") for name in store.get_unlabeled_images()}
+    return {"executed": told["executed"], "entropies": entropies}
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    found = {"infer": infer, "train": train, "uncertain": uncertain, "two": two}[sys.argv[1]](*sys.argv[2:])
-    print(json.dumps({"monailabel": version("monailabel"), "monai": version("monai"), **found}))
+    running = application(sys.argv[1], json.loads(sys.argv[2]))
+    answers = [globals()[what](running, request) for what, request in json.loads(sys.argv[3])]
+    print(json.dumps({"monailabel": version("monailabel"), "monai": version("monai"), "answers": answers}))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mae_tools.metadata_schema import METADATA_SCHEMA
 from small_bundles import put_weights, small_bundle, unpacked
-from strangers import Packages, interpreter, run
+from strangers import CONTROL, Packages, checkout, interpreter, run
 
 pytestmark = pytest.mark.slow
 NAMES = ["btcv_unetr_mae", "brats_unetr_mae", "cxr14_mae", "histo_sdmae", "medcls_msmae"]
@@ -23,13 +23,10 @@ NAMES = ["btcv_unetr_mae", "brats_unetr_mae", "cxr14_mae", "histo_sdmae", "medcl
 @pytest.fixture
 def zoo() -> Path:
     """A checkout of the Model Zoo."""
-    folder = os.environ.get("MODEL_ZOO")
-    if not folder:
-        pytest.skip("MODEL_ZOO names no checkout of the Model Zoo")
-    return Path(folder)
+    return checkout()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, CONTROL])
 def test_the_zoos_check_passes(packages: Packages, zoo: Path, tmp_path: Path, name: str) -> None:
     python = interpreter("ZOO", "monai")
     models = tmp_path / "models"

@@ -2,12 +2,14 @@
 
 A tool is looked for in the interpreter that `LABEL_PYTHON`, `DEPLOY_PYTHON`, `FLARE_PYTHON` or `ONNX_PYTHON` names,
 else in the one that runs the tests. This project must not be installed there: only the package's own files count.
+`CONTROL`, a bundle of the Model Zoo, goes through the same scripts as the packages: where it fails, the tool does.
 """
 
 import contextlib
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +17,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from mae_tools.demo_data import PAINTERS
+from monai.bundle import ConfigParser
 from small_bundles import put_weights, small_bundle, unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
+CONTROL = "spleen_ct_segmentation"
 _DRAWN = {
     "btcv_unetr_mae": "abdomen", "brats_unetr_mae": "heads", "cxr14_mae": "radiographs", "histo_sdmae": "histology",
-    "medcls_msmae": "lesions",
+    "medcls_msmae": "lesions", CONTROL: "abdomen",
 }  # fmt: skip
+_SPLEEN = 2  # in the labels of a drawn abdomen
 
 
 def run(command: list[object], folder: Path, timeout: float = 600) -> str:
@@ -45,6 +51,14 @@ def interpreter(tool: str, module: str) -> str:
     return python
 
 
+def checkout() -> Path:
+    """Of the Model Zoo, which `MODEL_ZOO` names; the test is skipped without one."""
+    folder = os.environ.get("MODEL_ZOO")
+    if not folder:
+        pytest.skip("MODEL_ZOO names no checkout of the Model Zoo")
+    return Path(folder)
+
+
 class Packages:
     """The packages of all bundles, with the demo's sizes and drawn weights, and images for them: few, or `cases`."""
 
@@ -54,7 +68,9 @@ class Packages:
     def bundle(self, name: str) -> Path:
         """The unpacked package; made at the first call."""
         found = self.folder / name
-        if not found.exists():
+        if name == CONTROL and not found.exists():
+            self._control(found)
+        elif not found.exists():
             content = json.loads((self.data(name) / "datalist.json").read_text())
             named = {"class_names": content["class_names"]} if "class_names" in content else {}
             made = small_bundle(name, self.folder / "made", **named)
@@ -62,11 +78,23 @@ class Packages:
             unpacked(made, self.folder)
         return found
 
+    def _control(self, bundle: Path) -> None:
+        shutil.copytree(checkout() / "models" / CONTROL, bundle)
+        (bundle / "large_files.yml").unlink()  # weights on the internet; drawn ones do
+        parser = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs" / "inference.json")))
+        torch.manual_seed(0)
+        (bundle / "models").mkdir()
+        torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
+
     def data(self, name: str) -> Path:
         """A drawn data set with its datalist."""
         folder = self.folder / "data" / name
         if not folder.exists():
-            PAINTERS[_DRAWN[name]](folder, cases=self.cases or (8 if name.startswith("b") else 200))
+            few = 200 if _DRAWN[name] in ("radiographs", "histology", "lesions") else 8
+            PAINTERS[_DRAWN[name]](folder, cases=self.cases or few)
+            for path in folder.glob("labels/*") if name == CONTROL else ():
+                label = nib.load(path)
+                nib.save(nib.Nifti1Image(np.uint8(np.asarray(label.dataobj) == _SPLEEN), label.affine), path)
         return folder
 
     def images(self, name: str) -> list[str]:
@@ -79,31 +107,42 @@ class Packages:
         nib.save(stack(folder, files[0]), folder / "head.nii.gz")
         return [str(folder / "head.nii.gz")]
 
-    def study(self, name: str, folder: Path, cases: int = 4) -> Path:
-        """A folder of images and labels with equal names, as MONAI Label keeps them; tissues by Label's own numbers."""
+    def study(self, name: str, folder: Path, cases: int = 4, labelled: int | None = None) -> Path:
+        """A folder of images as MONAI Label keeps them, some with labels; tissues by Label's own numbers."""
         data = self.data(name)
         items = json.loads((data / "datalist.json").read_text())
-        for item in (items["training"] + items["validation"] + items["test"])[:cases]:
+        (folder / "labels" / "final").mkdir(parents=True)
+        for number, item in enumerate((items["training"] + items["validation"] + items["test"])[:cases]):
             label, files = nib.load(data / item["label"]), item["image"]
             if isinstance(files, list):
                 image = stack(data, files)
-                values = np.select([np.asarray(label.dataobj) == value for value in (2, 1, 4)], (1, 2, 3))
-                label = nib.Nifti1Image(values.astype(np.uint8), label.affine)
+                label = nib.Nifti1Image(tissues(label), label.affine)
             else:
                 image = nib.load(data / files)
-            for part, volume in (("images", image), ("labels", label)):
-                (folder / part).mkdir(parents=True, exist_ok=True)
-                nib.save(volume, folder / part / f"{item['patient_id']}.nii.gz")
+            nib.save(image, folder / f"{item['patient_id']}.nii.gz")
+            if labelled is None or number < labelled:
+                nib.save(label, folder / "labels" / "final" / f"{item['patient_id']}.nii.gz")
         return folder
 
-    def own(self, name: str, folder: Path) -> Path:
-        """The folder of results of the bundle's own inference on its test list, run from elsewhere."""
-        bundle, out = self.bundle(name), folder / "own"
+    def own(self, name: str, folder: Path, image: str | None = None) -> Path:
+        """What the bundle's own inference, run from elsewhere, makes of the first case of its test list, or of a file.
+
+        The label map, and of pictures the folder with the table of scores.
+        """
+        bundle, data, out = self.bundle(name), self.data(name), folder / "own"
+        datalist = data / "datalist.json"
+        if image is not None:
+            content = json.loads(datalist.read_text())
+            item = {**content["test"][0], "image": image}
+            datalist = folder / "one.json"
+            datalist.write_text(json.dumps({**content, "test": [item]}))
         flags = {"config_file": bundle / "configs" / "inference.json", "output_dir": out, "device": "cpu:0"}
-        flags |= {"dataset_dir": self.data(name), "datalist": self.data(name) / "datalist.json"}
+        flags |= {"dataset_dir": data, "datalist": datalist}
         words = [part for key, value in flags.items() for part in (f"--{key}", value)]
         run([sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *words], folder)
-        return out
+        case = json.loads(datalist.read_text())["test"][0]["patient_id"]
+        maps = list(out.glob(f"{case}*_seg.nii.gz"))
+        return maps[0] if maps else out
 
 
 def scores_of(image: str, results: Path) -> dict[str, float]:
@@ -116,6 +155,12 @@ def scores_of(image: str, results: Path) -> dict[str, float]:
         with contextlib.suppress(ValueError):
             numbers[name.lower()] = float(said)
     return numbers
+
+
+def tissues(label: nib.Nifti1Image) -> np.ndarray:
+    """A tumour's label in the values that tools are told of: 1 oedema, 2 non-enhancing core, 3 enhancing tumour."""
+    values = np.asarray(label.dataobj)  # of BraTS 2018
+    return np.select([values == value for value in (2, 1, 4)], (1, 2, 3)).astype(np.uint8)
 
 
 def stack(folder: Path, files: list[str]) -> nib.Nifti1Image:

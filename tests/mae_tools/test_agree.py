@@ -14,7 +14,12 @@ ALL = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/metadata.j
 def test_the_bundles_agree_with_themselves(name: str) -> None:
     root = BUNDLES / name
     assert list(stage_problems(root)) == []
-    assert list(metadata_problems(read_metadata(root), describe(root, weights=False))) == []
+    metadata = read_metadata(root)
+    assert list(metadata_problems(metadata, describe(root, weights=False))) == []
+    card = (root / "docs" / "README.md").read_text()
+    assert all(f"\n- {version}: {what}\n" in card for version, what in metadata["changelog"].items())
+    for channel in metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values():
+        assert channel in card
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,9 @@ def test_what_failed_ends_the_run_after_the_page(
     (tmp_path / "out" / "manifest.json").write_text("no JSON")
     with pytest.raises(ValueError, match="Expecting value"):  # a page that cannot be made is no secret
         finish()
+    (tmp_path / "out" / "manifest.json").unlink()
+    finish()  # the stage did not run: its network alone was asked for
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the path, so no page is opened")

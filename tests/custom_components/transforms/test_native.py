@@ -9,7 +9,7 @@ from bundle_runtime.data.saving import SaveImageLabelMapd
 from bundle_runtime.data.tissue_labels import ConventionLabeld
 from custom_components.transforms import native
 from custom_components.transforms.labels import RegionsToTissuesd
-from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd
+from custom_components.transforms.native import NativeArgmaxd, NativeRegionsd, Probabilitiesd
 from custom_components.tumour_labels import region_masks, tissue_map
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
@@ -223,3 +223,15 @@ def test_an_array_that_comes_from_no_file_comes_back_to_its_own_shape() -> None:
     assert found.shape == voxels.shape
     assert torch.equal(found.affine, torch.eye(4, dtype=torch.float64))
     assert ((found.as_tensor() == 1) != (voxels == 110)).float().mean() < 0.03  # but for the interpolated rim
+
+
+def test_where_the_way_back_is_left_out_logits_become_probabilities_and_elsewhere_the_map_stays() -> None:
+    logits = MetaTensor(torch.randn(3, 4, 4, 4).half())
+    chosen, regions = (Probabilitiesd("pred", kind)({"pred": logits})["pred"] for kind in (False, True))
+    assert chosen.dtype == regions.dtype == torch.float32
+    assert torch.allclose(chosen.sum(dim=0), torch.ones(4, 4, 4))
+    assert torch.allclose(regions, logits.float().sigmoid())
+    label = MetaTensor(torch.ones(1, 4, 4, 4, dtype=torch.uint8))
+    assert Probabilitiesd("pred")({"pred": label})["pred"] is label
+    for transform in (NativeArgmaxd("pred"), NativeRegionsd("pred", REGIONS), ConventionLabeld("pred")):
+        assert isinstance(transform, Invertd)
