@@ -40,7 +40,7 @@ def measured(root: Path, weights: Mapping[str, Path], metadata: dict[str, Any]) 
         Path in the package -> content; {} where nothing was measured.
     """
     sidecars = {path: read_sidecar(path) or {} for path in weights.values() if path.suffix == ".pt"}
-    evaluations, trainings = list(_evaluations(root, sidecars)), list(_trainings(root, sidecars))
+    evaluations, trainings = list(_evaluations(root, sidecars)), list(trainings_of(root, sidecars))
     if not evaluations and not trainings:
         return {}
     metrics = {name: round(value, 4) for run in evaluations for name, value in run["metrics"].items()}
@@ -62,8 +62,8 @@ def _evaluations(root: Path, sidecars: Mapping[Path, Mapping[str, Any]]) -> Iter
                    "tables": score_tables(content)[0]}  # fmt: skip
 
 
-def _trainings(root: Path, sidecars: Mapping[Path, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What cards say of trainings."""
+def trainings_of(root: Path, sidecars: Mapping[Path, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Stage, manifest and history of each training whose best validation is that of some weights."""
     for stage, run in _runs(root):
         best = run.get("best", {})
         said = {"epoch": best.get("epoch"), "validation": {best.get("metric"): best.get("value")}}

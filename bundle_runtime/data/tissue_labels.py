@@ -40,10 +40,8 @@ class TissueLabeld(Transform):
         return {**rest, "label": like(label, torch.from_numpy(codes))}
 
 
-class ConventionLabeld(Invertd):
+class ConventionLabeld(Invertd):  # a tool that leaves out the way back to the grid leaves this out, too
     """Write tissue codes in the values of a label convention, for files that people open beside their own labels.
-
-    An `Invertd` in name, as the transforms that make the codes: a tool that leaves those out leaves this out, too.
 
     Args:
         keys: where the tissue codes (1, X, Y, Z) are; replaced by label values, uint8.

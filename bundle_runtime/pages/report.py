@@ -33,8 +33,8 @@ _TOOL = "Research software, not a medical device."
 def finish(inputs: InferenceInputs | None = None) -> None:
     """End a stage that trains nothing: report what could not be used, then write `report.html` into its `output_dir`.
 
-    All results are written before. So whatever goes wrong here costs the page alone, and ends the run with an error.
-    There is no page where the stage itself did not run: a federated client asks for its network alone.
+    All results are written before: whatever goes wrong here costs the page alone, and ends the run with an error. Where
+    the stage itself did not run (a federated client asks for its network alone) there is no page.
 
     Args:
         inputs: of an inference.

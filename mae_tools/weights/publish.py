@@ -3,7 +3,6 @@
 Weights are too large for a package that the Model Zoo keeps: its `large_files.yml` names where they lie.
 """
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ from bundle_runtime.files import write_atomically, write_json
 from bundle_runtime.weights.io import check_sha256, read_sidecar, sha256_of
 from custom_components.errors import InputError
 
+from ..measured import trainings_of
 from ..package import package, weights_of
 
 STATEMENT = {
@@ -77,7 +77,7 @@ def _statement(data: str | None) -> str:
 
 
 def _record(root: Path) -> dict[str, Any]:
-    """What the sidecar of the weights says of their training, and the manifest of that run where it is there.
+    """What the sidecar of the weights says of their training, and manifest and history of that run where it is there.
 
     Raises:
         InputError: there are no weights, they are not those of the sidecar, or it has no record.
@@ -90,6 +90,4 @@ def _record(root: Path) -> dict[str, Any]:
         raise InputError(f"{model}: no record of its training lies beside it; publish what `train` has written.")
     if not sidecar.get("finished", True):
         raise InputError(f"{model}: its training was stopped; go on with it (--resume true) before you publish.")
-    manifest = root / "eval" / "train" / "manifest.json"
-    run = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else None
-    return {"weights": sidecar, "run": run}
+    return {"weights": sidecar, "run": next(trainings_of(root, {model: sidecar}), None)}

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from bundle_runtime.files import write_csv, write_json
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
 from mae_tools.package import large_files
@@ -57,6 +59,25 @@ def test_a_release_can_be_checked_and_its_package_names_the_weights(
     }  # fmt: skip
     with pytest.raises(InputError, match="a release does not change"):
         publish(str(bundle), str(tmp_path / "out"), URL, str(statement))
+
+
+def test_the_record_has_the_run_of_these_weights_and_of_no_others(
+    bundle: Path, statement: Path, tmp_path: Path
+) -> None:
+    said = json.loads((bundle / "models" / "model.json").read_text())
+    run = {"status": "finished", "epochs": 3, "iterations": 12, "seconds": 9.0, "processes": 1, "device": "cpu",
+           "peak_host_mib": 9.0, "earlier_runs": []}  # fmt: skip
+    write_csv(bundle / "eval" / "train" / "history.csv", ["epoch", "train_loss", "val_dice"], [[1, 0.9, 0.5]])
+    for best, found in (({"metric": "val_dice", "value": 0.5, "epoch": 1}, True), ({"metric": "val_dice"}, False)):
+        about = {"epoch": 1, "validation": {"val_dice": 0.5}}
+        write_json(bundle / "models" / "model.json", {**said, **about})
+        write_json(bundle / "eval" / "train" / "manifest.json", {**run, "best": best})
+        publish(str(bundle), str(tmp_path / str(found)), URL, str(statement))
+        (record,) = (json.loads(path.read_text()) for path in (tmp_path / str(found)).rglob("training_record.json"))
+        assert (record["run"] is not None) == found
+        assert not found or record["run"]["history"] == [{"epoch": "1", "train_loss": "0.9", "val_dice": "0.5"}]
+    write_json(bundle / "models" / "model.json", said)
+    shutil.rmtree(bundle / "eval")
 
 
 def test_the_statement_on_the_data_is_asked_for_part_by_part(bundle: Path, statement: Path, tmp_path: Path) -> None:
