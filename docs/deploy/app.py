@@ -1,29 +1,33 @@
-"""A MONAI Deploy application: a CT series in DICOM, the abdominal CT bundle, a DICOM SEG by Deploy's own writer.
+"""A MONAI Deploy application: a DICOM series, a bundle, and what it says in DICOM, by Deploy's own writers.
 
-`python docs/deploy/app.py <folder of DICOM files> <unpacked bundle> <folder for the SEG>`
+A CT becomes a DICOM SEG, an X-ray (a series of one image) a structured report with a score for each finding.
+
+`python docs/deploy/app.py <folder of DICOM files> <unpacked bundle> <folder for the result>`
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from holoscan.conditions import CountCondition
-from monai.deploy.core import AppContext, Application, Image, IOType
+from monai.deploy.core import AppContext, Application, Image, IOType, Operator, OperatorSpec
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWriterOperator, SegmentDescription
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
+from monai.deploy.operators.dicom_text_sr_writer_operator import DICOMTextSRWriterOperator
+from monai.deploy.operators.dicom_utils import ModelInfo
 from monai.deploy.operators.monai_bundle_inference_operator import IOMapping, MonaiBundleInferenceOperator
 from pydicom.sr.coding import Code
 
-RULES = json.dumps({"selections": [{"name": "CT", "conditions": {"Modality": "(?i)CT"}}]})
+MODALITIES = {"CT": "(?i)^CT$", "CR": "(?i)^(CR|DX)$"}
 
 
-def segments(bundle: Path) -> list[SegmentDescription]:
+def segments(metadata: dict[str, Any]) -> list[SegmentDescription]:
     """A description for each class, with the codes that the bundle itself uses."""
     from bundle_runtime.dicom.codes import code_of
 
-    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     return [
         SegmentDescription(
@@ -38,6 +42,24 @@ def segments(bundle: Path) -> list[SegmentDescription]:
     ]
 
 
+class Findings(Operator):
+    """Scores of a classifier as the text of a report."""
+
+    def __init__(self, *args: Any, names: list[str], **kwargs: Any) -> None:
+        self.names = names
+        super().__init__(*args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Scores in, text out."""
+        spec.input("pred")
+        spec.output("text")
+
+    def compute(self, inputs: Any, outputs: Any, context: Any) -> None:
+        """A line for each class."""
+        scores = zip(self.names, inputs.receive("pred").ravel(), strict=True)
+        outputs.emit("\n".join(f"{name}: {score:.4f}" for name, score in scores), "text")
+
+
 class App(Application):
     """From files to a file."""
 
@@ -48,8 +70,12 @@ class App(Application):
     def compose(self) -> None:
         """Connect the operators."""
         dicom, bundle, out = self.places
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        formats = metadata["network_data_format"]
+        pred, modality = formats["outputs"]["pred"], formats["inputs"]["image"]["modality"]
+        rules = {"selections": [{"name": modality, "conditions": {"Modality": MODALITIES[modality]}}]}
         load = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=dicom, name="load")
-        select = DICOMSeriesSelectorOperator(self, rules=RULES, name="select")
+        select = DICOMSeriesSelectorOperator(self, rules=json.dumps(rules), name="select")
         volume = DICOMSeriesToVolumeOperator(self, name="volume")
         infer = MonaiBundleInferenceOperator(
             self,
@@ -59,13 +85,20 @@ class App(Application):
             bundle_path=bundle,
             name="infer",
         )
-        write = DICOMSegmentationWriterOperator(
-            self, segment_descriptions=segments(bundle), output_folder=out, name="write"
-        )
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(select, volume, {("study_selected_series_list", "study_selected_series_list")})
         self.add_flow(volume, infer, {("image", "image")})
-        self.add_flow(infer, write, {("pred", "seg_image")})
+        if pred["type"] == "image":
+            write = DICOMSegmentationWriterOperator(
+                self, segment_descriptions=segments(metadata), output_folder=out, name="write"
+            )
+            self.add_flow(infer, write, {("pred", "seg_image")})
+        else:
+            model = ModelInfo(metadata["authors"], metadata["name"], metadata["version"])
+            find = Findings(self, names=list(pred["channel_def"].values()), name="find")
+            write = DICOMTextSRWriterOperator(self, output_folder=out, model_info=model, name="write")
+            self.add_flow(infer, find, {("pred", "pred")})
+            self.add_flow(find, write, {("text", "text")})
         self.add_flow(select, write, {("study_selected_series_list", "study_selected_series_list")})
 
 

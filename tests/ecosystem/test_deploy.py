@@ -8,9 +8,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
-from dicom_files import slices, write
+from dicom_files import slices, uid, write
+from picture_files import dicom
 from strangers import CONTROL, ROOT, Packages, interpreter, run, scores_of, tissues
 
 pytestmark = pytest.mark.slow
@@ -83,9 +85,7 @@ def test_the_application_goes_from_a_series_to_a_segmentation(packages: Packages
     voxels = np.asarray(nib.as_closest_canonical(image).dataobj)[::-1, ::-1]  # RAS -> the axes of an axial series
     series = write(tmp_path / "series", slices((voxels + 1024).astype(np.uint16), spacing=(4.8, 4.8, 4.8)))
     out = tmp_path / "out"
-    run([deploy, "-W", "ignore", ROOT / "docs" / "deploy" / "app.py", series, bundle, out], tmp_path)
-    (made,) = out.glob("*.dcm")
-    seg = pydicom.dcmread(made)
+    seg = application(deploy, series, bundle, out)
     assert seg.Modality == "SEG"
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == [
         "liver", "spleen", "right kidney", "left kidney", "aorta"
@@ -94,3 +94,25 @@ def test_the_application_goes_from_a_series_to_a_segmentation(packages: Packages
     assert reference.SeriesInstanceUID == slices(np.zeros((2, 2, 1), np.uint16))[0].SeriesInstanceUID
     assert (seg.Rows, seg.Columns) == voxels.shape[1::-1]
     assert seg.pixel_array.any()
+
+
+def test_the_application_goes_from_an_x_ray_to_a_report(packages: Packages, deploy: str, tmp_path: Path) -> None:
+    name = "cxr14_mae"
+    image = packages.images(name)[0]
+    (tmp_path / "series").mkdir()
+    uids = {f"{level}InstanceUID": uid("x-ray", level) for level in ("Study", "Series")}
+    dicom(tmp_path / "series" / "one.dcm", np.asarray(PIL.Image.open(image)), bits=8, **uids)
+    report = application(deploy, tmp_path / "series", packages.bundle(name), tmp_path / "out")
+    assert (report.Modality, report.StudyInstanceUID) == ("SR", uids["StudyInstanceUID"])
+    own = scores_of(image, packages.own(name, tmp_path))
+    said = dict(line.split(": ") for line in report.ContentSequence[0].TextValue.splitlines())
+    assert len(said) == 6
+    for finding, score in said.items():
+        assert float(score) == pytest.approx(own[finding.lower()], abs=2e-4), finding
+
+
+def application(python: str, series: Path, bundle: Path, out: Path) -> pydicom.Dataset:
+    """What the application of docs/ writes."""
+    run([python, "-W", "ignore", ROOT / "docs" / "deploy" / "app.py", series, bundle, out], out.parent)
+    (made,) = out.glob("*.dcm")
+    return pydicom.dcmread(made)
