@@ -46,8 +46,9 @@ def test_a_unit_test_in_the_zoos_form_passes(
 ) -> None:
     bundle = shutil.copytree(packages.bundle(name), tmp_path / name)
     found = ask(interpreter("ZOO", "monai"), "zoo_tool.py", zoo, bundle, packages.data(name))
-    assert found["stages"] == ["pretrain", "train", "evaluate", "inference"]
-    assert (tmp_path / "work" / "evaluate" / "scores.json").is_file()
+    assert found["stages"] == ["pretrain", "train", "evaluate", "inference", "train_evaluate"]
+    for stage in ("evaluate", "train_evaluate"):
+        assert (tmp_path / "work" / stage / "scores.json").is_file()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,11 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-STAGES = {"pretrain": "train", "train": "train", "evaluate": "infer", "inference": "infer"}
+# Files and kind of each workflow; the last is how the Zoo's own tests evaluate.
+STAGES = {
+    ("pretrain",): "train", ("train",): "train", ("evaluate",): "infer", ("inference",): "infer",
+    ("train", "evaluate"): "train",
+}  # fmt: skip
 
 
 def run(bundle: Path, dataset_dir: str) -> list[str]:
@@ -22,21 +26,22 @@ def run(bundle: Path, dataset_dir: str) -> list[str]:
     given = {
         "dataset_dir": dataset_dir, "datalist": os.path.join(dataset_dir, "datalist.json"), "init": "mae",
         "max_epochs": 1, "warmup_epochs": 0, "val_interval": 1, "num_workers": 0, "model_dir": str(work),
+        "device": "cpu:0",
     }  # fmt: skip
-    for stage, kind in STAGES.items():
-        file = bundle / "configs" / f"{stage}.json"
-        known = ConfigParser.load_config_file(str(file))
+    for names, kind in STAGES.items():
+        files = [str(bundle / "configs" / f"{name}.json") for name in names]
+        known = ConfigParser.load_config_files(files)
         settings = {key: value for key, value in given.items() if key in known}
         workflow = ConfigWorkflow(
             workflow_type=kind,
-            config_file=str(file),
+            config_file=files,
             logging_file=str(bundle / "configs" / "logging.conf"),
             meta_file=str(bundle / "configs" / "metadata.json"),
-            output_dir=str(work / stage),
+            output_dir=str(work / "_".join(names)),
             **settings,
         )
         check_workflow(workflow, check_properties=True)
-    return list(STAGES)
+    return ["_".join(names) for names in STAGES]
 
 
 if __name__ == "__main__":
