@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from holoscan.conditions import CountCondition
 from monai.deploy.core import AppContext, Application, Image, IOType, Operator, OperatorSpec
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
@@ -40,6 +41,19 @@ def segments(metadata: dict[str, Any]) -> list[SegmentDescription]:
         for value, name in channels.items()
         if int(value) > 0
     ]
+
+
+class Picture(Operator):
+    """An image of one slice as an array (W, H, 1): the bundle operator asks an `Image` for its place in the patient."""
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Image in, array out."""
+        spec.input("image")
+        spec.output("image")
+
+    def compute(self, inputs: Any, outputs: Any, context: Any) -> None:
+        """(D, H, W) -> (W, H, D)."""
+        outputs.emit(np.ascontiguousarray(np.swapaxes(inputs.receive("image").asnumpy(), 0, 2)), "image")
 
 
 class Findings(Operator):
@@ -77,26 +91,30 @@ class App(Application):
         load = DICOMDataLoaderOperator(self, CountCondition(self, 1), input_folder=dicom, name="load")
         select = DICOMSeriesSelectorOperator(self, rules=json.dumps(rules), name="select")
         volume = DICOMSeriesToVolumeOperator(self, name="volume")
+        taken = Image if pred["type"] == "image" else np.ndarray
         infer = MonaiBundleInferenceOperator(
             self,
             app_context=AppContext({}),
-            input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
+            input_mapping=[IOMapping("image", taken, IOType.IN_MEMORY)],
             output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
             bundle_path=bundle,
             name="infer",
         )
         self.add_flow(load, select, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(select, volume, {("study_selected_series_list", "study_selected_series_list")})
-        self.add_flow(volume, infer, {("image", "image")})
         if pred["type"] == "image":
             write = DICOMSegmentationWriterOperator(
                 self, segment_descriptions=segments(metadata), output_folder=out, name="write"
             )
+            self.add_flow(volume, infer, {("image", "image")})
             self.add_flow(infer, write, {("pred", "seg_image")})
         else:
             model = ModelInfo(metadata["authors"], metadata["name"], metadata["version"])
+            picture = Picture(self, name="picture")
             find = Findings(self, names=list(pred["channel_def"].values()), name="find")
             write = DICOMTextSRWriterOperator(self, output_folder=out, model_info=model, name="write")
+            self.add_flow(volume, picture, {("image", "image")})
+            self.add_flow(picture, infer, {("image", "image")})
             self.add_flow(infer, find, {("pred", "pred")})
             self.add_flow(find, write, {("text", "text")})
         self.add_flow(select, write, {("study_selected_series_list", "study_selected_series_list")})

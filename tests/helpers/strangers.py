@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.data.schema import case_names
 from mae_tools.demo_data import PAINTERS
 from monai.bundle import ConfigParser
 from small_bundles import put_weights, small_bundle, unpacked
@@ -140,9 +141,8 @@ class Packages:
         flags |= {"dataset_dir": data, "datalist": datalist}
         words = [part for key, value in flags.items() for part in (f"--{key}", value)]
         run([sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *words], folder)
-        case = json.loads(datalist.read_text())["test"][0]["patient_id"]
-        maps = list(out.glob(f"{case}*_seg.nii.gz"))
-        return maps[0] if maps else out
+        label_map = out / f"{case_names(json.loads(datalist.read_text()))['test'][0]}_seg.nii.gz"
+        return label_map if label_map.is_file() else out
 
 
 def scores_of(image: str, results: Path) -> dict[str, float]:
