@@ -1,8 +1,7 @@
 """What MONAI Label sets in a training's config, in the places that this project's configs look at.
 
 It names neither a datalist nor the stage's own keys: it puts lists of `{"image": ..., "label": ...}` and a number of
-epochs into data sets and trainer, beside the config or (several processes) in a copy of it, and trains one network
-again and again in the same folder.
+epochs into data sets and trainer (for several processes in a copy of the config), and trains in one folder repeatedly.
 """
 
 import os

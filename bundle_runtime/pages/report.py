@@ -33,8 +33,8 @@ _TOOL = "Research software, not a medical device."
 def finish(inputs: InferenceInputs | None = None) -> None:
     """End a stage that trains nothing: report what could not be used, then write `report.html` into its `output_dir`.
 
-    All results are written before: whatever goes wrong here costs the page alone, and ends the run with an error. Where
-    the stage itself did not run (a federated client asks for its network alone) there is no page.
+    All results are written before: what goes wrong here costs the page alone, and ends the run with an error. Without a
+    manifest the stage did not run (a federated client asks for its network alone), and there is no page.
 
     Args:
         inputs: of an inference.
@@ -56,7 +56,7 @@ def finish(inputs: InferenceInputs | None = None) -> None:
 
 
 def write_report(
-    folder: str | Path, bundle_root: str | Path, model_file: str | Path, stage: str, datalist: str | Path | None = None
+    folder: Path, bundle_root: str | Path, model_file: str | Path, stage: str, datalist: str | Path | None = None
 ) -> Path:
     """Write `report.html` into a folder that a stage has filled.
 
@@ -69,7 +69,6 @@ def write_report(
         stage: its name.
         datalist: where the cases came from, if not from a folder.
     """
-    folder = Path(folder)
     manifest = _read(folder / "manifest.json")
     began = datetime.fromisoformat(manifest["started"]).timestamp()
     fresh = {path for path in folder.rglob("*") if path.is_file() and path.stat().st_mtime >= began}
