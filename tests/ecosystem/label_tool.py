@@ -55,7 +55,7 @@ def application(studies: str, bundles: dict[str, str]) -> Any:
 
 
 def infer(app: Any, request: Request) -> Request:
-    """Labels and result of one image; a label map goes to `label_map.npy`."""
+    """Labels and result of one image; a label map goes to `<model>.npy`."""
     task, answer = app._infers[request["model"]], app.infer(request)
     told = {"labels": task.labels, "kind": str(task.type), "prediction": answer["params"].get("prediction")}
     told["code"] = type(task.network).forward.__code__.co_filename
@@ -63,7 +63,7 @@ def infer(app: Any, request: Request) -> Request:
         return told
     made, source = nib.load(answer["file"]), nib.load(request["image"])
     values, counts = np.unique(made.dataobj, return_counts=True)
-    np.save("label_map.npy", np.asarray(made.dataobj))
+    np.save(f"{request['model']}.npy", np.asarray(made.dataobj))
     same = made.shape == source.shape[:3] and bool(np.allclose(made.affine, source.affine, atol=1e-3))
     return {**told, "same_grid": same, "values": dict(zip(map(int, values), map(int, counts), strict=True))}
 

@@ -33,7 +33,7 @@ def test_a_label_map_is_that_of_the_bundles_own_run(packages: Packages, deploy: 
     name = "btcv_unetr_mae"
     image = packages.images(name)[0]
     found = ask(deploy, "deploy_tool.py", packages.bundle(name), image)
-    own = packages.own(name, tmp_path)
+    own = packages.own(name)
     assert np.array_equal(np.load(tmp_path / "label_map.npy"), np.asarray(nib.load(own).dataobj))
     assert len(found["values"]) > 1
 
@@ -62,7 +62,7 @@ def test_scores_are_those_of_the_bundles_own_run(packages: Packages, deploy: str
     name = "cxr14_mae"
     image = packages.images(name)[0]
     found = ask(deploy, "deploy_tool.py", packages.bundle(name), image)
-    own = scores_of(image, packages.own(name, tmp_path))
+    own = scores_of(image, packages.own(name))
     names = json.loads((packages.bundle(name) / "configs" / "metadata.json").read_text())
     channels = names["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert found["scores"] == pytest.approx([own[channel.lower()] for channel in channels.values()], abs=2e-4)
@@ -76,7 +76,7 @@ def test_a_head_of_four_sequences(packages: Packages, deploy: str, ask: Ask, tmp
     found = ask(deploy, "deploy_tool.py", packages.bundle(name), image)
     assert found["shape"] == list(head.shape[2::-1])
     assert len(found["values"]) > 1
-    own = packages.own(name, tmp_path, str(image))
+    own = packages.own(name, str(image))
     assert np.array_equal(np.load(tmp_path / "label_map.npy"), tissues(nib.load(own)))
 
 
@@ -104,7 +104,7 @@ def test_the_application_goes_from_an_x_ray_to_a_report(packages: Packages, depl
     dicom(tmp_path / "series" / "one.dcm", np.asarray(PIL.Image.open(image)), bits=8, **uids)
     report = application(deploy, tmp_path / "series", packages.bundle(name), tmp_path / "out")
     assert (report.Modality, report.StudyInstanceUID) == ("SR", uids["StudyInstanceUID"])
-    own = scores_of(image, packages.own(name, tmp_path))
+    own = scores_of(image, packages.own(name))
     said = dict(line.split(": ") for line in report.ContentSequence[0].TextValue.splitlines())
     assert len(said) == 6
     for finding, score in said.items():

@@ -125,22 +125,24 @@ class Packages:
                 nib.save(label, folder / "labels" / "final" / f"{item['patient_id']}.nii.gz")
         return folder
 
-    def own(self, name: str, folder: Path, image: str | None = None) -> Path:
+    def own(self, name: str, image: str | None = None) -> Path:
         """What the bundle's own inference, run from elsewhere, makes of the first case of its test list, or of a file.
 
         The label map, and of pictures the folder with the table of scores.
         """
-        bundle, data, out = self.bundle(name), self.data(name), folder / "own"
-        datalist = data / "datalist.json"
+        bundle, data, folder = self.bundle(name), self.data(name), self.folder / "own"
+        datalist, out = data / "datalist.json", folder / name
         if image is not None:
             content = json.loads(datalist.read_text())
-            item = {**content["test"][0], "image": image}
-            datalist = folder / "one.json"
-            datalist.write_text(json.dumps({**content, "test": [item]}))
-        flags = {"config_file": bundle / "configs" / "inference.json", "output_dir": out, "device": "cpu:0"}
-        flags |= {"dataset_dir": data, "datalist": datalist}
-        words = [part for key, value in flags.items() for part in (f"--{key}", value)]
-        run([sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *words], folder)
+            datalist, out = folder / f"{name}.json", folder / f"{name}_{Path(image).stem}"
+            folder.mkdir(exist_ok=True)
+            datalist.write_text(json.dumps({**content, "test": [{**content["test"][0], "image": image}]}))
+        if not out.exists():
+            folder.mkdir(exist_ok=True)
+            flags = {"config_file": bundle / "configs" / "inference.json", "output_dir": out, "device": "cpu:0"}
+            flags |= {"dataset_dir": data, "datalist": datalist}
+            words = [part for key, value in flags.items() for part in (f"--{key}", value)]
+            run([sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *words], folder)
         label_map = out / f"{case_names(json.loads(datalist.read_text()))['test'][0]}_seg.nii.gz"
         return label_map if label_map.is_file() else out
 
