@@ -86,6 +86,8 @@ class Packages:
         torch.manual_seed(0)
         (bundle / "models").mkdir()
         torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models" / "model.pt")
+        metadata = bundle / "configs" / "metadata.json"  # of an older schema, in which this key had another name
+        metadata.write_text(metadata.read_text().replace("optional_packages_version", "required_packages_version"))
 
     def data(self, name: str) -> Path:
         """A drawn data set with its datalist."""
