@@ -57,7 +57,8 @@ def application(studies: str, bundles: dict[str, str]) -> Any:
 def infer(app: Any, request: Request) -> Request:
     """Labels and result of one image; a label map goes to `<model>.npy`."""
     task, answer = app._infers[request["model"]], app.infer(request)
-    told = {"labels": task.labels, "kind": str(task.type), "prediction": answer["params"].get("prediction")}
+    told = {"labels": task.labels, "kind": getattr(task.type, "value", task.type)}
+    told["prediction"] = answer["params"].get("prediction")
     told["code"] = type(task.network).forward.__code__.co_filename
     if answer["file"] is None:
         return told
