@@ -4,13 +4,16 @@ import errno
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
 from custom_components.errors import InputError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+_CLOSED = (
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -60,7 +63,7 @@ def _lack(error: BaseException) -> str | None:
             "Memory ran out; take fewer --num_workers, a smaller --batch_size, and in a training keep prepared data on "
             "disk: --cache <folder>."
         )
-    if isinstance(error, OSError) and error.errno in (*DISK_FULL, *_CLOSED):
+    if isinstance(error, OSError) and (error.errno in (*DISK_FULL, *_CLOSED) or _made_no_folder(error)):
         place = error.filename or "the output"
         todo = "make space there" if error.errno in DISK_FULL else "see that an input may be read, an output be written"
         return (
@@ -68,6 +71,12 @@ def _lack(error: BaseException) -> str | None:
             "--model_dir or --out."
         )
     return None
+
+
+def _made_no_folder(error: OSError) -> bool:
+    """Whether a folder could not be made where there is none, as below /proc or behind a link that leads nowhere."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return error.errno == errno.ENOENT and bool(frames) and frames[-1][0].f_code.co_name in ("mkdir", "makedirs")
 
 
 def unreadable(error: BaseException) -> str | None:

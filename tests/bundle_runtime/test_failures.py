@@ -63,6 +63,8 @@ def test_chains_that_loop_end() -> None:
             "a.nii cannot be used (Permission denied); see that an",
         ),
         ("open('/dev/null/below', 'w')", "/dev/null/below cannot be used (Not a directory)"),
+        ("import pathlib; pathlib.Path('/proc/x/y').mkdir(parents=True)", "/proc/x cannot be used (No such file or"),
+        ("import os; os.makedirs('a' * 300)", f"{'a' * 300} cannot be used (File name too long)"),
         ("raise MemoryError()", "Memory ran out; take fewer --num_workers"),
         ("raise RuntimeError('DataLoader worker (pid 3) is killed by signal')", "A loader process was killed"),
         ("raise RuntimeError('unable to write to file </torch_3_1>: No space left (28)')", "--ipc=host"),
