@@ -33,7 +33,17 @@ def _without_torchvision() -> None:
             sys.modules[name] = module
 
 
+def _with_pydicom_3() -> None:
+    """Label's reader of DICOM SEG, which no bundle uses, looks for a constant where pydicom 2 had it."""
+    import pydicom.uid
+
+    module = types.ModuleType("pydicom._storage_sopclass_uids")
+    vars(module)["SegmentationStorage"] = pydicom.uid.SegmentationStorage
+    sys.modules.setdefault(module.__name__, module)
+
+
 _without_torchvision()
+_with_pydicom_3()
 import nibabel as nib  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
