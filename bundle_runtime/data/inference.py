@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from custom_components.distributed import is_main
@@ -18,7 +18,9 @@ from ..failures import find_input_error, sentence_of
 from ..files import write_json
 from .schema import Item
 from .verify import ItemInputError, Problem, sentence
-from .verify_pictures import Seen
+
+if TYPE_CHECKING:  # a run on volumes has no code of pictures
+    from .verify_pictures import Seen
 
 _LISTED = 5
 NOT_FINITE = "the network's output is not finite; check the weights, and that amp is bf16 or off"
@@ -53,7 +55,7 @@ class InferenceInputs:
         """The same of one that could not be segmented, scored, ..., and why."""
         self.set_aside(case, file, f"it could not be {what} ({sentence_of(error).removesuffix('.')})")
 
-    def take(self, items: Sequence[Item], seen: Mapping[str, Seen]) -> list[Item]:
+    def take(self, items: Sequence[Item], seen: "Mapping[str, Seen]") -> list[Item]:
         """The items whose files gave a picture, with `warning` and the like of `about`; the others are set aside.
 
         Args:
@@ -74,7 +76,7 @@ class InferenceInputs:
             self.finish()
         return usable
 
-    def about(self, found: Seen) -> dict[str, Any]:
+    def about(self, found: "Seen") -> dict[str, Any]:
         """What a picture adds to its item: why its result may mean nothing (equal pixels, a tiny picture), or ""."""
         return {"warning": "; ".join(found.doubts())}
 
@@ -169,7 +171,7 @@ class EvaluatedCases(InferenceInputs):
         super().__init__(output_dir)
         self.count = len(items)
 
-    def take(self, items: Sequence[Item], seen: Mapping[str, Seen]) -> list[Item]:
+    def take(self, items: Sequence[Item], seen: "Mapping[str, Seen]") -> list[Item]:
         """See `InferenceInputs.take`."""
         self.count += len(items)
         return super().take(items, seen)
