@@ -41,7 +41,6 @@ def run_linear_probe(
     """Train probes on one list, score them on another, print a table, write `probe.json` and return what it holds.
 
     `SCORES` beside it holds what the first method says of each image: case, patient, truth, a score a class.
-
     Intervals are 95 % percentile bootstrap intervals over patients.
 
     Args:
@@ -68,25 +67,19 @@ def run_linear_probe(
         for part in (train_dataset, test_dataset)
     )
     items = [test_dataset.data[position] for position in index]
-    truths = [[class_names[label]] for label in test_y] if task == "multi_class" else test_y.tolist()
-    named = ["class"] if task == "multi_class" else list(class_names)
+    known = _known(items, test_y, task, class_names)
     if save_features and is_main():
-        columns = [*named, *(f"f{number}" for number in range(test_x.shape[1]))]
-        _write_images(Path(output_dir) / FEATURES, items, truths, test_x, columns)
+        _write_images(Path(output_dir) / FEATURES, known, [f"f{number}" for number in range(test_x.shape[1])], test_x)
     groups = [str(item.get("patient_id") or item.get("file") or item["image"]) for item in items]
-    results = {}
-    for method in methods:
-        scores = probe_predictions(train_x, train_y, test_x, task, len(class_names), method)
-        results[method] = _results(scores, test_y, task, class_names, groups)
-        if method == methods[0] and is_main():
-            columns = [*named, *(f"score {name}" for name in class_names)]
-            _write_images(Path(output_dir) / SCORES, items, truths, scores, columns)
+    said = {method: probe_predictions(train_x, train_y, test_x, task, len(class_names), method) for method in methods}
+    results = {method: _results(scores, test_y, task, class_names, groups) for method, scores in said.items()}
     settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": RESAMPLES}
     counts = {"train_images": len(train_x), "test_images": len(test_x), "test_patients": len(set(groups))}
     record = record_of(train_dataset, class_names)
     about = {"header": {**(header or {}), "training": record.to_plain()}, "settings": {**settings, "section": section}}
     content = json_ready({**about, **counts, "methods": results})
     if is_main():
+        _write_images(Path(output_dir) / SCORES, known, [f"score {name}" for name in class_names], said[methods[0]])
         _tell(content, record.sentences(), Path(output_dir) / "probe.json")
     return content
 
@@ -97,15 +90,20 @@ def _tell(content: Mapping[str, Any], unlearnt: Sequence[str], path: Path) -> No
     print(f"{_table(content)}\nwritten: {write_json(path, content)}", flush=True)
 
 
-def _write_images(
-    path: Path, items: Sequence[Mapping[str, Any]], truths: Sequence[list[Any]], values: Array, columns: list[str]
-) -> None:
-    """A line an image: case, patient, what is true of it, its values."""
-    rows = [
-        [item.get("case"), item.get("patient_id"), *truth, *(f"{value:.6g}" for value in row)]
-        for item, truth, row in zip(items, truths, values, strict=True)
-    ]
-    write_csv(path, ["case", "patient_id", *columns], rows)
+def _known(
+    items: Sequence[Mapping[str, Any]], labels: Array, task: str, class_names: Sequence[str]
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns and cells of what is known of each image: case, patient, its class or findings."""
+    one = task == "multi_class"
+    truths = [[class_names[label]] for label in labels] if one else labels.tolist()
+    cells = [[item.get("case"), item.get("patient_id"), *row] for item, row in zip(items, truths, strict=True)]
+    return ["case", "patient_id", *(["class"] if one else class_names)], cells
+
+
+def _write_images(path: Path, known: tuple[list[str], list[list[Any]]], columns: list[str], values: Array) -> None:
+    """A line an image: what is known of it, and its values (N, len(columns))."""
+    rows = [[*cells, *(f"{value:.6g}" for value in row)] for cells, row in zip(known[1], values, strict=True)]
+    write_csv(path, [*known[0], *columns], rows)
 
 
 def _results(

@@ -25,7 +25,6 @@ from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.image_cache import ImageCache
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
-from bundle_runtime.data.inference import EvaluatedCases
 from custom_components.errors import InputError
 from picture_files import dicom, png, shades
 
@@ -233,39 +232,6 @@ def test_unreadable_files_are_left_out_on_request(
     np.testing.assert_array_equal(cache.rows(range(8)), expected(usable, Recipe(16)))
     build(usable[:3], tmp_path / "c")  # another list does not wipe out what is known of this one
     assert len(json.loads((tmp_path / "c" / "rejects.json").read_text())) == 2
-
-
-def test_an_evaluation_lists_what_it_cannot_use(tmp_path: Path, items: list[Item]) -> None:
-    spoil(items, 2, 7)
-    png(Path(items[3]["image"]), np.full((33, 40), 9, np.uint8))
-    inputs = EvaluatedCases(output_dir=tmp_path / "out")
-    cache = build(items, tmp_path / "c", inputs=inputs)
-    assert [item["case"] for item in cache.items] == [f"p{k:03d}" for k in range(10) if k not in (2, 7)]
-    assert [item["warning"] for item in cache.items][2:4] == ["all its pixels are equal", ""]
-    assert [problem.case for problem in inputs.problems] == ["p002", "p007"]
-    with pytest.raises(InputError, match=r"^2 of 10 cases could not be used: .*p002\.png: is truncated"):
-        inputs.finish()
-    spoil(items, 5)
-    with pytest.raises(InputError, match=r"^3 of 11 cases could not be used: "):  # none of the second list is left
-        build(items[5:6], tmp_path / "c", inputs=inputs)
-
-
-def test_a_process_that_dies_over_a_picture_costs_that_alone(
-    tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = read_picture
-
-    def read(file: str, *arguments: Any) -> Any:
-        if file.endswith("p004.png"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(file, *arguments)
-
-    monkeypatch.setattr(image_blocks, "read_picture", read)  # of the processes that are forked here
-    cache = build(items, tmp_path / "c", num_workers=1, skip_unreadable=True)
-    assert [Path(reject.file).name for reject in cache.rejects] == ["p004.png"]
-    assert cache.rejects[0].reason.startswith("A loader process was killed, most likely because memory ran out")
-    others = [item for k, item in enumerate(items) if k != 4]
-    np.testing.assert_array_equal(cache.rows(range(9)), expected(others, Recipe(16)))
 
 
 def test_a_list_without_a_usable_picture_is_refused(tmp_path: Path, items: list[Item]) -> None:
