@@ -1,8 +1,8 @@
 """A whole slide, tile by tile: ours against MONAI's `SlidingPatchWSIDataset`, both with OpenSlide and the same network.
 
-The slide is written for the purpose (JPEG tiles of 256, one level) with the stained noise that JPEG finds hard, all of
-it tissue. "read" only reads the tiles, "network" also asks a ViT-S/16 about each batch. Memory is measured at a quarter
-of the tiles, too: it should not grow with them.
+The slide is written for the purpose (JPEG tiles of 256, three levels) with the stained noise that JPEG finds hard, all
+of it tissue. "read" only reads the tiles, "network" also asks a ViT-S/16 about each batch. Memory is measured at a
+quarter of the tiles, too: it should not grow with them.
 
     python benchmarks/slides.py --threads 1
     python benchmarks/slides.py --side 32256 --repeats 1       # 20,736 tiles
@@ -33,19 +33,18 @@ PROGRAMS = ("ours", "monai")
 
 
 def write_slide(path: Path, side: int) -> None:
-    """A slide that looks stained, a tile of the file at a time; 0.5 micrometres a pixel."""
+    """A slide that looks stained, a tile of the file at a time; 0.5 micrometres a pixel, two coarser levels."""
     rng = np.random.default_rng(0)
     stock = [(np.array([190, 120, 170]) + 40 * rng.standard_normal((256, 256, 1))).clip(0, 255) for _ in range(4)]
-
-    def tiles() -> Iterator[np.ndarray]:
-        for number in range((side // 256) ** 2):
-            yield stock[number % 4].astype(np.uint8)
-
     with tifffile.TiffWriter(path) as writer:
-        writer.write(
-            tiles(), shape=(side, side, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb", compression="jpeg",
-            metadata=None, resolution=(20000, 20000), resolutionunit="CENTIMETER",
-        )  # fmt: skip
+        for factor in (1, 4, 16):
+            across = -(-side // factor // 256)
+            size = {"shape": (side // factor, side // factor, 3), "dtype": np.uint8, "tile": (256, 256)}
+            tiles = (stock[number % 4].astype(np.uint8) for number in range(across**2))
+            writer.write(
+                tiles, **size, photometric="rgb", compression="jpeg", metadata=None, subfiletype=int(factor > 1),
+                resolution=(20000 / factor, 20000 / factor), resolutionunit="CENTIMETER",
+            )  # fmt: skip
 
 
 def batches(program: str, path: Path, args: argparse.Namespace) -> Iterator[Tensor]:

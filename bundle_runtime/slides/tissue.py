@@ -68,9 +68,10 @@ def find_tissue(overview: np.ndarray, size: tuple[int, int], mpp: float, min_are
     """
     scale = (size[0] / overview.shape[0], size[1] / overview.shape[1])
     unit = np.asarray(Image.fromarray(overview).filter(ImageFilter.MedianFilter(3)), np.float32) / 255
-    brightest = unit.max(axis=-1)
-    saturation = (brightest - unit.min(axis=-1)) / np.maximum(brightest, 1e-6)  # of HSV
-    ink = (unit[..., 1:].min(axis=-1) - unit[..., 0]) > _INK
+    red, green, blue = np.moveaxis(unit, -1, 0)
+    brightest, others = np.maximum(np.maximum(red, green), blue), np.minimum(green, blue)
+    saturation = (brightest - np.minimum(red, others)) / np.maximum(brightest, 1e-6)  # of HSV
+    ink = others - red > _INK
     stained = ~ink & (brightest > _BLACK)
     levels = saturation[stained]
     if not levels.size or levels.max() - levels.min() < _LEAST_SATURATION / 2:
