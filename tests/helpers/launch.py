@@ -27,7 +27,8 @@ LIBRARIES = [
     "ignite.engine", "ignite.handlers", "matplotlib.pyplot", "monai.bundle", "monai.data", "monai.engines",
     "monai.handlers", "monai.inferers", "monai.losses", "monai.metrics", "monai.networks.nets", "monai.transforms",
     "nibabel", "safetensors.torch", "scipy.ndimage", "scipy.stats", "skimage.measure", "skimage.morphology",
-    "sklearn.linear_model", "sklearn.metrics", "sklearn.neighbors", "torch", "torch.utils.tensorboard", "yaml",
+    "sklearn.linear_model", "sklearn.metrics", "sklearn.neighbors", "torch", "torch._dynamo",
+    "torch.utils.tensorboard", "yaml",
 ]  # fmt: skip
 
 
