@@ -116,6 +116,47 @@ def test_scoring_knows_that_the_network_fits_before_it_reads_an_image(
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("bundle", ["cxr14_mae", "histo_sdmae", "medcls_msmae"])
+def test_a_linear_probe_loses_the_image_that_fails_alone(bundle: str, tmp_path: Path) -> None:
+    lists: dict[str, Any] = {}
+    for part, count in (("training", 6), ("test", 4)):
+        lists[part] = [{"image": f"{part}{number}.png", "label": number % 2} for number in range(count)]
+        for number, item in enumerate(lists[part]):
+            pixels = np.random.default_rng([count, number]).integers(0, 256, (24, 24), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / item["image"])
+    (tmp_path / "datalist.json").write_text(json.dumps({"task": "multi_class", "class_names": NAMES, **lists}))
+    broken = [tmp_path / "test2.png", tmp_path / "training1.png"]
+    broken[0].write_bytes(broken[0].read_bytes()[:60])
+    settings = {
+        "hidden_size": 12, "mlp_dim": 24, "num_layers": 1, "num_heads": 2, "num_workers": 0, "img_size": 16,
+        "patch_size": 8, "cache_size": 24, "init": "scratch", "task": "multi_class", "class_names": NAMES,
+        "device": "cpu", "methods": ["knn"], "pool": "mean", "dataset_dir": str(tmp_path),
+        "output_dir": str(tmp_path / "out"), "cache": str(tmp_path / "cache"),
+    }  # fmt: skip
+    path = BUNDLES / bundle / "configs" / "linear_probe.yaml"
+
+    def probe() -> tuple[ConfigParser, dict[str, Any]]:
+        config = ConfigParser(ConfigParser.load_config_file(str(path)))
+        config.update(
+            {"bundle_root": str(path.parents[1]), **settings, "probe::header": {"failed": "$@inputs.problems"}}
+        )
+        return config, config.get_parsed_content("probe")
+
+    config, found = probe()
+    assert (found["train_images"], found["test_images"]) == (6, 3)
+    (failed,) = found["header"]["failed"]
+    assert failed.startswith(f"{broken[0]}: ")
+    with pytest.raises(Exception, match=r".") as caught:
+        config.get_parsed_content("finalize")
+    assert f"1 of 4 cases could not be used: {broken[0]}: " in str(find_input_error(caught.value))
+    (listed,) = json.loads((tmp_path / "out" / "failures.json").read_text())
+    assert listed["file"] == str(broken[0])
+    broken[1].write_bytes(b"")  # what it would learn from is not left out by itself
+    with pytest.raises(Exception, match=r".") as caught:
+        probe()
+    assert f"1 of 6 pictures cannot be used: {broken[1]}: " in str(find_input_error(caught.value))
+
+
 def test_what_the_network_was_made_for_is_said_for_x_rays_only() -> None:
     assert parser("inference.yaml").get("modalities") == ["CR", "DX", "DR", "RG"]
     assert parser("inference.yaml").get("views") == ["PA", "AP"]
