@@ -13,6 +13,7 @@ from .sequences import file_stem, sequence_name
 
 NIFTI = (".nii", ".nii.gz")
 THROUGH_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # NRRD, MetaImage
+DETACHED = (".raw", ".raw.gz", ".zraw")  # voxels of an .nhdr or .mhd
 VOLUMES = NIFTI + THROUGH_ITK
 DICOM = (".dcm", ".dicom", ".ima")  # or any other, or none
 # Volumes of other kinds, by their endings; DICOM files often have none.
@@ -142,13 +143,19 @@ def other_volumes(place: Path, files: Iterable[str]) -> str:
     """The volumes of other kinds among files, as `2 file(s) that are MINC (a.mnc, b.mnc)`; "" for none."""
     by_kind: dict[str, list[str]] = {}
     for file in files:
-        lower = file.lower()
-        kind = next((kind for kind, endings in _OTHER_VOLUMES.items() if lower.endswith(endings)), None)
-        if kind is None and not os.path.splitext(lower)[1][1:].isalpha() and _is_dicom(place / file):
-            kind = "DICOM"
+        kind = other_kind(place / file)
         if kind is not None:
             by_kind.setdefault(kind, []).append(file)
     return ", ".join(f"{len(named)} file(s) that are {kind} ({some(named, 2)})" for kind, named in by_kind.items())
+
+
+def other_kind(path: Path) -> str | None:
+    """What a volume of another kind is; None for a file that is none."""
+    lower = path.name.lower()
+    kind = next((kind for kind, endings in _OTHER_VOLUMES.items() if lower.endswith(endings)), None)
+    if kind is None and not path.suffix[1:].isalpha() and _is_dicom(path):
+        kind = "DICOM"
+    return kind
 
 
 def _is_dicom(path: Path) -> bool:

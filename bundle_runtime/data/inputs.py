@@ -11,7 +11,7 @@ from custom_components.errors import InputError
 from ..dicom.pixels import text
 from ..dicom.series import Export, NoVolume, Series, series_below
 from . import datalist as datalists
-from .find import VOLUMES, files_below, image_folder, other_volumes, some
+from .find import DETACHED, VOLUMES, files_below, image_folder, other_kind, other_volumes, some
 from .inference import InferenceInputs
 from .schema import Item
 from .sequences import file_stem
@@ -135,7 +135,11 @@ def tell_left_out(folder: Path, files: Sequence[str], series: Mapping[str, Serie
         listed = some((f"{os.path.basename(path)} ({reason})" for path, reason in reasons.items()), 3)
         print(f"{len(reasons)} DICOM object(s) are left out: {listed}.")
     known = {*reasons, *(file for found in series.values() for file in found.files)}
-    unknown = other_volumes(folder, [file for file in files if str(folder / file) not in known])
+    rest = [file for file in files if str(folder / file) not in known and not file.lower().endswith(VOLUMES)]
+    unknown = other_volumes(folder, rest)
+    plain = [file for file in rest if other_kind(folder / file) is None and not file.lower().endswith(DETACHED)]
+    if plain:
+        print(f"{len(plain)} file(s) of {folder} are no volumes and are left out: {some(plain, 3)}.")
     if unknown:
         print(f"{folder}: {unknown} are left out; convert what belongs to the data.")
     return f"; {unknown}: these have to be converted or named so" if unknown else ""

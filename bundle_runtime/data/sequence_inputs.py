@@ -20,8 +20,8 @@ from .volume import UnusableError, stored_shape
 class SequenceInputs(Inputs):
     """The cases of an inference run on MRI sequences, which go through a `CaseDataset`.
 
-    In a folder and one level of subfolders a case is one file a sequence, named by case and sequence or by the sequence
-    alone in a folder a case, or one 4-D file.
+    In a folder and its subfolders a case is one file a sequence, named by case and sequence or by the sequence alone in
+    a folder a case, or one 4-D file.
 
     Args:
         dataset_dir: see `Inputs`, as are the next three; images in `output_dir` are no input.
@@ -85,14 +85,13 @@ class SequenceInputs(Inputs):
         Raises:
             InputError: none is there.
         """
-        listed = files_below(folder, 2, [self.output_dir])
+        listed = files_below(folder, leave_out=[self.output_dir])
         series, others = series_below(folder, listed)
         chosen = [path for path in series if os.path.isdir(path) and split_stem(path) is not None]
         for path in {*series} - {*chosen}:
             others.refused[path] = f"{series[path].title()} lies in no folder named by a sequence"
-        shallow = [file for file in listed if file.count("/") <= 1]
-        unknown = tell_left_out(folder, shallow, series, others)
-        volumes = [str(folder / file) for file in shallow if file.lower().endswith(VOLUMES)]
+        unknown = tell_left_out(folder, listed, series, others)
+        volumes = [str(folder / file) for file in listed if file.lower().endswith(VOLUMES)]
         masks = {} if self.brain_mask is None else brain_masks(volumes, self.brain_mask)
         files = [Path(path) for path in volumes if path not in masks.values()] + [Path(path) for path in chosen]
         parts = {str(file): split_stem(file) for file in files}
@@ -108,9 +107,7 @@ class SequenceInputs(Inputs):
         if not items and not self.problems:
             raise InputError(
                 f"dataset_dir {folder} and its subfolders hold no case; expected one file a sequence, such as "
-                "P1_flair.nii.gz or P1/flair.nii.gz, a folder of DICOM files such as P1/flair, or 4-D files (deeper "
-                "subfolders are not searched"
-                f"{unknown})."
+                f"P1_flair.nii.gz or P1/flair.nii.gz, a folder of DICOM files such as P1/flair, or 4-D files{unknown}."
             )
         left = [file for file in unnamed if file not in whole]
         lost = _unexplained(left, whole, {Path(path).parent for paths in by_case.values() for path in paths})

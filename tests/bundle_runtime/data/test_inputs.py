@@ -80,6 +80,7 @@ def test_only_whole_words_name_a_folder_of_labels(tmp_path: Path, capsys: pytest
 def test_volumes_of_other_kinds_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mgz").touch()
+    (tmp_path / "in" / "letter.pdf").touch()
     write(tmp_path / "in" / "scout", slices(volume())[:1])
     for kind in (Inputs, SequenceInputs):
         with pytest.raises(
@@ -93,6 +94,7 @@ def test_volumes_of_other_kinds_are_named(tmp_path: Path, capsys: pytest.Capture
         said = capsys.readouterr().out
         assert "1 file(s) that are FreeSurfer (a.mgz) are left out; convert what belongs to the data." in said
         assert "that are DICOM" not in said, "they are read"
+        assert f"1 file(s) of {tmp_path / 'in'} are no volumes and are left out: letter.pdf." in said
         assert "1 DICOM object(s) are left out: scout (CT 3 abdomen venous (1 slices)" in said
 
 

@@ -51,23 +51,23 @@ def test_cases_of_one_file_a_sequence(tmp_path: Path, capsys: pytest.CaptureFixt
         *four("P3/", joint=""),
         *four("BraTS-GLI-00005-001", joint="-", endings=("t1c", "t1n", "t2f", "t2w")),
         "P3/adc.nii.gz",
-        "P3/deep/t1.nii.gz",
+        *four("a/sub-1/anat/sub-1", endings=("FLAIR", "T1w", "ce-gd_T1w", "T2w")),
     )
     inputs = brain_inputs(folder)
     inputs.finish()
-    assert [item["case"] for item in inputs.items] == ["BraTS-GLI-00005-001", "P1", "P2", "P3"]
+    assert [item["case"] for item in inputs.items] == ["BraTS-GLI-00005-001", "P1", "P2", "P3", "sub-1"]
     for item in inputs.items:
         assert sorted(item["sequences"]) == list(FOUR)
         assert item["file"] == item["image"][0]
         assert len(item["image"]) == 4
     assert inputs.items[0]["patient_id"] == "BraTS-GLI-00005"
-    assert [item["label_convention"] for item in inputs.items] == ["brats2023", *["brats2018"] * 3]
+    assert [item["label_convention"] for item in inputs.items] == ["brats2023", *["brats2018"] * 4]
     ends = [Path(file).name for file in inputs.items[2]["image"]]
     spelled = {"P2_FLAIR.nii.gz": "flair", "P2_T1w.nii.gz": "t1", "P2_T1Gd.nii.gz": "t1ce", "P2_T2.nii.gz": "t2"}
     assert [spelled[name] for name in ends] == inputs.items[2]["sequences"]
     said = capsys.readouterr().out
     assert "1 file(s) neither named by a sequence nor 4-D are left out: adc.nii.gz." in said
-    assert "3 case(s) go by the label convention brats2018 (0 background, 1 non-enhancing core" in said
+    assert "4 case(s) go by the label convention brats2018 (0 background, 1 non-enhancing core" in said
     assert "1 case(s) go by the label convention brats2023 (0 background" in said
 
 
@@ -215,7 +215,7 @@ def test_earlier_results_are_no_input(tmp_path: Path) -> None:
 def test_folders_without_a_case(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none does not exist"):
         brain_inputs(tmp_path / "none")
-    folder = head(tmp_path / "in", "mask.nii.gz", "P1_seg.nii.gz", "too/deep/t1.nii.gz")
+    folder = head(tmp_path / "in", "mask.nii.gz", "P1_seg.nii.gz")
     with pytest.raises(InputError, match=r"and its subfolders hold no case; expected one file a sequence"):
         brain_inputs(folder)
 
