@@ -1,6 +1,7 @@
 """Why something failed, in one sentence: the user's mistake, what the machine lacked, or else the first cause."""
 
 import errno
+import io
 import os
 import shutil
 import sys
@@ -105,5 +106,10 @@ def _print_sentence(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 def install_excepthook() -> None:
-    """Let an uncaught `InputError`, or a machine that lacks something, end the process with a sentence, exit code 1."""
+    """Let an uncaught `InputError`, or a machine that lacks something, end the process with a sentence, exit code 1.
+
+    What a console cannot show is printed as an escape: the names of some files are no UTF-8.
+    """
     sys.excepthook = _print_sentence
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -38,7 +38,8 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes | Callable[
             if callable(data):
                 data(stream)
             else:
-                stream.write(data.encode() if isinstance(data, str) else data)
+                # A file's name that is no UTF-8 becomes an escape, which JSON reads back.
+                stream.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes private files; results are meant to be read

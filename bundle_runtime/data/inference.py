@@ -94,7 +94,7 @@ class InferenceInputs:
         rows: list[dict[str, Any]] = [{"file": problem.file, "problem": problem.message} for problem in self.problems]
         path = self.output_dir / "failures.json"
         try:
-            write_json(path, rows)
+            write_json(path, rows, ensure_ascii=False)  # for people, with the names as they are
             where = f"Listed in {path}."
         except OSError as error:  # a full disk may be why they failed
             where = f"They could not be listed: {sentence_of(error)}"

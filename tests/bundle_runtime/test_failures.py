@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -18,15 +19,21 @@ except Exception as error:
 """
 
 
-def run(action: str) -> subprocess.CompletedProcess[str]:
+def run(action: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PROGRAM.format(action=action)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
 
 
 def test_one_sentence_however_deeply_wrapped() -> None:
     result = run("raise InputError('a.nii.gz is truncated.')")
     assert result.returncode == 1
     assert result.stderr == "Error: a.nii.gz is truncated.\n"
+
+
+@pytest.mark.parametrize(("console", "shown"), [("utf-8", "ü \\udcfc"), ("ascii", "\\xfc \\udcfc")])
+def test_what_a_console_cannot_show_does_not_end_the_run(console: str, shown: str) -> None:
+    result = run("print('\\u00fc', '\\udcfc')", PYTHONIOENCODING=f"{console}:strict")
+    assert (result.returncode, result.stdout) == (0, f"{shown}\n")
 
 
 def test_other_errors_keep_their_traceback() -> None:

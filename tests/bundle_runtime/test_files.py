@@ -73,6 +73,13 @@ def test_names_of_any_script_stay_apart():
     assert called == ["Läsion", "Lösion", "患者一", "患者二", "снимок", "s1_a_b", "Bild_3_neu_"]
 
 
+def test_names_that_are_no_utf8_are_written(tmp_path):
+    name = os.fsdecode(b"M\xfcller.nii")
+    path = write_json(tmp_path / "a.json", {"file": name, "class": "ü"}, ensure_ascii=False)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"file": name, "class": "ü"}
+    assert write_csv(tmp_path / "a.csv", ["file"], [[name]]).read_text(encoding="utf-8") == "file\nM\\udcfcller.nii\n"
+
+
 def test_json_knows_no_nan_and_no_objects(tmp_path):
     value = {"a": (1, True, None, 0.5), 3: [math.nan, -math.inf], "path": Path("/x/ü"), "device": torch.device("cpu")}
     ready = json_ready(value)
