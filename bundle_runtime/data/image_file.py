@@ -143,6 +143,8 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
         raise InputError(f"{name}: is larger than any radiograph or tile ({error}); cut or scale it down.") from error
     except _BROKEN as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        if reason.startswith("Unsupported"):
+            raise InputError(f"{name}: is of a kind that cannot be read ({reason}); save it as PNG.") from error
         raise InputError(f"{name}: is truncated or damaged ({reason}); copy it again.") from error
 
 

@@ -13,6 +13,7 @@ from .find import files_below, image_folder, some
 from .image_file import PICTURE_SUFFIXES, is_picture_file
 from .inference import InferenceInputs
 from .schema import Item, as_list
+from .sequences import readable
 from .verify_pictures import Seen
 
 
@@ -119,7 +120,7 @@ def _in_folder(dataset_dir: str, output_dir: Path) -> list[Item]:
     cases = [_stem(file) if stems[_stem(file)] == 1 else file.relative_to(folder).as_posix() for file in files]
     return [
         {"image": str(file), "file": str(file), "case": case, "patient_id": case}
-        for file, case in zip(files, cases, strict=True)
+        for file, case in zip(files, map(readable, cases), strict=True)
     ]
 
 

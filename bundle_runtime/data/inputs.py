@@ -14,7 +14,7 @@ from . import datalist as datalists
 from .find import DETACHED, VOLUMES, files_below, image_folder, other_kind, other_volumes, some
 from .inference import InferenceInputs
 from .schema import Item
-from .sequences import file_stem
+from .sequences import file_stem, readable
 from .volume import UnusableError
 
 # How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
@@ -120,7 +120,7 @@ def _case_names(paths: Mapping[str, str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for path, inside in paths.items():
         wanted = short[path] if counts[short[path]] == 1 else inside.removesuffix(Path(inside).name) + short[path]
-        wanted, number = wanted.replace("/", "_"), 1
+        wanted, number = readable(wanted.replace("/", "_")), 1
         while wanted in names.values():
             number += 1
             wanted = f"{wanted}_{number}"

@@ -11,7 +11,7 @@ from typing import Any
 from custom_components.errors import InputError
 
 from .conventions import convention
-from .sequences import file_stem, sequence_names
+from .sequences import file_stem, readable, sequence_names
 
 SECTIONS = ("training", "validation", "test")
 TASKS = ("multi_label", "multi_class")  # what `label` means in a datalist of pictures
@@ -247,7 +247,7 @@ def case_names(datalist: Datalist) -> dict[str, list[str]]:
         counts[name] = counts.get(name, 0) + 1
     for files, name in short.items():
         folder = Path(files[0]).parent.name if counts[name] > 1 else ""
-        wanted = f"{folder}_{name}" if folder else name
+        wanted = readable(f"{folder}_{name}" if folder else name)
         unique, number = wanted, 2
         while unique in taken:
             unique, number = f"{wanted}_{number}", number + 1

@@ -1,5 +1,6 @@
 """What file names say: the patient, and of brain MRI the sequence, the case and the label convention."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,9 +25,18 @@ _MSD_CASE = re.compile(r"BRATS_\d{3}")
 _ENDINGS_2023 = {"t2f", "t1n", "t1c", "t2w"}
 
 
+def readable(name: str) -> str:
+    """The name of a file as text for tables and pictures: what is no UTF-8 on the disk is taken for Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("latin-1")
+    return name
+
+
 def file_stem(path: str | Path) -> str:
-    """The file name without `.nii.gz`, `.nii`, `.png` or the like."""
-    name = Path(path).name
+    """The file name without `.nii.gz`, `.nii`, `.png` or the like, `readable`."""
+    name = readable(Path(path).name)
     return Path(name[:-3] if name.lower().endswith(".gz") else name).stem
 
 
@@ -80,7 +90,7 @@ def split_stem(file: str | Path) -> tuple[str, str] | None:
     plain, contrast = _CONTRAST.subn("", head)
     if contrast and sequence_name(ending) == "t1":
         ending = f"{ending}_ce"
-    return plain.lstrip("_") or Path(file).parent.name, ending
+    return plain.lstrip("_") or readable(Path(file).parent.name), ending
 
 
 def group_by_case(files: Iterable[str | Path]) -> dict[str, dict[str, str]]:

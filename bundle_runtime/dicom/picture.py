@@ -156,7 +156,7 @@ def _grey(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
     values = _modality_values(dataset, np.where(np.isfinite(stored), stored, 0))
     shown = _voi_table(dataset, values)
     if shown is None:
-        chosen = _window(dataset)
+        chosen = _window(dataset, stored.dtype.kind == "f")
         shown = stretch(values, *value_range(values[~padding])) if chosen is None else apply_window(values, *chosen)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
@@ -184,10 +184,15 @@ def apply_window(values: np.ndarray, centre: float, width: float, function: str 
     return np.clip((values - centre) / width + 0.5, 0, 1).astype(np.float32)
 
 
-def _window(dataset: pydicom.Dataset) -> tuple[float, float, str] | None:
-    """Centre, width and function of the file's first window; None where it has no usable one."""
+def _window(dataset: pydicom.Dataset, floating: bool = False) -> tuple[float, float, str] | None:
+    """Centre, width and function of the file's first window; None where it has no usable one.
+
+    LINEAR is made for whole numbers: a window 0.5, 1 of a map from 0 to 1 would be a threshold at 0. So it is taken as
+    LINEAR_EXACT where the stored values are floating.
+    """
     centre, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
     function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
+    function = "LINEAR_EXACT" if floating and function == "LINEAR" else function
     usable = {"LINEAR": width >= 1, "LINEAR_EXACT": width > 0, "SIGMOID": width > 0}
     return (centre, width, function) if np.isfinite([centre, width]).all() and usable.get(function, False) else None
 

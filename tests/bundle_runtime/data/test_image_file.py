@@ -282,6 +282,17 @@ def test_colour_of_a_tiff_keeps_its_upper_bits(tmp_path: Path, planar: str, kind
     np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").pixels, channel_first(COLOUR))
 
 
+def test_a_sound_file_of_a_kind_that_is_not_read_is_not_called_damaged() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(GREY).save(stream, "BMP")
+    content = bytearray(stream.getvalue())
+    content[28] = 3  # bits a pixel
+    with pytest.raises(
+        InputError, match=r"x\.bmp: is of a kind that cannot be read \(Unsupported BMP pixel depth \(3\)"
+    ):
+        read_picture("x.bmp", bytes(content))
+
+
 def test_tiffs_that_are_refused_by_name(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "f.tif", COLOUR.astype(np.float32), photometric="rgb")
     with pytest.raises(InputError, match=r"is a TIFF of float32 RGB \(40, 50, 3\), expected unsigned RGB or grey"):

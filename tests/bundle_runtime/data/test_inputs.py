@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
+from bundle_runtime.data.schema import case_names
 from bundle_runtime.data.sequence_inputs import SequenceInputs
 from custom_components.errors import InputError
 from dicom_files import slices, volume, write
@@ -114,3 +116,15 @@ def test_masks_beside_images_are_left_out_by_name(tmp_path: Path, capsys: pytest
     assert named == ["a/ct.nrrd", "b_image.nii.gz", "c.nii", "d/Seg.mha", "masked.nii"]
     said = capsys.readouterr().out
     assert "2 file(s) named as masks of others are left out: a/mask.nrrd, b_label.nii.gz." in said
+
+
+def test_a_name_that_is_no_utf8_becomes_a_readable_case(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    name = os.fsdecode(b"M\xfcller")
+    head(folder, *(f"{name}/{name}_{ending}.nii.gz" for ending in FOUR), "P1.nii.gz")
+    cases = {item["case"] for item in Inputs(str(folder), output_dir=str(tmp_path / "out")).items}
+    assert cases == {"P1", *(f"Müller_{ending}" for ending in FOUR)}
+    heads = SequenceInputs(str(folder), output_dir=str(tmp_path / "out"), **wanted(SequenceInputs)).items
+    assert [(item["case"], Path(item["file"]).exists()) for item in heads] == [("Müller", True)]
+    lists = {"training": [{"image": f"{name}/{name}_t1.nii.gz"}], "validation": [], "test": []}
+    assert case_names(lists)["training"] == ["Müller_t1"]

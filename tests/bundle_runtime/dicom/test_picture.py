@@ -321,6 +321,8 @@ def test_floating_point_pixels(kind: str) -> None:
     low, high = np.percentile(values[2:], (0.1, 99.9))
     np.testing.assert_allclose(pixels[2:], np.clip((values[2:] - low) / (high - low), 0, 1), atol=1e-5)
     assert not pixels[:2].any()
+    data.WindowCenter, data.WindowWidth = 100, 150  # LINEAR's shift by half a step is meant for whole numbers
+    np.testing.assert_allclose(read(data)[0][2:], np.clip((values[2:] - 25) / 150, 0, 1), atol=1e-6)
 
 
 def _unnamed(content: bytes) -> bytes:
