@@ -1,5 +1,6 @@
 """What all painters share: ellipses with soft borders, smooth noise, synthetic patients and their lists."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,11 @@ def ellipse(points: Points, centre: Vector, radii: Vector, angle: float = 0.0) -
     It is turned by `angle` radians in the plane of the first two axes; an infinite radius makes a cylinder.
     """
     offset = [p - c for p, c in zip(points, centre, strict=True)]
-    cos, sin = np.cos(angle), np.sin(angle)
-    offset[:2] = [cos * offset[0] + sin * offset[1], cos * offset[1] - sin * offset[0]]
-    distance = np.sqrt(np.sum([np.square(o / r) for o, r in zip(offset, radii, strict=True)], axis=0))
-    return (1 - distance) * min(radii)
+    if angle:
+        cos, sin = np.cos(angle), np.sin(angle)
+        offset[:2] = [cos * offset[0] + sin * offset[1], cos * offset[1] - sin * offset[0]]
+    squares = (np.square(o / r) for o, r in zip(offset, radii, strict=True) if np.isfinite(r))
+    return (1 - np.sqrt(functools.reduce(np.add, squares))) * min(radii)
 
 
 def soft(depth: np.ndarray, width: float = 1.0) -> np.ndarray:
