@@ -24,10 +24,8 @@ from unittest import mock
 
 import common
 import torch
-from custom_components.losses.reconstruction import ReconstructionLoss
-from custom_components.networks.masked_autoencoder import MaskedAutoencoder
-from custom_components.networks.patches import patch_statistics, patchify
-from custom_components.networks.vit import ViT
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder, ReconstructionLoss
+from custom_components.networks.vit import ViT, patch_statistics, patchify
 from monai.networks.nets import MaskedAutoEncoderViT
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel

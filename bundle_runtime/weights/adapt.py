@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from custom_components.errors import InputError
-from custom_components.networks.patches import sinusoid_table
+from custom_components.networks.vit import sinusoid_table
 from torch import Tensor, nn
 
 from .describe import (

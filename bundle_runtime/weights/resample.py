@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch.nn.functional as F
-from custom_components.networks.patches import sincos_table
+from custom_components.networks.vit import sincos_table
 from torch import Tensor
 
 

@@ -1,15 +1,26 @@
-"""The asymmetric masked autoencoder of MAE (arXiv 2111.06377) for 2D and 3D images."""
+"""The asymmetric masked autoencoder of MAE (arXiv 2111.06377) for 2D and 3D images, and what it minimises."""
 
 import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError, within
 from ..masking import find_strategy, hidden_count, shared_rand, visible_and_hidden
-from .patches import FIXED_TABLES, VARIANCES, gather_rows, patch_statistics, patchify, position_table, unpatchify
-from .vit import Block, ViT, init_transformer
+from .vit import (
+    FIXED_TABLES,
+    VARIANCES,
+    Block,
+    ViT,
+    gather_rows,
+    init_transformer,
+    patch_statistics,
+    patchify,
+    position_table,
+    unpatchify,
+)
 
 
 class MAEOutput(NamedTuple):
@@ -30,7 +41,7 @@ class MaskedAutoencoder(nn.Module):
     """Encoder on the visible patches, light decoder on visible and mask tokens, pixels of hidden patches predicted.
 
     Args:
-        encoder: the ViT, 2D or 3D, with a fixed position table (`patches.FIXED_TABLES`), which is the decoder's too;
+        encoder: the ViT, 2D or 3D, with a fixed position table (`vit.FIXED_TABLES`), which is the decoder's too;
             it becomes the part `encoder`.
         decoder_size: decoder width (384 in 3D and 256 in 2D in SelfMedMAE).
         decoder_layers: decoder depth.
@@ -191,3 +202,15 @@ class MaskedAutoencoder(nn.Module):
         filled = patches.scatter(1, index.expand_as(pred), pred)
         mask = torch.zeros_like(patches).scatter(1, index.expand_as(pred), torch.ones_like(pred))
         return (unpatchify(filled, self.patch_size, self.grid), unpatchify(mask, self.patch_size, self.grid)[:, :1])
+
+
+class ReconstructionLoss(nn.Module):
+    """Mean squared error over hidden patches only (MAE, arXiv 2111.06377, section 3), computed in float32.
+
+    Takes the output of `MaskedAutoencoder`, which already holds the hidden patches' targets. The second argument is
+    what a trainer passes as the target and is not used.
+    """
+
+    def forward(self, output: tuple[Tensor, Tensor, Tensor], target: object = None) -> Tensor:
+        """(pred (B, M, P), target (B, M, P), indices) -> scalar."""
+        return F.mse_loss(output[0].float(), output[1].float())

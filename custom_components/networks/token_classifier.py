@@ -9,8 +9,7 @@ from torch import Tensor
 from ..errors import InputError, one_of, within
 from ..masking import attention_weights, hidden_count, shared_rand, weighted_order
 from .classifier import ViTClassifier
-from .patches import gather_rows, patchify
-from .vit import ViT
+from .vit import ViT, gather_rows, patchify
 
 HEADS = ("cls", "pool")
 TRAIN_TOKENS = ("sampled", "kept", "all")

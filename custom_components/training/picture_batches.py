@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..attention_maps import AttentionMaps
 from ..augment import Mix, Pipeline
-from .batches import Batch, Move
+from .step import Batch, Move
 
 
 class PictureBatch(Batch):

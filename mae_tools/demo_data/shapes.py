@@ -1,6 +1,5 @@
 """What all painters share: ellipses with soft borders, smooth noise, synthetic patients and their lists."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def ellipse(points: Points, centre: Vector, radii: Vector, angle: float = 0.0) -
         cos, sin = np.cos(angle), np.sin(angle)
         offset[:2] = [cos * offset[0] + sin * offset[1], cos * offset[1] - sin * offset[0]]
     squares = (np.square(o / r) for o, r in zip(offset, radii, strict=True) if np.isfinite(r))
-    return (1 - np.sqrt(functools.reduce(np.add, squares))) * min(radii)
+    return (1 - np.sqrt(sum(squares))) * min(radii)
 
 
 def soft(depth: np.ndarray, width: float = 1.0) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_runtime.data.datalist import parse
-from bundle_runtime.engine.checkpoint_file import read_checkpoint
+from bundle_runtime.engine.checkpoint import read_checkpoint
 from bundle_runtime.failures import find_input_error
 from bundle_runtime.weights.save import save_network
 from custom_components.augment import RandomFlip

@@ -38,4 +38,4 @@ def test_names_in_a_config(tree: Path) -> None:
 def test_it_agrees_with_what_python_imports() -> None:
     found = imports_of("custom_components.networks.unetr")
     assert found == {"custom_components.errors", "custom_components.networks.vit"}
-    assert ROOT / "custom_components/networks/patches.py" in closure(["custom_components.networks.unetr"])
+    assert ROOT / "custom_components/networks/vit.py" in closure(["custom_components.networks.unetr"])

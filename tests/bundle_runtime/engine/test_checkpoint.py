@@ -13,8 +13,8 @@ from pathlib import Path
 import launch
 import pytest
 import torch
-from bundle_runtime.engine import checkpoint_file
-from bundle_runtime.engine.checkpoint import Checkpoint
+from bundle_runtime.engine import checkpoint
+from bundle_runtime.engine.checkpoint import Checkpoint, plain, write_checkpoint
 from bundle_runtime.engine.common import keep
 from custom_components.errors import InputError
 from hypothesis import given, settings
@@ -154,7 +154,7 @@ def test_sigkill_at_random_moments_ends_as_the_uninterrupted_one(tmp_path, proce
         kills += process.exitcode == -signal.SIGKILL
         assert process.exitcode in (0, -signal.SIGKILL)
         if (folder / "checkpoint.pt").exists():
-            assert checkpoint_file.read_checkpoint(folder / "checkpoint.pt")["epoch"] <= epochs
+            assert checkpoint.read_checkpoint(folder / "checkpoint.pt")["epoch"] <= epochs
     assert kills > 0
     assert json.loads((folder / "result.json").read_text()) == json.loads((whole / "result.json").read_text())
     assert [path.name for path in folder.glob(".checkpoint*")] == []
@@ -186,7 +186,7 @@ def killed_while_writing(folder: str, call: int, step: str) -> None:
     if step == "half":
         torch.save = half_a_save
     else:
-        checkpoint_file._sync_folder = after_the_rename
+        checkpoint._sync_folder = after_the_rename
     Tiny(Path(folder), resume=True).run()
 
 
@@ -197,7 +197,7 @@ def test_sigkill_during_a_checkpoint_write_keeps_a_whole_checkpoint(tmp_path, pr
     process.join()
     assert process.exitcode == -signal.SIGKILL
     left = list(tmp_path.glob(".checkpoint*"))
-    saved = checkpoint_file.read_checkpoint(tmp_path / "checkpoint.pt")
+    saved = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
     assert saved["epoch"] == (1 if step == "half" else 2)
     assert [path.name.startswith(".checkpoint.pt.") for path in left] == ([True] if step == "half" else [])
     tiny = Tiny(tmp_path, resume=True).run()
@@ -216,7 +216,7 @@ def test_sigterm_to_a_process_saves_and_leaves_with_code_143(tmp_path, processes
     process.terminate()
     process.join(60)
     assert process.exitcode == 143
-    saved = checkpoint_file.read_checkpoint(tmp_path / "checkpoint.pt")
+    saved = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
     assert 0 < saved["iteration"] < epochs * EPOCH_LENGTH
     assert json.loads((tmp_path / "manifest.json").read_text())["iterations"] == saved["iteration"]
 
@@ -335,7 +335,7 @@ def test_broken_weights_are_never_saved(tmp_path):
 
     with pytest.raises(InputError, match=r"After iteration 8 the weight '1.bias' is NaN or infinite"):
         Tiny(tmp_path, handlers=lambda tiny: [Break()]).run()
-    assert checkpoint_file.read_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 1
+    assert checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 1
 
 
 def test_a_loader_without_resumable_sampler_stops_at_the_end_of_the_epoch(tmp_path):
@@ -344,7 +344,7 @@ def test_a_loader_without_resumable_sampler_stops_at_the_end_of_the_epoch(tmp_pa
     tiny.trainer.data_loader = torch.utils.data.DataLoader(tiny.loader.dataset, batch_size=2)
     tiny.run()
     assert tiny.trainer.state.iteration == 8
-    assert checkpoint_file.read_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 2
+    assert checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")["epoch"] == 2
 
 
 def test_a_mid_epoch_checkpoint_needs_its_sampler(tmp_path):
@@ -365,7 +365,59 @@ def test_an_epoch_length_that_is_not_the_loaders_warns(tmp_path):
 
 def test_compiled_and_parallel_wrappers_are_not_in_the_names(tmp_path):
     network = nn.Linear(2, 2)
-    checkpoint = Checkpoint(tmp_path / "c.pt", torch.compile(network), torch.optim.SGD(network.parameters(), 0.1))
+    saver = Checkpoint(tmp_path / "c.pt", torch.compile(network), torch.optim.SGD(network.parameters(), 0.1))
     tiny = Tiny(tmp_path / "tiny", epochs=1)
-    checkpoint.save(tiny.trainer)
-    assert list(checkpoint_file.read_checkpoint(tmp_path / "c.pt")["network"]) == ["weight", "bias"]
+    saver.save(tiny.trainer)
+    assert list(checkpoint.read_checkpoint(tmp_path / "c.pt")["network"]) == ["weight", "bias"]
+
+
+def test_resume_with_another_optimizer_names_what_differs():
+    network = nn.Linear(2, 2)
+
+    def adam(groups):
+        return torch.optim.AdamW([{**group, "lr": 0.1} for group in groups])
+
+    one = [{"params": [network.weight, network.bias], "name": "all"}]
+    two = [{"params": [network.weight], "name": "decay"}, {"params": [network.bias], "name": "rest"}]
+    other = [{"params": [network.weight], "name": "decay"}, {"params": [network.bias], "name": "head"}]
+    longer = {"params": [network.bias, nn.Parameter(torch.zeros(1))], "name": "rest"}
+    state = adam(two).state_dict()
+    difference = checkpoint.optimizer_difference
+    assert difference(state, adam(two), "AdamW") is None
+    assert difference(state, adam(two), "SGD") == "its optimizer is SGD, this run uses AdamW"
+    assert "2 parameter groups, this run has 1" in difference(state, adam(one), "AdamW")
+    assert "group 1 is 'rest', this run has 'head'" in difference(state, adam(other), "AdamW")
+    assert "holds 1 tensors, this run 2" in difference(state, adam([two[0], longer]), "AdamW")
+
+
+def test_a_disk_that_fills_up_during_the_write_leaves_nothing(tmp_path):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(InputError, match="there is none before it"):
+            write_checkpoint(tmp_path / "new" / "checkpoint.pt", {"weights": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"checkpoint.pt cannot be written \(File exists\)"):
+        write_checkpoint(tmp_path / "file" / "checkpoint.pt", {})
+
+
+def test_only_plain_values_are_stored():
+    import numpy as np
+    from monai.data import MetaTensor
+
+    stored = plain({"a": [np.float64(2.5), (1, None)], "b": MetaTensor(torch.ones(2))})
+    assert stored["a"] == [2.5, (1, None)]
+    assert type(stored["a"][0]) is float
+    assert type(stored["b"]) is torch.Tensor
+    with pytest.raises(TypeError, match=r"entry 'step.config' is a Path|PosixPath"):
+        plain({"config": Path("x")}, "step")

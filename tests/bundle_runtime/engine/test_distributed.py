@@ -9,7 +9,7 @@ import launch
 import pytest
 import torch
 import torch.distributed as dist
-from bundle_runtime.engine.checkpoint_file import read_checkpoint
+from bundle_runtime.engine.checkpoint import read_checkpoint
 from custom_components.errors import InputError
 from ignite.engine import Events
 from tiny_training import At, Tiny, items

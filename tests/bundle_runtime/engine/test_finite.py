@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bundle_runtime.engine.checkpoint_file import read_checkpoint
+from bundle_runtime.engine.checkpoint import read_checkpoint
 from bundle_runtime.engine.common import names_of
 from bundle_runtime.engine.finite import FiniteLoss
 from custom_components.errors import InputError

@@ -11,7 +11,7 @@ import launch
 import pytest
 import tiny_training
 import torch
-from bundle_runtime.engine.checkpoint_file import read_checkpoint
+from bundle_runtime.engine.checkpoint import read_checkpoint
 from bundle_runtime.engine.signals import LeaveToParent, StopSignals, exit_if_interrupted
 from ignite.engine import Engine
 from monai.data import list_data_collate

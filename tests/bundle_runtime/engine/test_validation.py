@@ -6,9 +6,8 @@ import pytest
 import torch
 from bundle_runtime.engine.checkpoint import Checkpoint
 from bundle_runtime.engine.validation import ValidationStep, lower_is_better
-from custom_components.losses.reconstruction import ReconstructionLoss
-from custom_components.networks.masked_autoencoder import MaskedAutoencoder
-from custom_components.training.batches import ImageBatch
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder, ReconstructionLoss
+from custom_components.training.step import ImageBatch
 from encoders import on_vit
 from ignite.engine import Engine, Events
 from tiny_training import At, Tiny

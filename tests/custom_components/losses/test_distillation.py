@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from custom_components.errors import InputError
 from custom_components.losses.distillation import SelfDistillationLoss
-from custom_components.losses.reconstruction import ReconstructionLoss
+from custom_components.networks.masked_autoencoder import ReconstructionLoss
 from custom_components.networks.sd_mae import SDMAEOutput
 from custom_components.training.optim import param_groups
 from encoders import small_sd_mae as network

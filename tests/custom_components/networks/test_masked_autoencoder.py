@@ -1,10 +1,9 @@
 import pytest
 import torch
 from custom_components.errors import InputError
-from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.masking import block_order
-from custom_components.networks.masked_autoencoder import MaskedAutoencoder
-from custom_components.networks.patches import patchify
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder, ReconstructionLoss
+from custom_components.networks.vit import patchify
 from encoders import on_vit
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,3 +200,9 @@ def test_learns_to_fill_in_a_smooth_image() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.1 * sum(losses[:5])
+
+
+def test_reconstruction_loss_is_the_mean_over_hidden_values() -> None:
+    pred, true = torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)
+    true[0, 0, 0] = 6.0
+    assert ReconstructionLoss()((pred, true, torch.zeros(2, 3))).item() == pytest.approx(36 / 24)

@@ -4,7 +4,7 @@ from custom_components.errors import InputError
 from custom_components.losses.supervised import SupervisedReconstructionLoss
 from custom_components.masking import split_order, weighted_order
 from custom_components.networks.ms_mae import MSMAE
-from custom_components.networks.patches import patchify, unpatchify
+from custom_components.networks.vit import patchify, unpatchify
 from encoders import on_vit
 
 SIZES = {

@@ -2,9 +2,8 @@ import pytest
 import torch
 from custom_components.errors import InputError
 from custom_components.losses.distillation import SelfDistillationLoss
-from custom_components.losses.reconstruction import ReconstructionLoss
 from custom_components.networks.find import find_vit
-from custom_components.networks.masked_autoencoder import MaskedAutoencoder
+from custom_components.networks.masked_autoencoder import MaskedAutoencoder, ReconstructionLoss
 from custom_components.networks.sd_mae import Projector, SelfDistillationMAE
 from custom_components.training.optim import param_groups
 from encoders import on_vit

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from custom_components.errors import InputError
-from custom_components.training.step import TrainingStep
+from custom_components.training.step import ImageBatch, SegmentationBatch, TrainingStep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
@@ -327,3 +327,12 @@ def test_yaml_reads_a_bare_off_as_false() -> None:
 def test_values_out_of_range_get_a_sentence(change: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         TrainingStep(**change)
+
+
+def test_what_the_trainer_hands_on() -> None:
+    batch = {"image": torch.rand(2, 1, 4, 4), "label": torch.ones(2, 1, 4, 4), "unlabelled": torch.zeros(2, 3).bool()}
+    image, target = ImageBatch()(batch, "cpu")
+    assert target is None
+    assert torch.equal(image, batch["image"])
+    image, target = SegmentationBatch()(batch, "cpu")
+    assert set(target) == {"label", "unlabelled"}
