@@ -7,6 +7,7 @@ whose colour histograms overlap are put together (single linkage), and `--patien
 
 import argparse
 import csv
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,14 +29,19 @@ def colours(path: Path) -> NDArray[np.float64]:
     return np.sqrt(np.bincount(codes, minlength=1 << 3 * BITS) / len(codes))
 
 
-def groups(files: Sequence[Path], overlap: float = OVERLAP) -> NDArray[np.int64]:
-    """(N,) the group of each picture; only pictures of one folder can be in one group."""
+def groups(files: Sequence[Path], overlap: float = OVERLAP, pattern: str | None = None) -> NDArray[np.int64]:
+    """(N,) the group of each picture; only pictures of one folder can be in one group.
+
+    Pictures in whose names the first group of `pattern` is the same are put together, too: both eyes of a patient.
+    """
     found = np.zeros(len(files), dtype=np.int64)
     first = 0
     for folder in sorted({file.parent for file in files}):
         members = [index for index, file in enumerate(files) if file.parent == folder]
         table = np.stack([colours(files[index]) for index in members])
-        number, labels = connected_components(table @ table.T >= overlap, directed=False)
+        matches = [re.match(pattern, files[index].name) if pattern else None for index in members]
+        names = np.array([f"{index}" if match is None else f"{match[1]} by name" for index, match in enumerate(matches)])
+        number, labels = connected_components((table @ table.T >= overlap) | (names == names[:, None]), directed=False)
         found[members] = first + labels
         first += number
     return found
@@ -47,10 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="<folder>/<class>/<picture>")
     parser.add_argument("out", type=Path, help="the CSV to write")
     parser.add_argument("--overlap", type=float, default=OVERLAP, help="of the colours of copies (%(default)s)")
+    parser.add_argument("--patient_pattern", help="a regular expression whose group finds the patient in a name")
     args = parser.parse_args(arguments)
     endings = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
     files = sorted(path for path in args.folder.glob("*/*") if path.suffix.lower() in endings)
-    found = groups(files, args.overlap)
+    found = groups(files, args.overlap, args.patient_pattern)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open("w", newline="") as stream:
         writer = csv.writer(stream)
