@@ -40,7 +40,7 @@ def groups(files: Sequence[Path], overlap: float = OVERLAP, pattern: str | None 
         members = [index for index, file in enumerate(files) if file.parent == folder]
         table = np.stack([colours(files[index]) for index in members])
         matches = [re.match(pattern, files[index].name) if pattern else None for index in members]
-        names = np.array([f"{index}" if match is None else f"{match[1]} by name" for index, match in enumerate(matches)])
+        names = np.array([str(i) if match is None else f"{match[1]} by name" for i, match in enumerate(matches)])
         number, labels = connected_components((table @ table.T >= overlap) | (names == names[:, None]), directed=False)
         found[members] = first + labels
         first += number

@@ -27,5 +27,5 @@ def test_turned_and_mirrored_copies_are_one_patient(tmp_path: Path, capsys: pyte
     assert len({owner[f"a/0{end}.png"] for end in ("", "_turned", "_mirrored")}) == 1
     assert owner["a/0.png"] not in (owner["a/1.png"], owner["b/0.png"])
     assert len({owner[f"b/{number}_turned.png"] for number in range(3)}) == 3
-    assert main([str(tmp_path), str(tmp_path / "groups.csv"), "--patient_pattern", r"\d(_turned)"]) == 0  # all of a class
+    assert main([str(tmp_path), str(tmp_path / "groups.csv"), "--patient_pattern", r"\d(_turned)"]) == 0
     assert "18 pictures in 3 groups, the largest of 9" in capsys.readouterr().out
