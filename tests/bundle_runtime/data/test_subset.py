@@ -19,6 +19,23 @@ def test_whole_patients_and_nested(patients: int, one: float, other: float, seed
     assert len(set(kept)) == max(1, int(patients * low + 1e-6))
 
 
+@given(st.integers(4, 40), st.floats(0.01, 1.0), st.integers(0, 5), st.booleans())
+def test_every_class_is_in_a_share_that_has_room_for_it(patients: int, fraction: float, seed: int, many: bool) -> None:
+    """Of two common classes and a rare one, as an index and as findings; a draw that had them all is as it was."""
+    kinds = [2 if number == patients // 2 else number % 2 for number in range(patients)]
+    labelled = [
+        {**item, "label": [int(kind == k) for k in range(3)] if many else kind}
+        for item, kind in zip(items(patients, 1), kinds, strict=True)
+    ]
+    kept = keep_fraction(labelled, fraction, seed)
+    plain = keep_fraction(items(patients, 1), fraction, seed)
+    shown = {item["label"].index(1) if many else item["label"] for item in kept}
+    assert len(kept) == len(plain)
+    assert len(shown) == min(len(kept), 3)
+    if {kinds[int(item["patient_id"][1:])] for item in plain} == {0, 1, 2}:
+        assert [item["case"] for item in kept] == [item["case"] for item in plain]
+
+
 def test_all_and_out_of_range() -> None:
     assert keep_fraction(items(5), 1.0) == items(5)
     for fraction in (0.0, 1.1):
