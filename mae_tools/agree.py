@@ -10,7 +10,7 @@ from bundle_runtime.failures import find_input_error
 from custom_components.errors import InputError
 from monai.bundle import ConfigParser
 
-from .bundles import SEGMENTATION, stages
+from .bundles import SEGMENTATION, load, stages
 
 METADATA = "configs/metadata.json"
 # What all stages of a kind must have alike: a network of one is read by the others.
@@ -51,7 +51,7 @@ def describe(root: Path, weights: bool = True) -> Described:
     Raises:
         InputError: the config cannot be evaluated.
     """
-    parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "inference.yaml")))
+    parser = ConfigParser(load(root / "configs" / "inference.yaml"))
     parser["bundle_root"] = str(root)
     if not weights:
         parser["model_dir"] = str(root / "configs")  # where there are none

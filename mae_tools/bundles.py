@@ -11,6 +11,7 @@ import yaml
 from custom_components.errors import InputError
 
 _BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # compiled where PyYAML has it
 SEGMENTATION = "_segmentation"  # ends the names of the stages of bundles that classify and segment
 
 
@@ -91,7 +92,7 @@ def load(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds no settings.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), _LOADER) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a config ({reason}).") from error

@@ -51,12 +51,13 @@ def _packages(module: str) -> set[str]:
     return {".".join(parts[:length]) for length in range(1, len(parts))}
 
 
-def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those below `if TYPE_CHECKING:`, which never run."""
-    for child in ast.iter_child_nodes(node):
-        yield child
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield from _run_nodes(child)
+def _run_statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """All statements but those below `if TYPE_CHECKING:`, which never run."""
+    for statement in body:
+        yield statement
+        if not (isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"):
+            for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+                yield from _run_statements(getattr(statement, field, ()))
 
 
 def imports_of(module: str, root: Path = ROOT) -> set[str]:
@@ -64,7 +65,7 @@ def imports_of(module: str, root: Path = ROOT) -> set[str]:
     path = file_of(module, root)
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found = set()
-    for node in _run_nodes(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _run_statements(ast.parse(path.read_text(encoding="utf-8")).body):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
