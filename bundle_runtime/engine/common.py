@@ -1,7 +1,7 @@
 """What several handlers need: which process speaks, where the run stands, what to do when it fails."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -64,8 +64,13 @@ def _run_callbacks(engine: Workflow, error: BaseException) -> None:
     raise error
 
 
-def names_of(batch: Any) -> list[str]:
-    """Return what a batch's items are called, each once: the strings under `file`, else those under `case`."""
+def names_of(batch: Any, items: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """Return what a batch's items are called, each once: the strings under `file`, else those under `case`.
+
+    A batch that has only the positions of its items, under `index`, is looked up in `items`.
+    """
+    if isinstance(batch, Mapping) and "index" in batch and items:
+        batch = [items[position] for position in batch["index"].tolist()]
     items = batch if isinstance(batch, (list, tuple)) else [batch]
     for key in ("file", "case"):
         found = [item[key] for item in items if isinstance(item, Mapping) and key in item]

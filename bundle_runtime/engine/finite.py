@@ -9,6 +9,7 @@ from custom_components.errors import InputError
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
+from ..data.find import some
 from .common import in_last_iteration, keep, names_of
 
 
@@ -32,8 +33,8 @@ class FiniteLoss:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration_completed)
 
     def _iteration_completed(self, engine: Workflow) -> None:
-        state = engine.state
-        self._recent.append((state.iteration, state.epoch, state.output[0]["loss"], names_of(state.batch)))
+        state, items = engine.state, getattr(getattr(engine.data_loader, "dataset", None), "data", ())
+        self._recent.append((state.iteration, state.epoch, state.output[0]["loss"], names_of(state.batch, items)))
         if in_last_iteration(engine) or state.iteration % self.interval == 0:
             self.check()
 
@@ -56,7 +57,7 @@ class FiniteLoss:
         iteration, epoch, loss, names = recent[good.index(False)]
         raise InputError(
             f"The loss is {loss.item()} at iteration {iteration} (epoch {epoch}); the files of that batch: "
-            f"{', '.join(names) if names else 'not named by the data set'}. Check them for NaN or extreme values, or "
+            f"{some(names) if names else 'not named by the data set'}. Check them for NaN or extreme values, or "
             "lower learning_rate or set amp to off; the last checkpoint is from before."
         )
 

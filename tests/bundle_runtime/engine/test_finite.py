@@ -88,3 +88,5 @@ def test_names_of_batches_in_both_forms():
     assert names_of([{"case": "a"}, {"case": "b"}]) == ["a", "b"]
     assert names_of({"image": torch.tensor(2.0)}) == []
     assert names_of(None) == []
+    pictures = [{"file": "a.png"}, {"file": "b.png"}, {"file": "c.png"}]
+    assert names_of({"image": torch.zeros(2, 1), "index": torch.tensor([2, 0])}, pictures) == ["c.png", "a.png"]
