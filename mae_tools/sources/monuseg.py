@@ -66,16 +66,16 @@ def read_outlines(path: str | Path) -> list[Outline]:
         ]
         if not all(np.isfinite(region).all() for region in regions):
             raise ValueError("a corner is no number")
-        if next(tree.iter("Regions"), None) is None and not regions:
-            tags = sorted({element.tag for element in tree.iter()})
-            raise InputError(
-                f"{path}: its elements are {some(tags, 5)}, expected Regions, as Aperio ImageScope writes them; export "
-                "the outlines in its format, or as masks for the source tiles_masks."
-            )
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: the outlines cannot be read ({error!r}); expected an XML file of Aperio ImageScope."
         ) from error
+    if next(tree.iter("Regions"), None) is None and not regions:
+        tags = sorted({element.tag for element in tree.iter()})
+        raise InputError(
+            f"{path}: its elements are {some(tags, 5)}, expected Regions, as Aperio ImageScope writes them; export "
+            "the outlines in its format, or as masks for the source tiles_masks."
+        )
     return [Outline(CLASSES[1], shapely.Polygon([*region, region[0]])) for region in regions if len(region) > 2]
 
 

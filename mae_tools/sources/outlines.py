@@ -89,6 +89,8 @@ def _sheets(file: Path, name: str) -> list[Sheet]:
             return _coco(file, content)
         if "shapes" in keys:
             return [_labelme(file, name, content)]
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
         raise InputError(f"{file}: is damaged ({type(error).__name__}: {error}); export the outlines again.") from error
     if keys >= set(SECTIONS):

@@ -103,7 +103,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the outlines cannot be read .*a corner is no number"):
         read_outlines(bad)
     bad.write_text("<ASAP_Annotations><Annotations><Coordinate X='1'/></Annotations></ASAP_Annotations>")
-    with pytest.raises(InputError, match="elements are ASAP_Annotations, Annotations, Coordinate, expected Regions"):
+    with pytest.raises(InputError, match=r"xml: its elements are ASAP_[^()]*, expected Regions[^()]*\.$"):
         monuseg(tmp_path)
     bad.write_text(xml([(1, 1), (1, 5), (1, 1)], [(1, 1), (2, 2)], [(0, 0), (9, 9), (9, 0), (0, 9)]))
     there_and_back, crossing = read_outlines(bad)

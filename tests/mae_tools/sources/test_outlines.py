@@ -192,8 +192,9 @@ def test_refusals_of_coco_and_of_classes(tmp_path: Path) -> None:
         ({"segmentation": [], "image_id": 99}, "of an image or category that the file lacks"),
     ):
         coco(place, [annotation])
-        with pytest.raises(InputError, match=sentence):
+        with pytest.raises(InputError, match=sentence) as caught:
             tiles_masks(tmp_path, outlines=place)
+        assert "damaged" not in str(caught.value)
     coco(place, [{"segmentation": [], "bbox": [1, 1, 4, 4]}, {"segmentation": [[1, 1, 2, 2]]}])
     with pytest.raises(InputError, match="none of its 2 outlines has an area"):
         tiles_masks(tmp_path, outlines=place)
