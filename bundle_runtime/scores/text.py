@@ -18,7 +18,7 @@ def counted_images(images: int, patients: int, word: str = "images") -> str:
     """How many images of how many patients; what names no patients is not said to have as many."""
     if images == patients:
         return f"{images} {word}, each counted as a patient of its own"
-    return f"{images} {word} of {patients} patients"
+    return f"{images} {word} of {patients} patient{'s' * (patients > 1)}"
 
 
 def few_patients(patients: int) -> list[str]:
