@@ -9,8 +9,9 @@ from custom_components.errors import InputError
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
-from ..data.find import some
 from .common import in_last_iteration, keep, names_of
+
+_LISTED = 8  # files that the sentence names
 
 
 class FiniteLoss:
@@ -55,9 +56,10 @@ class FiniteLoss:
         if all(good):
             raise InputError("The loss of another process is not finite; its message names the files of the batch.")
         iteration, epoch, loss, names = recent[good.index(False)]
+        names[_LISTED:] = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
         raise InputError(
             f"The loss is {loss.item()} at iteration {iteration} (epoch {epoch}); the files of that batch: "
-            f"{some(names) if names else 'not named by the data set'}. Check them for NaN or extreme values, or "
+            f"{', '.join(names) if names else 'not named by the data set'}. Check them for NaN or extreme values, or "
             "lower learning_rate or set amp to off; the last checkpoint is from before."
         )
 
