@@ -1,7 +1,6 @@
 """Two segmentations of a case beside the reference and their errors, from maps that an evaluation kept."""
 
 import io
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from custom_components.errors import InputError
 from matplotlib.figure import Figure
 
 from ..files import file_name, write_atomically
-from .panels import WIDTH_INCHES, Cut, class_colour, grey_window, name_classes, panel_grid, same_shape, save_figure
+from .panels import Cut, Montage, class_colour, grey_window, same_shape
 
 # Colours that neither tissue has nor the first classes: the blue of the first class would be taken for an error.
 ERRORS = {"missed": (0.9, 0.1, 0.1), "invented": (0.0, 0.9, 1.0), "another class": (1.0, 0.85, 0.0)}
-_LETTER_INCHES = 0.075  # of a row's title
 
 
 @dataclass
@@ -82,29 +80,24 @@ def arms_figure(
         ValueError: the arms hold images of different sizes.
     """
     cuts = [_cut(a, b) for *_, a, b in cases]
-    widths, heights = zip(*(cut.size(cut.axes[0]) for cut in cuts), strict=True)
-    figure, grid = panel_grid([max(widths)] * 5, heights, "", legend=True)
-    letters = int(WIDTH_INCHES / (5 * max(widths)) * min(heights) / _LETTER_INCHES)
+    montage = Montage(
+        [[cut.size(cut.axes[0])] * 5 for cut in cuts],
+        titles=[("reference", *names, *(f"{name}: errors" for name in names))],
+        names=["\n".join(filter(None, (row[0], cut.name(cut.axes[0])))) for row, cut in zip(cases, cuts, strict=True)],
+        notes=[("", *told) for _, told, *_ in cases],
+    )
     shown, coloured = set[int](), any(a.image.ndim > a.label.ndim for *_, a, _ in cases)
-    for row, cut, (title, told, a, b) in zip(grid, cuts, cases, strict=True):
+    for row, cut, (*_, a, b) in zip(montage.panels, cuts, cases, strict=True):
         axis = cut.axes[0]
-        for panel, classes in zip(row, (a.label, a.prediction, b.prediction, None, None), strict=True):
+        for panel in row:
             cut.show(panel, a.image, axis, (0, 255))
-            if classes is not None:
-                shown |= cut.outline(panel, classes, axis, len(class_names), coloured)
+        for panel, classes in zip(row, (a.label, a.prediction, b.prediction), strict=False):
+            shown |= cut.outline(panel, classes, axis, len(class_names), coloured)
         for panel, side in zip(row[3:], (a, b), strict=True):
-            kinds = error_kinds(side.label, side.prediction)
-            cut.tint(panel, [(mask, (*ERRORS[kind], 0.8)) for kind, mask in kinds.items()], axis)
-        lines = [textwrap.fill(line, max(letters, 8)) for line in (*title.split("\n"), cut.name(axis)) if line]
-        row[0].set_ylabel("\n".join(lines), fontsize=9)
-        for panel, text in zip(row[1:3], told, strict=True):
-            panel.set_xlabel(text, fontsize=9)
-    for panel, title in zip(grid[0], ("reference", *names, *(f"{name}: errors" for name in names)), strict=True):
-        panel.set_title(textwrap.fill(title, 24), fontsize=10)
+            kinds = error_kinds(cut.plane(side.label, axis), cut.plane(side.prediction, axis))
+            panel.tint([(mask, (*ERRORS[kind], 0.8)) for kind, mask in kinds.items()])
     possible = dict(list(ERRORS.items())[: 3 if len(class_names) > 2 else 2])
-    name_classes(figure, {class_names[index]: class_colour(index, coloured) for index in sorted(shown)} | possible)
-    save_figure(figure, path)
-    return figure
+    return montage.save(path, {class_names[index]: class_colour(index, coloured) for index in sorted(shown)} | possible)
 
 
 def _cut(a: Maps, b: Maps) -> Cut:

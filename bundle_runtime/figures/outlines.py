@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from skimage.segmentation import find_boundaries
 
 from .arms import Maps
-from .panels import class_colour, name_classes, panel_grid, save_figure
+from .panels import WIDTH_INCHES, Montage, class_colour
 from .pictures import CasePictures
 
 _WIDE = 512  # pixels of a panel below which outlines are drawn on an enlarged image: they would hide small objects
@@ -72,16 +72,11 @@ def outline_figure(
             raise ValueError(f"{name} has shape {classes.shape}, the image {picture.shape[:2]}")
         panels[name] = _outlined(picture, classes, classes if objects is None else objects, factor)
         present |= {int(value) for value in np.unique(classes) if 0 < value < len(class_names)}
-    height, width = picture.shape[:2]
-    figure, grid = panel_grid([width] * len(panels), [height], title, legend=bool(present))
-    figure.set_size_inches(*(_LARGER * figure.get_size_inches()))
-    for axes, (name, panel) in zip(grid[0], panels.items(), strict=True):
-        axes.imshow(panel, extent=(0, width, height, 0), interpolation="nearest")
-        axes.set_axis_off()
-        axes.set_title(name, fontsize=10)
-    name_classes(figure, {class_names[index]: class_colour(index, coloured=True) for index in sorted(present)})
-    save_figure(figure, path)
-    return figure
+    size = (picture.shape[1], picture.shape[0])
+    montage = Montage([[size] * len(panels)], title, [list(panels)], inches=_LARGER * WIDTH_INCHES)
+    for place, panel in zip(montage.panels[0], panels.values(), strict=True):
+        place.show(panel, interpolation="nearest")
+    return montage.save(path, {class_names[index]: class_colour(index, coloured=True) for index in sorted(present)})
 
 
 def _outlined(picture: np.ndarray, classes: np.ndarray, objects: np.ndarray, factor: int) -> np.ndarray:

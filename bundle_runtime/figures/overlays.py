@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from nibabel.orientations import apply_orientation, io_orientation
 
 from .arms import Maps, unit_window
-from .panels import Cut, class_colour, grey_window, name_classes, panel_grid, same_shape, save_figure
+from .panels import Cut, Montage, class_colour, grey_window, same_shape
 from .pictures import CasePictures, array
 
 
@@ -94,19 +94,13 @@ def overlay_figure(
     foreground = next((mask for mask in drawn if mask.any()), np.ones(shape, dtype=bool))
     cut = Cut(shape, spacing, [_fullest_slice(foreground, axis) for axis in range(len(shape))])
     window = grey_window(image, foreground if foreground.any() and not foreground.all() else None)
-    sizes = [cut.size(axis) for axis in cut.axes]
-    figure, grid = panel_grid([w for w, _ in sizes], [max(h for _, h in sizes)] * len(maps), title, legend=True)
-    shown: set[int] = set()
-    for row, (name, classes) in enumerate(maps.items()):
-        for column, axis in enumerate(cut.axes):
-            cut.show(grid[row, column], image, axis, window)
-            shown |= cut.outline(grid[row, column], classes, axis, len(class_names))
-            if row == 0:
-                grid[row, column].set_title(cut.name(axis), fontsize=10)
-        grid[row, 0].set_ylabel(name, fontsize=10)
-    name_classes(figure, {class_names[index]: class_colour(index) for index in sorted(shown)})
-    save_figure(figure, path)
-    return figure
+    sizes, titles = [cut.size(axis) for axis in cut.axes], [cut.name(axis) for axis in cut.axes]
+    montage, shown = Montage([sizes] * len(maps), title, [titles], list(maps)), set[int]()
+    for row, classes in zip(montage.panels, maps.values(), strict=True):
+        for panel, axis in zip(row, cut.axes, strict=True):
+            cut.show(panel, image, axis, window)
+            shown |= cut.outline(panel, classes, axis, len(class_names))
+    return montage.save(path, {class_names[index]: class_colour(index) for index in sorted(shown)})
 
 
 def _fullest_slice(foreground: np.ndarray, axis: int) -> int:

@@ -5,17 +5,23 @@ radiologists look at them: the patient's right on the left of the picture (axial
 (sagittal). 2D arrays are (X, Y) as MONAI's `PILReader` gives them: x grows to the right, y downwards.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+from PIL import Image
+from skimage.measure import find_contours
 
 from ..files import write_atomically
 
@@ -24,7 +30,44 @@ COLOURS = [mpl.colormaps["tab20"](i) for i in (*range(0, 20, 2), *range(1, 20, 2
 GREY = mpl.colormaps["gray"].with_extremes(bad="#8a93a3")  # what is not shown: a bluish grey that no tissue has
 HIDDEN = (0.54, 0.58, 0.64)  # the same in colour pictures
 WIDTH_INCHES = 10.0
+_GAP = 0.08  # inches between panels, and between words and what they stand at
+_WORDS, _TITLE = 9, 11  # points
+_SHORT = 1.0  # inches in which words are wrapped at least
 Tint = tuple[float, float, float, float]  # red, green, blue, and how much of it
+
+
+@dataclass
+class Panel:
+    """The place of a picture in the Axes of a `Montage`, in inches from the upper left corner."""
+
+    axes: Axes
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def at(self, across: Any, down: Any) -> tuple[Any, Any]:
+        """Where shares of the width and of the height lie."""
+        return self.left + across * self.width, self.top + down * self.height
+
+    def show(self, picture: np.ndarray, **options: Any) -> None:
+        """Fill the place with a picture, by the options of `Axes.imshow`."""
+        (left, top), (right, bottom) = self.at(0, 0), self.at(1, 1)
+        self.axes.imshow(picture, extent=(left, right, bottom, top), aspect="auto", **options)
+
+    def tint(self, masks: Sequence[tuple[np.ndarray, Tint]]) -> None:
+        """Lay a tint over each of some masks (h, w)."""
+        tints = np.zeros((*masks[0][0].shape, 4)) if masks else np.zeros((1, 1, 4))
+        for mask, tint in masks:
+            tints[mask] = tint
+        self.show(tints, interpolation="nearest")
+
+    def say(self, text: str, across: float, down: float, **options: Any) -> None:
+        """Write beside the middle of a border, outside."""
+        if text:
+            away = (36 * _GAP * (2 * across - 1), 36 * _GAP * (1 - 2 * down))  # half a gap, in points
+            place = self.at(across, down)
+            self.axes.annotate(text, place, away, textcoords="offset points", fontsize=_WORDS, **options)
 
 
 @dataclass
@@ -62,56 +105,40 @@ class Cut:
         if axis is None:
             return volume.swapaxes(0, 1)
         # High x (right) or y (front) goes to the left of the picture, high y or z to its top.
-        return np.take(volume, self.centre[axis], axis=axis)[::-1, ::-1].T
+        return np.moveaxis(volume, axis, 0)[self.centre[axis], ::-1, ::-1].T
 
-    def show(self, axes: Axes, volume: np.ndarray, axis: int | None, window: tuple[float, float]) -> None:
-        """Draw a plane in grey with the letters of the directions at its borders."""
-        width, height = self.size(axis)
-        axes.imshow(self.plane(volume, axis), cmap=GREY, vmin=window[0], vmax=window[1], extent=(0, width, height, 0))
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
+    def show(
+        self, panel: Panel, volume: np.ndarray, axis: int | None, window: tuple[float, float], hidden: Any = None
+    ) -> None:
+        """Draw a plane in grey, but for what is hidden, with the letters of the directions at its borders."""
+        plane = self.plane(volume, axis)
+        if hidden is not None:
+            plane = np.where(self.plane(hidden, axis), np.nan, plane)
+        panel.show(plane, cmap=GREY, vmin=window[0], vmax=window[1])
         if axis is None:
             return
-        sides = ("A", "P") if axis == 0 else ("R", "L")
-        ends = ("A", "P") if axis == 2 else ("S", "I")
+        sides, ends = "AP" if axis == 0 else "RL", "AP" if axis == 2 else "SI"
         for text, x, y, across, down in (
             (sides[0], 0.02, 0.5, "left", "center"),
             (sides[1], 0.98, 0.5, "right", "center"),
-            (ends[0], 0.5, 0.98, "center", "top"),
-            (ends[1], 0.5, 0.02, "center", "bottom"),
+            (ends[0], 0.5, 0.02, "center", "top"),
+            (ends[1], 0.5, 0.98, "center", "bottom"),
         ):
-            placed = axes.text(x, y, text, ha=across, va=down, transform=axes.transAxes, color="white", fontsize=9)
+            placed = panel.axes.text(*panel.at(x, y), text, ha=across, va=down, color="white", fontsize=_WORDS)
             placed.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
     def outline(
-        self, axes: Axes, classes: np.ndarray, axis: int | None, number: int, coloured: bool = False
+        self, panel: Panel, classes: np.ndarray, axis: int | None, number: int, coloured: bool = False
     ) -> set[int]:
         """Draw each class as a line and a light tint; returns the classes that the plane holds."""
         plane = self.plane(classes, axis)
-        steps = self.steps(axis)
-        across, down = ((np.arange(n) + 0.5) * step for n, step in zip(plane.shape[::-1], steps, strict=True))
-        present = {int(value) for value in np.unique(plane) if 0 < value < number}
-        for index in sorted(present) if min(plane.shape) > 1 else ():
-            axes.contour(
-                across, down, plane == index, levels=[0.5], colors=[class_colour(index, coloured)], linewidths=1
-            )
-        self.tint(axes, [(classes == index, (*class_colour(index, coloured), 0.35)) for index in present], axis)
-        return present
-
-    def tint(self, axes: Axes, masks: Iterable[tuple[np.ndarray, Tint]], axis: int | None) -> None:
-        """Lay a tint over each of some masks of the image."""
-        width, height = self.size(axis)
-        planes = [(self.plane(mask, axis), tint) for mask, tint in masks]
-        axes.imshow(tints(planes), extent=(0, width, height, 0), interpolation="nearest")
-
-
-def tints(masks: Sequence[tuple[np.ndarray, Tint]]) -> np.ndarray:
-    """A picture (h, w, 4) that is clear but for the pixels of each mask (h, w), which get its tint."""
-    picture = np.zeros((*masks[0][0].shape, 4)) if masks else np.zeros((1, 1, 4))
-    for mask, tint in masks:
-        picture[mask] = tint
-    return picture
+        colours = {int(i): class_colour(int(i), coloured) for i in np.unique(plane) if 0 < i < number}
+        for index, colour in colours.items() if min(plane.shape) > 1 else ():
+            lines = [(line[:, ::-1] + 0.5) / plane.shape[::-1] for line in find_contours(plane == index, 0.5)]
+            places = [np.stack(panel.at(*line.T), axis=-1) for line in lines]
+            panel.axes.add_collection(LineCollection(places, colors=[colour], linewidths=1), autolim=False)
+        panel.tint([(plane == index, (*colour, 0.35)) for index, colour in colours.items()])
+        return set(colours)
 
 
 def class_colour(index: int, coloured: bool = False) -> tuple[float, float, float]:
@@ -136,7 +163,9 @@ def grey_window(image: np.ndarray, foreground: np.ndarray | None = None) -> tupl
 
     The foreground's outer twentieths are left out: gas and bone would flatten the contrast between organs.
     """
-    finite = image[np.isfinite(image)] if foreground is None else image[foreground & np.isfinite(image)]
+    finite = image if foreground is None else image[foreground]
+    if not (known := np.isfinite(finite)).all():
+        finite = finite[known]
     if not finite.size:
         return 0.0, 1.0
     tail = 0.5 if foreground is None else 5
@@ -164,27 +193,108 @@ def picture_pixels(
     return np.clip(colours, 0, 1).repeat(3 // len(image), axis=-1)
 
 
-def panel_grid(
-    widths: Sequence[float], heights: Sequence[float], title: str, legend: bool = False
-) -> tuple[Figure, np.ndarray]:
-    """A figure with panels of the given relative sizes, on one scale, and room for title and legend."""
-    scale = WIDTH_INCHES / sum(widths)
-    height = min(sum(heights) * scale, 2 * WIDTH_INCHES)
-    figure = Figure(figsize=(WIDTH_INCHES, height + 0.6 + 0.6 * legend), dpi=110, layout="constrained")
-    ratios = {"width_ratios": list(widths), "height_ratios": list(heights)}
-    grid = figure.subplots(len(heights), len(widths), squeeze=False, gridspec_kw=ratios)
-    figure.suptitle(title, fontsize=11)
-    return figure, grid
+class Montage:
+    """Panels in rows and columns, on one scale, with words around them, in one Axes that counts inches.
+
+    An Axes for each panel, and Matplotlib's layout of them, take several times as long.
+
+    Args:
+        sizes: of each row's pictures, width and height in one unit.
+        title: of the figure.
+        titles: of each row's panels, above them; those at the end may be left out.
+        names: of the rows, on their left.
+        notes: of each row's panels, below them.
+        inches: width of the figure.
+
+    Attributes:
+        panels: by row.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[Sequence[tuple[float, float]]],
+        title: str = "",
+        titles: Sequence[Sequence[str]] = (),
+        names: Sequence[str] = (),
+        notes: Sequence[Sequence[str]] = (),
+        inches: float = WIDTH_INCHES,
+    ) -> None:
+        self.title, self.width = _wrapped(title, inches - 0.5, _TITLE), inches
+        self.figure = Figure(dpi=110)
+        FigureCanvasAgg(self.figure)  # which can measure words
+        self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, inches), autoscale_on=False)
+        self.axes.set_axis_off()
+        widths = [max(width for width, _ in column) for column in zip(*sizes, strict=True)]
+        heights = [max(height for _, height in row) for row in sizes]
+        room = inches - _GAP * (len(widths) + 1)
+        scale = min(room / sum(widths), 2 * inches / sum(heights))
+        turned = [_wrapped(name, height * scale) for name, height in zip(names, heights, strict=False)]
+        scale = min((room - _tall(turned)) / sum(widths), scale)
+        # A column is as wide as short words at least.
+        scale = min((room - _tall(turned) - sum(max(_SHORT - w * scale, 0) for w in widths)) / sum(widths), scale)
+        across = [max(width * scale, _SHORT) for width in widths]
+        left = (inches + _tall(turned) - sum(across) - _GAP * (len(widths) - 1)) / 2
+        self.height = _GAP + _tall([self.title], _TITLE)
+        self.panels: list[list[Panel]] = []
+        for row, height, name, over, under in zip_longest(sizes, heights, turned, titles, notes, fillvalue=""):
+            above, below = (
+                [_wrapped(text, width) for text, width in zip(texts, across, strict=False)] for texts in (over, under)
+            )
+            tall = max(height * scale, _long(name))
+            middle = self.height + _tall(above) + tall / 2
+            self.panels.append([])
+            x = left
+            for (wide, high), width, text, note in zip_longest(row, across, above, below, fillvalue=""):
+                wide, high = wide * scale, high * scale
+                panel = Panel(self.axes, x + (width - wide) / 2, middle - high / 2, wide, high)
+                panel.say(text, 0.5, 0, ha="center", va="bottom")
+                panel.say(note, 0.5, 1, ha="center", va="top")
+                self.panels[-1].append(panel)
+                x += width + _GAP
+            self.panels[-1][0].say(name, 0, 0.5, ha="right", va="center", rotation=90, multialignment="center")
+            self.height = middle + tall / 2 + _tall(below) + _GAP
+
+    def save(self, path: str | Path, colours: Mapping[str, Any] | None = None) -> Figure:
+        """Write a PNG file, with a legend below the panels that names the colours."""
+        handles = [
+            Patch(facecolor=colour, edgecolor="black", linewidth=0.5, label=_wrapped(name, self.width - 1))
+            for name, colour in (colours or {}).items()
+        ]
+        for columns in range(min(len(handles), 5), 0, -1):  # as many as there is room for
+            named = self.figure.legend(
+                handles=handles, loc="lower center", ncols=columns, fontsize=_WORDS, frameon=False
+            )
+            box = named.get_window_extent()
+            if columns == 1 or box.width <= self.figure.dpi * self.width:
+                self.height += box.height / self.figure.dpi + _GAP
+                break
+            named.remove()
+        self.figure.set_size_inches(self.width, self.height)
+        self.figure.suptitle(self.title, y=1 - _GAP / self.height, fontsize=_TITLE)
+        self.axes.set_ylim(self.height, 0)
+        save_figure(self.figure, path)
+        return self.figure
 
 
-def name_classes(figure: Figure, colours: Mapping[str, Any]) -> None:
-    """A legend below the panels; none where there is nothing to name."""
-    if colours:
-        handles = [Patch(color=colour, label=name) for name, colour in colours.items()]
-        columns = min(len(handles), 5)
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+def _wrapped(text: str, inches: float, points: int = _WORDS) -> str:
+    return "\n".join(textwrap.fill(line, int(max(inches, _SHORT) / _long("m", points))) for line in text.split("\n"))
+
+
+def _long(text: str, points: int = _WORDS) -> float:
+    """Inches that the longest line takes, of letters as wide as figures and capitals are."""
+    return 0.65 * points / 72 * max(map(len, text.split("\n")))
+
+
+def _tall(texts: Iterable[str], points: int = _WORDS) -> float:
+    """Inches that the text of most lines takes with a gap; 0 without one."""
+    lines = max((text.count("\n") + 1 for text in texts if text), default=0)
+    return 1.2 * points / 72 * lines + _GAP * (lines > 0)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a PNG file atomically."""
-    write_atomically(path, lambda stream: figure.savefig(stream, format="png"))
+    """Write a PNG file atomically; drawn once, where `Figure.savefig` goes through everything twice."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    # Without the opacity, a lower level of compression gives files as small, in a third of the time.
+    write_atomically(path, lambda stream: picture.save(stream, "png", compress_level=3, dpi=(figure.dpi,) * 2))

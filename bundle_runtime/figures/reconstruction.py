@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch import nn
 
 from ..engine.common import epochs_done
-from .panels import HIDDEN, Cut, grey_window, panel_grid, picture_pixels, same_shape, save_figure
+from .panels import HIDDEN, Cut, Montage, grey_window, picture_pixels, same_shape
 from .pictures import array, picture_path
 
 PANELS = ("original", "masked", "reconstruction")
@@ -96,7 +96,7 @@ class ReconstructionPictures:
                     behind = "" if ratio == own else f"_mask{100 * ratio:.4g}"
                     path = picture_path(self.folder, f"{case}{behind}", epochs_done(engine))
                     title = f"{case.split('_', 1)[1]}, epoch {epochs_done(engine)}"
-                    self._picture(path, title, image, filled, mask, spacing)
+                    self._picture(path, title, (image, mask, filled), spacing)
             finally:
                 network.mask_ratio = own  # type: ignore[assignment]
                 network.train(training)
@@ -109,28 +109,16 @@ class ReconstructionPictures:
             yield f"{number}_{item.get('case') or 'image'}", image[None].float(), _spacing(image)
 
     def _picture(
-        self,
-        path: Path,
-        title: str,
-        image: torch.Tensor,
-        filled: torch.Tensor,
-        mask: torch.Tensor,
-        spacing: Sequence[float] | None,
+        self, path: Path, title: str, tensors: Sequence[torch.Tensor], spacing: Sequence[float] | None
     ) -> None:
-        arrays = [array(tensor[0]) for tensor in (image, mask, filled)]  # C X Y [Z] each
-        title += f", {100 * float(mask.float().mean()):.3g} % hidden"
+        image, mask, filled = (array(tensor[0]) for tensor in tensors)  # C X Y [Z] each
+        title += f", {100 * float(mask.mean()):.3g} % hidden"
         if getattr(unwrap(self.network), "norm_pix_loss", False):
             title += "\nonly the pattern of a hidden patch is predicted: its mean and spread are the original's"
-        picture = arrays[0].ndim == 3 and len(arrays[0]) in (1, 3)
+        pixels = self.pixels if image.ndim == 3 and len(image) in (1, 3) else None
+        names = self._rows(*image.shape)
         reconstruction_figure(
-            arrays[0],
-            arrays[1][0],
-            arrays[2],
-            path,
-            title=title,
-            spacing=spacing,
-            channel_names=self._rows(*arrays[0].shape),
-            pixels=self.pixels if picture else None,
+            image, mask[0], filled, path, title=title, spacing=spacing, channel_names=names, pixels=pixels
         )
 
     def _rows(self, channels: int, *size: int) -> list[str]:
@@ -181,46 +169,23 @@ def reconstruction_figure(
     shape, hidden = same_shape(image=image[0], mask=mask, reconstruction=reconstruction[0]), mask > 0
     if pixels is not None:
         original, filled = (picture_pixels(array, **pixels) for array in (image, reconstruction))
-        figure = _picture(original, filled, hidden, title)
-    else:
-        cut, several = Cut(shape, spacing, _hidden_centre(hidden)), len(channel_names) > 1
-        rows = [(channel, cut.axes[0]) for channel in range(len(channel_names))] + [(0, axis) for axis in cut.axes[1:]]
-        figure = _planes(image, reconstruction, hidden, cut, rows, title)
-        for left, (channel, axis) in zip(figure.axes[:: len(PANELS)], rows, strict=True):
-            words = (channel_names[channel] if several else "", "" if axis is None else cut.name(axis))
-            left.set_ylabel("\n".join(filter(None, words)), fontsize=9)
-    for axes, name in zip(figure.axes, PANELS, strict=False):
-        axes.set_title(name, fontsize=10)
-    save_figure(figure, path)
-    return figure
-
-
-def _picture(original: np.ndarray, filled: np.ndarray, hidden: np.ndarray, title: str) -> Figure:
-    height, width = hidden.shape
-    figure, grid = panel_grid([width] * len(PANELS), [height], title)
-    masked = np.where(hidden[..., None], np.array(HIDDEN), original)
-    for axes, picture in zip(grid[0], (original, masked, filled), strict=True):
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_axis_off()
-    return figure
-
-
-def _planes(
-    image: np.ndarray,
-    filled: np.ndarray,
-    hidden: np.ndarray,
-    cut: Cut,
-    rows: Sequence[tuple[int, int | None]],
-    title: str,
-) -> Figure:
-    """A row for each channel and axis across the plane."""
-    sizes = [cut.size(axis) for _, axis in rows]
-    figure, grid = panel_grid([max(w for w, _ in sizes)] * len(PANELS), [h for _, h in sizes], title)
-    for places, (channel, axis) in zip(grid, rows, strict=True):
-        volumes = (image[channel], np.where(hidden, np.nan, image[channel]), filled[channel])
-        for axes, volume in zip(places, volumes, strict=True):
-            cut.show(axes, volume, axis, grey_window(image[channel]))
-    return figure
+        montage = Montage([[shape[::-1]] * len(PANELS)], title, [PANELS])
+        masked = np.where(hidden[..., None], np.array(HIDDEN), original)
+        for panel, picture in zip(montage.panels[0], (original, masked, filled), strict=True):
+            panel.show(picture, interpolation="nearest")
+        return montage.save(path)
+    cut, several = Cut(shape, spacing, _hidden_centre(hidden)), len(channel_names) > 1
+    rows = [(channel, cut.axes[0]) for channel in range(len(channel_names))] + [(0, axis) for axis in cut.axes[1:]]
+    names = [
+        "\n".join(filter(None, (channel_names[channel] if several else "", cut.name(axis)))) for channel, axis in rows
+    ]
+    montage = Montage([[cut.size(axis)] * len(PANELS) for _, axis in rows], title, [PANELS], names)
+    windows = [grey_window(image[channel]) for channel in range(len(channel_names))]
+    for (original, masked, filled), (channel, axis) in zip(montage.panels, rows, strict=True):
+        cut.show(original, image[channel], axis, windows[channel])
+        cut.show(masked, image[channel], axis, windows[channel], hidden)
+        cut.show(filled, reconstruction[channel], axis, windows[channel])
+    return montage.save(path)
 
 
 def _hidden_centre(hidden: np.ndarray) -> tuple[int, ...]:
@@ -229,6 +194,6 @@ def _hidden_centre(hidden: np.ndarray) -> tuple[int, ...]:
     if not hidden.any():
         return tuple(map(int, centre))
     # Outside the image counts as visible, otherwise depth would grow towards the border.
-    depth = ndimage.distance_transform_edt(np.pad(hidden, 1))[(slice(1, -1),) * hidden.ndim]
+    depth = ndimage.distance_transform_cdt(np.pad(hidden, 1), "chessboard")[(slice(1, -1),) * hidden.ndim]
     deepest = np.argwhere(depth >= 0.9 * np.quantile(depth[hidden], 0.99))
     return tuple(map(int, deepest[np.linalg.norm(deepest - centre, axis=1).argmin()]))

@@ -13,12 +13,11 @@ from custom_components.distributed import is_main
 from custom_components.masking import split_order, weighted_order
 from ignite.engine import Events
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from monai.engines.workflow import Workflow
 
 from ..data.image_dataset import ImageDataset
 from ..data.subset import evenly
-from .panels import COLOURS, HIDDEN, panel_grid, picture_pixels, save_figure, tints
+from .panels import COLOURS, HIDDEN, Montage, picture_pixels
 
 _TINTS = {"masked": (*COLOURS[1][:3], 0.6), "thrown": (*HIDDEN, 0.9)}
 _MEANING = {
@@ -104,23 +103,15 @@ def split_figure(
         path: PNG file.
         title: stands above the panels.
     """
-    height, width = pictures[0].shape[:2]
-    figure, grid = panel_grid([width] * 3, [height] * len(pictures), title, legend=True)
-    for row, picture, weights, split, name in zip(grid, pictures, maps, parts, names, strict=True):
-        for axes in row:
-            axes.imshow(picture)
-            axes.set_axis_off()
-        row[0].set_title(name, fontsize=9)
-        place = (-0.5, width - 0.5, height - 0.5, -0.5)
-        row[1].imshow(weights, cmap="inferno", vmin=0, vmax=max(weights.max(), 1e-6), alpha=0.6, extent=place)
-        row[1].set_title("class token's attention: bright = much", fontsize=9)
-        masks = {word: split == part for word, part in zip(_MEANING, (1, 2, 0), strict=True)}
-        row[2].imshow(tints([(masks[word], tint) for word, tint in _TINTS.items()]), extent=place)
-        row[2].set_title(", ".join(f"{mask.sum()} {word}" for word, mask in masks.items()), fontsize=9)
-    handles = [
-        Patch(facecolor=_TINTS.get(word, (1, 1, 1))[:3], edgecolor="black", label=text)
-        for word, text in _MEANING.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path)
-    return figure
+    size = pictures[0].shape[1::-1]
+    titles = []
+    for name, split in zip(names, parts, strict=True):
+        said = ", ".join(f"{(split == part).sum()} {word}" for part, word in zip((1, 2, 0), _MEANING, strict=True))
+        titles.append((name, "class token's attention: bright = much", said))
+    montage = Montage([[size] * 3] * len(pictures), title, titles)
+    for row, picture, weights, split in zip(montage.panels, pictures, maps, parts, strict=True):
+        for panel in row:
+            panel.show(picture)
+        row[1].show(weights, cmap="inferno", vmin=0, vmax=max(weights.max(), 1e-6), alpha=0.6)
+        row[2].tint([(split == part, _TINTS[word]) for part, word in ((1, "masked"), (2, "thrown"))])
+    return montage.save(path, {text: _TINTS.get(word, (1, 1, 1))[:3] for word, text in _MEANING.items()})

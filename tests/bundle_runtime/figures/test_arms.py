@@ -8,6 +8,7 @@ from bundle_runtime.figures.arms import Maps, arms_figure, error_kinds, unit_win
 from custom_components.errors import InputError
 from PIL import Image
 from segmented_volumes import LABEL, NAMES, SHIFTED
+from shown_panels import shown, words_stand_apart
 
 IMAGE = np.random.default_rng(0).integers(0, 255, LABEL.shape).astype(np.uint8)
 
@@ -46,11 +47,11 @@ def test_the_slice_is_that_of_most_errors_and_a_perfect_arm_has_none(tmp_path: P
     wrong[4:7, 4:8, 5] = 0
     told = ["mean Dice 1.000", "mean Dice 0.900"]
     figure = arms_figure([("case 1", told, maps(LABEL), maps(wrong))], ["scratch", "MAE"], NAMES, tmp_path / "arms.png")
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["reference", "scratch", "MAE", "scratch: errors", "MAE: errors"]
-    assert figure.axes[0].get_ylabel() == "case 1\naxial, z = 5"
-    assert [axes.get_xlabel() for axes in figure.axes] == ["", *told, "", ""]
-    tints = [axes.images[-1].get_array()[..., 3] > 0 for axes in figure.axes[3:5]]
+    panels = shown(figure)
+    assert [panel.title for panel in panels] == ["reference", "scratch", "MAE", "scratch: errors", "MAE: errors"]
+    assert [panel.name for panel in panels] == ["case 1\naxial, z = 5", "", "", "", ""]
+    assert [panel.note for panel in panels] == ["", *told, "", ""]
+    tints = [panel.pixels(-1)[..., 3] > 0 for panel in panels[3:]]
     assert [int(tint.sum()) for tint in tints] == [0, 12]
     with Image.open(tmp_path / "arms.png") as png:
         assert min(png.size) > 200
@@ -62,11 +63,5 @@ def test_no_text_is_cut_off_or_over_another(tmp_path: Path) -> None:
     side = Maps(np.full((80, 30, 3), 90, np.uint8), label, np.roll(label, 3), np.ones(2))
     rows = [(f"ISIC_0024306_of_a_long_name_{n}.jpg\nlargest loss", ["mean Dice 0.332"] * 2, side, side) for n in (1, 2)]
     figure = arms_figure(rows, ["from scratch", "from MAE"], ["background", "lesion"], tmp_path / "arms.png")
-    texts = [axes.yaxis.label for axes in figure.axes[::5]] + [axes.title for axes in figure.axes[:5]]
-    boxes = [text.get_window_extent() for text in texts]
-    for number, box in enumerate(boxes):
-        assert min(box.x0, box.y0) >= 0
-        assert box.x1 <= figure.bbox.x1
-        assert box.y1 <= figure.bbox.y1
-        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+    assert words_stand_apart(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lesion", "missed", "invented"]

@@ -8,6 +8,7 @@ import torch
 from bundle_runtime.figures.arms import Maps
 from bundle_runtime.figures.outlines import OutlinePictures, _outlined, outline_figure
 from PIL import Image
+from shown_panels import shown
 
 
 def test_panels_for_the_image_and_each_map(tmp_path: Path) -> None:
@@ -15,7 +16,7 @@ def test_panels_for_the_image_and_each_map(tmp_path: Path) -> None:
     classes = np.zeros((40, 60), int)
     classes[5:20, 5:20] = 1
     figure = outline_figure(image, {"prediction": (classes, None)}, tmp_path / "a.png", ["background", "nucleus"], "a")
-    assert [axes.get_title() for axes in figure.axes] == ["image", "prediction"]
+    assert [panel.title for panel in shown(figure)] == ["image", "prediction"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["nucleus"]
     assert Image.open(tmp_path / "a.png").size[0] > 1500
 

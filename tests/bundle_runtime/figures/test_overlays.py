@@ -6,6 +6,7 @@ import pytest
 from bundle_runtime.figures import panels as figures
 from bundle_runtime.figures.overlays import overlay_figure
 from matplotlib.image import imread
+from shown_panels import shown
 
 NAMES = ["background", "liver", "spleen"]
 SPACING = (1.0, 2.0, 4.0)
@@ -24,26 +25,12 @@ def read_png(path):
     return picture
 
 
-def panels(figure):
-    """First image of each panel as (array, extent)."""
-    return [(axes.images[0].get_array(), axes.images[0].get_extent()) for axes in figure.axes]
-
-
-def marks(axes):
-    """Text by position: left, right, top, bottom."""
-    places = {text.get_position(): text.get_text() for text in axes.texts}
-    return "".join(places[place] for place in ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02)))
-
-
 def test_overlay_keeps_proportions(tmp_path):
     figure = overlay_figure(IMAGE, LABEL, tmp_path / "a.png", NAMES, spacing=SPACING)
     read_png(tmp_path / "a.png")
-    sizes = [(abs(right - left), abs(bottom - top)) for _, (left, right, bottom, top) in panels(figure)]
-    assert sizes == [(24, 40), (24, 64), (40, 64)]  # mm: axial x y, coronal x z, sagittal y z
-    figure.draw_without_rendering()
-    for axes, (width, height) in zip(figure.axes, sizes, strict=True):
-        box = axes.get_window_extent()
-        assert box.width / box.height == pytest.approx(width / height, rel=0.02)
+    sizes = np.array([panel.box.size for panel in shown(figure)])
+    millimetres = [(24, 40), (24, 64), (40, 64)]  # axial x y, coronal x z, sagittal y z
+    np.testing.assert_allclose(sizes * 24 / sizes[0, 0], millimetres)
 
 
 def test_overlay_is_drawn_as_radiologists_look_at_it(tmp_path):
@@ -52,8 +39,9 @@ def test_overlay_is_drawn_as_radiologists_look_at_it(tmp_path):
     label = np.zeros(IMAGE.shape, dtype=int)
     label[20, 15, 12] = 1
     figure = overlay_figure(image, label, tmp_path / "a.png", NAMES)
-    assert [marks(axes) for axes in figure.axes] == ["RLAP", "RLSI", "APSI"]
-    for array, _ in panels(figure):
+    panels = shown(figure)
+    assert [panel.letters for panel in panels] == ["RLAP", "RLSI", "APSI"]
+    for array in (panel.pixels() for panel in panels):
         row, column = np.argwhere(np.asarray(array) == 1.0)[0]
         assert row < array.shape[0] / 2  # front or head: in the upper half
         assert column < array.shape[1] / 2  # right or front: in the left half
@@ -72,8 +60,8 @@ def test_overlay_names_present_classes_in_stable_colours(tmp_path):
     ]
     assert list(colours[1]) == ["spleen"]
     assert "liver" in colours[0]
-    assert len(both.axes) == 3
-    assert len(alone.axes) == 6
+    assert len(shown(both)) == 3
+    assert [panel.name for panel in shown(alone)] == ["label", "", "", "prediction", "", ""]
     assert colours[1]["spleen"] == figures.COLOURS[1]
     assert not np.array_equal(read_png(tmp_path / "both.png"), read_png(tmp_path / "alone.png"))
 
@@ -81,7 +69,7 @@ def test_overlay_names_present_classes_in_stable_colours(tmp_path):
 def test_overlay_follows_the_prediction_where_the_label_is_empty_and_copes_with_neither(tmp_path):
     empty = np.zeros_like(LABEL)
     figure = overlay_figure(IMAGE, empty, tmp_path / "a.png", NAMES, prediction=LABEL)
-    assert figure.axes[0].get_title().endswith("z = 4")
+    assert shown(figure)[0].title.endswith("z = 4")
     assert not overlay_figure(IMAGE, empty, tmp_path / "b.png", NAMES).legends
     overlay_figure(IMAGE[:, :, 5], LABEL[:, :, 5], tmp_path / "c.png", NAMES, spacing=SPACING)
     read_png(tmp_path / "c.png")
@@ -102,8 +90,8 @@ def test_liver_of_a_real_ct_is_on_the_side_marked_right(tmp_path, real_data):
     names = ["background", *(f"organ {i}" for i in range(1, 14))]
     spacing = image.header.get_zooms()
     figure = overlay_figure(image.get_fdata(), classes, tmp_path / "ct.png", names, spacing=spacing)
-    axial = figure.axes[0]
-    assert marks(axial)[0] == "R"
-    tint = np.asarray(axial.images[1].get_array())
+    axial = shown(figure)[0]
+    assert axial.letters[0] == "R"
+    tint = axial.pixels(1)
     liver = np.isclose(tint[..., :3], figures.COLOURS[5][:3]).all(axis=-1) & (tint[..., 3] > 0)
     assert np.argwhere(liver)[:, 1].mean() < liver.shape[1] / 2

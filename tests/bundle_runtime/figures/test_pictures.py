@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from bundle_runtime.figures import overlays, reconstruction
+from bundle_runtime.figures import overlays, panels, reconstruction
 from bundle_runtime.figures.overlays import OverlayPictures
 from bundle_runtime.figures.reconstruction import ReconstructionPictures
 from custom_components.errors import InputError
@@ -15,6 +15,7 @@ from encoders import on_vit
 from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from PIL import Image
+from shown_panels import shown
 from tiny_training import Tiny
 from torch import nn
 
@@ -110,7 +111,7 @@ def head(channels=4):
 def drawn_figures(monkeypatch):
     """Figures instead of files: what the handler hands over to be saved."""
     figures = []
-    monkeypatch.setattr(reconstruction, "save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(panels, "save_figure", lambda figure, path: figures.append(figure))
     return figures
 
 
@@ -122,14 +123,15 @@ def test_every_sequence_is_drawn_in_a_row_of_its_own(tmp_path, monkeypatch):
     trainer = Tiny(tmp_path).trainer
     ReconstructionPictures(FakeAutoencoder(), [item], tmp_path, channel_names=names)._draw(trainer)
     (figure,) = figures
-    rows = [figure.axes[start : start + 3] for start in range(0, 18, 3)]
-    labels = [row[0].get_ylabel().split("\n") for row in rows]
+    found = shown(figure)
+    rows = [found[start : start + 3] for start in range(0, 18, 3)]
+    labels = [row[0].name.split("\n") for row in rows]
     assert [name for name, _ in labels] == [*names, "flair", "flair"]
     assert [plane.split(",")[0] for _, plane in labels] == [*["axial"] * 4, "coronal", "sagittal"]
     rows = rows[:4]
     assert figure.get_suptitle().startswith("p1, epoch 0, ")
     for channel, row in zip(image.numpy(), rows, strict=True):
-        original, masked, filled = (axes.images[0].get_array() for axes in row)
+        original, masked, filled = (panel.pixels() for panel in row)
         assert np.abs(channel - original.max()).min() < 1e-6  # a plane of this channel
         hidden = np.ma.getmaskarray(masked)
         assert 0 < hidden.sum() < hidden.size
@@ -145,12 +147,12 @@ def test_channels_without_names_are_numbered_and_colour_pictures_show_one(tmp_pa
     figures = drawn_figures(monkeypatch)
     trainer = Tiny(tmp_path).trainer
     ReconstructionPictures(FakeAutoencoder(), [{"image": head(2), "case": "a"}], tmp_path)._draw(trainer)
-    labels = [axes.get_ylabel().split("\n")[0] for axes in figures[0].axes if axes.get_ylabel()]
+    labels = [panel.name.split("\n")[0] for panel in shown(figures[0]) if panel.name]
     assert labels == ["channel 0", "channel 1", "channel 0", "channel 0"]
     flat = [{"image": head(3)[..., 0], "case": "rgb"}]
     ReconstructionPictures(FakeAutoencoder(2), flat, tmp_path / "flat")._draw(trainer)
-    assert len(figures[1].axes) == 3
-    assert not any(axes.get_ylabel() for axes in figures[1].axes)
+    assert len(shown(figures[1])) == 3
+    assert not any(panel.name for panel in shown(figures[1]))
 
 
 def test_the_autoencoder_of_four_sequences_can_be_drawn(tmp_path):

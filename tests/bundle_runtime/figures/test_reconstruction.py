@@ -8,6 +8,7 @@ from custom_components.networks.masked_autoencoder import MaskedAutoencoder
 from encoders import on_vit
 from ignite.engine import Engine
 from matplotlib.image import imread
+from shown_panels import shown
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(size=(24, 20, 16))
@@ -34,10 +35,12 @@ def test_reconstruction_in_two_and_three_dimensions(tmp_path, cut):
         IMAGE[None][:, *cut], mask[cut], reconstruction[None][:, *cut], tmp_path / "a.png", title="case 1"
     )
     read_png(tmp_path / "a.png")
-    assert len(figure.axes) == (9 if IMAGE[cut].ndim == 3 else 3)
-    assert len({axes.images[0].get_clim() for axes in figure.axes}) == 1  # one grey window
-    for row in range(0, len(figure.axes), 3):  # each plane goes through the hidden patch
-        original, masked, filled = (axes.images[0].get_array() for axes in figure.axes[row : row + 3])
+    panels = shown(figure)
+    assert len(panels) == (9 if IMAGE[cut].ndim == 3 else 3)
+    assert [panel.title for panel in panels[:4]] == ["original", "masked", "reconstruction", ""][: len(panels)]
+    assert len({panel.images[0].get_clim() for panel in panels}) == 1  # one grey window
+    for row in range(0, len(panels), 3):  # each plane goes through the hidden patch
+        original, masked, filled = (panel.pixels() for panel in panels[row : row + 3])
         hidden = np.ma.getmaskarray(masked)
         assert 0 < hidden.sum() < hidden.size
         np.testing.assert_array_equal(original[~hidden], filled[~hidden])
@@ -46,9 +49,10 @@ def test_reconstruction_in_two_and_three_dimensions(tmp_path, cut):
 
 def test_reconstruction_depends_on_what_is_drawn(tmp_path):
     mask, reconstruction = masked_pair()
-    reconstruction_figure(IMAGE[None], mask, reconstruction[None], tmp_path / "a.png")
-    reconstruction_figure(IMAGE[None], mask, (reconstruction + mask)[None], tmp_path / "b.png")
-    reconstruction_figure(IMAGE[None], mask, reconstruction[None], tmp_path / "c.png")
+    image, mask, reconstruction = IMAGE[..., 10], mask[..., 10], reconstruction[..., 10]
+    reconstruction_figure(image[None], mask, reconstruction[None], tmp_path / "a.png")
+    reconstruction_figure(image[None], mask, (reconstruction + mask)[None], tmp_path / "b.png")
+    reconstruction_figure(image[None], mask, reconstruction[None], tmp_path / "c.png")
     assert not np.array_equal(read_png(tmp_path / "a.png"), read_png(tmp_path / "b.png"))
     np.testing.assert_array_equal(read_png(tmp_path / "a.png"), read_png(tmp_path / "c.png"))
 
@@ -78,7 +82,7 @@ def test_colours_and_orientation_are_those_of_the_file(tmp_path: Path) -> None:
     figure = reconstruction_figure(
         normalised, mask, normalised, tmp_path / "a.png", "title", pixels={"mean": MEAN, "std": STD}
     )
-    original, masked, reconstruction = (axes.images[0].get_array() for axes in figure.axes)
+    original, masked, reconstruction = (panel.pixels() for panel in shown(figure))
     np.testing.assert_allclose(original, np.moveaxis(tile, 0, -1), atol=1e-6)
     np.testing.assert_allclose(reconstruction, original)
     np.testing.assert_allclose(masked[:, 8:], original[:, 8:])
@@ -92,9 +96,9 @@ def test_grey_pictures_stand_upright(tmp_path: Path) -> None:
     figure = reconstruction_figure(
         image, np.zeros((8, 16)), image, tmp_path / "a.png", pixels={"mean": 0.5, "std": 0.2}
     )
-    shown = np.asarray(figure.axes[0].images[0].get_array())
-    assert shown.shape == (8, 16, 3)
-    np.testing.assert_allclose(shown, np.clip(image[0] * 0.2 + 0.5, 0, 1)[..., None].repeat(3, -1))
+    drawn = shown(figure)[0].pixels()
+    assert drawn.shape == (8, 16, 3)
+    np.testing.assert_allclose(drawn, np.clip(image[0] * 0.2 + 0.5, 0, 1)[..., None].repeat(3, -1))
 
 
 def test_the_handler_draws_pictures_by_their_pixels(tmp_path: Path) -> None:

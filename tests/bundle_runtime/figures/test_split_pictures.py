@@ -6,6 +6,7 @@ from attention_training import Training
 from bundle_runtime.figures.split_pictures import SplitPictures, split_figure
 from custom_components.augment import Normalise, Pipeline, Resize
 from PIL import Image
+from shown_panels import shown
 
 
 def test_one_picture_a_refresh(tmp_path: Path) -> None:
@@ -49,8 +50,9 @@ def test_the_split_is_that_of_the_map(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_figure(tmp_path: Path) -> None:
     parts = np.array([[[0, 1], [2, 2]]])
     figure = split_figure([np.zeros((16, 16, 3))], np.eye(2)[None], parts, ["case"], tmp_path / "a.png", "title")
-    assert [axes.get_title() for axes in figure.axes][::2] == ["case", "1 masked, 2 thrown, 1 visible"]
-    tints = np.asarray(figure.axes[2].images[1].get_array())
+    panels = shown(figure)
+    assert [panel.title for panel in panels][::2] == ["case", "1 masked, 2 thrown, 1 visible"]
+    tints = panels[2].pixels(1)
     assert tints[0, 0, 3] == 0
     assert (tints[1, 0] == tints[1, 1]).all()
     assert (tints[0, 1] != tints[1, 1]).any()
