@@ -1,7 +1,6 @@
 """Where a Vision Transformer looks: class-token attention of one block, and attention rollout over all of them."""
 
 import math
-import textwrap
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,19 +13,14 @@ from custom_components.errors import InputError, one_of
 from custom_components.masking import attention_weights
 from custom_components.networks.find import find_vit
 from custom_components.networks.vit import Attention, Block, ViT
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..probes.features import evaluating
-from .panels import HIDDEN, picture_pixels, save_figure
+from .panels import HIDDEN, Montage, picture_pixels
 
 _FUSIONS = ("mean", "minmax")
-_PANEL_INCHES = 3.6
-_BAR_INCHES = 0.8
-_GAP_INCHES = 0.12
-_LINE_INCHES = 0.2  # of a title
-_TITLE_LETTERS = 44  # that a panel's width holds
+_PANEL_INCHES, _BAR_INCHES = 3.7, 1.0
 
 
 def class_attention_map(network: nn.Module, image: Tensor, head_fusion: str = "mean") -> Tensor:
@@ -104,33 +98,20 @@ def attention_figure(
         used = _fine(chosen, shown.shape[:2], "nearest").numpy()[..., None] > 0
         pictures.insert(1, np.where(used, shown, 0.25 * shown + 0.75 * np.array(HIDDEN)))
         names.insert(1, f"the {int(chosen.sum())} of {chosen.numel()} patches that were used")
-    wrapped = ["\n".join(textwrap.fill(line, _TITLE_LETTERS) for line in name.split("\n")) for name in names]
-    figure, panels, bar = _panels(wrapped, shown.shape[0] / shown.shape[1])
-    for panel, picture, title in zip(panels, pictures, wrapped, strict=True):
-        panel.imshow(picture)
-        panel.set_title(title, fontsize=9)
-        panel.set_axis_off()
-    for panel, values in zip(panels[len(panels) - len(maps) :], maps, strict=True):
-        fine = _unit(_fine(values, shown.shape[:2], "bilinear"))
-        drawn = panel.imshow(fine.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=0.55)
-    figure.colorbar(drawn, cax=bar, ticks=[0, 1], label="attention").ax.set_yticklabels(["least", "most"], fontsize=8)
-    save_figure(figure, path)
-    return figure
-
-
-def _panels(titles: Sequence[str], ratio: float) -> tuple[Figure, list[Axes], Axes]:
-    """A figure with a panel for each title, of the given height to width, room for all their lines, and a colour bar.
-
-    The places are reckoned here: Matplotlib's layouts cut off titles of several lines above panels of equal aspect.
-    """
-    high, step = _PANEL_INCHES * ratio, _PANEL_INCHES + _GAP_INCHES
-    lines = 1 + max(title.count("\n") for title in titles)
-    width, height = step * len(titles) + _BAR_INCHES, high + _LINE_INCHES * (lines + 1) + _GAP_INCHES
-    figure = Figure(figsize=(width, height), dpi=110)
-    places = [(_GAP_INCHES + step * number, _PANEL_INCHES) for number in range(len(titles))]
-    places.append((_GAP_INCHES + step * len(titles), _GAP_INCHES))
-    *panels, bar = (figure.add_axes((x / width, _GAP_INCHES / height, w / width, high / height)) for x, w in places)
-    return figure, panels, bar
+    height, width = shown.shape[:2]
+    montage = Montage(
+        [[(width, height)] * len(names) + [(0.05 * width, height)]],
+        titles=[[*names, "attention:\nmost"]],
+        notes=[[""] * len(names) + ["least"]],
+        inches=_PANEL_INCHES * len(names) + _BAR_INCHES,
+    )
+    *panels, bar = montage.panels[0]
+    for panel, picture in zip(panels, pictures, strict=True):
+        panel.show(picture)
+    fine = [_unit(_fine(values, (height, width), "bilinear")).numpy() for values in maps]
+    for panel, values in zip([*panels[-len(maps) :], bar], [*fine, np.linspace(1, 0, 256)[:, None]], strict=True):
+        panel.show(values, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
+    return montage.save(path)
 
 
 def _fine(values: Tensor | np.ndarray, size: Sequence[int], mode: str) -> Tensor:

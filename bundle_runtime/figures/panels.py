@@ -244,13 +244,13 @@ class Montage:
             middle = self.height + _tall(above) + tall / 2
             self.panels.append([])
             x = left
-            for (wide, high), width, text, note in zip_longest(row, across, above, below, fillvalue=""):
-                wide, high = wide * scale, high * scale
-                panel = Panel(self.axes, x + (width - wide) / 2, middle - high / 2, wide, high)
-                panel.say(text, 0.5, 0, ha="center", va="bottom")
-                panel.say(note, 0.5, 1, ha="center", va="top")
-                self.panels[-1].append(panel)
+            for size, width in zip(row, across, strict=True):
+                wide, high = size[0] * scale, size[1] * scale
+                self.panels[-1].append(Panel(self.axes, x + (width - wide) / 2, middle - high / 2, wide, high))
                 x += width + _GAP
+            for words, down, side in ((above, 0, "bottom"), (below, 1, "top")):
+                for panel, text in zip(self.panels[-1], words, strict=False):
+                    panel.say(text, 0.5, down, ha="center", va=side)
             self.panels[-1][0].say(name, 0, 0.5, ha="right", va="center", rotation=90, multialignment="center")
             self.height = middle + tall / 2 + _tall(below) + _GAP
 

@@ -169,7 +169,7 @@ def reconstruction_figure(
     shape, hidden = same_shape(image=image[0], mask=mask, reconstruction=reconstruction[0]), mask > 0
     if pixels is not None:
         original, filled = (picture_pixels(array, **pixels) for array in (image, reconstruction))
-        montage = Montage([[shape[::-1]] * len(PANELS)], title, [PANELS])
+        montage = Montage([[(shape[1], shape[0])] * len(PANELS)], title, [PANELS])
         masked = np.where(hidden[..., None], np.array(HIDDEN), original)
         for panel, picture in zip(montage.panels[0], (original, masked, filled), strict=True):
             panel.show(picture, interpolation="nearest")
@@ -181,10 +181,10 @@ def reconstruction_figure(
     ]
     montage = Montage([[cut.size(axis)] * len(PANELS) for _, axis in rows], title, [PANELS], names)
     windows = [grey_window(image[channel]) for channel in range(len(channel_names))]
-    for (original, masked, filled), (channel, axis) in zip(montage.panels, rows, strict=True):
-        cut.show(original, image[channel], axis, windows[channel])
-        cut.show(masked, image[channel], axis, windows[channel], hidden)
-        cut.show(filled, reconstruction[channel], axis, windows[channel])
+    for (left, middle, right), (channel, axis) in zip(montage.panels, rows, strict=True):
+        cut.show(left, image[channel], axis, windows[channel])
+        cut.show(middle, image[channel], axis, windows[channel], hidden)
+        cut.show(right, reconstruction[channel], axis, windows[channel])
     return montage.save(path)
 
 

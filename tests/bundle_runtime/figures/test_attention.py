@@ -11,6 +11,7 @@ from custom_components.networks.classifier import ViTClassifier
 from custom_components.networks.vit import ViT
 from encoders import on_vit
 from PIL import Image
+from shown_panels import shown, words_stand_apart
 from torch import Tensor
 
 
@@ -125,10 +126,11 @@ def test_the_figure(tmp_path: Path, channels: int) -> None:
     spot = torch.zeros(2, 3)
     spot[1, 2] = 1
     figure = attention_figure(picture, [spot, torch.zeros(2, 3)], tmp_path / "a.png", ["case", "last", "rollout"])
-    assert [axes.get_title() for axes in figure.axes] == ["case", "last", "rollout", ""]  # and the colour bar
-    assert [text.get_text() for text in figure.axes[3].get_yticklabels()] == ["least", "most"]
-    overlay = figure.axes[1].images[1].get_array()
-    assert overlay is not None
+    panels = shown(figure)
+    assert [panel.title for panel in panels] == ["case", "last", "rollout", "attention:\nmost"]  # and the colour bar
+    assert [panel.note for panel in panels] == ["", "", "", "least"]
+    assert panels[3].pixels()[0] == 1
+    overlay = panels[1].pixels(1)
     assert overlay.shape == (32, 48)
     row, column = np.unravel_index(np.argmax(overlay), overlay.shape)
     assert row >= 24  # the patch at the bottom right, not transposed
@@ -150,10 +152,8 @@ def test_the_figure_has_the_colours_of_the_picture(tmp_path: Path, channels: int
     image = (colours - mean[:, None, None]) / std[:, None, None]
     pixels = {"mean": mean.tolist(), "std": std.tolist()}
     figure = attention_figure(image, [torch.eye(2)], tmp_path / "a.png", ["case", "map"], pixels)
-    for axes in figure.axes[:2]:
-        shown = axes.images[0].get_array()
-        assert shown is not None
-        np.testing.assert_allclose(shown, colours.expand(3, -1, -1).permute(1, 2, 0), atol=1e-6)
+    for panel in shown(figure)[:2]:
+        np.testing.assert_allclose(panel.pixels(), colours.expand(3, -1, -1).permute(1, 2, 0), atol=1e-6)
 
 
 def test_patches_that_were_not_used_are_grey(tmp_path: Path) -> None:
@@ -162,9 +162,8 @@ def test_patches_that_were_not_used_are_grey(tmp_path: Path) -> None:
     kept = torch.tensor([[1, 0, 0], [0, 0, 1]])
     titles = ["case", "map"]
     figure = attention_figure(image, [torch.ones(2, 3)], tmp_path / "a.png", titles, {"mean": 0, "std": 1}, kept)
-    assert figure.axes[1].get_title() == "the 2 of 6 patches that were used"
-    shown = np.asarray(figure.axes[1].images[0].get_array())
-    used = (shown == [1, 0, 0]).all(axis=-1)
+    assert shown(figure)[1].title == "the 2 of 6 patches that were used"
+    used = (shown(figure)[1].pixels() == [1, 0, 0]).all(axis=-1)
     assert used[:16, :16].all()
     assert used[16:, 32:].all()
     assert used.sum() == 2 * 16 * 16
@@ -174,9 +173,4 @@ def test_no_title_is_cut_off(tmp_path: Path) -> None:
     long = "a_name_without_a_space_" * 4
     titles = [f"{long}\nmelanoma 0.91, melanocytic naevus 0.05, basal cell carcinoma 0.02", "last", "x " * 60]
     figure = attention_figure(torch.rand(3, 32, 32), [torch.eye(2)] * 2, tmp_path / "a.png", titles)
-    edge = figure.bbox
-    for axes in figure.axes[:3]:
-        box = axes.title.get_window_extent()
-        assert box.y1 <= edge.y1
-        assert box.x0 >= edge.x0 - 1
-        assert box.width < axes.get_window_extent().width * 1.1
+    assert words_stand_apart(figure)
