@@ -119,7 +119,8 @@ def _case_names(paths: Mapping[str, str]) -> dict[str, str]:
     counts = Counter(short.values())
     names: dict[str, str] = {}
     for path, inside in paths.items():
-        wanted = short[path] if counts[short[path]] == 1 else inside.removesuffix(Path(inside).name) + short[path]
+        alone = counts[short[path]] == 1 or short[path] == inside  # a series has all parts already
+        wanted = short[path] if alone else inside.removesuffix(Path(inside).name) + short[path]
         wanted, number = readable(wanted.replace("/", "_")), 1
         while wanted in names.values():
             number += 1

@@ -56,14 +56,15 @@ def test_a_folder_of_folders_in_several_formats(tmp_path: Path, capsys: pytest.C
     write(folder / "P3", parts, ending="")
     write(folder / "P4" / "all", slices(volume(), "b"), ending="")
     write(folder / "P4" / "all", slices(volume(), "c", SeriesNumber=7))
+    write(folder / "P4" / "all", slices(volume(), "f", SeriesNumber=7), ending=".ima")
     write(folder / "P4" / "scout", slices(volume(), "d")[:1])
     write(folder / "P5", slices(volume(), "e")[:2] + slices(volume(), "e")[3:])
     inputs = Inputs(str(folder), output_dir=str(folder / "out"))
-    cases = ["P3", "P4_all_3", "P4_all_7", "a", "b", "p1_scan", "p2_scan"]
+    cases = ["P3", "P4_all_3", "P4_all_7", "P4_all_7_2", "a", "b", "p1_scan", "p2_scan"]
     assert [item["case"] for item in inputs.items] == cases
     for item in inputs.items:
         assert LoadVolumesd("image", header=True)(item)["image"].shape in ((1, 6, 5, 4), (1, 40, 34, 6))
-    with pytest.raises(InputError, match=r"1 of 8 images .*P5: CT 3 .*lacks 1 slice"):
+    with pytest.raises(InputError, match=r"1 of 9 images .*P5: CT 3 .*lacks 1 slice"):
         inputs.finish()
     assert "1 DICOM object(s) are left out: scout (CT 3 abdomen venous (1 slices)" in capsys.readouterr().out
 
