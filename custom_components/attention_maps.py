@@ -87,7 +87,7 @@ def _digest(items: Sequence[Mapping[str, Any]]) -> str:
     names = [str(item.get("file") or item["image"]) for item in items]  # a training item is one file
     base = os.path.commonpath([os.path.dirname(name) for name in names]) if names else ""
     names = [os.path.relpath(name, base or os.curdir) for name in names]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
 
 
 def sample_maps(maps: Tensor, region: Extent) -> Tensor:

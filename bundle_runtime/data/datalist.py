@@ -276,7 +276,7 @@ def fingerprint(prepared: Sequence[Item], *readings: Reading) -> str:
         said += [item[key] for key in sorted({*SHARED_KEYS, "mask_kind"}) if key in item]
         parts.append(json.dumps(said))
         lines.append(" ".join(parts))
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _require(path: str | Path, datalist: Datalist, section: str) -> None:

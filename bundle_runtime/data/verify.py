@@ -160,7 +160,7 @@ def _edges(file: str) -> str:
 def combined_edges(parts: Mapping[str, str]) -> str:
     """The same for an image of several files, from that of each, wherever they lie."""
     listed = "\n".join(sorted(f"{os.path.basename(file)} {part}" for file, part in parts.items()))
-    return f"{len(parts)} files {hashlib.sha256(listed.encode()).hexdigest()}"
+    return f"{len(parts)} files {hashlib.sha256(listed.encode(errors='surrogateescape')).hexdigest()}"
 
 
 def refuse(problems: Iterable[Problem], hint: str = CHECK_HINT, path: Path | None = None) -> None:

@@ -62,7 +62,9 @@ def section_name(text: str) -> str | None:
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
     """Names in a random order that depends on seed and names alone, on every platform and library version."""
-    return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(
+        set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
+    )
 
 
 def split_by_patient(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int) -> Lists:

@@ -7,6 +7,7 @@ import itk
 import nibabel as nib
 import numpy as np
 import pytest
+from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.schema import case_names
@@ -129,3 +130,13 @@ def test_a_name_that_is_no_utf8_becomes_a_readable_case(tmp_path: Path) -> None:
     assert [(item["case"], Path(item["file"]).exists()) for item in heads] == [("Müller", True)]
     lists = {"training": [{"image": f"{name}/{name}_t1.nii.gz"}], "validation": [], "test": []}
     assert case_names(lists)["training"] == ["Müller_t1"]
+
+
+def test_a_name_that_is_no_utf8_has_a_fingerprint(tmp_path: Path) -> None:
+    save(tmp_path / os.fsdecode(b"M\xfcller.nii"))
+    save(tmp_path / "Müller.nii")
+    found = [
+        fingerprint([{"image": str(path), "file": str(path)}])
+        for path in (tmp_path / os.fsdecode(b"M\xfcller.nii"), tmp_path / "Müller.nii")
+    ]
+    assert len(set(found)) == 2
