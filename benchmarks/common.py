@@ -268,8 +268,8 @@ def megabytes(size: float) -> str:
 
 
 def command(name: str) -> str:
-    """The command line, without where things lie here."""
-    words = list(sys.argv[1:])
+    """The command line, without where things lie here: no absolute path, and nothing of what `--out` and such name."""
+    words = ["<yours>" if Path(word).is_absolute() else word for word in sys.argv[1:]]
     for option in ("--out", "--images", "--file", "--name"):
         if option in words:
             place = words.index(option)

@@ -37,6 +37,15 @@ def alone(script: str, program: str, *options: str) -> int:
     return int(done.stdout.split()[-1])
 
 
+def test_a_published_command_says_nothing_of_where_things_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    import common
+
+    words = ["--datalist", "/home/me/list.json", "--config_file", "a.yaml", "--images", "mine/*.png", "--out", "here"]
+    monkeypatch.setattr(sys, "argv", ["x.py", *words, "--threads", "1"])
+    expected = "--datalist <yours> --config_file a.yaml --images <yours> --threads 1"
+    assert common.command("x") == f"python benchmarks/x.py {expected}"
+
+
 @pytest.fixture
 def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run a script with --quick and the given options, and return the JSON it wrote."""
