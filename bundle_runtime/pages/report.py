@@ -14,6 +14,7 @@ from ..config import resolve, settings
 from ..data.inference import InferenceInputs
 from ..files import file_name
 from ..scores.report import extremes
+from ..scores.text import count
 from ..weights.io import read_sidecar
 from .page import Figure, Part, Table, write_page
 from .score_tables import score_tables, shown
@@ -124,10 +125,12 @@ def _facts(
         "bundle": f"{metadata['name']}, version {metadata['version']}",
         "weights": model_file,
         "sha256 of the weights": manifest.get("weights_sha256"),
-        "trained on": "; ".join(f"{number} {what}" for what in ("items", "patients") if (number := training.get(what))),
+        "trained on": "; ".join(
+            count(number, what) for what in ("items", "patients") if (number := training.get(what))
+        ),
         **source,
         "fingerprint of the data": manifest.get("data_fingerprint"),
-        "counted": ", ".join(f"{number} {what}" for what, number in counted.items()),
+        "counted": ", ".join(count(number, what) for what, number in counted.items()),
         "could not be used": len(failed) or "none",
         "begun": f"{manifest['started']}, {manifest.get('seconds', 0):.0f} s, {manifest['status']}",
         "device": manifest["device"],

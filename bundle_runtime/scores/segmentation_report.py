@@ -13,7 +13,7 @@ from ..files import aligned
 from .intervals import mean_of_defined
 from .report import CaseReport, Key, mean
 from .segmentation import Row, check_penalty
-from .text import millilitres, show
+from .text import count, millilitres, show
 
 REGION_NAMES = {
     "WT": "whole tumour",
@@ -198,7 +198,7 @@ class SegmentationReport(CaseReport[Row]):
             if summary[part]:
                 lines += self._mean_lines(summary, part, word)
         listed = f"Chosen {self.structure}s (the config's headline list): {', '.join(self.chosen)}."
-        head = f"{summary['cases']} cases of {summary['patients']} patients"
+        head = f"{count(summary['cases'], 'cases')} of {count(summary['patients'], 'patients')}"
         return "\n".join([head, aligned(lines), *[listed] * bool(self.chosen), summary["policy"], *summary["notes"]])
 
     def _mean_lines(self, summary: Mapping[str, Any], part: str, word: str) -> Iterable[list[str]]:

@@ -1,8 +1,10 @@
 """Numbers as text."""
 
 import math
+import re
 from collections.abc import Mapping
 
+_PLURAL = r"s\b"
 FEW = 10  # patients; below, bootstrap intervals are known to be too narrow
 
 
@@ -12,6 +14,11 @@ def show(estimate: Mapping[str, float], digits: int, sign: str = "") -> str:
         "-" if math.isnan(estimate[k]) else f"{estimate[k]:{sign}.{digits}f}" for k in ("mean", "low", "high")
     )
     return f"{mean} [{low}, {high}]"
+
+
+def count(number: int, what: str) -> str:
+    """`3 cases` and `1 case`: the first word that ends in s loses it."""
+    return f"{number} {what if number != 1 else re.sub(_PLURAL, '', what, count=1)}"
 
 
 def counted_images(images: int, patients: int, word: str = "images") -> str:
