@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +95,11 @@ def dicom(
     found = scan(files)
     salt = _salt(target)
     cases = [_case(series, key, salt, chosen, found) for key, series in found.series.items()]
-    converted = _Converted(target, names, labels, chosen, found, files)
     wanted = [case for case in cases if case.taken == "yes"]
+    if labels == "nifti":
+        _refuse_shared_folders(wanted)
+        wanted = [case for case in wanted if case.taken == "yes"]
+    converted = _Converted(target, names, labels, chosen, found, files)
     for number, case in enumerate(wanted):
         try:
             converted.convert(case)
@@ -145,6 +149,19 @@ def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export) ->
         case.taken = "no: no volume" if isinstance(problem, NoVolume) else "no: no even stack of slices"
         case.said = [str(problem)]
     return case
+
+
+def _refuse_shared_folders(cases: Sequence[Case]) -> None:
+    """Take no series whose folder holds another that is wanted: nothing says whose label a NIfTI file there is."""
+    counts = Counter(folder for case in cases for folder in {os.path.dirname(file) for file in case.series.files})
+    for case in cases:
+        others = max(counts[os.path.dirname(file)] for file in case.series.files) - 1
+        if others:
+            case.taken = "no: its images or labels cannot be used"
+            case.said = [
+                f"lies in one folder with {others} other series that would be taken, and nothing says whose label the "
+                "NIfTI file there is; give each a folder of its own, or choose one with --series or --rules"
+            ]
 
 
 class _Converted:

@@ -195,6 +195,19 @@ def test_nifti_labels_in_another_order_of_axes_and_of_any_type(tmp_path: Path, k
     assert stored.get_data_dtype() == np.uint8
 
 
+def test_a_nifti_label_beside_two_series_is_given_to_neither(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two patients on one grid: nothing says whose it is."""
+    folder = write(tmp_path / "in" / "a", slices(volume()))
+    write(folder, slices(volume(), "other", PatientID="other"), ending="_other.dcm")
+    image, _ = read_volume(str(write(tmp_path / "alone", slices(volume()))))
+    nib.save(nib.Nifti1Image(label(1), image.affine), folder / "label.nii.gz")
+    with pytest.raises(InputError, match="holds nothing for a datalist"):
+        dicom(folder.parent, out=tmp_path / "out", class_names=NAMES, labels="nifti")
+    assert "lies in one folder with 1 other series that would be taken" in capsys.readouterr().out
+
+
 def test_a_nifti_label_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "in" / "a", slices(volume())).parent
     image, _ = read_volume(str(source / "a"))
