@@ -94,7 +94,16 @@ def forms(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield f"forward pass, {row['network']}, {row['form']}", "the network as it is", spread(row["time_ratio"])
 
 
+def exported(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Of a network in a format for serving."""
+    for row in content["rows"]:
+        if row["program"] != "PyTorch":
+            work = f"forward pass, {content['options']['bundle']}, {row['program']}, batch {row['batch']}"
+            yield work, "PyTorch", spread(row["ratio"])
+
+
 KINDS = {
+    "exported": exported,
     "forms": forms,
     "inference": inference,
     "slides": slides,

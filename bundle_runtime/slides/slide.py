@@ -200,7 +200,8 @@ class Slide:
     def overview(self, longest: int = 2048) -> np.ndarray:
         """The whole slide, small: at most `longest` pixels along its longer side.
 
-        Read piece by piece and scaled by area, so that a slide of a single level does not fill the memory.
+        A level that is at least half as long is taken as it is. Else the next finer one is read piece by piece and
+        scaled by area, so that a slide of a single level does not fill the memory.
 
         Returns:
             uint8 (H, W, 3), RGB.
@@ -208,6 +209,9 @@ class Slide:
         scale = max(self.height, self.width) / longest  # level-0 pixels a pixel
         if scale <= 1:
             return self.read(self.levels[0], 0, 0, self.height, self.width)
+        for level in self.levels:
+            if longest <= 2 * max(level.height, level.width) <= 2 * longest:
+                return self.read(level, 0, 0, level.height, level.width)
         level = [level for level in self.levels if level.downsample <= scale * (1 + 1e-6)][-1]
         rows, columns = max(round(self.height / scale), 1), max(round(self.width / scale), 1)
         result = np.empty((rows, columns, 3), np.uint8)

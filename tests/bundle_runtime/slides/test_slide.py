@@ -281,6 +281,21 @@ def test_an_overview_is_the_slide_in_small(
     assert np.abs(small.astype(int) - whole).max() <= 4
 
 
+@pytest.mark.parametrize(("longest", "side"), [(160, 160), (300, 160), (320, 160), (330, 330), (150, 150), (40, 40)])
+def test_a_level_of_about_its_size_is_the_overview(
+    file: Path, longest: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    inner = Slide.read
+    monkeypatch.setattr(Slide, "read", lambda self, *place: read.append(place[0].index) or inner(self, *place))
+    with Slide(file) as slide:
+        small = slide.overview(longest)
+    assert max(small.shape) == side
+    assert set(read) == {{160: 1, 300: 1, 320: 1, 330: 0, 150: 1, 40: 2}[longest]}
+    if side == 160:
+        assert np.array_equal(small, picture()[::4, ::4])
+
+
 def test_a_small_slide_is_its_own_overview(tmp_path: Path) -> None:
     with Slide(pyramid(tmp_path / "a.tif", picture())) as slide:
         assert np.array_equal(slide.overview(4096), picture())
