@@ -2,6 +2,7 @@
 
 import atexit
 import csv
+import hashlib
 import io
 import json
 import math
@@ -12,6 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_LONGEST = 223  # bytes of a name: file systems take 255, and `epoch_00012_` or `_r123456_c123456.png` are added to it
 
 
 def write_atomically(path: str | os.PathLike[str], data: str | bytes | Callable[[BinaryIO], Any]) -> Path:
@@ -32,7 +35,7 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes | Callable[
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The temporary file lies beside the final one: a rename is atomic only within one file system.
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{short_name(target.name)}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             if callable(data):
@@ -55,6 +58,18 @@ def write_atomically(path: str | os.PathLike[str], data: str | bytes | Callable[
 def file_name(text: str) -> str:
     """A text as files can be called: letters of any script, digits, `.`, `_` and `-` stay."""
     return re.sub(r"[^\w.-]+", "_", text)
+
+
+def short_name(name: str) -> str:
+    """A name that files can begin with: one that is too long for file systems ends in a hash of the whole instead.
+
+    Different names stay different; tables hold the whole one.
+    """
+    content = name.encode(errors="surrogateescape")
+    if len(content) <= _LONGEST:
+        return name
+    mark = f"-{hashlib.sha256(content).hexdigest()[:12]}"
+    return content[: _LONGEST - len(mark)].decode(errors="ignore") + mark
 
 
 def json_ready(value: Any, text: Callable[[Any], str] = str) -> Any:

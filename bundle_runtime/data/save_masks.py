@@ -11,7 +11,7 @@ from custom_components.errors import InputError
 from monai.transforms import MapTransform, SaveImaged
 from PIL import Image
 
-from ..files import write_atomically
+from ..files import short_name, write_atomically
 
 
 class SaveImageMasksd(SaveImaged):
@@ -36,15 +36,16 @@ class SaveImageMasksd(SaveImaged):
         Raises:
             InputError: there are more than 65,535 objects.
         """
+        name = short_name(data["case"])
         classes = torch.as_tensor(data[self.key])[0].cpu().numpy()
-        self._write(f"{data['case']}_classes.png", classes.astype(np.uint8))
+        self._write(f"{name}_classes.png", classes.astype(np.uint8))
         if self.instances:
             objects = torch.as_tensor(data[f"{self.key}_instances"])[0].cpu().numpy()
             if objects.max(initial=0) > np.iinfo(np.uint16).max:
                 raise InputError(
                     f"{objects.max()} objects are more than 16 bits can number; cut the picture into tiles"
                 )
-            self._write(f"{data['case']}_instances.png", objects.astype(np.uint16))
+            self._write(f"{name}_instances.png", objects.astype(np.uint16))
         return dict(data)
 
     def _write(self, name: str, values: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from custom_components.errors import InputError
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, SaveImaged
 
-from ..files import write_atomically
+from ..files import short_name, write_atomically
 from .volume import GRID_TOLERANCE, corner_shift
 
 
@@ -67,7 +67,7 @@ class SaveImageLabelMapd(SaveImaged):
             header.set_data_dtype(self.dtype)
             header["cal_min"], header["cal_max"] = 0, float(array.max())
             header.set_slope_inter(1, 0)
-            path = self.output_dir / f"{result['case']}_{self.postfix}.nii.gz"
+            path = self.output_dir / f"{short_name(result['case'])}_{self.postfix}.nii.gz"
             # Levels above 6 take several times as long and save next to nothing on label maps.
             packed = gzip.compress(kind(array, source.get_best_affine(), header).to_bytes(), compresslevel=6)
             write_atomically(path, packed)

@@ -14,7 +14,7 @@ from pydicom.config import disable_value_validation
 from ..data.inference import InferenceInputs
 from ..data.verify import sentence
 from ..figures.pictures import listed_path
-from ..files import write_atomically
+from ..files import file_name, short_name, write_atomically
 from ..scores.prediction_table import PredictionTable
 from .capture import capture
 from .codes import code_of, read_codes
@@ -87,7 +87,7 @@ class StudyResults:
         written = 0
         for study, pictures in self._studies().items():
             for ending, content in make(pictures):
-                write_atomically(self.output_dir / f"{study}_{ending}.dcm", content)
+                write_atomically(self.output_dir / f"{short_name(file_name(study))}_{ending}.dcm", content)
                 written += 1
         say(f"{written} {FORMATS[self.output_format]}(s): {self.output_dir}")
 

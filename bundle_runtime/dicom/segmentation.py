@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, SaveImaged
 from pydicom.config import disable_value_validation
 
 from ..data.volume import UnusableError
-from ..files import write_atomically
+from ..files import short_name, write_atomically
 from .codes import SegmentCode, code_of, read_codes
 from .references import equipment, file_content, model_of, source_header
 from .series import Stack, stack_of
@@ -75,7 +75,7 @@ class SaveImageSegmentationd(SaveImaged):
                     f"{file}: {problem}; a DICOM SEG needs a DICOM series, take output_format nifti."
                 ) from problem
             labels = np.asarray(torch.as_tensor(data[self.key])[0].cpu()).astype(np.uint8)
-            path = self.output_dir / f"{data['case']}_seg.dcm"
+            path = self.output_dir / f"{short_name(str(data['case']))}_seg.dcm"
             write_atomically(path, segmentation(labels, stack, self.codes, model_of(self.metadata, self.weights), file))
             result[f"{self.key}_segmentation"] = str(path)
         return result

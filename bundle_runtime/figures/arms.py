@@ -9,7 +9,7 @@ import numpy as np
 from custom_components.errors import InputError
 from matplotlib.figure import Figure
 
-from ..files import file_name, write_atomically
+from ..files import file_name, short_name, write_atomically
 from .panels import Cut, Montage, class_colour, grey_window, same_shape
 
 # Colours that neither tissue has nor the first classes: the blue of the first class would be taken for an error.
@@ -53,7 +53,7 @@ class Maps:
 
 
 def _file(folder: Path, case: str) -> Path:
-    return folder / f"{file_name(case)}.npz"
+    return folder / f"{short_name(file_name(case))}.npz"
 
 
 def unit_window(image: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from ignite.engine import Events
 from monai.engines.workflow import Workflow
 
 from ..data.schema import Item
-from ..files import file_name
+from ..files import file_name, short_name
 from ..scores.collect import each_case
 
 
@@ -97,7 +97,7 @@ class CasePictures(ABC):
 def picture_path(folder: Path, case: str, epoch: int | None = None) -> Path:
     """The PNG file of a case, in a folder that is there then."""
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{'' if epoch is None else f'epoch_{epoch:05d}_'}{file_name(case)}.png"
+    return folder / f"{'' if epoch is None else f'epoch_{epoch:05d}_'}{short_name(file_name(case))}.png"
 
 
 def listed_path(folder: Path, items: Sequence[Item], index: int) -> Path:

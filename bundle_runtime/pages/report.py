@@ -12,7 +12,7 @@ from custom_components.distributed import is_main
 
 from ..config import resolve, settings
 from ..data.inference import InferenceInputs
-from ..files import file_name
+from ..files import file_name, short_name
 from ..scores.report import extremes
 from ..scores.text import count
 from ..weights.io import read_sidecar
@@ -201,7 +201,7 @@ def _cases(folder: Path, fresh: set[Path]) -> list[Part]:
         rows, figures = [], []
         for case, patient, score in ((entry["case"], entry["patient_id"], shown(entry["score"])) for entry in chosen):
             rows.append([case, patient, score])
-            places = (folder / "pictures" / f"{file_name(case)}.png", folder / case / "overlay.png")
+            places = (folder / "pictures" / f"{short_name(file_name(case))}.png", folder / case / "overlay.png")
             figures += [Figure(f"{case}: {score}", path.read_bytes()) for path in places if path in fresh]
         tables = [Table(rows, ["case", "patient", ranking["by"]])]
         parts += [Part(title, tables=tables, figures=figures)] if rows else []

@@ -1,5 +1,6 @@
 """What pathologists marked on a slide: polygons and points (GeoJSON) or a mask (TIFF), as class maps and as lesions."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,7 +177,7 @@ def find_annotation(place: str | Path | None, slide: str) -> Path | None:
     if not root.is_dir():
         raise InputError(f"annotations {place} does not exist; give a folder of annotations or a single file.")
     names = [f"{slide}{ending}" for ending in (".geojson", ".json", *_MASK_SUFFIXES)]
-    found = [root / name for name in names if (root / name).is_file()]
+    found = [root / name for name in names if os.path.isfile(root / name)]  # which a name too long is not
     if len(found) > 1:
         raise InputError(f"{root}: {found[0].name} and {found[1].name} both annotate slide {slide}; keep one.")
     return found[0] if found else None

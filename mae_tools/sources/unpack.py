@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from bundle_runtime.files import short_name
 from custom_components.errors import InputError
 from PIL import Image
 
@@ -54,7 +55,7 @@ class Unpacked:
 
     def _write(self, path: Path, pixels: np.ndarray) -> None:
         # Not `write_atomically`: to wait for the disk after each of 300,000 tiles would take hours.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{short_name(path.name)}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(temporary, format="PNG", compress_level=self.compress_level)

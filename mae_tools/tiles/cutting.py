@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from bundle_runtime.failures import sentence_of
-from bundle_runtime.files import write_atomically
+from bundle_runtime.files import short_name, write_atomically
 from bundle_runtime.slides.annotations import Annotation, find_annotation
 from bundle_runtime.slides.find import SlideFile
 from bundle_runtime.slides.grid import Grid, tissue_grid
@@ -137,7 +137,8 @@ def _cut_or_say(
 
 def _cut(entry: SlideFile, folder: Path, settings: TileSettings, annotations: str | None) -> dict[str, Any]:
     """Cut one slide: into a hidden folder that gets its name when all tiles are there."""
-    final, work = folder / "tiles" / entry.slide, folder / "tiles" / f".{entry.slide}"
+    called = short_name(entry.slide)
+    final, work = folder / "tiles" / called, folder / "tiles" / f".{called}"
     annotation = find_annotation(annotations, entry.slide)
     with Slide(entry.path, settings.assume_mpp) as slide:
         grid, tissue, overview = tissue_grid(
@@ -150,17 +151,17 @@ def _cut(entry: SlideFile, folder: Path, settings: TileSettings, annotations: st
         labels = _labels(grid, None if annotation is None else Annotation(annotation, slide), settings)
         found = [label for _, label in labels]
         picture = grid_picture(overview, tissue, grid, found, settings.class_names is not None)
-        write_atomically(folder / "pictures" / f"{entry.slide}.jpg", picture)
+        write_atomically(folder / "pictures" / f"{called}.jpg", picture)
         level, _ = slide.level_for(settings.mpp)
         _prepare(work, entry.path)
         rows = []
         for number, (share, label) in enumerate(labels):
             top, left = grid.corner(number)
-            name = f"{entry.slide}_r{round(top)}_c{round(left)}.{settings.format}"
+            name = f"{called}_r{round(top)}_c{round(left)}.{settings.format}"
             if not (work / name).exists():  # a run that was stopped goes on here
                 _save(work / name, slide.read_at(settings.mpp, top, left, settings.tile_size), settings.format)
             rows.append({
-                "slide": entry.slide, "file": f"tiles/{entry.slide}/{name}", "row": round(top), "column": round(left),
+                "slide": entry.slide, "file": f"tiles/{called}/{name}", "row": round(top), "column": round(left),
                 "side": round(grid.side, 2), "level": level.index, "mpp": settings.mpp,
                 "tissue_fraction": round(float(grid.tissue[number]), 4), "annotated": share, "label": label,
             })  # fmt: skip
@@ -212,7 +213,7 @@ def _labels(grid: Grid, annotation: Annotation | None, settings: TileSettings) -
 
 
 def _record(folder: Path, entry: SlideFile) -> Path:
-    return folder / "slides" / f"{entry.slide}.json"
+    return folder / "slides" / f"{short_name(entry.slide)}.json"
 
 
 def _stamp(path: Path | None) -> list[Any] | None:

@@ -14,6 +14,7 @@ from bundle_runtime.files import (
     csv_text,
     file_name,
     json_ready,
+    short_name,
     temporary_folder,
     write_atomically,
     write_csv,
@@ -71,6 +72,33 @@ def test_names_of_any_script_stay_apart():
     names = ["Läsion", "Lösion", "患者一", "患者二", "снимок", "s1/a b", "Bild #3 (neu)"]
     called = [file_name(name) for name in names]
     assert called == ["Läsion", "Lösion", "患者一", "患者二", "снимок", "s1_a_b", "Bild_3_neu_"]
+
+
+LONGEST = 223  # bytes of a name of a case
+
+
+@given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
+def test_a_name_is_shortened_where_no_file_could_have_it_and_stays_its_own(one, other):
+    for name in (one, other * 4):
+        short = short_name(name)
+        assert len(short.encode()) <= LONGEST
+        assert short == name or len(name.encode()) > LONGEST
+        assert short_name(short) == short
+        assert short[:20] == name[:20]
+    assert (short_name(one) == short_name(other)) == (one == other)
+    assert short_name("n" * 300 + one) != short_name("n" * 300 + other) or one == other
+
+
+def test_a_short_name_is_the_same_everywhere():
+    """Also tomorrow: an interrupted run finds what it wrote."""
+    assert short_name("a" * LONGEST) == "a" * LONGEST
+    assert short_name("ä" * 150) == "ä" * 105 + "-a9f41bcd127a"
+    assert len(short_name(os.fsdecode(b"\xff" * 300)).encode()) == 13  # of no text only the hash is left
+
+
+def test_the_longest_name_of_a_file_can_be_written(tmp_path):
+    path = write_atomically(tmp_path / ("x" * 255), "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_names_that_are_no_utf8_are_written(tmp_path):

@@ -1,4 +1,5 @@
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.data.inputs import Inputs
 from bundle_runtime.data.saving import SaveImageLabelMapd
 from custom_components.errors import InputError
 from monai.data import MetaTensor
@@ -84,3 +86,22 @@ def test_a_label_map_of_a_file_with_several_volumes_is_three_dimensional(tmp_pat
     assert written.header["dim"].tolist() == [3, 6, 5, 4, 1, 1, 1, 1]
     assert np.array_equal(written.affine, affine)
     assert np.array_equal(np.asarray(written.dataobj), label)
+
+
+def test_a_case_of_folders_with_long_names_is_written(scan: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    """As inference names it: folder, folder, file."""
+    path, label = scan
+    folder = tmp_path / "in" / ("Müller " * 20) / ("y" * 150)
+    for number in "12":
+        (folder / number).mkdir(parents=True)
+        shutil.copyfile(path, folder / number / "scan.nii.gz")
+    items = Inputs(str(tmp_path / "in"), output_dir=str(tmp_path / "out")).items
+    save = SaveImageLabelMapd("pred", str(tmp_path / "out"), postfix="trans_seg")
+    written = [Path(save({"pred": torch.from_numpy(label)[None], **of(path), "case": item["case"]})["pred_path"])
+               for item in items]  # fmt: skip
+    assert [item["case"][-7:] for item in items] == ["_1_scan", "_2_scan"]
+    assert min(len(item["case"]) for item in items) > 255
+    assert sorted(written) == sorted((tmp_path / "out").iterdir())
+    for file in written:
+        assert file.name.startswith("Müller Müller")
+        assert file.name.endswith("_trans_seg.nii.gz")

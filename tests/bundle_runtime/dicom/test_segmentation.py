@@ -2,22 +2,34 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dicom_rules
 import highdicom as hd
+import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
+from bundle_runtime.data.load_volumes import LoadVolumesd
+from bundle_runtime.data.saving import SaveImageLabelMapd
 from bundle_runtime.data.volume import read_volume
 from bundle_runtime.dicom.segmentation import SaveImageSegmentationd
 from bundle_runtime.dicom.structures import paint, read_structures
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
-from dicom_files import enhanced, slices, volume, write
+from dicom_files import enhanced, slices, uid, volume, write
+from nibabel.orientations import io_orientation, ornt_transform
+from pydicom.uid import CTImageStorage
 
 NAMES = ["background", "liver", "right kidney", "oddity"]
+# Those of BTCV in their order, as the labels of the real CT have them.
+ORGANS = (
+    "spleen", "right kidney", "left kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
+    "inferior vena cava", "portal and splenic vein", "pancreas", "right adrenal gland", "left adrenal gland",
+)  # fmt: skip
 SAGITTAL = (0.0, 1, 0, 0, 0, -1)
 
 
@@ -27,13 +39,20 @@ def drawn(shape: tuple[int, int, int] = (40, 34, 6)) -> np.ndarray:
     return labels
 
 
-def saved(folder: Path, image: Path | str, labels: np.ndarray, **settings: Any) -> Path:
+def saved(
+    folder: Path,
+    image: Path | str,
+    labels: np.ndarray,
+    case: str = "P 1",
+    names: Sequence[str] = NAMES,
+    **settings: Any,
+) -> Path:
     (folder / "metadata.json").write_text(json.dumps({"name": "Abdomen", "version": "1.2.3"}))
     (folder / "model.pt").write_bytes(b"weights")
     save = SaveImageSegmentationd(
-        str(folder / "out"), NAMES, str(folder / "metadata.json"), str(folder / "model.pt"), **settings
+        str(folder / "out"), names, str(folder / "metadata.json"), str(folder / "model.pt"), **settings
     )
-    item = save({"pred": torch.from_numpy(labels)[None], "file": str(image), "case": "P 1"})
+    item = save({"pred": torch.from_numpy(labels)[None], "file": str(image), "case": case})
     return Path(item["pred_segmentation"])
 
 
@@ -45,9 +64,9 @@ def test_voxels_are_where_they_were(tmp_path: Path, orientation: Any, tilt: floa
     labels = drawn()
     file = saved(tmp_path, folder, labels)
     structures = read_structures(str(file), image.affine, image.shape)
-    again, lacking, notes = paint(structures, NAMES, image.shape, {})
+    again, *others = paint(structures, NAMES, image.shape, {})
     np.testing.assert_array_equal(again, labels)
-    assert (lacking, notes) == ([], [])
+    assert others == [[], [], []]
 
 
 def test_what_it_says_of_series_model_and_segments(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,6 +97,13 @@ def test_what_it_says_of_series_model_and_segments(tmp_path: Path, caplog: pytes
     assert "<SegmentLabel>" in str(dicom_rules.errors(tmp_path / "wrong.dcm"))
 
 
+def test_a_case_with_a_long_name(tmp_path: Path) -> None:
+    file = saved(tmp_path, write(tmp_path / "in", slices(volume())), drawn(), "P 1" * 100)
+    assert file.name.startswith("P 1P 1")
+    assert file.name.endswith("_seg.dcm")
+    assert hd.seg.segread(file).number_of_segments == 3
+
+
 def test_an_enhanced_object_and_own_codes(tmp_path: Path) -> None:
     parts = slices(volume())
     folder = write(tmp_path / "in", [enhanced(parts, [3, 0, 5, 1, 2, 4])])
@@ -87,6 +113,67 @@ def test_an_enhanced_object_and_own_codes(tmp_path: Path) -> None:
     again, *_ = paint(read_structures(str(file), image.affine, image.shape), NAMES, image.shape, {})
     np.testing.assert_array_equal(again, drawn())
     assert hd.seg.segread(file).get_segment_description(3).segmented_property_type.value == "123"
+
+
+def _with_uids(source: Path, target: Path) -> Path:
+    """A copy of the series with the identifiers that were emptied when it was made public."""
+    target.mkdir()
+    for path in source.iterdir():
+        data = pydicom.dcmread(path)
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.PatientID = uid("study"), uid("series"), "P"
+        data.SOPInstanceUID, data.SOPClassUID = path.name.removeprefix("CT."), CTImageStorage
+        data.save_as(target / path.name)
+    return target
+
+
+def test_organs_of_a_real_ct_are_the_same_in_nifti_and_in_dicom(real_data: Path, tmp_path: Path) -> None:
+    """Both writers of an inference on one series; the SEG is read by highdicom, and frame by frame from its headers."""
+    place = _with_uids(real_data / "dicom" / "ct_abdomen_series_totalsegmentator", tmp_path / "ct")
+    image, _ = read_volume(str(place))
+    stored = nib.load(real_data / "abdomen_ct" / "ts_dicom_ct_label.nii.gz")
+    stored = stored.as_reoriented(ornt_transform(io_orientation(stored.affine), io_orientation(image.affine)))
+    np.testing.assert_allclose(stored.affine, image.affine, atol=1e-3)
+    labels = np.asarray(stored.dataobj).astype(np.uint8)
+    names = ["background", *ORGANS]
+    assert len(np.unique(labels)) > 8
+    item = LoadVolumesd("image", header=True)({"image": str(place), "case": "CT", "file": str(place)})
+    predicted = {**item, "pred": torch.from_numpy(labels)[None]}
+    nifti = nib.load(SaveImageLabelMapd("pred", str(tmp_path))(predicted)["pred_path"])
+    result = np.asarray(nifti.dataobj)
+    np.testing.assert_array_equal(result, labels)
+    file = saved(tmp_path, place, labels, names=names)
+    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in place.iterdir()]
+    normal = np.cross(*np.reshape(sources[0].ImageOrientationPatient, (2, 3)).astype(float))
+    sources.sort(key=lambda each: float(np.dot(normal, each.ImagePositionPatient)))
+
+    seg = hd.seg.segread(file)
+    uids = [str(each.SOPInstanceUID) for each in sources]
+    pixels = seg.get_pixels_by_source_instance(uids, combine_segments=True, ignore_spatial_locations=False)
+    np.testing.assert_array_equal(pixels.transpose(2, 1, 0), result)
+
+    data, again = pydicom.dcmread(file), np.zeros_like(result)
+    shared = data.SharedFunctionalGroupsSequence[0]
+    spacing = [float(value) for value in shared.PixelMeasuresSequence[0].PixelSpacing]
+    across, down = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(float)
+    to_voxels, named = np.linalg.inv(nifti.affine), set()
+    for group, mask in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array, strict=True):
+        rows, columns = np.nonzero(mask)
+        corner = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        lps = corner + np.outer(rows, down * spacing[0]) + np.outer(columns, across * spacing[1])
+        voxels = lps * (-1, -1, 1) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+        assert np.abs(voxels - voxels.round()).max() < 0.01
+        again[tuple(voxels.round().astype(int).T)] = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        named |= {each.ReferencedSOPInstanceUID for each in group.DerivationImageSequence[0].SourceImageSequence}
+    np.testing.assert_array_equal(again, result)
+
+    (referred,) = data.ReferencedSeriesSequence
+    assert referred.SeriesInstanceUID == sources[0].SeriesInstanceUID
+    assert {each.ReferencedSOPInstanceUID for each in referred.ReferencedInstanceSequence} == set(uids) >= named
+    for key in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns"):
+        assert data[key].value == sources[0][key].value, key
+    coded = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in data.SegmentSequence]
+    assert {code.CodingSchemeDesignator for code in coded} == {"SCT"}
+    assert dicom_rules.kind(file) == "Segmentation"
 
 
 def test_what_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ def test_kept_maps_come_back_and_missing_ones_say_what_to_do(tmp_path: Path) -> 
     back = Maps.read(tmp_path, "case 1/a")
     for name, value in vars(maps(SHIFTED)).items():
         np.testing.assert_array_equal(getattr(back, name), value)
+    for end in "ab":  # told apart by their ends alone
+        maps(SHIFTED).write(tmp_path / "pictures" / "maps", "x" * 300 + end)
+        assert Maps.read(tmp_path, "x" * 300 + end).label.shape == LABEL.shape
+    assert len(list((tmp_path / "pictures" / "maps").iterdir())) == 3
     with pytest.raises(InputError, match=r"case_2\.npz is not there; evaluate with --keep_maps true"):
         Maps.read(tmp_path, "case 2")
 

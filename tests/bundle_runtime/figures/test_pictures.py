@@ -7,6 +7,7 @@ import pytest
 import torch
 from bundle_runtime.figures import overlays, panels, reconstruction
 from bundle_runtime.figures.overlays import OverlayPictures
+from bundle_runtime.figures.pictures import picture_path
 from bundle_runtime.figures.reconstruction import ReconstructionPictures
 from custom_components.errors import InputError
 from custom_components.networks.masked_autoencoder import MaskedAutoencoder
@@ -50,6 +51,14 @@ def test_pictures_at_the_interval_and_at_the_end(tmp_path):
     assert network.modes == [False] * 4
     assert network.training
     assert torch.equal(network.masks[0], network.masks[2])
+
+
+def test_a_case_with_a_long_name_has_its_picture(tmp_path):
+    paths = [picture_path(tmp_path, "ü" * 200 + end, epoch) for end in "ab" for epoch in (None, 12)]
+    for path in paths:
+        path.touch()
+    assert len(set(tmp_path.iterdir())) == 4
+    assert [path.name[:14] for path in paths[:2]] == ["ü" * 14, "epoch_00012_üü"]
 
 
 def test_the_training_does_not_notice_the_pictures(tmp_path):

@@ -13,7 +13,8 @@ import pytest
 import scored_images
 import torch
 from bundle_runtime.data.inference import InferenceInputs
-from bundle_runtime.files import file_name, write_csv, write_json
+from bundle_runtime.figures.pictures import picture_path
+from bundle_runtime.files import file_name, write_atomically, write_csv, write_json
 from bundle_runtime.pages import report as pages
 from bundle_runtime.pages.page import thumbnail
 from bundle_runtime.pages.report import finish, write_report
@@ -21,9 +22,11 @@ from bundle_runtime.pages.score_tables import shown
 from bundle_runtime.weights.io import sha256_of
 from custom_components.errors import InputError
 from page_reader import Reader, numbers
+from PIL import Image
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PIXELS = np.zeros((1, 8, 8), np.uint8)
+needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium, so no page is opened")
 
 
 @pytest.fixture
@@ -113,6 +116,15 @@ def test_slides_show_their_overlays_by_what_was_found(tmp_path: Path, bundle: Pa
     assert all(said in page.text for said in ("0.4321", "a note", "0.25 8"))
 
 
+def test_the_picture_of_a_case_with_a_long_name_is_found(tmp_path: Path, bundle: Path) -> None:
+    folder, case = ran(tmp_path / "evaluate"), "folder of one patient / " * 12
+    write_json(folder / "ranking.json", {"by": "Dice", "cases": [{"case": case, "patient_id": "p", "score": 0.5}]})
+    write_atomically(picture_path(folder / "pictures", case), thumbnail(PIXELS, 8, "png"))
+    page = Reader(write_report(folder, bundle, bundle / "models" / "model.pt", "evaluate"))
+    assert page.pictures == [f"{case}: 0.5"]
+    assert " ".join(case.split()) in page.text
+
+
 def test_what_failed_ends_the_run_after_the_page(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +147,7 @@ def test_what_failed_ends_the_run_after_the_page(
     assert not capsys.readouterr().out
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on the path, so no page is opened")
+@needs_chromium
 def test_a_browser_shows_the_page_and_asks_for_nothing(tmp_path: Path, bundle: Path) -> None:
     folder = ran(tmp_path / "evaluate")
     scored_images.report().write(folder)
@@ -148,11 +160,45 @@ def test_a_browser_shows_the_page_and_asks_for_nothing(tmp_path: Path, bundle: P
     assert opened(page, tmp_path)[1] == {"http://example.invalid/x.png"}
 
 
+@needs_chromium
+def test_the_pictures_of_a_page_are_seen(tmp_path: Path, bundle: Path) -> None:
+    """In a screenshot: each picture in its own colour at its own size, words, and white around them."""
+    folder = ran(tmp_path / "evaluate")
+    scored_images.report().write(folder)
+    ranking = json.loads((folder / "ranking.json").read_text())["cases"]
+    coloured = {"roc.png": (255, 0, 255), f"pictures/{ranking[0]['case']}.png": (0, 200, 0),
+                f"pictures/{ranking[-1]['case']}.png": (0, 0, 255)}  # fmt: skip
+    for name, colour in coloured.items():
+        pixels = np.broadcast_to(np.array(colour, np.uint8)[:, None, None], (3, 80, 120))
+        (folder / name).write_bytes(thumbnail(pixels, 120, "png"))
+    page = write_report(folder, bundle, bundle / "models" / "model.pt", "evaluate")
+    shot = screenshot(page, tmp_path)
+    for name, colour in coloured.items():
+        rows, columns = np.nonzero((shot == colour).all(axis=2))
+        assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (80, 120), name
+        assert len(rows) > 0.99 * 80 * 120, name  # their corners are round
+    dark = (shot.max(axis=2) < 128).any(axis=1)
+    assert 0.3 < dark[: np.flatnonzero(dark)[-1]].mean() < 0.9, "lines of words, and white between them"
+    page.write_text("<title>nothing</title>")
+    assert (screenshot(page, tmp_path) == 255).all(), "a page without anything is found out"
+
+
+def screenshot(page: Path, folder: Path) -> np.ndarray:
+    """(H, W, 3) what Chromium shows of a page, all of its length."""
+    shot = folder / "shot.png"
+    _chromium(folder, "--hide-scrollbars", "--window-size=1200,6000", f"--screenshot={shot}", page.as_uri())
+    with Image.open(shot) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
 def opened(page: Path, folder: Path) -> tuple[str, set[str]]:
     """What Chromium makes of a page, and what the page asks for; what the browser itself wants to know is no matter."""
     log = folder / "net.json"
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
-               f"--log-net-log={log}", "--net-log-capture-mode=Everything", "--dump-dom", page.as_uri()]  # fmt: skip
-    text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    text = _chromium(folder, f"--log-net-log={log}", "--net-log-capture-mode=Everything", "--dump-dom", page.as_uri())
     events = (event.get("params", {}) for event in json.loads(log.read_text())["events"])
     return text, {event["url"] for event in events if event.get("initiator") == "null" and "url" in event}
+
+
+def _chromium(folder: Path, *options: str) -> str:
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+    return subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=True).stdout

@@ -125,6 +125,7 @@ def test_files_of_a_slide(tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_text("{}")
     assert find_annotation(tmp_path, "a") == tmp_path / "a.geojson"
     assert find_annotation(tmp_path, "b") is None
+    assert find_annotation(tmp_path, "x" * 251) is None  # whose annotation no file could be
     assert find_annotation(None, "a") is None
     assert find_annotation(tmp_path / "a.geojson", "a") == tmp_path / "a.geojson"
     (tmp_path / "a_mask.tif").write_bytes(b"")

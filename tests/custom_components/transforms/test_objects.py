@@ -22,6 +22,15 @@ def test_objects_are_written_beside_the_classes(tmp_path: Path) -> None:
     assert np.unique(np.asarray(objects)).tolist() == [0, 1, 2]
 
 
+def test_a_long_name_is_shortened_alike_in_both(tmp_path: Path) -> None:
+    SaveImageMasksd(str(tmp_path))(
+        {"pred": torch.ones(1, 4, 4), "pred_instances": torch.ones(1, 4, 4), "case": "ü" * 150}
+    )
+    classes, instances = sorted(path.name for path in tmp_path.iterdir())
+    assert classes.removesuffix("classes.png") == instances.removesuffix("instances.png")
+    assert classes.startswith("ü" * 90)
+
+
 def test_without_objects_only_classes_are_written(tmp_path: Path) -> None:
     SaveImageMasksd(str(tmp_path), instances=False)({"pred": torch.ones(1, 4, 4), "case": "a"})
     assert [path.name for path in tmp_path.iterdir()] == ["a_classes.png"]

@@ -50,3 +50,9 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "made").touch()
     with pytest.raises(InputError, match=r"a\.png: cannot be written .*; give another folder with tiles\."):
         Unpacked(tmp_path, "made", "tiles").add("a.png", lambda: np.zeros((4, 4), np.uint8), tmp_path)
+
+
+def test_a_picture_with_the_longest_name_that_a_file_can_have(tmp_path: Path) -> None:
+    name = "ü" * 125 + "x.png"
+    Unpacked(tmp_path, "made", "masks").add(name, lambda: np.zeros((4, 4), np.uint8), tmp_path)
+    assert [path.name for path in (tmp_path / "made").iterdir()] == [name]

@@ -170,6 +170,22 @@ def test_labels_from_annotations(folder: Path) -> None:
     assert (listed.count(1), listed.count(0)) == (12, 12)
 
 
+def test_a_slide_with_the_longest_name_that_a_file_can_have(folder: Path) -> None:
+    slide = "ü" * 125 + "x"
+    (folder / "p0_a.tif").rename(folder / f"{slide}.tif")
+    annotate(folder, "p1_a", 128, 192)
+    made = cut(folder, annotations=str(folder), unannotated="background")
+    rows = [row for row in index(folder) if row["slide"] == slide]
+    listed = [
+        folder.parent / "out" / item["image"] for part in ("training", "validation", "test") for item in made[part]
+    ]
+    assert len(rows) == 8
+    assert {folder.parent / "out" / row["file"] for row in rows} <= set(listed)
+    before = [file.stat().st_mtime_ns for file in listed]
+    cut(folder, annotations=str(folder), unannotated="background")
+    assert [file.stat().st_mtime_ns for file in listed] == before, "what is cut is found again"
+
+
 def test_a_changed_annotation_changes_the_labels(folder: Path) -> None:
     for number in range(3):
         annotate(folder, f"p{number}_a", 128, 192)
