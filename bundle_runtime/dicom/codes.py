@@ -14,7 +14,8 @@ from custom_components.errors import InputError
 _RIGHT, _LEFT = ("24028007", "SCT", "Right"), ("7771000", "SCT", "Left")
 _ORGAN, _TISSUE = ("123037004", "SCT", "Anatomical Structure"), ("85756007", "SCT", "Tissue")
 _ABNORMAL = ("49755003", "SCT", "Morphologically Abnormal Structure")
-# By CID 7150, 7166 and 7159 of the standard's part 16; the portal vein stands for BTCV's portal and splenic vein.
+# By CID 7150, 7166 and 7159 of the standard's part 16; the portal vein stands for BTCV's portal and splenic vein. For
+# lesions that enhance or do not these groups have no SNOMED code: the standard itself takes the NCI Thesaurus.
 _TYPES = {
     "spleen": (_ORGAN, ("78961009", "SCT", "Spleen")),
     "kidney": (_ORGAN, ("64033007", "SCT", "Kidney")),

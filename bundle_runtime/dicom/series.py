@@ -66,6 +66,7 @@ class Series:
         frames: their slices, as they come.
         problems: what is wrong with single files.
         patients: what its files give as patient.
+        images: the SOPInstanceUIDs of its files.
     """
 
     header: pydicom.Dataset
@@ -73,11 +74,13 @@ class Series:
     frames: list[Frame] = dataclasses.field(default_factory=list)
     problems: list[UnusableError] = dataclasses.field(default_factory=list)
     patients: set[str] = dataclasses.field(default_factory=set)
+    images: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, dataset: pydicom.Dataset, file: str) -> None:
         """Take the slices of a file."""
         self.files.append(file)
         self.patients.add(text(dataset, "PatientID"))
+        self.images.add(text(dataset, "SOPInstanceUID"))
         try:
             self.frames += _frames(dataset, file)
         except UnusableError as problem:

@@ -1,21 +1,24 @@
 """Structures drawn on a series, from DICOM SEG and RTSTRUCT, as a label map on the series' own grid."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pydicom
+from custom_components.errors import InputError
 from pydicom.config import disable_value_validation
 from pydicom.pixels import iter_pixels
 from skimage.draw import polygon2mask
 
 from ..data.find import some
+from ..data.verify import sentence
 from ..data.volume import UnusableError
 from .codes import class_of
 from .pixels import damaged, parse, text
+from .series import Export
 
 _OFF = 0.1  # voxels that a segment may lie off the grid of the series
 _BETWEEN = 0.3  # of a slice distance: contours farther from a slice belong to none
@@ -31,11 +34,29 @@ class Structure:
         names: what it is called.
         code: values of its type and side, where it is coded.
         draw: gives its voxels, bool (X, Y, Z).
+        by_slice: somebody drew a contour on each slice, and may have left some out.
     """
 
     names: list[str]
     code: tuple[str, str] | None
     draw: Callable[[], np.ndarray]
+    by_slice: bool = False
+
+
+class Painted(NamedTuple):
+    """Structures as a label map.
+
+    Attributes:
+        labels: uint8 (X, Y, Z).
+        lacking: the classes that no structure is.
+        notes: what is to be said of the others.
+        strangers: names of the structures that are no class; whoever drew them may have named anybody.
+    """
+
+    labels: np.ndarray
+    lacking: list[str]
+    notes: list[str]
+    strangers: list[str]
 
 
 def references(header: pydicom.Dataset) -> set[str]:
@@ -45,6 +66,30 @@ def references(header: pydicom.Dataset) -> set[str]:
         for study in place.get("RTReferencedStudySequence") or []:
             series += study.get("RTReferencedSeriesSequence") or []
     return {text(entry, "SeriesInstanceUID") for entry in series} - {""}
+
+
+def drawn_on(export: Export) -> dict[str, set[str]]:
+    """For each segmentation and set of contours of an export the keys of the series that it was drawn on.
+
+    One that names none of these series is looked through for the images that it names; where that cannot be done it
+    joins those that are refused.
+    """
+    found = {file: references(header) & set(export.series) for file, header in export.objects.items()}
+    for file in [file for file, keys in found.items() if not keys]:
+        try:
+            images = _guarded(file, partial(_images_named, file))
+            found[file] = {key for key, series in export.series.items() if images & series.images}
+        except InputError as error:
+            export.refused[file] = sentence(error, file)
+    return found
+
+
+def _images_named(file: str) -> set[str]:
+    """The SOPInstanceUIDs that an object refers to, wherever in it."""
+    with disable_value_validation():
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        named = (str(each.value) for each in dataset.iterall() if each.keyword == "ReferencedSOPInstanceUID")
+        return {*named} - {""}
 
 
 def read_structures(file: str, affine: np.ndarray, shape: Sequence[int]) -> list[Structure]:
@@ -83,34 +128,35 @@ def paint(
     class_names: Sequence[str],
     shape: Sequence[int],
     aliases: Mapping[str, Sequence[str]],
-) -> tuple[np.ndarray, list[str], list[str]]:
+) -> Painted:
     """A label map of the structures that are classes; where two overlap, the later class of `class_names` counts.
-
-    Returns:
-        The map, uint8 (X, Y, Z); the classes that no structure is; what is to be said.
 
     Raises:
         UnusableError: no structure is a class, two are the same one, or all of them are empty.
     """
     by_class: dict[str, Structure] = {}
-    others = []
+    strangers = []
     for structure in structures:
         name = class_of(structure.names, structure.code, class_names, aliases)
         if name is None:
-            others.append(structure.names[0])
+            strangers.append(structure.names[0])
         elif name in by_class:
             raise UnusableError(f"is drawn twice as {name} ({by_class[name].names[0]}, {structure.names[0]}); keep one")
         else:
             by_class[name] = structure
     if not by_class:
-        raise UnusableError(f"has no structure that is a class; found {some(others)}")
-    notes = [f"not a class: {some(others)}"] if others else []
+        raise UnusableError(f"has no structure that is a class; found {some(strangers)}")
+    notes: list[str] = []
     labels = np.zeros(tuple(shape), np.uint8)
     for number, name in enumerate(class_names):
         if name in by_class:
             mask = by_class[name].draw()
             if not mask.any():
                 notes.append(f"{name} is empty")
+            drawn = np.flatnonzero(mask.any(axis=(0, 1)))
+            if by_class[name].by_slice and (gaps := _gaps(drawn)):
+                span = f"{len(drawn) + gaps} slices between its ends"
+                notes.append(f"{name} has no contour on {gaps} of the {span}, where it counts as absent")
             hidden = labels[mask]
             notes += [
                 f"{np.count_nonzero(hidden == value)} voxels of {class_names[value]} lie in {name}, which counts"
@@ -119,7 +165,13 @@ def paint(
             labels[mask] = number
     if not labels.any():
         raise UnusableError("is empty: no voxel of any class is drawn")
-    return labels, [name for name in class_names[1:] if name not in by_class], notes
+    return Painted(labels, [name for name in class_names[1:] if name not in by_class], notes, strangers)
+
+
+def _gaps(numbers: Iterable[int]) -> int:
+    """How many slices lie between others of these and are none of them."""
+    there = {int(number) for number in numbers}
+    return max(there) - min(there) + 1 - len(there) if there else 0
 
 
 def _segments(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int, ...]) -> list[Structure]:
@@ -190,7 +242,7 @@ def _contours(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int,
             for contour in roi.get("ContourSequence") or []
             if (kind := text(contour, "ContourGeometricType")) in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
         ]
-        found.append(Structure([name], None, partial(_filled, name, closed, to_voxels, shape)))
+        found.append(Structure([name], None, partial(_filled, name, closed, to_voxels, shape), True))
     return found
 
 
@@ -211,7 +263,7 @@ def _filled(
             mask[..., number] ^= inside
         else:
             others.append(inside)
-    gaps = len(set(range(min(used), max(used))) - set(used)) if used else 0
+    gaps = _gaps(used)
     if gaps > 0.4 * len(used):
         raise UnusableError(f"has no contour of {name} on {gaps} slices between its ends; interpolate them first")
     for number, insides in used.items():

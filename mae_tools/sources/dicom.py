@@ -15,7 +15,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from bundle_runtime.data.find import VOLUMES, files_below
+from bundle_runtime.data.find import VOLUMES, files_below, some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_labels import read_label
@@ -23,7 +23,7 @@ from bundle_runtime.data.verify_volumes import Expected
 from bundle_runtime.data.volume import UnusableError, in_millimetres, tilted
 from bundle_runtime.dicom.pixels import text
 from bundle_runtime.dicom.series import Export, NoVolume, Series, read_files, scan
-from bundle_runtime.dicom.structures import paint, read_structures, references
+from bundle_runtime.dicom.structures import drawn_on, paint, read_structures
 from bundle_runtime.files import aligned, write_atomically, write_csv, write_json
 from custom_components.errors import InputError
 
@@ -41,18 +41,22 @@ class Case:
     """One series of the export.
 
     Attributes:
+        key: of the series in the export.
         name: of its files, a hash.
         patient: likewise.
         taken: "yes", or why not in words that name nobody; these are written.
         said: what is printed beside it, which may hold names.
+        notes: what is printed and written, of the classes drawn on it.
         entry: of the datalist, once it is converted.
     """
 
     series: Series
+    key: str
     name: str
     patient: str
     taken: str = "yes"
     said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     entry: Item | None = None
 
 
@@ -110,9 +114,10 @@ def dicom(
                 f"{target}: the disk is full after {number} of {len(wanted)} series; make room and run the same "
                 "command again, which goes on there."
             ) from error
-    _tell(cases, found, root.path, target, labels)
+    _tell(cases, found, converted.drawn_on, root.path, target, labels)
     entries = sorted((case.entry for case in cases if case.entry is not None), key=lambda entry: str(entry["image"]))
-    return Items(entries, keys={"class_names": names, "modality": modality}, name="DICOM series")
+    about = {"class_names": names, "modality": modality}
+    return Items(entries, keys=about, name="DICOM series", shown={} if labels == "none" else converted.shown)
 
 
 def _salt(target: Path) -> bytes:
@@ -135,7 +140,7 @@ def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export) ->
     header = series.header
     person = next(filter(None, (text(header, name) for name in ("PatientID", "PatientName", "StudyInstanceUID"))), key)
     patient = _hash(salt, person, 12)
-    case = Case(series, f"{patient}_{_hash(salt, key, 8)}", patient)
+    case = Case(series, key, f"{patient}_{_hash(salt, key, 8)}", patient)
     folders = {os.path.dirname(file) for file in series.files}
     broken = [file for file in found.damaged if os.path.dirname(file) in folders]
     try:
@@ -171,18 +176,19 @@ class _Converted:
         self, target: Path, names: list[str] | None, labels: str, rules: Rules, found: Export, files: Sequence[str]
     ) -> None:
         self.target, self.names, self.labels, self.rules = target, names, labels, rules
-        self.found, self.files = found, files
+        self.drawn_on, self.found, self.files = drawn_on(found), found, files
+        self.shown: dict[str, set[int]] = {}  # patient -> the classes in their label maps
         self.notes_path = target / "converted.json"
         self.notes: dict[str, Any] = json.loads(self.notes_path.read_text()) if self.notes_path.exists() else {}
 
     def convert(self, case: Case) -> None:
         """Write image and label of a series unless they are there, made of the same files by the same settings."""
-        drawn = self._drawn_on(case.series)
+        drawn = self._drawings(case)
         stats = [(os.path.getsize(file), os.stat(file).st_mtime_ns) for file in (*case.series.files, *drawn)]
         recipe = hashlib.sha256(repr((stats, self.names, self.labels, self.rules.classes)).encode()).hexdigest()
         note, entry = self.notes.get(case.name), self._entry(case)
         there = all((self.target / entry[key]).is_file() for key in ("image", "label") if key in entry)
-        if not (note and note["recipe"] == recipe and there):
+        if not (note and note["recipe"] == recipe and "shown" in note and there):
             try:
                 note = {"recipe": recipe, **self._write(case, drawn, entry)}
             except (UnusableError, InputError) as problem:
@@ -190,39 +196,42 @@ class _Converted:
                 return
             self.notes[case.name] = note
             write_json(self.notes_path, self.notes)
+        case.notes = list(note["notes"])
+        self.shown.setdefault(case.patient, set()).update(note["shown"])
         case.entry = {**entry, **({"unlabelled": note["unlabelled"]} if note["unlabelled"] else {})}
 
     def _entry(self, case: Case) -> Item:
         entry: Item = {"image": f"images/{case.name}.nii.gz", "patient_id": case.patient}
         return entry if self.labels == "none" else {**entry, "label": f"labels/{case.name}.nii.gz"}
 
-    def _drawn_on(self, series: Series) -> list[str]:
+    def _drawings(self, case: Case) -> list[str]:
         """The files that hold the labels of a series."""
         if self.labels == "nifti":
-            folders = {os.path.dirname(file) for file in series.files}
+            folders = {os.path.dirname(file) for file in case.series.files}
             return [f for f in self.files if f.lower().endswith(VOLUMES) and os.path.dirname(f) in folders]
-        own = text(series.header, "SeriesInstanceUID")
-        return [
-            file
-            for file, header in self.found.objects.items()
-            if text(header, "Modality") == self.labels.upper() and own and own in references(header)
-        ]
+        kind = self.labels.upper()
+        drawn = [file for file, header in self.found.objects.items() if text(header, "Modality") == kind]
+        return [file for file in drawn if case.key in self.drawn_on[file]]
 
     def _write(self, case: Case, drawn: Sequence[str], entry: Item) -> dict[str, Any]:
         """Convert one series; the label first, as an image without one is of no use."""
         if self.labels != "none" and not drawn:
             raise UnusableError(f"has no {self.labels} label that refers to it")
         image, voxels = read_files(case.series.files, case.name)
-        unlabelled: list[str] = []
+        note: dict[str, Any] = {"unlabelled": [], "notes": [], "shown": []}
+        label: np.ndarray | None = None
         if self.labels == "nifti":
-            _save(self.target / entry["label"], self._turned(drawn, image), image.affine)
+            label = self._turned(drawn, image)
         elif self.labels != "none" and self.names is not None:
             structures = [each for file in drawn for each in read_structures(file, image.affine, image.shape)]
-            label, unlabelled, notes = paint(structures, self.names, image.shape, self.rules.classes)
-            case.said += notes
+            painted = paint(structures, self.names, image.shape, self.rules.classes)
+            case.said += [f"not a class: {some(painted.strangers)}"] if painted.strangers else []
+            label, note = painted.labels, {"unlabelled": painted.lacking, "notes": painted.notes}
+        if label is not None:
+            note["shown"] = [int(index) for index in np.unique(label) if index]
             _save(self.target / entry["label"], label, image.affine)
         _save(self.target / entry["image"], voxels, image.affine)
-        return {"unlabelled": unlabelled}
+        return note
 
     def _turned(self, drawn: Sequence[str], image: Any) -> np.ndarray:
         """A NIfTI label in the order of axes of its image, in the smallest type that holds it."""
@@ -241,32 +250,32 @@ def _save(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
     write_atomically(path, gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
 
 
-def _tell(cases: Sequence[Case], found: Export, source: Path, target: Path, labels: str) -> None:
+def _tell(
+    cases: Sequence[Case], found: Export, drawn: Mapping[str, set[str]], source: Path, target: Path, labels: str
+) -> None:
     """Print the table with the names and folders that a reader knows the series by; write it without them."""
     rows = sorted(cases, key=lambda case: (case.taken != "yes", case.name))
     shown = [["case", "taken", "series", "notes"]]
     for case in rows:
         folder = os.path.relpath(os.path.dirname(case.series.files[0]), source)
-        notes = f"{folder}: {'; '.join(case.said)}" if case.said else ""
-        shown.append([case.name, case.taken, case.series.title(), notes])
+        said = "; ".join([*case.said, *case.notes])
+        shown.append([case.name, case.taken, case.series.title(), f"{folder}: {said}" if said else ""])
     print(aligned(shown))
     for what, files in (
         ("other objects", [f"{os.path.basename(file)} {reason}" for file, reason in found.refused.items()]),
-        ("drawings on series that are not here", [os.path.basename(file) for file in _strays(found)]),
+        ("drawings on series that are not here", [os.path.basename(file) for file, on in drawn.items() if not on]),
     ):
         if files:
             print(f"{len(files)} {what}: {'; '.join(files[:5])}{' ...' if len(files) > 5 else ''}")
     if labels in ("seg", "rtstruct"):
         print("Where structures overlap, the later class of class_names counts.")
-    columns = ["case", "patient_id", "modality", "slices", "rows", "columns", "taken"]
+    columns = ["case", "patient_id", "modality", "slices", "rows", "columns", "taken", "notes"]
     sizes = [case.series.frames[0].size if case.series.frames else ("", "") for case in rows]
     table = [
-        [case.name, case.patient, text(case.series.header, "Modality"), len(case.series.frames), *size, case.taken]
+        [
+            case.name, case.patient, text(case.series.header, "Modality"), len(case.series.frames), *size,
+            case.taken, "; ".join(case.notes),
+        ]
         for case, size in zip(rows, sizes, strict=True)
-    ]
+    ]  # fmt: skip
     write_csv(target / "series.csv", columns, table)
-
-
-def _strays(found: Export) -> list[str]:
-    known: Mapping[str, Series] = found.series
-    return [file for file, header in found.objects.items() if not references(header) & set(known)]

@@ -11,7 +11,7 @@ from custom_components.errors import InputError
 
 from .crossing import resolve_crossing
 from .pictures import own_patient
-from .split import Found, Lists, check_fractions, shares, shuffled, sorted_out, split_by_patient, with_parity
+from .split import Found, Lists, check_fractions, rarest, shares, shuffled, sorted_out, split_by_patient, with_parity
 
 
 def classes_of(item: Item) -> list[int]:
@@ -141,17 +141,11 @@ def _whole(number: float) -> int:
 
 def strata(entries: Sequence[Item]) -> dict[int, list[str]]:
     """Class -> the patients for whom it is the rarest; -1 for those without a finding. Unknown ones are left out."""
-    images = Counter(index for item in entries for index in classes_of(item))
-    rarest: dict[str, int] = {}
+    shown: dict[str, set[int]] = {}
     for item in entries:
         if is_labelled(item):
-            candidates = [*classes_of(item), rarest.get(item["patient_id"], -1)]
-            known = [index for index in candidates if index >= 0]
-            rarest[item["patient_id"]] = min(known, key=lambda index: (images[index], index), default=-1)
-    strata: dict[int, list[str]] = {}
-    for patient, index in rarest.items():
-        strata.setdefault(index, []).append(patient)
-    return strata
+            shown.setdefault(item["patient_id"], set()).update(classes_of(item))
+    return rarest(shown, Counter(index for item in entries for index in classes_of(item)))
 
 
 def refuse_counts(where: object, problems: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Found:
         said: how the description tells what was done, which stands for the braces.
         settings: those of the split that follow from the source's own.
         select_of_training: with `train_fraction`, what selects is a share of those that train.
+        shown: the classes that each patient's label maps show, where they were read; `by_patient` spreads them.
     """
 
     entries: Sequence[Item] = ()
@@ -41,6 +42,7 @@ class Found:
     said: str = "{}"
     settings: Mapping[str, Any] = field(default_factory=dict)
     select_of_training: bool = False
+    shown: Mapping[str, Collection[int]] = field(default_factory=dict)
 
 
 _SECTION_NAMES = {
@@ -67,16 +69,53 @@ def shuffled(names: Iterable[str], seed: int) -> list[str]:
     )
 
 
-def split_by_patient(entries: Sequence[Item], val_fraction: float, test_fraction: float, seed: int) -> Lists:
+def rarest(shown: Mapping[str, Collection[int]], counts: Mapping[int, int]) -> dict[int, list[str]]:
+    """Class -> the patients of whose classes it is the rarest; -1 for those without any.
+
+    Args:
+        shown: the classes of each patient.
+        counts: how often each class occurs.
+    """
+    groups: dict[int, list[str]] = {}
+    for patient, classes in shown.items():
+        groups.setdefault(min(classes, key=lambda index: (counts[index], index), default=-1), []).append(patient)
+    return groups
+
+
+def _spread(order: Sequence[str], shown: Mapping[str, Collection[int]]) -> list[str]:
+    """Patients in such an order that any first part of them has of each group of `rarest` about its share."""
+    counts = Counter(index for classes in shown.values() for index in classes)
+    place = {}
+    for group in map(set, rarest({patient: shown.get(patient, ()) for patient in order}, counts).values()):
+        for number, patient in enumerate(patient for patient in order if patient in group):
+            place[patient] = (number + 0.5) / len(group)
+    return sorted(order, key=place.__getitem__)
+
+
+def split_by_patient(
+    entries: Sequence[Item],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    shown: Mapping[str, Collection[int]] | None = None,
+) -> Lists:
     """Deal items to training, validation and test so that no patient is in two of them.
 
     The fractions count patients; from three patients on, a list with a positive fraction gets at least one.
+
+    Args:
+        entries: the items.
+        val_fraction: share of the patients that selects.
+        test_fraction: share that is tested.
+        seed: deals them.
+        shown: the classes of each patient, of which rare ones are spread over the lists.
 
     Raises:
         InputError: fractions that leave nothing for training.
     """
     check_fractions(val_fraction, test_fraction)
     order = shuffled((item["patient_id"] for item in entries), seed)
+    order = _spread(order, shown) if shown else order
     return sorted_out(entries, shares(order, val_fraction, test_fraction, round))
 
 
@@ -146,7 +185,8 @@ def by_patient(
     Returns:
         The lists, and what was done in words.
     """
-    return split_by_patient(found.entries, val_fraction, test_fraction, seed), f"split by {found.unit} (seed {seed})"
+    said = f"split by {found.unit}{', rare classes spread' if found.shown else ''} (seed {seed})"
+    return split_by_patient(found.entries, val_fraction, test_fraction, seed, found.shown), said
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:

@@ -126,7 +126,7 @@ def test_dicom_in_and_dicom_seg_out(trained: Path, abdomens: Path, run_stage: Ru
     label = nib.load(trained / "as_nifti" / "P 1_CT_seg.nii.gz")
     names = ["background", "liver", "spleen", "right kidney", "left kidney", "aorta"]
     file = str(trained / "as_dicom_seg" / "P 1_CT_seg.dcm")
-    again, lacking, _ = paint(read_structures(file, label.affine, label.shape), names, label.shape, {})
+    again, lacking, *_ = paint(read_structures(file, label.affine, label.shape), names, label.shape, {})
     np.testing.assert_array_equal(again, np.asarray(label.dataobj))
     assert again.any()
     assert lacking == []

@@ -40,6 +40,14 @@ def test_all_classes_of_the_bundles_have_the_code_of_the_standard() -> None:
         assert (found.side and found.side[0]) == (side and side.value)
 
 
+def test_what_is_no_snomed_code_has_none_in_the_standard() -> None:
+    """Of the classes of the bundles these are lesions by their enhancement."""
+    others = {name for name in STANDARD if code_of(name).type[1] != "SCT"}
+    assert others == {"non-enhancing core", "enhancing tumour"}
+    assert {code_of(name).type[1] for name in others} == {"NCIt"}
+    assert not [name for name in codes.SCT.dir("enhanc") if "lesion" in name.lower()]
+
+
 @pytest.mark.parametrize(
     ("names", "code", "expected"),
     [

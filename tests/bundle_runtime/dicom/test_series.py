@@ -11,11 +11,13 @@ import pytest
 from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.volume import UnusableError, read_volume
+from bundle_runtime.dicom import pixels
 from bundle_runtime.dicom.series import NoVolume, lay, scan, series_below
 from dicom_files import enhanced, lps, slices, uid, volume, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG2MPML, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 RAS = np.diag([-1.0, -1, 1, 1])
 SAGITTAL = (0.0, 1, 0, 0, 0, -1)
@@ -185,6 +187,59 @@ def test_a_bad_file_is_named(tmp_path: Path, change: Any, text: str) -> None:
     with pytest.raises(UnusableError, match=text) as caught:
         read_volume(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def _compressed(parts: list[Any], syntax: Any) -> list[Any]:
+    """A slice in the middle is of a syntax that nothing here decodes."""
+    parts[2].file_meta.TransferSyntaxUID = syntax
+    parts[2].PixelData = encapsulate([b"rubbish!"])
+    parts[2]["PixelData"].VR = "OB"
+    parts[2]["PixelData"].is_undefined_length = True
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("syntax", "text"),
+    [
+        (
+            JPEGLosslessSV1,
+            r"IM010_2\.dcm: is compressed as JPEG Lossless.*, which needs the package itk-io; install it",
+        ),
+        (JPEG2000Lossless, r"IM010_2\.dcm: .*JPEG 2000.*needs the package pylibjpeg-openjpeg; install it, or export"),
+        (MPEG2MPML, r"IM010_2\.dcm: its transfer syntax MPEG2.* is not supported; export the file without compression"),
+    ],
+)
+def test_a_series_of_a_syntax_that_nothing_here_decodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: Any, text: str
+) -> None:
+    """Its headers are sound, so it is found, and refused with what would read it when it is read."""
+    folder = write(tmp_path / "P1", _compressed(slices(STORED), syntax))
+    found, others = series_below(tmp_path, [f"P1/{path.name}" for path in folder.iterdir()])
+    assert list(found) == [str(folder)]
+    assert not others.refused
+    monkeypatch.setattr(pixels.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnusableError, match=text):
+        read_volume(str(folder))
+
+
+def test_encrypted_attributes_are_named(tmp_path: Path) -> None:
+    """As the standard hides them (part 15, annex E): in a sequence, what they were is gone; other attributes stay."""
+    parts = slices(STORED)
+    hidden = pydicom.Dataset()
+    hidden.EncryptedContentTransferSyntaxUID, hidden.EncryptedContent = ExplicitVRLittleEndian, b"\x30\x80" * 40
+    for data in parts:
+        data.EncryptedAttributesSequence = [hidden]
+    assert read_volume(str(write(tmp_path / "names only", parts)))[1].shape == (40, 34, 6)
+    for data in parts:
+        for key in ("PixelData", "Rows", "Columns"):
+            del data[key]
+    folder = write(tmp_path / "pixels too", parts)
+    with pytest.raises(UnusableError, match=r"IM000_0\.dcm has no pixel data \(encrypted\?\); export or copy it again"):
+        read_volume(str(folder))
+    found, others = series_below(tmp_path, [f"pixels too/{path.name}" for path in folder.iterdir()])
+    assert not found
+    assert set(others.refused.values()) == {"has no pixel data (encrypted?)"}
+    assert others.damaged == set(others.refused)
 
 
 def test_colour_is_no_volume_and_empty_uids_are_one_series_a_folder(tmp_path: Path) -> None:

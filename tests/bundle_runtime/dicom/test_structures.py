@@ -9,63 +9,31 @@ import numpy as np
 import pydicom
 import pytest
 from bundle_runtime.data.volume import UnusableError, read_volume
-from bundle_runtime.dicom.structures import paint, read_structures, references
+from bundle_runtime.dicom.series import scan
+from bundle_runtime.dicom.structures import Painted, drawn_on, paint, read_structures, references
 from custom_components.errors import InputError
-from dicom_files import AXIAL, lps, slices, uid, volume
+from dicom_files import AXIAL, slices, volume, write
+from drawn_structures import AFFINE, SHAPE, contours, square
 from picture_files import encoded
 from pydicom.dataset import Dataset
 
-SHAPE = (40, 34, 6)
-AFFINE = lps(SHAPE, (0.8, 0.9, 2.5), AXIAL, (-10, -20, 30))
 RAS = np.diag([-1.0, -1, 1, 1]) @ AFFINE
 
 
-def square(low: float, high: float, number: float) -> list[float]:
-    corners = [(low, low), (high, low), (high, high), (low, high)]
-    return [float(v) for x, y in corners for v in (AFFINE @ [x, y, number, 1])[:3]]
-
-
-def contours(folder: Path, drawn: dict[str, list[list[float]]], kind: str = "CLOSED_PLANAR") -> str:
-    """Write an RTSTRUCT: structure -> its contours."""
-    data = slices(volume())[0]
-    for key in ("PixelData", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        del data[key]
-    data.Modality, data.SOPInstanceUID = "RTSTRUCT", uid("rt")
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
-    data.StructureSetROISequence, data.ROIContourSequence = [], []
-    for number, (name, parts) in enumerate(drawn.items(), 1):
-        roi, shape = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName, shape.ReferencedROINumber = number, name, number
-        shape.ContourSequence = []
-        for points in parts:
-            contour = Dataset()
-            contour.ContourGeometricType, contour.ContourData = kind, points
-            contour.NumberOfContourPoints = len(points) // 3
-            shape.ContourSequence.append(contour)
-        data.StructureSetROISequence.append(roi)
-        data.ROIContourSequence.append(shape)
-    place, study, referred = Dataset(), Dataset(), Dataset()
-    referred.SeriesInstanceUID = slices(volume())[0].SeriesInstanceUID
-    study.RTReferencedSeriesSequence, place.RTReferencedStudySequence = [referred], [study]
-    data.ReferencedFrameOfReferenceSequence = [place]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "RS.dcm").write_bytes(encoded(data))
-    return str(folder / "RS.dcm")
-
-
-def painted(file: str, names: list[str], **aliases: list[str]) -> tuple[np.ndarray, list[str], list[str]]:
+def painted(file: str, names: list[str], **aliases: list[str]) -> Painted:
     return paint(read_structures(file, RAS, SHAPE), ["background", *names], SHAPE, aliases)
 
 
 def test_holes_and_overlaps(tmp_path: Path) -> None:
     ring = [square(4.5, 20.5, k) for k in (1, 2)] + [square(8.5, 12.5, k) for k in (1, 2)]
     file = contours(tmp_path, {"Liver": ring, "GTV 1": [square(17.5, 30.5, 2)], "couch": []})
-    label, lacking, notes = painted(file, ["liver", "tumour", "spleen"], tumour=["gtv*"])
+    label, lacking, notes, strangers = painted(file, ["liver", "tumour", "spleen"], tumour=["gtv*"])
     assert [np.count_nonzero(label[..., k] == 1) for k in range(6)] == [0, 240, 231, 0, 0, 0]
     assert np.count_nonzero(label == 2) == 13 * 13
     assert label[10, 10, 1] == 0
     assert lacking == ["spleen"]
-    assert notes == ["not a class: couch", "9 voxels of liver lie in tumour, which counts"]
+    assert notes == ["9 voxels of liver lie in tumour, which counts"]
+    assert strangers == ["couch"]
     turned, *_ = painted(file, ["tumour", "liver"], tumour=["gtv*"])
     assert np.count_nonzero(turned == 2) == 480  # now the liver is the later class
     assert references(pydicom.dcmread(file)) == {str(slices(volume())[0].SeriesInstanceUID)}
@@ -103,6 +71,45 @@ def test_contours_of_one_slice(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said(tmp_path: Path, drawn: Any, text: str) -> None:
     with pytest.raises(UnusableError, match=text):
         painted(contours(tmp_path, drawn), ["liver", "spleen"])
+
+
+def test_slices_that_nobody_drew_on_are_counted(tmp_path: Path) -> None:
+    """Up to 40 % of them; a slice between two parts that are empty says nothing of another structure."""
+    drawn = {"liver": [square(2, 9, k) for k in (0, 1, 3, 4)], "spleen": [square(20, 25, k) for k in (2, 3)]}
+    label, _, notes, _ = painted(contours(tmp_path, drawn), ["liver", "spleen"])
+    assert notes == ["liver has no contour on 1 of the 5 slices between its ends, where it counts as absent"]
+    assert not (label[..., 2] == 1).any()
+    assert painted(contours(tmp_path, drawn), ["spleen"]).notes == []
+
+
+def _image_item(number: int) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = slices(volume())[number].SOPInstanceUID
+    return item
+
+
+def test_what_names_images_and_no_series_is_of_their_series(tmp_path: Path) -> None:
+    """As some writers leave the reference to the series out: of contours, of segments, and of nothing that is here."""
+    write(tmp_path / "ct", slices(volume()))
+    write(tmp_path / "other", slices(volume(), "b"))
+    file = Path(contours(tmp_path, {"liver": [square(2, 9, 1)]}))
+    data = pydicom.dcmread(file)
+    del data.ReferencedFrameOfReferenceSequence
+    file.write_bytes(encoded(data))
+    data.ROIContourSequence[0].ContourSequence[0].ContourImageSequence = [_image_item(1)]
+    (tmp_path / "named.dcm").write_bytes(encoded(data))
+    drawn = pydicom.dcmread(segments(tmp_path, "FRACTIONAL", np.full((2, 34, 40), 200)))
+    derived = Dataset()
+    derived.SourceImageSequence = [_image_item(0), _image_item(2)]
+    drawn.PerFrameFunctionalGroupsSequence[1].DerivationImageSequence = [derived]
+    (tmp_path / "seg.dcm").write_bytes(encoded(drawn))
+    export = scan(str(path) for path in sorted(tmp_path.rglob("*.dcm")))
+    key = str(slices(volume())[0].SeriesInstanceUID)
+    found = {Path(object_file).name: on for object_file, on in drawn_on(export).items()}
+    assert found == {"RS.dcm": set(), "named.dcm": {key}, "seg.dcm": {key}}
+    (tmp_path / "named.dcm").unlink()  # since it was found
+    assert drawn_on(export)[str(tmp_path / "named.dcm")] == set()
+    assert export.refused == {str(tmp_path / "named.dcm"): "cannot be read (No such file or directory)"}
 
 
 @pytest.mark.parametrize("patient", ["STS_002", "STS_003", "STS_008"])
@@ -148,12 +155,12 @@ def segments(folder: Path, kind: str, values: np.ndarray, **changes: Any) -> str
 def test_fractions_labels_and_codes(tmp_path: Path) -> None:
     values = np.zeros((2, 34, 40))
     values[0, 3, 7], values[0, 4, 7], values[1, 5, 9] = 120, 90, 100
-    label, lacking, _ = painted(segments(tmp_path, "FRACTIONAL", values), ["liver", "spleen"])
+    label, lacking, notes, _ = painted(segments(tmp_path, "FRACTIONAL", values), ["liver", "spleen"])
     assert {tuple(map(int, place)): int(label[tuple(place)]) for place in np.argwhere(label)} == {
         (7, 3, 5): 1,
         (9, 5, 4): 2,
     }
-    assert lacking == []
+    assert (lacking, notes) == ([], [])
     values[0, 3, 7], values[0, 4, 7], values[1, 5, 9] = 2, 1, 2
     label, *_ = painted(segments(tmp_path, "LABELMAP", values), ["liver", "spleen"])
     assert [label[7, 3, 5], label[7, 4, 5], label[9, 5, 4]] == [2, 1, 2]

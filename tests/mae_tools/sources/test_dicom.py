@@ -12,14 +12,19 @@ from typing import Any
 import mae_tools.sources.dicom as module
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from bundle_runtime.data.volume import read_volume
+from bundle_runtime.dicom import pixels
 from bundle_runtime.dicom.codes import code_of
 from bundle_runtime.dicom.segmentation import segmentation
 from bundle_runtime.dicom.series import stack_of
 from custom_components.errors import InputError
 from dicom_files import slices, volume, write
+from drawn_structures import contours, square
 from mae_tools.sources.dicom import dicom
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGLosslessSV1
 
 NAMES = ["background", "liver", "spleen"]
 MODEL = {"name": "m", "version": "1", "weights_sha256": "0" * 64}
@@ -81,7 +86,7 @@ def test_images_labels_and_lists(tmp_path: Path, capsys: pytest.CaptureFixture[s
         found[number] = item["patient_id"]
     assert len(set(found.values())) == 3
     rows = (out / "series.csv").read_text().splitlines()[1:]
-    taken = [row.rsplit(",", 1)[1] for row in rows]
+    taken = [row.split(",")[6] for row in rows]
     assert sorted(taken) == ["no: no even stack of slices", "no: no volume", "no: not chosen", "yes", "yes", "yes"]
     for text in ("CT 3 lung thin (6 slices)", "holds 1 slice(s)", "the later class of class_names"):
         assert text in said
@@ -159,6 +164,89 @@ def test_labels_that_do_not_fit_leave_the_case_out(tmp_path: Path, capsys: pytes
     with pytest.raises(InputError, match="holds nothing for a datalist"):
         dicom(source, out=tmp_path / "none", **named)
     assert "1 drawings on series that are not here" in capsys.readouterr().out
+
+
+def test_gaps_of_contours_are_said_in_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the table of the terminal and in that of the folder, which names classes and nothing that somebody typed."""
+    write(tmp_path / "in" / "ct", slices(volume()))
+    drawn = {"liver": [square(2, 9, k) for k in (0, 2, 3, 5)], "GTV Planted": [square(12, 19, 1)]}
+    contours(tmp_path / "in" / "rt", drawn)
+    named = {"class_names": NAMES, "labels": "rtstruct", "val_fraction": 0, "test_fraction": 0}
+    with pytest.raises(InputError, match="nothing for a datalist"):
+        dicom(tmp_path / "in", out=tmp_path / "out", **named)
+    assert "has no contour of liver on 2 slices between its ends" in capsys.readouterr().out
+    drawn["liver"].append(square(2, 9, 4))
+    contours(tmp_path / "in" / "rt", drawn)
+    said = "liver has no contour on 1 of the 6 slices between its ends, where it counts as absent"
+    for strangers in (True, False):
+        (item,) = dicom(tmp_path / "in", out=tmp_path / "out", **named)["training"]
+        out = capsys.readouterr().out
+        assert said in out
+        assert ("not a class: GTV Planted" in out) == strangers, "of what is converted only classes are known"
+        assert item["unlabelled"] == ["spleen"]
+        assert said in (tmp_path / "out" / "series.csv").read_text()
+    assert PLANTED.search(everything(tmp_path / "out")) is None
+
+
+def test_a_seg_that_names_the_images_alone_is_taken(tmp_path: Path) -> None:
+    source = export(tmp_path / "in", 2)
+    for file in source.rglob("seg*.dcm"):
+        data = pydicom.dcmread(file)
+        del data.ReferencedSeriesSequence
+        data.save_as(file)
+    made = dicom(source, out=tmp_path / "out", class_names=NAMES, series="*venous*", labels="seg", val_fraction=0,
+                 test_fraction=0)  # fmt: skip
+    found = {}
+    for item in made["training"]:
+        _, voxels = read_volume(str(tmp_path / "out" / item["image"]))
+        number = next(n for n in range(2) if np.array_equal(voxels, volume(seed=n).astype(int) - 1024))
+        found[number] = np.asarray(nib.load(tmp_path / "out" / item["label"]).dataobj)
+    assert sorted(found) == [0, 1]
+    for number, drawn in found.items():
+        np.testing.assert_array_equal(drawn, label(number))
+
+
+def test_series_that_cannot_be_read_are_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that needs a package, and one whose pixels are encrypted, beside one that is fine."""
+    write(tmp_path / "in" / "fine", slices(volume()))
+    packed, hidden = slices(volume(), "b"), slices(volume(), "c")
+    for data in packed:
+        data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        data.PixelData = encapsulate([b"rubbish!"])
+        data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+    for data in hidden:
+        data.EncryptedAttributesSequence = [pydicom.Dataset()]
+        del data.PixelData, data.Rows, data.Columns
+    write(tmp_path / "in" / "packed", packed)
+    write(tmp_path / "in" / "hidden", hidden)
+    monkeypatch.setattr(pixels.importlib.util, "find_spec", lambda name: None)
+    made = dicom(tmp_path / "in", out=tmp_path / "out", val_fraction=0, test_fraction=0)
+    said = capsys.readouterr().out
+    assert len(made["training"]) == 1
+    assert "which needs the package itk-io; install it" in said
+    assert "6 other objects: IM000_0.dcm has no pixel data (encrypted?)" in said
+    taken = [row.split(",")[6] for row in (tmp_path / "out" / "series.csv").read_text().splitlines()[1:]]
+    assert taken == ["yes", "no: its images or labels cannot be used"]
+
+
+def test_a_rare_class_comes_into_every_list(tmp_path: Path) -> None:
+    """Three of twelve patients show the spleen; whatever the seed, each list gets one of them."""
+    source = tmp_path / "in"
+    codes = {name: code_of(name) for name in NAMES[1:]}
+    for number in range(12):
+        place = write(source / str(number), slices(volume((8, 8, 4), seed=number), f"q{number}"))
+        drawn = np.ones((8, 8, 4), np.uint8)
+        drawn[0, 0, 0] = 2 if number < 3 else 1
+        (source / f"seg{number}.dcm").write_bytes(segmentation(drawn, stack_of(str(place)), codes, MODEL))
+    for seed in range(4):
+        made = dicom(source, out=tmp_path / "out", class_names=NAMES, labels="seg", val_fraction=0.34,
+                     test_fraction=0.33, seed=seed)  # fmt: skip
+        for part in ("training", "validation", "test"):
+            maps = [np.asarray(nib.load(tmp_path / "out" / item["label"]).dataobj) for item in made[part]]
+            assert sum((drawn == 2).any() for drawn in maps) == 1, part
+    assert "rare classes spread (seed 3)" in made["description"]
 
 
 def test_what_every_source_can_do(tmp_path: Path) -> None:

@@ -23,6 +23,23 @@ def test_patients_never_cross_and_nothing_is_lost(patients: int, seed: int, val:
         assert bool(parts["test"]) == (test > 0)
 
 
+@given(st.integers(3, 60), st.integers(1, 8), st.integers(0, 5), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+def test_rare_classes_are_spread_over_the_lists(rest: int, few: int, seed: int, val: float, test: float) -> None:
+    """All show an organ, few of them a tumour; one shows nothing. The sizes of the lists are those without classes."""
+    shown = (
+        {f"o{number}": {1} for number in range(rest)} | {f"t{number}": {1, 2} for number in range(few)} | {"n": set()}
+    )
+    entries = [{"image": name, "patient_id": name} for name in shown]
+    parts = split_by_patient(entries, val, test, seed, shown)
+    plain = split_by_patient(entries, val, test, seed)
+    assert {name: len(part) for name, part in parts.items()} == {name: len(part) for name, part in plain.items()}
+    for part in parts.values():
+        have = sum(item["patient_id"].startswith("t") for item in part)
+        expected = few * len(part) / len(entries)
+        assert abs(have - expected) <= 1 + 3 * few / len(entries) + 1e-9  # three groups, each rounded at both ends
+    assert split_by_patient(entries[::-1], val, test, seed, shown)["test"][::-1] == parts["test"]
+
+
 def test_the_order_is_fixed_for_ever() -> None:
     assert shuffled(["a", "b", "c", "d", "e"], 0) == shuffled(["e", "d", "c", "b", "a", "a"], 0)
     assert shuffled("abcdefgh", 0) == list("hfgdacbe")
