@@ -26,6 +26,7 @@ class Seen(NamedTuple):
         modality: of a DICOM header, such as CR, or "".
         view: the view position of a DICOM header, such as PA or LL, or "".
         thumbnail: a small JPEG where one was asked for, or b"".
+        tones: how bright it is, where that was asked for: mean and mean square (0..1) of each channel.
     """
 
     problem: str = ""
@@ -38,6 +39,7 @@ class Seen(NamedTuple):
     modality: str = ""
     view: str = ""
     thumbnail: bytes = b""
+    tones: tuple[tuple[float, float], ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Plain values that later pictures are compared with."""

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.concurrent import process_map
 
 from ..copies import picture_digest
+from .tones import tones_of
 
 _CHUNK = 16  # files that a process takes at a time
 _THUMBNAIL = 160  # longest side in pixels
@@ -55,4 +56,6 @@ def look(picture: Picture) -> Seen:
     constant = bool(pixels.min() == pixels.max())
     # Made 8-bit with a loss, which must not hide that the same was stored in 8 bits.
     stored = pixels if picture.numbers is None else picture.numbers[None]
-    return Seen("", picture.kind, height, width, picture_digest(stored), constant, *picture.header)
+    return Seen(
+        "", picture.kind, height, width, picture_digest(stored), constant, *picture.header, tones=tones_of(pixels)
+    )

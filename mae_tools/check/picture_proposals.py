@@ -1,4 +1,4 @@
-"""Settings that follow from pictures: size, channels, batch."""
+"""Settings that follow from pictures: size, channels, normalisation, batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from bundle_runtime.data.schema import Datalist
 from bundle_runtime.data.verify_pictures import Seen
 
 from .proposals import Proposal, batch_size
+from .tones import of_tones
 
 
 def of_pictures(
@@ -33,9 +34,22 @@ def of_pictures(
         found.append(
             Proposal("cache_size", max(min(cached, int(side)), min(wanted, whole)), "no picture is enlarged for it")
         )
-    if images.grey < 1 and config.get("in_channels") == 1:
-        found.append(Proposal("in_channels", 3, f"{1 - images.grey:.0%} of the pictures have colours"))
+    coloured = np.mean([len(picture.tones) == 3 for picture in usable])
+    channels = 3 if coloured else int(config.get("in_channels", 1))
+    if coloured and config.get("in_channels") == 1:
+        found.append(Proposal("in_channels", channels, f"{coloured:.0%} of the pictures have colours"))
+    levels, scaling = of_tones([picture.tones for picture in usable], channels, config)
+    found += scaling
     if "mpp" in content:
         found.append(Proposal("mpp", content["mpp"], "micrometres a pixel of the tiles, which `detect` must read at"))
     found.append(batch_size(len(usable), 1, int(config.get("batch_size", 64)), "pictures"))
-    return {"pictures": len(usable), "side": images.side, "grey": images.grey, "aspect": ratio}, found
+    return {"pictures": len(usable), "side": images.side, "grey": images.grey, "aspect": ratio, **levels}, found
+
+
+def statistics(fingerprint: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The table of a fingerprint of pictures, header first; nothing where there is none."""
+    if not fingerprint:
+        return []
+    lines = {"shorter side, pixels": "side", "brightness, black 0, white 1": "brightness", "contrast": "contrast"}
+    head = (f"{fingerprint['pictures']} pictures", "lowest", "median", "highest")
+    return [head, *((what, *(f"{value:.4g}" for value in fingerprint[key])) for what, key in lines.items())]

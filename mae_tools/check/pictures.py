@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..copies import Place, copy_problems, find_copies
 from .decode import inspect_files
-from .picture_proposals import of_pictures
+from .picture_proposals import of_pictures, statistics
 from .report import Findings
 
 _THUMBNAILS = 48
@@ -61,7 +61,7 @@ def inspect(
         copies,
         f"{total} images",
         {"task": task, "lists": summaries, "fingerprint": fingerprint},
-        [rows for rows in (_list_rows(summaries), _class_rows(summaries)) if rows],
+        [rows for rows in (_list_rows(summaries), _class_rows(summaries), statistics(fingerprint)) if rows],
         [
             _figure(file, seen[file], _classes(file, parts, names, task))
             for file in (files[i] for i in shown)

@@ -10,6 +10,7 @@ from bundle_runtime.data.schema import Datalist
 from bundle_runtime.files import write_atomically
 from custom_components.errors import InputError
 from monai.bundle import ConfigParser
+from torch import nn
 
 from ..bundles import SEGMENTATION, find_bundle, stages
 
@@ -34,30 +35,44 @@ def batch_size(count: int, crops: int, usual: int, what: str) -> Proposal:
 def of_card(
     root: Path | None, stage: str, proposals: Sequence[Proposal], names: Sequence[str] | None
 ) -> list[Proposal]:
-    """`micro_batch`: crops that fit on the GPU, by what one and two take in a step of the bundle's network."""
+    """`micro_batch`: crops or pictures that fit on the GPU, by what one and two take in a step of the bundle's network.
+
+    Args:
+        root: the bundle; None: nothing is proposed, as without a GPU.
+        stage: its training.
+        proposals: the other ones, which decide on size and batch.
+        names: of the classes.
+    """
     if root is None or not torch.cuda.is_available():
         return []
     parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / f"{stage}.yaml")))
     wanted = {proposal.key: proposal.value for proposal in proposals}
-    parser.update({**{key: value for key, value in wanted.items() if key in parser}, "class_names": list(names or [])})
-    network = parser.get_parsed_content("network_def").cuda().train()
+    wanted = {**wanted, **({} if names is None else {"class_names": list(names)})}
+    parser.update({key: value for key, value in wanted.items() if key in parser})
+    network = parser.get_parsed_content("network_def")
     size = wanted.get("roi_size") or [wanted["img_size"]] * 2
     channels = parser.get("in_channels") or len(parser["sequences"])
+    each = _grows_by(network, [channels, *size])
+    weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+    free = _FREE * torch.cuda.mem_get_info()[0] - 3 * weights  # gradients and both averages of AdamW
+    fits = max(int(free / each), 1)
+    what = "crop" if "roi_size" in wanted else "picture"
+    said = f"a {what} takes {each / 2**30:.2f} GB on this {torch.cuda.get_device_name()}, {fits} fit (measured in bf16)"
+    return [Proposal("micro_batch", None if fits >= wanted["batch_size"] else fits, said)]
+
+
+def _grows_by(network: nn.Module, shape: Sequence[int]) -> int:
+    """Bytes on the GPU by which a training step with two inputs of this shape peaks above one with a single input."""
+    network.cuda().train()
     peaks = []
-    for crops in (1, 2):
+    for count in (1, 2):
         torch.cuda.reset_peak_memory_stats()
         with torch.autocast("cuda", torch.bfloat16):
-            output = network(torch.zeros(crops, channels, *size, device="cuda"))
+            output = network(torch.zeros(count, *shape, device="cuda"))
             sum(part.float().mean() for part in (output if isinstance(output, list | tuple) else [output])).backward()
         peaks.append(torch.cuda.max_memory_allocated())
         network.zero_grad(set_to_none=True)
-    weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
-    free = _FREE * torch.cuda.mem_get_info()[0] - 3 * weights  # gradients and both averages of AdamW
-    fits = max(int(free / max(peaks[1] - peaks[0], 1)), 1)
-    batch = wanted["batch_size"]
-    name = torch.cuda.get_device_name()
-    each = f"a crop takes {(peaks[1] - peaks[0]) / 2**30:.2f} GB on this {name}, {fits} fit (measured in bf16)"
-    return [Proposal("micro_batch", None if fits >= batch else fits, each)]
+    return max(peaks[1] - peaks[0], 1)
 
 
 def training_of(bundle: str | None, content: Datalist) -> tuple[Path | None, str, dict[str, Any]]:

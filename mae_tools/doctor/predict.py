@@ -17,6 +17,7 @@ from monai.bundle import ConfigParser
 from ..bundles import SEGMENTATION, load, stages
 
 _STEPS = 3  # that a trial has data for
+_TRIED_WHOLE = ("evaluate", "inference")  # with a network as it is, case by case
 _FOR_A_TRIAL = {
     "init": "scratch", "num_workers": 0, "overwrite": True, "allow_unlearnt": True, "label_fraction": 1.0,
     "drop_last": False, "pictures": 0, "val_interval": 10**6,
@@ -28,7 +29,7 @@ class Need(NamedTuple):
 
     Attributes:
         stage: its name.
-        step: seconds an update, or a batch of an evaluation.
+        step: seconds an update, or a batch of an evaluation or inference.
         total: seconds of the whole stage, the preparation of the data included.
         memory: peak MiB of the process, with what it keeps of the whole list.
         gpu: peak MiB on the GPU; None without one.
@@ -68,15 +69,15 @@ class Trial:
     apart: Callable[[str, str], int | None]
 
     def stages(self) -> list[str]:
-        """Pre-training, training and evaluation for what the labels of the list are for."""
+        """Pre-training, training, evaluation and inference for what the labels of the list are for."""
         known = stages(self.root)
         suffix = SEGMENTATION if f"train{SEGMENTATION}" in known and "task" not in self.content else ""
-        return [name for name in ("pretrain", f"train{suffix}", f"evaluate{suffix}") if name in known]
+        return [name for name in ("pretrain", *(f"{s}{suffix}" for s in ("train", *_TRIED_WHOLE))) if name in known]
 
     def need(self, stage: str) -> Need:
         """Measure a stage, and reckon what all of it takes."""
         try:
-            return self._of_evaluation(stage) if stage.startswith("evaluate") else self._of_training(stage)
+            return self._of_evaluation(stage) if stage.startswith(_TRIED_WHOLE) else self._of_training(stage)
         except InputError as error:
             return Need(stage, said=str(error))
 
@@ -102,6 +103,7 @@ class Trial:
         return Need(stage, step, total, memory + kept, last.get("peak_gpu_mib"), said)
 
     def _of_evaluation(self, stage: str) -> Need:
+        """From a few cases of the test list, on which an inference is reckoned as well."""
         own = load(Path(self._files(stage)[0]))  # an overlay may hold keys of other stages
         batch = int(self._config(stage).get_parsed_content("batch_size")) if "batch_size" in own else 1
         found = self._try(stage, _STEPS * batch, {})

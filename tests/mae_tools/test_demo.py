@@ -171,3 +171,31 @@ def test_an_adopted_bundle_runs_its_demo_and_passes_the_zoo_checks(tmp_path: Pat
     demo(str(adopted), out=str(tmp_path / "out"), max_epochs=2, val_interval=1)
     assert (tmp_path / "out" / "comparison" / "comparison.json").exists()
     package(adopted, tmp_path / "dist", verify=True)
+
+
+_SIZES = "hidden_size: 24, mlp_dim: 48, num_layers: 3, num_heads: 2"
+_PICTURES = f"{{{_SIZES}, img_size: 64, cache_size: 72}}"
+_CLASSES = {"class_names": ["none", "mild", "severe"], "task": "multi_class"}
+_MASKS = {"class_names": ["background", "gland"], "mask_kind": "binary"}
+ADOPTED = {
+    "brats_unetr_mae": ([{"sequences": ["flair", "t1ce"]}], f"{{{_SIZES}, feature_size: 4, roi_size: [32, 32, 32]}}"),
+    "cxr14_mae": ([_CLASSES], _PICTURES),
+    "medcls_msmae": ([_CLASSES, _MASKS], _PICTURES),
+    "histo_sdmae": ([{**_CLASSES, "mpp": 0.8}, _MASKS], _PICTURES),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("bundle", ADOPTED)
+def test_what_is_adopted_from_the_others_passes_the_zoo_checks(bundle: str, tmp_path: Path) -> None:
+    """With classes, sequences and sizes of one's own, and weights of them."""
+    lists, sizes = ADOPTED[bundle]
+    files = [tmp_path / f"mine{number}.json" for number in range(len(lists))]
+    for file, content in zip(files, lists, strict=True):
+        file.write_text(json.dumps({"training": [{"image": "a.png", "patient_id": "1"}], **content}))
+    small = tmp_path / "small.yaml"
+    small.write_text(sizes)
+    adopted = adopt(bundle, tmp_path / "my_own", list(map(str, files)), small)
+    put_weights(adopted)
+    package(adopted, tmp_path / "dist", verify=True)

@@ -35,11 +35,22 @@ def test_a_training(trial: Trial) -> None:
     assert not list(trial.folder.rglob("training_state.pt"))
 
 
-def test_an_evaluation(trial: Trial) -> None:
-    assert trial.stages() == ["pretrain", "train", "evaluate"]
-    need = trial.need("evaluate")
+@pytest.mark.parametrize("stage", ["evaluate", "inference"])
+def test_an_evaluation_and_an_inference(trial: Trial, stage: str) -> None:
+    assert trial.stages() == ["pretrain", "train", "evaluate", "inference"]
+    need = trial.need(stage)
     assert need.total is not None, need.said
     assert need.total > len(trial.content["test"]) * need.step
+    assert 200 < need.memory < 20_000
+    assert need.said.startswith(f"{len(trial.content['test'])} steps of 1, ")
+
+
+def test_the_stages_of_the_labels(trial: Trial) -> None:
+    """Class maps of pictures have stages of their own; a bundle without them has the plain ones."""
+    two = Trial(**{**vars(trial), "root": find_bundle("medcls_msmae")})
+    assert two.stages() == ["pretrain", *(f"{stage}_segmentation" for stage in ("train", "evaluate", "inference"))]
+    labelled = Trial(**{**vars(two), "content": {**trial.content, "task": "multi_class"}})
+    assert labelled.stages() == ["pretrain", "train", "evaluate", "inference"]
 
 
 def test_a_stage_that_fails_says_why(trial: Trial) -> None:
