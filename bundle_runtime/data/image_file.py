@@ -4,7 +4,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import tifffile
 from custom_components.errors import InputError
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..dicom.picture import is_dicom, read_dicom
+from ..dicom.picture import are_oblong, is_dicom, read_dicom
 from .image_prepare import stretch, to_uint8, value_range
 from .verify_pictures import OBLONG
 
@@ -35,10 +35,22 @@ _KINDS = {
 _PNG = b"\x89PNG"
 _HEAD_BYTES = 132
 TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
+_BITS, _PHOTOMETRIC, _TURN, _PLANAR, _SAMPLE_FORMAT = 258, 262, 274, 284, 339  # tags of TIFF
+_PNG_BITS = 24  # place of the bits a channel in a PNG
+_OPACITY = 2  # kind of an extra channel of a TIFF; where it is 1, the colours are multiplied by it already
 _IN_PLANES = _SIGNED = 2  # values of the last two
 _OTHER_COLOURS = ("LAB", "HSV")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *TIFF, b"GIF8")
+# What makes an array (H, W, ...) of each EXIF orientation upright.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda values: values[:, ::-1],
+    3: lambda values: values[::-1, ::-1],
+    4: lambda values: values[::-1],
+    5: lambda values: values.swapaxes(0, 1),
+    6: lambda values: np.rot90(values, -1),
+    7: lambda values: values[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
 # What Pillow raises for bytes that it cannot make a picture of; SyntaxError is its word for a broken PNG.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
@@ -65,7 +77,7 @@ def read_picture(file: str | os.PathLike[str], content: bytes | None = None) -> 
 
     * Bilevel becomes 0 and 255. Palettes are expanded, alpha is composited on black, CMYK becomes RGB.
     * Grey of 16 or 32 bits, signed or float is windowed from its 0.1 .. 99.9 percentiles to 8 bits, because scanners
-      rarely use the whole range. Colour of 16 bits keeps its upper 8.
+      rarely use the whole range. Colour of more than 8 bits keeps the upper 8 of those that it uses, 12 of 16 maybe.
     * TIFF: where 0 is white, grey is inverted; kinds that Pillow cannot read go through tifffile.
     * A turn noted by a camera (EXIF orientation) is carried out.
     * DICOM: see `read_dicom`.
@@ -121,15 +133,20 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
                 size = image.size
                 image.seek(1)
                 raise _several(name, count, size == image.size)
+            turn = image.getexif().get(_TURN, 1)  # before Pillow carries it out
             image.load()
             tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-            if tags.get(_PLANAR) == _IN_PLANES and max(tags.get(_BITS, (0,))) > 8:  # Pillow mixes their bytes up
-                return _read_with_tifffile(name, content)
+            oblong = OBLONG * _is_oblong(image.info)
+            if max(tags.get(_BITS, (0,))) > 8 and (tags.get(_PLANAR) == _IN_PLANES or image.mode.startswith("RGB")):
+                return _read_with_tifffile(name, content, oblong)  # Pillow mixes planes up, and keeps the upper 8 bits
+            if content.startswith(_PNG) and content[_PNG_BITS] == 16 and image.mode.startswith("RGB"):
+                return _of_colours(_png_values(name, content), turn, oblong)
             if image.mode in _OTHER_COLOURS:
                 raise InputError(f"{name}: its colours are {image.mode}, which is not supported; save it as RGB.")
             turned = ImageOps.exif_transpose(image)
             numbers = _numbers(turned, tags)
-            return Picture(_pixels(turned), _kind(image)) if numbers is None else _stretched(_kind(image), *numbers)
+            kind = _kind(image) + oblong
+            return Picture(_pixels(turned), kind) if numbers is None else _stretched(kind, *numbers)
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -148,22 +165,57 @@ def _read_with_pillow(name: str, content: bytes) -> Picture:
         raise InputError(f"{name}: is truncated or damaged ({reason}); copy it again.") from error
 
 
-def _read_with_tifffile(name: str, content: bytes) -> Picture:
-    """A TIFF of a kind that Pillow does not know: 12 bits, 64 bits, half floats, colour in planes, ...
+def _read_with_tifffile(name: str, content: bytes, oblong: str = "") -> Picture:
+    """A TIFF of a kind that Pillow does not know, or not with all its bits: 12, 16, 64, half floats, planes, ...
 
     Raises:
         InputError: colours of another space, signed or float; several pictures; damage.
     """
     page, values = tiff_page(name, content)
     photometric = tifffile.PHOTOMETRIC(page.photometric).name
+    turn = page.tags.valueof(_TURN, default=1)
     if values.ndim == 2 and photometric in ("MINISBLACK", "MINISWHITE") and values.dtype.kind in "iuf":
-        return _stretched(f"{page.bitspersample}-bit grey", values, photometric == "MINISWHITE")
-    colours = values if values.shape[0] == 3 else np.moveaxis(values, -1, 0)
-    if photometric == "RGB" and values.dtype.kind == "u" and colours.ndim == len(colours) == 3:
-        return Picture(np.ascontiguousarray(colours >> max(page.bitspersample - 8, 0)).astype(np.uint8), "RGB")
+        kind = f"{page.bitspersample}-bit grey{oblong}"
+        return _stretched(kind, _upright(values, turn), photometric == "MINISWHITE")
+    channels = np.moveaxis(values, 0, -1) if page.planarconfig == _IN_PLANES else values
+    if photometric == "RGB" and values.dtype.kind == "u" and channels.ndim == 3:
+        opaque = _OPACITY not in page.extrasamples[:1]
+        return _of_colours(channels[..., : 3 if opaque else 4], turn, oblong)
     raise InputError(
         f"{name}: is a TIFF of {values.dtype} {photometric} {values.shape}, expected unsigned RGB or grey; convert it."
     )
+
+
+def _png_values(name: str, content: bytes) -> np.ndarray:
+    """A PNG with all its bits, (H, W, C)."""
+    import imagecodecs  # few files need it
+
+    try:
+        return imagecodecs.png_decode(content)
+    except imagecodecs.PngError as error:
+        raise InputError(f"{name}: is truncated or damaged ({error}); copy it again.") from error
+
+
+def _of_colours(values: np.ndarray, turn: int, oblong: str) -> Picture:
+    """Colour, or grey with alpha, of any number of bits, (H, W, C): the upper 8 of those that are used."""
+    seen = 3 if values.shape[2] > 2 else 1
+    colours = values[..., :seen]
+    spare = max(int(value_range(colours)[1]).bit_length() - 8, 0)
+    eight = np.minimum(colours >> spare, 255)
+    alpha = values[..., seen:] >> 8 * (values.itemsize - 1)
+    image = Image.fromarray(np.ascontiguousarray(_upright(np.concatenate([eight, alpha], axis=2), turn), np.uint8))
+    return Picture(_pixels(image), _kind(image) + oblong)
+
+
+def _upright(values: np.ndarray, turn: int) -> np.ndarray:
+    """Values (H, W, ...) with the turn carried out that a camera or a TIFF notes."""
+    return _UPRIGHT.get(turn, np.asarray)(values)
+
+
+def _is_oblong(info: Mapping[Any, Any]) -> bool:
+    """Whether the pixels of a picture are not square, by what its file says of them."""
+    sides = next((info[key] for key in ("dpi", "aspect", "jfif_density") if key in info), ())
+    return are_oblong([float(side) for side in sides])  # some are fractions of Pillow, which have no division
 
 
 def tiff_page(name: str, content: bytes) -> tuple[Any, np.ndarray]:

@@ -1,6 +1,7 @@
 """One DICOM picture (CR, DX, CT, MR, US, ...) as an array of grey or colour values, and what its header says."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,8 +105,13 @@ def _is_oblong(dataset: pydicom.Dataset) -> bool:
         except (ValueError, TypeError):  # not numbers: it tells nothing
             continue
         if len(sides) == 2 and min(sides) > 0:
-            return max(sides) / min(sides) > 1 + _OBLONG
+            return are_oblong(sides)
     return False
+
+
+def are_oblong(sides: Sequence[float]) -> bool:
+    """Whether one of two lengths is longer than the other; not where they are no two lengths."""
+    return len(sides) == 2 and min(sides) > 0 and max(sides) / min(sides) > 1 + _OBLONG
 
 
 def _read(name: str) -> bytes:
@@ -210,7 +216,9 @@ def _modality_values(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray
     if tables:
         return _through_table(tables[0], stored, dataset)[0]
     slope, intercept = _first_number(dataset, "RescaleSlope"), _first_number(dataset, "RescaleIntercept")
-    return stored * slope + intercept if np.isfinite([slope, intercept]).all() else stored
+    if not np.isfinite([slope, intercept]).any():
+        return stored
+    return stored * np.nan_to_num(slope, nan=1.0) + np.nan_to_num(intercept)  # of series, too, one may be missing
 
 
 def _voi_table(dataset: pydicom.Dataset, values: np.ndarray) -> np.ndarray | None:

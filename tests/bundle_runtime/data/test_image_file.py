@@ -121,16 +121,71 @@ def test_values_that_are_no_numbers_are_black(tmp_path: Path) -> None:
     assert pixels.max() == 255
 
 
+def wide_png(values: np.ndarray, kind: int) -> bytes:
+    """A PNG of 16 bits a channel; kind 2 is RGB, 4 grey with alpha, 6 RGB with alpha."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def wide_tiff(values: np.ndarray, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, values, photometric="rgb", **options)
+    return stream.getvalue()
+
+
 def test_16_bit_colour_keeps_its_upper_8_bits() -> None:
-    values = (COLOUR.astype(np.uint16) * 256 + 77).astype(">u2")
-    rows = b"".join(b"\0" + row.tobytes() for row in values)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 50, 40, 16, 2, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    content = wide_png(COLOUR.astype(np.uint16) * 256 + 77, 2)
     np.testing.assert_array_equal(read_picture("x.png", content).pixels, channel_first(COLOUR))
+
+
+@pytest.mark.parametrize("bits", [8, 9, 10, 12, 14, 16])
+def test_colour_that_uses_few_of_its_16_bits_is_as_bright_as_any(bits: int) -> None:
+    """12 bits in 16 of each channel: cut to the upper 8 of 16, the picture would be nearly black."""
+    values = (COLOUR.astype(np.uint16) << 8) >> (16 - bits)
+    deep = np.dstack([values, COLOUR[..., 0].astype(np.uint16) << 8])
+    for content in (wide_png(values, 2), wide_tiff(values), wide_tiff(values, byteorder=">", compression="zlib")):
+        picture = read_picture("x", content)
+        assert picture.kind == "RGB"
+        np.testing.assert_allclose(picture.pixels.astype(int), channel_first(COLOUR), atol=0 if bits > 8 else 1)
+    opacity = COLOUR[..., :1] / 255.0
+    for content in (wide_png(deep, 6), wide_tiff(deep, extrasamples=["unassalpha"])):
+        picture = read_picture("x", content)
+        assert picture.kind == "RGB with alpha"
+        np.testing.assert_allclose(picture.pixels, channel_first(COLOUR * opacity), atol=1)
+    grey = read_picture("x", wide_png(deep[..., [1, 3]], 4))
+    assert (grey.kind, grey.pixels.shape) == ("grey with alpha", (1, 40, 50))
+    np.testing.assert_allclose(grey.pixels[0], COLOUR[..., 1] * opacity[..., 0], atol=1)
+
+
+def test_one_hot_pixel_does_not_darken_a_colour_picture() -> None:
+    values = COLOUR.astype(np.uint16) << 4
+    values[3, 4] = 65535
+    pixels = read_picture("x", wide_png(values, 2)).pixels
+    np.testing.assert_array_equal(pixels[:, 10:], channel_first(COLOUR)[:, 10:])
+    assert pixels[:, 3, 4].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "i2", "f2", "f4"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_the_turn_that_a_tiff_notes_is_carried_out(kind: str, turn: int) -> None:
+    """By Pillow where it reads the file, and by us where it does not; half floats are of these."""
+    upright = {1: GREY, 2: GREY[:, ::-1], 3: GREY[::-1, ::-1], 4: GREY[::-1], 5: GREY.T, 6: np.rot90(GREY, -1),
+               7: GREY[::-1, ::-1].T, 8: np.rot90(GREY)}[turn]  # fmt: skip
+    stream = io.BytesIO()
+    tag = [(274, "H", 1, turn, True)]
+    tifffile.imwrite(stream, GREY.astype(kind), photometric="minisblack", extratags=tag)
+    pixels = read_picture("x.tif", stream.getvalue()).pixels[0]
+    assert pixels.shape == upright.shape
+    assert np.corrcoef(pixels.ravel(), upright.ravel())[0, 1] > 0.999
+    if kind == "u2":
+        colours = np.dstack([GREY, GREY // 2, GREY // 3]).astype(np.uint16) << 8
+        shown = read_picture("x.tif", wide_tiff(colours, extratags=tag)).pixels
+        np.testing.assert_array_equal(shown[0], upright)
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
@@ -294,9 +349,12 @@ def test_a_sound_file_of_a_kind_that_is_not_read_is_not_called_damaged() -> None
 
 
 def test_tiffs_that_are_refused_by_name(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "f.tif", COLOUR.astype(np.float32), photometric="rgb")
-    with pytest.raises(InputError, match=r"is a TIFF of float32 RGB \(40, 50, 3\), expected unsigned RGB or grey"):
-        read_picture(tmp_path / "f.tif")
+    for kind in ("int8", "int16", "int32", "float16", "float32", "float64"):
+        for planar in ("contig", "separate"):
+            values = COLOUR if planar == "contig" else np.ascontiguousarray(channel_first(COLOUR))
+            tifffile.imwrite(tmp_path / "f.tif", values.astype(kind), photometric="rgb", planarconfig=planar)
+            with pytest.raises(InputError, match=rf"f\.tif: is a TIFF of {kind} RGB .*, expected unsigned RGB or grey"):
+                read_picture(tmp_path / "f.tif")
     tifffile.imwrite(tmp_path / "lab.tif", COLOUR, photometric="cielab")
     with pytest.raises(InputError, match="its colours are LAB, which is not supported"):
         read_picture(tmp_path / "lab.tif")
@@ -315,3 +373,13 @@ def test_a_float_tiff_with_gaps(tmp_path: Path) -> None:
     for photometric in ("minisblack", "miniswhite"):
         tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric)
         assert not read_picture(tmp_path / "a.tif").pixels[0, 0].any()
+
+
+@pytest.mark.parametrize(("sides", "oblong"), [((72, 72), False), ((200, 100), True), ((100.2, 100), False)])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
+def test_pixels_that_are_not_square_are_told(
+    tmp_path: Path, suffix: str, sides: tuple[float, float], oblong: bool
+) -> None:
+    """As a fax or a scanner with another feed writes them: by dots an inch along both sides."""
+    kind = read_picture(png(tmp_path / f"a.{suffix}", GREY, dpi=sides)).kind
+    assert kind == "8-bit grey" + " of oblong pixels" * oblong

@@ -53,6 +53,15 @@ def test_the_first_of_several_windows_counts() -> None:
     np.testing.assert_array_equal(read(several), read(one))
 
 
+@pytest.mark.parametrize(
+    ("stated", "meant"), [({"RescaleIntercept": -1024}, (1, -1024)), ({"RescaleSlope": 2}, (2, 0))]
+)
+def test_one_of_slope_and_intercept(stated: dict[str, float], meant: tuple[float, float]) -> None:
+    """The window is meant for rescaled values, whichever of the two a file leaves out."""
+    whole = dataset(STORED, RescaleSlope=meant[0], RescaleIntercept=meant[1], WindowCenter=40, WindowWidth=900)
+    np.testing.assert_array_equal(read(dataset(STORED, WindowCenter=40, WindowWidth=900, **stated)), read(whole))
+
+
 def test_a_centre_of_zero_is_a_window() -> None:
     signed = STORED.astype(np.int16) - 2048
     pixels = read(dataset(signed, WindowCenter=0, WindowWidth=400))

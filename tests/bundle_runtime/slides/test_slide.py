@@ -60,7 +60,14 @@ def test_compressions_of_tiled_tiffs(tmp_path: Path, compression: str) -> None:
 
 @pytest.mark.parametrize(
     ("stated", "mpp"),
-    [("AppMag = 20|MPP = 0.4990", 0.499), ("AppMag = 20", 0.5), ("AppMag = 40|MPP = UNKNOWN", 0.25), ("MPP = 0", None)],
+    [
+        ("AppMag = 20|MPP = 0.4990", 0.499),
+        ("AppMag = 20", 0.5),
+        ("AppMag = 40|MPP = UNKNOWN", 0.25),
+        ("AppMag = 20|MPP = .", 0.5),
+        ("MPP = 0", None),
+        ("MPP = ", None),
+    ],
 )
 def test_an_aperio_file(tmp_path: Path, stated: str, mpp: float | None) -> None:
     """Its thumbnail and its label in strips are no levels. MPP stands in the description, else the magnification."""
