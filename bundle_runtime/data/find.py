@@ -24,6 +24,13 @@ _OTHER_VOLUMES = {
     "MINC": (".mnc",),
     "an archive": (".zip", ".tar", ".tgz", ".7z"),
 }
+# What a release says in words and tables: no image, so nothing need be said of it where images are listed.
+_DOCUMENTS = (
+    ".txt", ".md", ".rst", ".rtf", ".pdf", ".doc", ".docx", ".odt", ".tex", ".bib", ".html", ".htm", ".log",
+    ".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".geojson", ".xml", ".yaml", ".yml", ".toml", ".ini",
+    ".cfg", ".py", ".ipynb", ".m", ".r", ".sh", ".md5", ".sha256",
+)  # fmt: skip
+_WORDS = ("README", "LICENSE", "LICENCE", "COPYING", "CITATION", "CHANGES", "AUTHORS", "NOTICE", "VERSION", "DICOMDIR")
 _REPORT = {"check.html", "check.json"}
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what file managers leave behind
 
@@ -116,13 +123,11 @@ def excluded(path: str, patterns: Collection[str]) -> bool:
     return any(fnmatch.fnmatch(each, pattern) for pattern in patterns for each in places)
 
 
-def volumes_among(place: Path, files: Sequence[str]) -> list[Path]:
-    """The NIfTI, NRRD and MetaImage files among those of a folder; volumes of other kinds beside them are named."""
-    found = [file for file in files if file.lower().endswith(VOLUMES)]
-    others = other_volumes(place, files) if found else ""
-    if others:
-        print(f"{place}: {others} are left out; convert what belongs to the data.")
-    return [place / file for file in found]
+def say_unfit(place: Path, exclude: Collection[str], left_out: Collection[str]) -> None:
+    """Print which patterns of `exclude` fit none of the files and folders that were left out."""
+    unfit = [one for one in exclude if not any(excluded(path, [one]) for path in left_out)]
+    if unfit:
+        print(f"exclude: no file or folder of {place} fits {some(unfit)}.")
 
 
 def by_stem(files: Iterable[str]) -> dict[str, str]:
@@ -147,6 +152,21 @@ def other_volumes(place: Path, files: Iterable[str]) -> str:
         if kind is not None:
             by_kind.setdefault(kind, []).append(file)
     return ", ".join(f"{len(named)} file(s) that are {kind} ({some(named, 2)})" for kind, named in by_kind.items())
+
+
+def is_document(file: str) -> bool:
+    """Whether a file holds words or a table by its name: what comes with images and is none."""
+    name = file.rpartition("/")[2]
+    return name.lower().endswith(_DOCUMENTS) or name.upper().partition(".")[0] in _WORDS
+
+
+def by_kind(place: Path, files: Iterable[str]) -> str:
+    """Files by their endings, or what they are, as `2 .png (a.png, b.png), 1 MINC (c.mnc)`."""
+    kinds: dict[str, list[str]] = {}
+    for file in files:
+        ending = next((end for end in VOLUMES if file.lower().endswith(end)), Path(file).suffix.lower())
+        kinds.setdefault(other_kind(place / file) or ending or "without ending", []).append(file)
+    return ", ".join(f"{len(named)} {kind} ({some(named, 2)})" for kind, named in kinds.items())
 
 
 def other_kind(path: Path) -> str | None:

@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pydicom
 from custom_components.errors import InputError
 
-from ..data.find import files_below, some
+from ..data.find import files_below, say_unfit, some
 from ..data.image_file import DICOM_SUFFIXES
 from ..data.sequences import patient_of
 from ..data.tables import read_patients
@@ -42,6 +42,7 @@ def find_slides(
     patient_pattern: str | None = None,
     patients: str | Path | None = None,
     leave_out: Sequence[str] = (),
+    exclude: Collection[str] = (),
 ) -> list[SlideFile]:
     """The slides of a folder and its subfolders, or a single one, with ids.
 
@@ -54,6 +55,7 @@ def find_slides(
             patient id of a DICOM file, else each slide is its own patient.
         patients: CSV with the columns case (slide id or file name) and patient_id, instead of the pattern.
         leave_out: folders below `source` that are not looked at, such as the output.
+        exclude: patterns of files and folders that are left out, see `data.find.excluded`.
 
     Raises:
         InputError: no slide, a pattern that is wrong or does not fit a name, or two files with one slide id.
@@ -61,7 +63,7 @@ def find_slides(
     root = Path(source)
     if not root.exists():
         raise InputError(f"{source}: does not exist; give a slide or a folder of slides.")
-    files = _in_folder(root, leave_out) if root.is_dir() else [root]
+    files = _in_folder(root, leave_out, exclude) if root.is_dir() else [root]
     found = [_named(*entry, patient_pattern) for entry in _slides_of(files)]
     if not found:
         raise InputError(f"{source}: holds no slide ({', '.join(SUFFIXES)}); give a slide or a folder of slides.")
@@ -78,8 +80,10 @@ def find_slides(
     return found
 
 
-def _in_folder(root: Path, leave_out: Sequence[str]) -> list[Path]:
-    names = files_below(root, leave_out=leave_out)
+def _in_folder(root: Path, leave_out: Sequence[str], exclude: Collection[str]) -> list[Path]:
+    left_out: list[str] = []
+    names = files_below(root, leave_out=leave_out, exclude=exclude, left_out=left_out)
+    say_unfit(root, exclude, left_out)
     found = [name for name in names if name.lower().endswith(SUFFIXES)]
     others = [name for name in names if name not in found and not name.lower().endswith(_ANNOTATIONS)]
     # The parts of a MIRAX or Hamamatsu slide lie in a folder of its name.

@@ -128,10 +128,6 @@ def _cases(root: Root, files: Sequence[str], endings: Sequence[str], patterns: M
     alone = [next(iter(found.values())) for case, found in sorted(labels.items()) if case not in images]
     if alone:
         raise InputError(f"{base}: no image goes with the label {some(alone)}; name images and label after one case.")
-    used = taken.union(*(found.values() for found in images.values()))
-    left = [file for file in files if file not in used]
-    if left:
-        print(f"{len(left)} NIfTI file(s) with other endings are left out: {some(left, 3)}.")
     return {case: Case(found, _first(labels.get(case, {}), endings)) for case, found in images.items()}
 
 

@@ -47,6 +47,7 @@ def busi(root: Root, masks: str | Path = "merged_masks", with_normal: bool = Tru
     entries = []
     for name in _FOLDERS if with_normal else _FOLDERS[:2]:
         for file, parts in tqdm(_drawn(root, name).items(), desc=name, unit="picture"):
+            root.used.update(parts)
             label = unpacked.add(file, partial(merged, base / file, [base / part for part in parts]), base / parts[0])
             entries.append({"image": file, "label": label, "patient_id": own_patient(file)})
     return Found(entries, keys={"class_names": list(CLASSES), "mask_kind": "classes", "modality": "ultrasound"})

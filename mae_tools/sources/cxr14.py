@@ -230,17 +230,12 @@ def _places(pictures: Sequence[str], rows: Mapping[str, Item]) -> dict[str, str]
         InputError: a name that lies in two folders.
     """
     places: dict[str, str] = {}
-    spare = 0
     for file in pictures:
-        if _name(file) not in rows:
-            spare += 1
-        elif places.setdefault(_name(file), file) != file:
+        if _name(file) in rows and places.setdefault(_name(file), file) != file:
             raise InputError(
                 f"{_name(file)} is there twice, as {places[_name(file)]} and {file}; name the folder to use with "
                 "--images."
             )
-    if spare:
-        print(f"{spare} pictures are not in the table and are left out.")
     return places
 
 

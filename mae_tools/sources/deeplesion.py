@@ -136,6 +136,7 @@ def _unpack(
             continue
         low, high = limits if limits is not None else _row_window(table, row, windows)
         source = base / found[0]
+        root.used.add(found[0])
         path = unpacked.add(name, partial(_windowed, source, low, high), source)
         item: Item = {"image": path, "patient_id": row.cells[patient]}
         if labelled:

@@ -15,7 +15,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from bundle_runtime.data.find import VOLUMES, files_below, some
+from bundle_runtime.data.find import VOLUMES, some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_labels import read_label
@@ -95,8 +95,10 @@ def dicom(
     if labels != "none" and names is None:
         raise InputError("labels need class_names, background first; add them.")
     chosen = read_rules(rules, modality, series, names)
-    files = [str(root.path / file) for file in files_below(root.path, leave_out=[target], exclude=root.exclude)]
+    files = [str(root.path / file) for file in root.files()]
     found = scan(files)
+    told = {*found.refused, *found.objects, *(file for series in found.series.values() for file in series.files)}
+    root.used.update(os.path.relpath(file, root.path) for file in told)
     salt = _salt(target)
     cases = [_case(series, key, salt, chosen, found) for key, series in found.series.items()]
     wanted = [case for case in cases if case.taken == "yes"]
@@ -106,7 +108,7 @@ def dicom(
     converted = _Converted(target, names, labels, chosen, found, files)
     for number, case in enumerate(wanted):
         try:
-            converted.convert(case)
+            root.used.update(os.path.relpath(file, root.path) for file in converted.convert(case))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise InputError(f"{error.filename or target}: {error.strerror or error}.") from error
@@ -181,8 +183,12 @@ class _Converted:
         self.notes_path = target / "converted.json"
         self.notes: dict[str, Any] = json.loads(self.notes_path.read_text()) if self.notes_path.exists() else {}
 
-    def convert(self, case: Case) -> None:
-        """Write image and label of a series unless they are there, made of the same files by the same settings."""
+    def convert(self, case: Case) -> list[str]:
+        """Write image and label of a series unless they are there, made of the same files by the same settings.
+
+        Returns:
+            The files of its labels.
+        """
         drawn = self._drawings(case)
         stats = [(os.path.getsize(file), os.stat(file).st_mtime_ns) for file in (*case.series.files, *drawn)]
         recipe = hashlib.sha256(repr((stats, self.names, self.labels, self.rules.classes)).encode()).hexdigest()
@@ -193,12 +199,13 @@ class _Converted:
                 note = {"recipe": recipe, **self._write(case, drawn, entry)}
             except (UnusableError, InputError) as problem:
                 case.taken, case.said = "no: its images or labels cannot be used", [str(problem)]
-                return
+                return drawn
             self.notes[case.name] = note
             write_json(self.notes_path, self.notes)
         case.notes = list(note["notes"])
         self.shown.setdefault(case.patient, set()).update(note["shown"])
         case.entry = {**entry, **({"unlabelled": note["unlabelled"]} if note["unlabelled"] else {})}
+        return drawn
 
     def _entry(self, case: Case) -> Item:
         entry: Item = {"image": f"images/{case.name}.nii.gz", "patient_id": case.patient}

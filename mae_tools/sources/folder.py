@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bundle_runtime.data.find import VOLUMES, by_stem, other_volumes, some
+from bundle_runtime.data.find import by_stem, other_volumes, some
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.sequences import patient_of
 from bundle_runtime.data.tables import read_patients
@@ -73,18 +73,7 @@ def _pairs(root: Root) -> dict[str, tuple[str, str]]:
     alone = sorted(set(images) ^ set(labels))
     if alone:
         raise InputError(f"{base}: image or label is missing for {some(alone)}; expected {expected}.")
-    _tell_left_out(root, {*images.values(), *labels.values()}, expected)
     return {case: (images[case], labels[case]) for case in sorted(images)}
-
-
-def _tell_left_out(root: Root, taken: set[str], expected: str) -> None:
-    """Say which volumes lie where they are not looked for, a site in a subfolder of `images/`, say."""
-    rest = [file for file in root.files() if file not in taken]
-    left = [file for file in rest if file.lower().endswith(VOLUMES)]
-    others = other_volumes(root.path, [file for file in rest if file not in left])
-    told = f"{len(left)} volume(s) elsewhere than in {expected} ({some(left, 3)})" if left else ""
-    if said := "; ".join(filter(None, (told, others))):
-        print(f"{root.path}: {said} are left out.")
 
 
 def _unlabelled(

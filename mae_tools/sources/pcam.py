@@ -50,6 +50,7 @@ def pcam(root: Root, tiles: str | Path = "tiles", counts: bool = True, limit: in
     lists: dict[str, list[Item]] = {}
     for part, word in _PARTS.items():
         stem = base / f"camelyonpatch_level_2_split_{word}"
+        root.used.update(f"{stem.name}_{letter}.h5" for letter in "xy")
         lists[part] = _unpack(stem, word, unpacked, _TILES[part] if counts else None, limit)
     print(f"{unpacked.written} tiles unpacked to {unpacked.folder}; {sum(map(len, lists.values()))} in all.")
     return Found(given=lists, origin="lists as published", keys=common_keys("multi_class", CLASSES, "H&E"))

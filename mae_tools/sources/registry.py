@@ -4,18 +4,27 @@ import functools
 import importlib
 import inspect
 import os
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.datalist import write
-from bundle_runtime.data.find import excluded, files_below, folders_in, some, volumes_among
+from bundle_runtime.data.find import (
+    VOLUMES,
+    by_kind,
+    excluded,
+    files_below,
+    folders_in,
+    is_document,
+    say_unfit,
+)  # fmt: skip
 from bundle_runtime.data.schema import SECTIONS, Datalist, as_list
 from bundle_runtime.data.tables import Table
+from bundle_runtime.data.verify import parts_of
 from custom_components.errors import InputError
 
+from ..settings import with_arguments
 from .copies import settle
 from .earlier_split import split_by_table, split_like
 from .options import name_list
@@ -37,11 +46,15 @@ class Root:
         path: the folder.
         exclude: patterns of files and folders that are left out, see `bundle_runtime.data.find.excluded`.
         out: the folder of the datalist.
+        converted: that folder gets converted images, and is not looked into.
+        used: files of which other images are made, or which have been told of: they are not missed in the datalist.
     """
 
     path: Path
     exclude: tuple[str, ...] = ()
     out: Path = Path()
+    converted: bool = False
+    used: set[str] = field(default_factory=set, compare=False)
 
     @property
     def name(self) -> str:
@@ -52,7 +65,8 @@ class Root:
     def _walk(self) -> tuple[list[str], list[str]]:
         """The files, and the files and folders that `exclude` fits."""
         left_out: list[str] = []
-        return files_below(self.path, exclude=self.exclude, left_out=left_out), left_out
+        own = [self.out] if self.converted else []
+        return files_below(self.path, leave_out=own, exclude=self.exclude, left_out=left_out), left_out
 
     @functools.cached_property
     def left_out(self) -> list[str]:
@@ -63,9 +77,9 @@ class Root:
         )
         return [file for files in deep for file in files]
 
-    def unfit(self) -> list[str]:
-        """The patterns of `exclude` that leave nothing out."""
-        return [one for one in self.exclude if not any(excluded(place, [one]) for place in self._walk[1])]
+    def say_unfit(self) -> None:
+        """See `bundle_runtime.data.find.say_unfit`."""
+        say_unfit(self.path, self.exclude, self._walk[1])
 
     def files(self, below: str = "", levels: int | None = None) -> list[str]:
         """The files of a folder in it and `levels` levels of subfolders (None: all), as paths from the data folder."""
@@ -79,9 +93,19 @@ class Root:
         return folders_in(self.path, below, self.exclude)
 
     def volumes(self, below: str = "", levels: int | None = 0) -> list[str]:
-        """The NIfTI, NRRD and MetaImage files of a folder in it, as paths from the data folder; see `volumes_among`."""
-        found = volumes_among(self.path, self.files(below, levels))
-        return [file.relative_to(self.path).as_posix() for file in found]
+        """The NIfTI, NRRD and MetaImage files of a folder in it, as paths from the data folder."""
+        return [file for file in self.files(below, levels) if file.lower().endswith(VOLUMES)]
+
+    def tell_left_out(self, datalist: Mapping[str, Any]) -> None:
+        """Print which files come into no list; not those of words and tables, nor what `exclude` fits."""
+        items = [item for part in SECTIONS for item in datalist.get(part, ())]
+        listed = {text for item in items for value in item.values() for text in as_list(value) if isinstance(text, str)}
+        for file in [file for file in listed if file.lower().endswith((".mhd", ".nhdr"))]:
+            listed |= {os.path.relpath(part, self.path) for part in parts_of(os.path.join(self.path, file))}
+        known = listed | self.used
+        left = [file for file in self.files() if file not in known and not is_document(file)]
+        if left:
+            print(f"{len(left)} file(s) of {self.path} come into no list: {by_kind(self.path, left)}.")
 
     def table(self, path: str | Path) -> Table:
         """A table that a setting names, in the folder or anywhere else."""
@@ -154,7 +178,8 @@ class _Way:
             raise InputError("out is not given; name a folder for the converted images.")
         place = base if out is None or not self.converts else Path(out)
         target = place / self.out_name if self.converts or out is None else Path(out)
-        return Root(base, () if exclude is None else tuple(name_list(exclude, "exclude")), target.parent), place, target
+        patterns = () if exclude is None else tuple(name_list(exclude, "exclude"))
+        return Root(base, patterns, target.parent, self.converts), place, target
 
     def datalist(self, found: Found | Datalist, settings: Mapping[str, Any], root: Root) -> Datalist:
         """What was found, dealt to its lists, without what sources take from a table although it is excluded."""
@@ -164,8 +189,7 @@ class _Way:
             keys = {key: value for key, value in found.keys.items() if value is not None}
             said = found.said.replace("{}", how)
             found = {**keys, **lists, "description": f"{found.name or root.name}: {said}."}
-        if root.unfit():
-            print(f"exclude: no file or folder of {root.path} fits {some(root.unfit())}.")
+        root.say_unfit()
         for part in SECTIONS if root.exclude and not self.converts else ():
             found[part] = [item for item in found[part] if not excluded(str(as_list(item["image"])[0]), root.exclude)]
         return found
@@ -186,17 +210,16 @@ def _command(function: Reader, way: _Way) -> Source:
         **settings: Any,
     ) -> dict[str, Any]:
         folder, place, target = way.folders(Path(root), out, exclude)
-        _refuse(folder.path, target, split_from, sections)
+        if not folder.path.is_dir():
+            raise InputError(f"{folder.path} is not a folder; give the folder of the data set.")
+        refuse_together(target, split_from, sections)
         own = {key: value for key, value in settings.items() if key not in way.offered}
         chosen = {key: value for key, value in settings.items() if key in way.offered}
         made = way.datalist(function(folder, *args, **own), chosen, folder)
-        if split_from is not None:
-            named = inspect.signature(function).bind(folder, *args, **own).arguments
-            made = split_like(made, split_from, place, not any(named.get(key) for key in _OWNERS))
-        if sections is not None:
-            made = split_by_table(made, sections, place)
-        if copies is not None:
-            made = settle(made, copies, place, target)
+        folder.tell_left_out(made)
+        named = inspect.signature(function).bind(folder, *args, **own).arguments
+        given: dict[str, Any] = {"split_from": split_from, "sections": sections, "copies": copies}
+        made = rearranged(made, place, target, **given, take_patients=not any(named.get(key) for key in _OWNERS))
         return _finish(made, place, target)
 
     shared = [
@@ -207,18 +230,48 @@ def _command(function: Reader, way: _Way) -> Source:
     root, *own = inspect.signature(function).parameters.values()
     signature = inspect.Signature([root.replace(annotation=str | Path), *own, *way.offered.values(), *shared])
     run.__signature__ = signature  # type: ignore[attr-defined]
-    run.__doc__ = _help(function, way.split, signature).replace("datalist.json", way.out_name)
+    said = with_arguments(function, [each for each in (way.split, source) if each is not None], signature.parameters)
+    run.__doc__ = said.replace("datalist.json", way.out_name)
     return run
 
 
-def _refuse(base: Path, target: Path, split_from: str | Path | None, sections: str | Path | None) -> None:
-    """Stop before anything is read where the shared settings make no sense."""
-    if not base.is_dir():
-        raise InputError(f"{base} is not a folder; give the folder of the data set.")
+def refuse_together(target: Path, split_from: str | Path | None, sections: str | Path | None) -> None:
+    """Stop before anything is read where shared settings, see `source`, make no sense.
+
+    Raises:
+        InputError: `split_from` is the datalist that is to be written, or both are given.
+    """
     if split_from is not None and target.resolve() == Path(split_from).resolve():
         raise InputError(f"{target}: split_from would be overwritten; copy it under another name first.")
     if split_from is not None and sections is not None:
         raise InputError("split_from and sections are both given; choose one.")
+
+
+def rearranged(
+    made: Datalist,
+    base: Path,
+    target: Path,
+    split_from: str | Path | None = None,
+    sections: str | Path | None = None,
+    copies: str | None = None,
+    take_patients: bool = False,
+) -> Datalist:
+    """A datalist with its items in other lists, by the shared settings; see `source`.
+
+    Args:
+        made: with paths that start at `base`.
+        base: the folder of the images.
+        target: the datalist that is to be written.
+        split_from: see `source`, as `sections` and `copies`.
+        sections: likewise.
+        copies: likewise.
+        take_patients: see `split_like`.
+    """
+    if split_from is not None:
+        made = split_like(made, split_from, base, take_patients)
+    if sections is not None:
+        made = split_by_table(made, sections, base)
+    return made if copies is None else settle(made, copies, base, target)
 
 
 def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any]:
@@ -236,18 +289,3 @@ def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any
     if os.path.abspath(target.parent) != os.path.abspath(base):
         print(f"Its paths start at the data folder: pass --dataset_dir {os.path.abspath(base)} with it.")
     return datalist
-
-
-def _help(function: Reader, split: Split | None, signature: inspect.Signature) -> str:
-    """The docstring of a source with the arguments among its own that it does not describe itself."""
-    own = inspect.getdoc(function) or ""
-    said = [_arguments(inspect.getdoc(each) or "") for each in (function, split, source) if each is not None]
-    added = [
-        next(each[name] for each in said[1:] if name in each) for name in signature.parameters if name not in said[0]
-    ]
-    return own.replace("\n\nRaises:", "\n" + "\n".join(added) + "\n\nRaises:", 1)
-
-
-def _arguments(text: str) -> dict[str, str]:
-    """Name -> lines of each argument that a docstring describes."""
-    return {found[1]: found[0] for found in re.finditer(r"^ {4}(\w+): .*(?:\n {5,}.*)*", text, re.MULTILINE)}

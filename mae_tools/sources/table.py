@@ -207,9 +207,6 @@ def _found_rows(
         elif not is_excluded(path):
             missing.append(path or f"(blank, line {row.line})")
     settle_missing(missing, len(content.rows), content.path, partial, f"pictures in {base / (images or '')}")
-    spare = sorted(set(files) - {file for file, _ in rows})
-    if spare:
-        print(f"{len(spare)} of {len(files)} pictures are in no row and are left out: {some(spare, 3)}.")
     return rows
 
 

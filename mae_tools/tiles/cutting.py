@@ -25,6 +25,7 @@ from tqdm import tqdm
 from .picture import grid_picture
 
 FORMATS: dict[str, dict[str, Any]] = {"png": {"compress_level": 3}, "jpg": {"quality": 90}}
+UNANNOTATED = ("refuse", "background")
 _MAP_MPP = 4.0  # micrometres a pixel of the map that labels are read from
 Row = dict[str, Any]
 
@@ -36,26 +37,47 @@ class TileSettings:
     Attributes:
         mpp: micrometres a pixel of a tile.
         tile_size: side in pixels.
-        overlap: of neighbours, in pixels.
-        tissue_fraction: least share of tissue.
-        min_area: of a piece of tissue, square millimetres.
-        format: png or jpg.
-        assume_mpp: see `Slide`.
+        overlap: of neighbouring tiles, in pixels.
+        tissue_fraction: least share of a tile that is tissue, 0 to 1.
+        min_area: smaller pieces of tissue are ignored, square millimetres.
+        format: png (exact) or jpg (quality 90, a fifth of the size).
+        assume_mpp: micrometres a pixel of the scan, for slides that do not say it.
         class_names: of the labels, what is not annotated first; None: no labels.
-        annotated_fraction: least share of a tile that its class covers.
-        unannotated: refuse or background: what a slide without an annotation file means.
+        annotated_fraction: least share of a tile that its class covers; tiles below, but above 0, get no label and are
+            left out of the datalist.
+        unannotated: refuse, or background: a slide without an annotation file holds none of the classes.
+
+    Raises:
+        InputError: one of them makes no sense.
     """
 
     mpp: float
-    tile_size: int
-    overlap: int
-    tissue_fraction: float
-    min_area: float
-    format: str
-    assume_mpp: float | None
-    class_names: list[str] | None
-    annotated_fraction: float
-    unannotated: str
+    tile_size: int = 224
+    overlap: int = 0
+    tissue_fraction: float = 0.5
+    min_area: float = 0.01
+    format: str = "png"
+    assume_mpp: float | None = None
+    class_names: list[str] | None = None
+    annotated_fraction: float = 0.5
+    unannotated: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise InputError(f"format is {self.format!r}; choose one of {', '.join(FORMATS)}.")
+        sizes = (self.tile_size, self.overlap)
+        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in sizes)
+        if not whole or self.tile_size < 1 or not 0 <= self.overlap < self.tile_size:
+            raise InputError(
+                f"tile_size is {self.tile_size!r} and overlap {self.overlap!r}; expected whole numbers of pixels, and "
+                "an overlap from 0 to below the tile."
+            )
+        for name, low, high in (("tissue_fraction", 0, 1), ("annotated_fraction", 1e-6, 1), ("min_area", 0, 1e6)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise InputError(f"{name} is {value!r}, expected a number from {low:g} to {high:g}.")
+        if self.unannotated not in UNANNOTATED:
+            raise InputError(f"unannotated is {self.unannotated!r}; choose one of {', '.join(UNANNOTATED)}.")
 
 
 def claim(folder: Path, settings: TileSettings) -> None:

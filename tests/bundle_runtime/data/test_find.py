@@ -5,20 +5,22 @@ from pathlib import Path
 
 import pytest
 from bundle_runtime.data.find import (
+    VOLUMES,
+    by_kind,
     by_stem,
     excluded,
     files_below,
     folders_in,
     image_folder,
+    is_document,
     other_volumes,
     some,
-    volumes_among,
 )
 from custom_components.errors import InputError
 
 
 def volumes(place: Path, levels: int | None = 0) -> list[Path]:
-    return volumes_among(place, files_below(place, levels))
+    return [place / file for file in files_below(place, levels) if file.lower().endswith(VOLUMES)]
 
 
 def touch(place: Path, *names: str) -> Path:
@@ -40,7 +42,7 @@ def test_a_folder_and_what_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_volumes_of_a_tree(tmp_path: Path) -> None:
-    touch(tmp_path, "b.nii", "a.nii.gz", "._a.nii.gz", "c.png", "x/d.nii", "x/y/e.nii", ".z/f.nii")
+    touch(tmp_path, "b.nii", "a.nii.gz", "._a.nii.gz", "c.png", "x/d.nii", "x/y/e.nii", ".z/f.nii", "__MACOSX/g.nii")
     found = {
         levels: [file.relative_to(tmp_path).as_posix() for file in volumes(tmp_path, levels)] for levels in (0, 1, None)
     }
@@ -98,14 +100,27 @@ def test_endings_in_any_case_and_a_file_that_is_there_packed_and_not(tmp_path: P
         by_stem(["x/a.NII.GZ", "x/a.nii"])
 
 
-def test_volumes_of_other_kinds_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_other_kinds_are_named_by_what_they_are(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii", "b.NRRD", "c.mnc", "notes.txt", "IM0001")
     (tmp_path / "1.2.840.7").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "p.png").write_bytes(gzip.compress(b"x"))
-    assert [file.name for file in volumes(tmp_path)] == ["a.nii", "b.NRRD"]
-    said = capsys.readouterr().out
-    for part in ("are DICOM (1.2.840.7)", "are MINC (c.mnc)"):
-        assert part in said
-    assert not any(word in said for word in ("notes", "IM0001", "p.png"))
+    files = files_below(tmp_path)
+    assert other_volumes(tmp_path, files) == "1 file(s) that are DICOM (1.2.840.7), 1 file(s) that are MINC (c.mnc)"
     assert other_volumes(tmp_path, ["a.nii", "p.png"]) == ""
+    assert by_kind(tmp_path, [file for file in files if not is_document(file)]) == (
+        "1 DICOM (1.2.840.7), 1 without ending (IM0001), 1 .nii (a.nii), 1 .nrrd (b.NRRD), 1 MINC (c.mnc), "
+        "1 .png (p.png)"
+    )
+    packed = ["x/a.nii.gz", "x/b.nii.gz", "c.NII.GZ"]
+    assert by_kind(tmp_path, packed) == "3 .nii.gz (x/a.nii.gz, x/b.nii.gz and 1 more)"
     assert some("abcd", 2) == "a, b and 2 more"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "x/README", "license.md", "Labels.CSV", "a.geojson", "DICOMDIR"])
+def test_words_and_tables_are_no_images(name: str) -> None:
+    assert is_document(name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "readme_scan.nii", "IM0001", "a.mnc", "a.txt.png", "a.h5"])
+def test_what_may_be_an_image_is_no_document(name: str) -> None:
+    assert not is_document(name)

@@ -114,7 +114,7 @@ def test_a_hospital_folder_with_some_sequences(tmp_path: Path, capsys: pytest.Ca
         "10 case(s) with flair, t1, t1ce, t2.",
         "1 of them lack t1: P0.",
         "1 of them lack t2: P0.",
-        "10 NIfTI file(s) with other endings are left out: P0/adc.nii, P1/adc.nii, P2/adc.nii and 7 more.",
+        f"10 file(s) of {tmp_path} come into no list: 10 .nii (P0/adc.nii, P1/adc.nii and 8 more).",
     ):
         assert sentence in said
     assert "t1ce:" not in said

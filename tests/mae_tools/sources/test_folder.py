@@ -80,9 +80,9 @@ def test_volumes_that_lie_elsewhere_are_told(tmp_path: Path, capsys: pytest.Capt
     """A site in a subfolder, and a format of another kind; nothing is told where nothing is left out."""
     names = [f"{part}/c{number}.nii.gz" for part in ("images", "labels") for number in range(3)]
     folder(touch(tmp_path, *names), class_names=NAMES)
-    assert "left out" not in capsys.readouterr().out
+    assert "come into no list" not in capsys.readouterr().out
     folder(touch(tmp_path, "images/site2/q1.nii.gz", "labels/site2/q1.nii.gz", "images/P7/1.dcm"), class_names=NAMES)
     said = capsys.readouterr().out
-    assert "2 volume(s) elsewhere than in images/ and labels/ with equal file names" in said
-    assert "images/site2/q1.nii.gz" in said
-    assert "1 file(s) that are DICOM" in said
+    assert f"3 file(s) of {tmp_path} come into no list: " in said
+    assert "2 .nii.gz (images/site2/q1.nii.gz, labels/site2/q1.nii.gz)" in said
+    assert "1 DICOM (images/P7/1.dcm)" in said

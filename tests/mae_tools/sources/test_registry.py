@@ -1,15 +1,22 @@
 """What every source can do: exclude files, take a split over, say where paths start."""
 
 import inspect
+import sys
 from pathlib import Path
 
 import pytest
 from bundle_runtime.data.datalist import load, write
+from bundle_runtime.data.schema import SECTIONS, as_list
 from custom_components.errors import InputError
+from dicom_files import slices, volume
+from dicom_files import write as write_series
+from mae_tools.__main__ import main
 from mae_tools.sources import SOURCES
 from mae_tools.sources.class_folder import class_folder
 from mae_tools.sources.registry import Root
-from picture_trees import by_image, touch
+from picture_trees import by_image, sizes, touch
+
+from tests.golden.draw_trees import TREES
 
 
 def classes(root: Path) -> Path:
@@ -113,3 +120,62 @@ def test_what_is_said_of_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert len(load(tmp_path / "datalist.json")["training"]) > 4
     with pytest.raises(InputError, match="nowhere is not a folder"):
         class_folder(tmp_path / "nowhere")
+
+
+# Trees of which the first command leaves images out: no label, no grade, patients in two lists.
+LEAVING = {"brats", "chest2017", "deeplesion", "glas", "messidor2", "pcam"}
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_no_source_leaves_files_out_without_a_word(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is no image of its own is named in what it prints or refuses; not so words and tables."""
+    root = tmp_path / "data"
+    root.mkdir()
+    arguments = ["--val_fraction", "0", "--test_fraction", "0"]
+    if name == "dicom":
+        write_series(root / "series", slices(volume()))
+    else:
+        TREES[name].draw(root)
+        arguments = [*TREES[name].commands[0]]
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def run(out: str) -> list[int]:
+        place = ["--out", str(tmp_path / out if name == "dicom" else tmp_path / out / "datalist.json")]
+        monkeypatch.setattr(sys, "argv", ["mae_tools", "datalist", name, str(root), *arguments, *place])
+        main()
+        return sizes(load(tmp_path / out / "datalist.json"))
+
+    plain = run("first")
+    assert sum(plain)
+    assert name in LEAVING or "come into no list" not in capsys.readouterr().out
+    listed = load(tmp_path / "first" / "datalist.json")
+    image = next(as_list(item["image"])[0] for part in SECTIONS for item in listed[part])
+    near = (root / "series" if name == "dicom" else (root / image).parent) / "near.mnc"
+    touch(root, "far.mnc", "lost.nii.gz", "odd.xyz", "README", "notes.txt", "cells.csv")
+    near.touch()
+    capsys.readouterr()
+    try:
+        again = run("second")
+        said = capsys.readouterr().out
+    except InputError as error:  # class folders hold pictures alone
+        near.unlink()
+        said = f"{error}{capsys.readouterr().out}"
+        again = run("second")
+        said += capsys.readouterr().out
+    assert again == plain
+    assert [word for word in ("near.mnc", "far.mnc", "lost.nii.gz", "odd.xyz") if word not in said] == []
+    assert not any(word in said for word in ("README", "notes.txt", "cells.csv"))
+
+
+def test_files_that_belong_to_listed_ones_are_not_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The voxels of a header, and what is excluded."""
+    for part in ("images", "labels"):
+        for case in "abc":
+            (tmp_path / part).mkdir(exist_ok=True)
+            (tmp_path / part / f"{case}.mhd").write_text(f"ElementDataFile = {case}.raw\n")
+            (tmp_path / part / f"{case}.raw").touch()
+    touch(tmp_path, "images/spare.raw", "other/a.png")
+    SOURCES["folder"](tmp_path, exclude="other")
+    assert f"1 file(s) of {tmp_path} come into no list: 1 .raw (images/spare.raw)." in capsys.readouterr().out

@@ -169,7 +169,7 @@ def test_missing_and_ambiguous_pictures(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "1 of 3 pictures in" in said
     assert "are missing and are left out: c.png" in said
-    assert "1 of 3 pictures are in no row and are left out: x/z.png" in said
+    assert "come into no list: 1 .png (x/z.png)" in said
     touch(root, "y/a.png", "y/b.png", "y/c.png")
     with pytest.raises(InputError, match=r"line 2 names 'a\.png', which fits x/a\.png, y/a\.png; name the folder"):
         table(root, "labels.csv", label_columns="Mass")

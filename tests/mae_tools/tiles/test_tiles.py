@@ -1,4 +1,5 @@
 import csv
+import inspect
 import json
 import os
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_tiles_index_and_datalist(folder: Path, num_workers: int, capsys: pytest
 def test_lists_are_dealt_by_tiles_and_lopsided_ones_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from mae_tools.tiles import tiles as command
+    from mae_tools.tiles import lists as command
 
     for number in range(3, 8):
         pyramid(folder / f"p{number}_a.tif", with_tissue(512, [(128, 128, 64, 64)]), mpp=4.0)
@@ -270,3 +271,59 @@ def test_nothing_but_glass_is_an_empty_index(tmp_path: Path) -> None:
 def test_settings_that_are_wrong(folder: Path, wrong: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         cut(folder, **wrong)
+
+
+def test_slides_may_be_excluded(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    cut(folder, exclude="p1*,none*", allow_lopsided=True)
+    assert {row["slide"] for row in index(folder)} == {"p0_a", "p2_a"}
+    assert f"exclude: no file or folder of {folder} fits none*." in capsys.readouterr().out
+
+
+def test_lists_are_those_of_an_earlier_datalist(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """Of the patients, as tiles of another resolution are others; one that it does not name trains."""
+    parts = {"training": ["p2"], "validation": [], "test": ["p0"]}
+    earlier = {
+        part: [{"image": f"x/{name}.png", "patient_id": name} for name in names] for part, names in parts.items()
+    }
+    (folder.parent / "earlier.json").write_text(json.dumps(earlier))
+    settings = {"patient_pattern": r"^(p\d)_", "split_from": str(folder.parent / "earlier.json")}
+    datalist = cut(folder, **settings)
+    owners = {part: {item["patient_id"] for item in datalist[part]} for part in parts}
+    assert owners == {"training": {"p1", "p2"}, "validation": set(), "test": {"p0"}}
+    said = capsys.readouterr().out
+    assert "24 of 36 images come into the lists where" in said
+    assert "lopsided" not in said
+    assert parse(folder.parent / "out" / "datalist.json") == datalist
+    with pytest.raises(InputError, match="split_from would be overwritten"):
+        cut(folder, split_from=str(folder.parent / "out" / "datalist.json"))
+    with pytest.raises(InputError, match="split_from and sections are both given"):
+        cut(folder, **settings, sections="t.csv")
+
+
+def test_equal_tiles_are_found(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A slide that is there twice under two names."""
+    for name in ("p0", "p1", "p2"):
+        pixels = with_tissue(512, [(128, 128, 256, 192 if name == "p2" else 128)])
+        pyramid(tmp_path / "in" / f"{name}.tif", pixels, mpp=4.0)
+    plain = cut(tmp_path / "in", allow_lopsided=True)
+    sizes = {part: len(plain[part]) for part in ("training", "validation", "test")}
+    with pytest.raises(InputError, match="images are there under several names"):
+        cut(tmp_path / "in", copies="refuse", allow_lopsided=True)
+    together = cut(tmp_path / "in", copies="together", allow_lopsided=True)
+    lists = [part for part in sizes if {"p0", "p1"} & {item["patient_id"] for item in together[part]}]
+    assert len(lists) == 1
+    assert "Copies: " in capsys.readouterr().out
+    dropped = cut(tmp_path / "in", copies="drop", allow_lopsided=True)
+    assert sum(len(dropped[part]) for part in sizes) < sum(sizes.values())
+
+
+def test_the_command_has_the_settings_of_tiles_and_of_every_source() -> None:
+    offered, text = inspect.signature(tiles).parameters, tiles.__doc__ or ""
+    for name in ("tile_size", "unannotated", "exclude", "split_from", "sections", "copies", "seed", "allow_lopsided"):
+        assert f"\n    {name}: " in text
+        assert name in offered
+    assert offered["tile_size"].default == 224
+    assert "settings" not in offered
+    assert [name for name in offered if f"\n    {name}: " not in text] == []
+    with pytest.raises(TypeError, match="tile_sizes"):
+        tiles("in", "out", mpp=1.0, tile_sizes=3)
