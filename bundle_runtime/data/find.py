@@ -24,13 +24,6 @@ _OTHER_VOLUMES = {
     "MINC": (".mnc",),
     "an archive": (".zip", ".tar", ".tgz", ".7z"),
 }
-# What a release says in words and tables: no image, so nothing need be said of it where images are listed.
-_DOCUMENTS = (
-    ".txt", ".md", ".rst", ".rtf", ".pdf", ".doc", ".docx", ".odt", ".tex", ".bib", ".html", ".htm", ".log",
-    ".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".geojson", ".xml", ".yaml", ".yml", ".toml", ".ini",
-    ".cfg", ".py", ".ipynb", ".m", ".r", ".sh", ".md5", ".sha256",
-)  # fmt: skip
-_WORDS = ("README", "LICENSE", "LICENCE", "COPYING", "CITATION", "CHANGES", "AUTHORS", "NOTICE", "VERSION", "DICOMDIR")
 _REPORT = {"check.html", "check.json"}
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what file managers leave behind
 
@@ -152,21 +145,6 @@ def other_volumes(place: Path, files: Iterable[str]) -> str:
         if kind is not None:
             by_kind.setdefault(kind, []).append(file)
     return ", ".join(f"{len(named)} file(s) that are {kind} ({some(named, 2)})" for kind, named in by_kind.items())
-
-
-def is_document(file: str) -> bool:
-    """Whether a file holds words or a table by its name: what comes with images and is none."""
-    name = file.rpartition("/")[2]
-    return name.lower().endswith(_DOCUMENTS) or name.upper().partition(".")[0] in _WORDS
-
-
-def by_kind(place: Path, files: Iterable[str]) -> str:
-    """Files by their endings, or what they are, as `2 .png (a.png, b.png), 1 MINC (c.mnc)`."""
-    kinds: dict[str, list[str]] = {}
-    for file in files:
-        ending = next((end for end in VOLUMES if file.lower().endswith(end)), Path(file).suffix.lower())
-        kinds.setdefault(other_kind(place / file) or ending or "without ending", []).append(file)
-    return ", ".join(f"{len(named)} {kind} ({some(named, 2)})" for kind, named in kinds.items())
 
 
 def other_kind(path: Path) -> str | None:

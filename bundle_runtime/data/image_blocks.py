@@ -58,18 +58,19 @@ class Facts(NamedTuple):
     constant: bool
     modality: str
     view: str
+    look: str
     edges: str
 
     @classmethod
     def of(cls, picture: Picture, content: bytes) -> "Facts":
         """The facts of a decoded file."""
-        height, width = picture.pixels.shape[1:]
-        constant = bool(picture.pixels.min() == picture.pixels.max())
-        return cls(picture.kind, height, width, constant, *picture.header[1:], edges(content))
+        seen = Seen.of(picture)._asdict()
+        return cls(**{name: seen[name] for name in cls._fields if name in seen}, edges=edges(content))
 
     def seen(self, patient: str = "") -> Seen:
         """The same as a check has it."""
-        return Seen("", self.kind, self.height, self.width, b"", self.constant, patient, self.modality, self.view)
+        known = {name: value for name, value in self._asdict().items() if name != "edges"}
+        return Seen(**known, patient=patient)
 
 
 class Outcome(NamedTuple):

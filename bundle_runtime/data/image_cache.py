@@ -25,10 +25,10 @@ from .verify_pictures import Seen, file_problems
 if TYPE_CHECKING:  # handed in by stages that have one
     from .record import Record
 
-_FORMAT = 3  # of the pixels and files; to be raised when the same settings would give other pixels
+_FORMAT = 4  # of the pixels and files; to be raised when the same settings would give other pixels
 _BLOCK_BYTES = 16 << 20
 _BLOCK_ROWS = 1024
-_LIST_BYTES = 512  # of a row in the list of its block, generously
+_LIST_BYTES = 640  # of a row in the list of its block, generously
 
 
 class ImageCache:
@@ -94,6 +94,7 @@ class ImageCache:
         self.items = [item for item, _ in used]
         facts = [seen[_file(item)].facts() for item in self.items]
         self._sides = np.array([(entry["side"], entry["grey"]) for entry in facts], np.int32).reshape(-1, 2)
+        self._looks = np.array([entry["look"] for entry in facts], "S")
         if record is not None:
             self.items = [
                 {**item, "warning": "; ".join(filter(None, [item.get("warning"), *record.differences(found)]))}
@@ -135,7 +136,8 @@ class ImageCache:
     @property
     def facts(self) -> list[dict[str, Any]]:
         """What the training's record keeps of each picture."""
-        return [{"picture": {"side": side, "grey": bool(grey)}} for side, grey in self._sides.tolist()]
+        pairs = zip(self._sides.tolist(), self._looks.tolist(), strict=True)
+        return [{"picture": {"side": side, "grey": bool(grey), "look": look.decode()}} for (side, grey), look in pairs]
 
     def __len__(self) -> int:
         return len(self._rows)

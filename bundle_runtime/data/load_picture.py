@@ -80,8 +80,10 @@ class LoadPictured(Transform):
         result, found = self.look(data)
         if found.failed:
             raise unusable(found)
-        doubts = Seen(*found.facts["seen"])._replace(constant=found.facts["constant"]).doubts()
-        doubts += [problem.message for problem in found.problems]
+        doubts = Seen(**found.facts["seen"]).doubts() + [problem.message for problem in found.problems]
+        if "mask" in found.facts:
+            mask = SeenMask(*found.facts["mask"][1])
+            doubts += [f"its mask {text}" for text in mask.remarks(found.facts["mask_kind"] == "instance")]
         doubts += self.record.differences(found.facts) if self.record is not None else []
         return {**result, "warning": "; ".join(doubts)}
 
@@ -96,9 +98,9 @@ class LoadPictured(Transform):
             content = read_bytes(files[0])
             found.edges[files[0]] = edges(content)
             picture = read_picture(files[0], content)
-            found.facts["seen"] = ["", picture.kind, *picture.pixels.shape[1:]]
-            found.facts["picture"] = Seen(*found.facts["seen"]).facts()
-            found.facts["constant"] = bool(picture.pixels.min() == picture.pixels.max())
+            seen = Seen.of(picture)
+            found.facts["seen"] = {name: getattr(seen, name) for name in ("kind", "height", "width", "constant")}
+            found.facts["picture"] = seen.facts()
             pixels = np.array(as_channels(picture.pixels, self.channels))  # Pillow's own memory is read-only
             image = torch.from_numpy(pixels if self.stain == "none" else normalise_stain(pixels))
             result["image"] = image if self.size is None else rescale(image, self.size)
@@ -147,7 +149,7 @@ class LoadPictured(Transform):
         if not good:
             return []
         part = good[0].section
-        seen = {entry.image: Seen(*entry.facts["seen"]) for entry in good}
+        seen = {entry.image: Seen(**entry.facts["seen"]) for entry in good}
         items = [{"image": entry.image, "file": entry.image, "case": entry.case} for entry in good]
         problems = list(file_problems(part, items, seen)) if self.label else []
         masks = [(entry.facts["mask"][0], SeenMask(*entry.facts["mask"][1])) for entry in good if "mask" in entry.facts]

@@ -104,7 +104,7 @@ class LoadVolumesd(Transform):
         if images is None:
             return item, found
         check_roi(found, images.first, self.expected)
-        label = read_label(found, wanted, images.first, self.expected)
+        label = read_label(found, wanted, images.first, self.expected, images.named)
         if found.failed:
             return item, found
         item.pop("sequences", None)

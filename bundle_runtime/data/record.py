@@ -15,10 +15,14 @@ from custom_components.tumour_labels import REGIONS
 from torch import nn
 
 from ..learnt import leave_out
+from . import picture_looks
+from .flips import FEWEST, flips_against, in_words, packed, unpacked
 from .labels import count_classes
 from .verify import STRIPPED, Found, millimetres
 
 _FAR = 2.0  # times the largest, or a part of the smallest, that the training showed
+_RARE, _MOST = 0.1, 0.5  # shares of the images: at most of those stored in a rare way, least of those in the usual one
+_PICTURES = ("body", "looks")  # of `Images`
 _SHIFTED = 0.25  # of the usual width of the values: both ends moved so far, the same way
 _STRETCHED = 4.0  # times the usual width of the values
 
@@ -73,10 +77,13 @@ class Images:
 
     Attributes:
         spacing: of volumes, mm along each axis in RAS order.
+        axes: of volumes, how many are stored in each order of axes, such as LPS.
+        body: of volumes, the mean of their coarse pictures (`flips.packed`); "" of a few.
         values: of volumes, by sequence, the value below which 0.5, 50 and 99.5 % of the voxels lie.
         zeros: of volumes, by sequence, the share of voxels that are exactly 0.
         side: of pictures, the shorter side in pixels.
         grey: of pictures, the share that is grey.
+        looks: of pictures, see `picture_looks.summed_up`.
     """
 
     spacing: list[list[float]] = dataclasses.field(default_factory=list)
@@ -84,6 +91,9 @@ class Images:
     zeros: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     side: list[float] = dataclasses.field(default_factory=list)
     grey: float = 0.0
+    axes: dict[str, int] = dataclasses.field(default_factory=dict)
+    body: str = ""
+    looks: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, facts: Sequence[Facts]) -> Self:
@@ -91,6 +101,8 @@ class Images:
         volumes = [entry["image"] for entry in facts if "image" in entry]
         pictures = [entry["picture"] for entry in facts if "picture" in entry]
         names = list(dict.fromkeys(name for volume in volumes for name in volume["values"]))
+        bodies = [unpacked(volume["body"]) for volume in volumes if "body" in volume]
+        looks = [picture["look"] for picture in pictures if picture.get("look")]
 
         def by_name(key: str) -> dict[str, Any]:
             return {name: _extremes([volume[key][name] for volume in volumes if name in volume[key]]) for name in names}
@@ -101,6 +113,9 @@ class Images:
             by_name("zeros"),
             _extremes([picture["side"] for picture in pictures]),
             float(np.mean([picture["grey"] for picture in pictures])) if pictures else 0.0,
+            dict(Counter(volume["axes"] for volume in volumes if "axes" in volume)),
+            packed(np.sum(bodies, axis=0)) if len(bodies) >= FEWEST - 1 else "",
+            picture_looks.summed_up(looks),
         )
 
     def differences(self, facts: Facts, absolute: bool, what: str = "those of the training") -> list[str]:
@@ -119,12 +134,23 @@ class Images:
         low, median, high = self.spacing
         if any(_far(*sizes) for sizes in zip(image["spacing"], low, high, strict=True)):
             said.append(f"has spacing {millimetres(image['spacing'])}, far from {what} (median {millimetres(median)})")
+        said += self.rare_axes(facts, what)
+        if self.body and "body" in image and (flips := flips_against(unpacked(image["body"]), unpacked(self.body))):
+            said.append(f"looks flipped {in_words(flips)} against {what}; look at it beside one of them")
         said += self.other_values(facts, what) if absolute else []
         background = [name for name, share in image["zeros"].items() if self._is_new_background(name, share)]
         if background:
             text = f"has a background of exactly 0 ({', '.join(background)}), unlike {what}"
             said.append(f"{text}; prepare it as those were prepared")
         return said
+
+    def rare_axes(self, facts: Facts, what: str) -> list[str]:
+        """Whether an item is stored in another order of axes than nearly all of these images."""
+        axes, total = facts.get("image", {}).get("axes"), sum(self.axes.values())
+        usual = max(self.axes, key=self.axes.__getitem__, default="")
+        if not axes or not total or self.axes.get(axes, 0) > _RARE * total or self.axes[usual] <= _MOST * total:
+            return []
+        return [f"is stored as {axes}, {what} as {usual}"]
 
     def other_values(self, facts: Facts, what: str) -> list[str]:
         """Whether the values of an item are shifted or stretched against the medians of these images."""
@@ -142,7 +168,12 @@ class Images:
             said.append(f"is {picture['side']:g} pixels along its shorter side, far from {what} (median {median:g})")
         if picture["grey"] and not self.grey:  # the other way round it may be grey stored as colour
             said.append(f"is grey, unlike {what}")
-        return said
+        return said + self.other_looks({"picture": picture}, what)
+
+    def other_looks(self, facts: Facts, what: str) -> list[str]:
+        """Whether the grey levels of a picture, its colours, or where it is bright are unlike these."""
+        look = facts.get("picture", {}).get("look")
+        return picture_looks.differences(look, self.looks, what) if look else []
 
 
 def _extremes(values: Sequence[Any]) -> list[Any]:
@@ -219,6 +250,11 @@ class Record:
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)
+
+    def in_short(self) -> dict[str, Any]:
+        """The same without the pictures of what was usual, for a report."""
+        plain = self.to_plain()
+        return {**plain, "images": {key: value for key, value in plain["images"].items() if key not in _PICTURES}}
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Self:

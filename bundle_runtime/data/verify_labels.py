@@ -9,6 +9,7 @@ from custom_components.tumour_labels import REGIONS
 
 from .conventions import CONVENTIONS, Convention, convention
 from .schema import Item
+from .tissue_looks import look_at_tissues
 from .verify import Found
 from .verify_volumes import Expected, check_header, check_same_grid
 from .volume import UnusableError, read_volume, turned_like
@@ -27,15 +28,19 @@ class Label:
         values: as stored, on the image's grid; None where there are none to be used.
         codes: whole numbers, or tissue codes where a convention is declared.
         convention: what the values mean, in words, where it is declared.
+        core_outside: see `tissue_looks.core_outside`.
     """
 
     image: Any = None
     values: np.ndarray | None = None
     codes: np.ndarray | None = None
     convention: str | None = None
+    core_outside: float | None = None
 
 
-def read_label(report: Found, item: Item, first: Any, expected: Expected) -> Label:
+def read_label(
+    report: Found, item: Item, first: Any, expected: Expected, volumes: Mapping[str, np.ndarray] | None = None
+) -> Label:
     """Read the label of an item and note what is wrong with it.
 
     Args:
@@ -43,6 +48,7 @@ def read_label(report: Found, item: Item, first: Any, expected: Expected) -> Lab
         item: as `datalist.items` gives it.
         first: the nibabel image whose grid the label must have.
         expected: what the run wants.
+        volumes: sequence name -> voxels, which show whether the tissues are named right.
     """
     found = Label()
     file, class_names = item.get("label"), expected.class_names
@@ -55,7 +61,7 @@ def read_label(report: Found, item: Item, first: Any, expected: Expected) -> Lab
         return found
     voxels = report.voxels or {}
     if "label_convention" in item:
-        _tissues(report, found, file, item)
+        _tissues(report, found, file, item, volumes or {})
         return found
     if expected.need_convention:
         fitting = [name for name, known in CONVENTIONS.items() if not known.unknown_values(list(voxels))]
@@ -123,7 +129,7 @@ def _check_classes(report: Found, label: str, item: Item, class_names: Sequence[
             _add_unexpected(report, label, name, count)
 
 
-def _tissues(report: Found, found: Label, file: str, item: Item) -> None:
+def _tissues(report: Found, found: Label, file: str, item: Item, volumes: Mapping[str, np.ndarray]) -> None:
     """The same for a label whose values a convention names; turns its codes into those of tissues."""
     rule = convention(item["label_convention"])
     found.convention = rule.describe()
@@ -145,6 +151,7 @@ def _tissues(report: Found, found: Label, file: str, item: Item) -> None:
     _check_amounts(report, file, report.tissues)
     _check_unlabelled(report, file, item, rule, report.tissues)
     found.codes = rule.decode(values, file)
+    found.core_outside = look_at_tissues(report, file, found.convention, found.codes, volumes)
 
 
 def _check_unlabelled(report: Found, label: str, item: Item, rule: Convention, tissues: Mapping[str, int]) -> None:

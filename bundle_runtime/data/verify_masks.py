@@ -32,6 +32,15 @@ class SeenMask(NamedTuple):
     pieces: int = 0
     doubt: str = ""
 
+    def remarks(self, instances: bool) -> list[str]:
+        """What is unusual about it; many masks of a list may be so, and nothing need be wrong."""
+        found = {
+            "is empty (no object is drawn)": sum(self.pixels[1:]) == 0,
+            "has no background": self.pixels[0] == 0,
+            "has objects in several separate pieces": instances and self.pieces > 0,
+        }
+        return [text for text, holds in found.items() if holds]
+
 
 def look_at_mask(mask: Mask, classes: np.ndarray, mask_kind: str, count: int) -> SeenMask:
     """The facts of a decoded mask.
@@ -88,15 +97,12 @@ def list_problems(
         instances: their numbers count objects.
     """
     place = f" of {part}" if part else ""
-    texts = {
-        "is empty (no object is drawn)": [file for file, mask in masks if sum(mask.pixels[1:]) == 0],
-        "has no background": [file for file, mask in masks if mask.pixels[0] == 0],
-    }
-    if instances:
-        texts["has objects in several separate pieces"] = [file for file, mask in masks if mask.pieces]
+    texts: dict[str, list[str]] = {}
+    for file, mask in masks:
+        for text in mask.remarks(instances):
+            texts.setdefault(text, []).append(file)
     for text, files in texts.items():
-        if files:
-            yield Problem(part, "", files[0], "warning", f"{text}, as {len(files)} of {len(masks)} masks{place}")
+        yield Problem(part, "", files[0], "warning", f"{text}, as {len(files)} of {len(masks)} masks{place}")
     learning = part in ("", "training")
     use = "so it cannot be learnt" if learning else "so it has no score there"
     for name, count in class_counts([mask for _, mask in masks], class_names).items():

@@ -1,13 +1,21 @@
 """What a picture file showed when it was decoded, and what is wrong with the pictures of a list."""
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from PIL import Image
+
+from .image_prepare import as_channels
+from .picture_looks import NEUTRAL, SHARES
 from .schema import Item, as_list
 from .verify import Problem, of_list
 
 _SMALL = 32  # pixels; below it a picture has next to no detail
+_EQUAL = "all its pixels are equal"
 _PATCH = 16  # pixels; what is smaller is not even one patch of the usual networks
+_GRID = 8  # pixels of the small picture that shows where one is bright
 _USUAL = ("8-bit grey", "RGB")
 OBLONG = " of oblong pixels"  # ends the kind of DICOM whose header says so
 
@@ -27,6 +35,7 @@ class Seen(NamedTuple):
         view: the view position of a DICOM header, such as PA or LL, or "".
         thumbnail: a small JPEG where one was asked for, or b"".
         tones: how bright it is, where that was asked for: mean and mean square (0..1) of each channel.
+        look: its grey levels, colours and where it is bright, see `look_of`.
     """
 
     problem: str = ""
@@ -40,14 +49,24 @@ class Seen(NamedTuple):
     view: str = ""
     thumbnail: bytes = b""
     tones: tuple[tuple[float, float], ...] = ()
+    look: str = ""
+
+    @classmethod
+    def of(cls, picture: Any) -> "Seen":
+        """What a decoded `image_file.Picture` shows."""
+        height, width = picture.pixels.shape[1:]
+        constant = bool(picture.pixels.min() == picture.pixels.max())
+        found = cls("", picture.kind, height, width, b"", constant, *picture.header)
+        return found._replace(look=look_of(picture.pixels))
 
     def facts(self) -> dict[str, Any]:
         """Plain values that later pictures are compared with."""
-        return {"side": min(self.height, self.width), "grey": "grey" in self.kind or self.kind == "bilevel"}
+        grey = "grey" in self.kind or self.kind == "bilevel"
+        return {"side": min(self.height, self.width), "grey": grey, "look": self.look}
 
     def doubts(self) -> list[str]:
         """Why a network may get little from a file that can be read, in sentences that go behind its name."""
-        found = ["all its pixels are equal"] if self.constant else []
+        found = [_EQUAL] if self.constant else []
         if min(self.height, self.width) < _SMALL:
             found.append(f"is only {self.height}x{self.width} pixels, smaller than {_SMALL}")
         return [*found, self.remark] if self.remark else found
@@ -59,6 +78,21 @@ class Seen(NamedTuple):
             return f"holds {self.kind}, which are taken for squares"
         known = self.kind in _USUAL or self.kind.startswith("DICOM")
         return "" if known else f"holds {self.kind} and is converted to 8-bit grey or RGB"
+
+
+def look_of(pixels: np.ndarray) -> str:
+    """A few bytes of a picture, as a text: three grey levels, red and blue above green, and its means on a grid.
+
+    Args:
+        pixels: uint8 (1, H, W) or (3, H, W); the levels are those below which 0.5, 50 and 99.5 % of its luma lie.
+    """
+    below = np.cumsum(Image.fromarray(as_channels(pixels, 1)[0]).histogram())
+    levels = np.searchsorted(below, np.multiply(SHARES, below[-1])).tolist()
+    small = [Image.fromarray(channel).resize((_GRID, _GRID), Image.Resampling.BOX) for channel in pixels]
+    grid = np.stack([np.asarray(channel) for channel in small])
+    means = grid.mean(axis=(1, 2))
+    tint = [0, 0] if len(pixels) == 1 else [max(1, round(NEUTRAL + (means[c] - means[1]) / 2)) for c in (0, 2)]
+    return base64.b64encode(bytes([*levels, *tint, *as_channels(grid, 1).ravel().tolist()])).decode()
 
 
 def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], skip: bool = False) -> Iterator[Problem]:
@@ -79,8 +113,8 @@ def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], sk
                 yield Problem(part, item["case"], file, "warning" if skip else "error", f"{text}; remove it")
             elif min(found.height, found.width) < _SMALL:
                 small.append(file)
-            if found.remark:
-                converted.setdefault(found.remark, []).append(file)
+            for remark in filter(None, (_EQUAL * found.constant, found.remark)):
+                converted.setdefault(remark, []).append(file)
     if small:
         size = f"{seen[small[0]].height}x{seen[small[0]].width}"
         text = f"is only {size} pixels, smaller than {_SMALL}, as {len(small)} picture(s){of_list(part)}"

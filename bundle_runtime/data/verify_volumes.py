@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from custom_components.errors import InputError
-from nibabel.orientations import io_orientation
+from nibabel.orientations import aff2axcodes, io_orientation
 from nibabel.spatialimages import HeaderDataError
 
 from .background import read_brain, without_background
+from .body import coarse_picture
+from .flips import packed
 from .schema import Item, as_list, check_background
 from .sequences import sequence_name, sequence_names, split_stem
 from .verify import STRIPPED, Found, millimetres
@@ -132,7 +134,7 @@ def read_images(report: Found, item: Item, expected: Expected) -> Images | None:
         )
     if not found.files:
         return None
-    _note_values(report, found)
+    _note_values(report, found, expected)
     _check_channels(report, files, found, expected)
     return found
 
@@ -249,8 +251,8 @@ def _check_blank(report: Found, file: str, name: str, volume: np.ndarray) -> Non
         report.add("error", file, text)
 
 
-def _note_values(report: Found, found: Images) -> None:
-    """Keep spacing, shares of zeros, and where 99 % of the values lie; warn of a background that is not 0.
+def _note_values(report: Found, found: Images, expected: Expected) -> None:
+    """Keep what later images are compared with, see `record.Images`; warn of a background that is not 0.
 
     Z-scores are taken over the voxels that are not 0, which are the brain only where the rest is exactly 0.
     """
@@ -261,8 +263,10 @@ def _note_values(report: Found, found: Images) -> None:
         values[name] = [round(float(value), 4) for value in np.quantile(some, (0.005, 0.5, 0.995))]
         zeros[name] = round(1 - np.count_nonzero(volume) / volume.size, 4)
     if not report.failed:
-        spacing = list(size_and_spacing(found.first)[1])
-        report.facts["image"] = {"spacing": spacing, "values": values, "zeros": zeros}
+        spacing, axes = list(size_and_spacing(found.first)[1]), axes_of(found.first)
+        report.facts["image"] = {"spacing": spacing, "axes": axes, "values": values, "zeros": zeros}
+        body = coarse_picture(found.first, found.shown(expected.sequences))
+        report.facts["image"] |= {} if body is None else {"body": packed(body)}
     few = [f"{name} {zeros[name]:.1%}" for name in found.named if zeros[name] < STRIPPED]
     if few:
         report.add(
@@ -316,6 +320,11 @@ def size_and_spacing(image: Any) -> tuple[tuple[int, ...], tuple[float, ...]]:
     order = np.argsort(io_orientation(image.affine)[:, 0])
     lengths = np.linalg.norm(image.affine[:3, :3], axis=0)
     return tuple(int(image.shape[axis]) for axis in order), tuple(round(float(lengths[axis]), 4) for axis in order)
+
+
+def axes_of(image: Any) -> str:
+    """Where the axes of a nibabel image point, such as RAS or LPS."""
+    return "".join(code or "?" for code in aff2axcodes(image.affine))
 
 
 def check_roi(report: Found, image: Any, expected: Expected) -> None:

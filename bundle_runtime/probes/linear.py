@@ -76,7 +76,7 @@ def run_linear_probe(
     settings = {"pool": pool, "C": C, "k": K, "max_train": None, "task": task, "resamples": RESAMPLES}
     counts = {"train_images": len(train_x), "test_images": len(test_x), "test_patients": len(set(groups))}
     record = record_of(train_dataset, class_names)
-    about = {"header": {**(header or {}), "training": record.to_plain()}, "settings": {**settings, "section": section}}
+    about = {"header": {**(header or {}), "training": record.in_short()}, "settings": {**settings, "section": section}}
     content = json_ready({**about, **counts, "methods": results})
     if is_main():
         _write_images(Path(output_dir) / SCORES, known, [f"score {name}" for name in class_names], said[methods[0]])

@@ -35,7 +35,7 @@ class ScoreHandler(ABC, Generic[R]):
         self, output_dir: str | Path, header: Mapping[str, Any] | None = None, record: Record | None = None
     ) -> None:
         self.output_dir, self.record = Path(output_dir), record
-        self.header = dict(header or {}) | ({} if record is None else {"training": record.to_plain()})
+        self.header = dict(header or {}) | ({} if record is None else {"training": record.in_short()})
         self.unlearnt = {} if record is None else record.unlearnt
 
     def attach(self, engine: Engine) -> None:

@@ -55,8 +55,8 @@ class ObjectTable(Table):
             found = self._objects(classes, torch.as_tensor(item["pred_instances"])[0].cpu().numpy())
             numbers = [sum(row[1] == name for row in found) for name in self.names[1:]]
         areas = [value for area in pixels.tolist() for value in self._areas(area)]
-        warning = str(source.get("warning") or "")
-        self.rows[str(source["case"]), str(source.get("patient_id") or "")] = ([*numbers, *areas, warning], found)
+        patient, file, warning = (str(source.get(key) or "") for key in ("patient_id", "file", "warning"))
+        self.rows[str(source["case"]), patient] = ([file, *numbers, *areas, warning], found)
 
     def _objects(self, classes: np.ndarray, objects: np.ndarray) -> list[list[Any]]:
         """Number, class, row and column of the centre, and area of each object."""
@@ -85,4 +85,4 @@ class ObjectTable(Table):
             head = ["case", "object", "class", "row", "column", *(f"area_{unit}" for unit in units)]
             write_csv(self.paths[0], head, lines)
         counted = ([*key, *self.rows[key][0]] for key in sorted(self.rows))
-        write_csv(self.paths[1], ["case", "patient_id", *numbers, *sizes, "warning"], counted)
+        write_csv(self.paths[1], ["case", "patient_id", "file", *numbers, *sizes, "warning"], counted)

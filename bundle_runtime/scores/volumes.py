@@ -18,7 +18,7 @@ from .tables import Table
 
 
 class VolumeTable(Table):
-    """Writes `volumes.csv`: a line a case with the volume of each class or region in ml, and what makes it doubtful.
+    """Writes `volumes.csv`: a line a case with its file, the ml of each class or region, and what makes it doubtful.
 
     The engine hands over lists of dicts (MONAI's `decollate`). `pred` in the output item is a `MetaTensor` (1, X, Y, Z)
     on the image's own grid: class indices, or tissue codes with `regions`.
@@ -46,8 +46,8 @@ class VolumeTable(Table):
     def _measure(self, source: Mapping[str, Any], item: Mapping[str, Any]) -> None:
         found = {**item, **source}
         case = str(found.get("case") or f"case_{len(self.rows)}")
-        volumes = self._volumes(item["pred"])
-        self.rows[case, str(found.get("patient_id") or "")] = volumes, str(found.get("warning") or "")
+        patient, file, warning = (str(found.get(key) or "") for key in ("patient_id", "file", "warning"))
+        self.rows[case, patient] = file, self._volumes(item["pred"]), warning
 
     def _volumes(self, label: Tensor) -> list[float]:
         """Volumes in ml, a number for each name."""
@@ -62,7 +62,9 @@ class VolumeTable(Table):
 
     def _write(self) -> None:
         lines = []
-        for key, (volumes, warning) in sorted(self.rows.items()):
+        for key, (file, volumes, warning) in sorted(self.rows.items()):
             named = zip(self.names, volumes, strict=True)
-            lines.append([*key, *("" if name in self.unlearnt else f"{ml:.3f}" for name, ml in named), warning])
-        write_csv(self.paths[0], ["case", "patient_id", *(f"{name}_ml" for name in self.names), "warning"], lines)
+            cells = ("" if name in self.unlearnt else f"{ml:.3f}" for name, ml in named)
+            lines.append([*key, file, *cells, warning])
+        columns = ["case", "patient_id", "file", *(f"{name}_ml" for name in self.names), "warning"]
+        write_csv(self.paths[0], columns, lines)

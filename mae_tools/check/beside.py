@@ -26,20 +26,16 @@ def compare_looks(reports: Sequence[CaseReport]) -> list[Problem]:
 
 def compare_headers(reports: Sequence[CaseReport]) -> None:
     """Add to each case what sets it apart from the rest of the list: spacing, orientation."""
-    described = [report for report in reports if report.spacing is not None]
-    if not described:
-        return
-    median = np.median([report.spacing for report in described], axis=0)
-    axes = Counter(report.orientation for report in described)
-    usual, often = axes.most_common(1)[0]
+    described = [report for report in reports if "image" in report.facts]
+    images = Images.of([report.facts for report in described])
     for report in described:
-        ratio = np.asarray(report.spacing) / median
+        image, median = report.facts["image"], images.spacing[1]
+        ratio = np.array(image["spacing"]) / median
         if np.any(ratio > _FAR_SPACING) or np.any(ratio < 1 / _FAR_SPACING):
-            far = f"has spacing {millimetres(report.spacing or ())}, far from the list's median {millimetres(median)}"
+            far = f"has spacing {millimetres(image['spacing'])}, far from the list's median {millimetres(median)}"
             report.add("warning", report.image, far)
-        if axes[report.orientation] <= 0.1 * len(described) and often > 0.5 * len(described):
-            rare = f"is stored as {report.orientation}, most others as {usual}; look at its thumbnail"
-            report.add("warning", report.image, rare)
+        for text in images.rare_axes(report.facts, "most others"):
+            report.add("warning", report.image, f"{text}; look at its thumbnail")
 
 
 def compare_values(reports: Sequence[CaseReport], modality: str | None) -> None:

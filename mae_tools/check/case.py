@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 from bundle_runtime.data.schema import Item
 from bundle_runtime.data.verify_labels import read_label
-from bundle_runtime.data.verify_volumes import Expected, check_roi, read_images, size_and_spacing
-from nibabel.orientations import aff2axcodes
+from bundle_runtime.data.verify_volumes import Expected, axes_of, check_roi, read_images, size_and_spacing
 
 from ..copies import volume_digest
-from .case_report import CaseReport, tissue_part
-from .flips import coarse_picture
+from .case_report import CaseReport
 from .planes import middle_planes
 
 _ANYTHING = Expected()
@@ -35,14 +33,11 @@ def inspect_item(
     shown = images.shown(expected.sequences)
     _describe(report, images.first, shown)
     check_roi(report, images.first, expected)
-    label = read_label(report, item, images.first, expected)
-    report.convention = label.convention
-    if report.tissues is not None and label.codes is not None:
-        tissue_part().look(report, item["label"], label.codes, images.named)
+    label = read_label(report, item, images.first, expected, images.named)
+    report.convention, report.core_outside = label.convention, label.core_outside
     if label.codes is not None and label.codes.shape == shown.shape and label.codes.any():
         low, high = np.quantile(shown[label.codes > 0], (0.005, 0.995))
         report.inside = float(low), float(high)
-    report.coarse = coarse_picture(images.first, shown)
     if with_planes:
         report.planes = middle_planes(images.first, shown, label.codes)
     return report
@@ -51,6 +46,6 @@ def inspect_item(
 def _describe(report: CaseReport, image: Any, volume: np.ndarray) -> None:
     """Fill the table columns; shape and spacing in RAS order."""
     report.shape, report.spacing = size_and_spacing(image)
-    report.orientation = "".join(code or "?" for code in aff2axcodes(image.affine))
+    report.orientation = axes_of(image)
     report.dtype = str(image.get_data_dtype())
     report.digest = volume_digest(volume).hex()

@@ -5,7 +5,6 @@ import importlib
 import importlib.util
 from typing import Any
 
-import numpy as np
 from bundle_runtime.data.verify import Found
 from bundle_runtime.data.verify_labels import ranges
 
@@ -21,13 +20,12 @@ def tissue_part() -> Any:
 
 @dataclasses.dataclass
 class CaseReport(Found):
-    """What was found in one item; shapes, spacings (mm), `planes` and `coarse` are in RAS axis order, others as stored.
+    """What was found in one item; shapes, spacings (mm) and `planes` are in RAS axis order, others as stored.
 
     Attributes:
         inside: the values between which 99 % of the labelled voxels of the first volume lie.
         convention: what the values of its label mean, in words.
         core_outside: how much more of the core's surface than of the oedema's faces what is no tumour, -1 to 1.
-        coarse: a small picture of the first volume, to compare it with the other cases.
     """
 
     shape: tuple[int, ...] | None = None
@@ -42,7 +40,6 @@ class CaseReport(Found):
     core_outside: float | None = None
     digest: str | None = None
     planes: list[Plane] = dataclasses.field(default_factory=list)
-    coarse: np.ndarray | None = None
 
     def columns(self) -> tuple[str, ...]:
         """Shape, spacing, orientation, range, labels (values, or voxels by tissue) and verdict as texts."""
@@ -70,6 +67,6 @@ class CaseReport(Found):
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of this case in `check.json`: everything but the pictures, and the problems, which stand apart."""
-        hidden = {"problems", "planes", "coarse", "edges", "facts"}
+        hidden = {"problems", "planes", "edges", "facts"}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {key: value for key, value in fields.items() if key not in hidden}

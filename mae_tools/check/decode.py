@@ -51,11 +51,6 @@ def _inspect(file: str, with_thumbnail: bool) -> Seen:
 
 def look(picture: Picture) -> Seen:
     """The facts of a decoded picture."""
-    pixels = picture.pixels
-    height, width = pixels.shape[1:]
-    constant = bool(pixels.min() == pixels.max())
     # Made 8-bit with a loss, which must not hide that the same was stored in 8 bits.
-    stored = pixels if picture.numbers is None else picture.numbers[None]
-    return Seen(
-        "", picture.kind, height, width, picture_digest(stored), constant, *picture.header, tones=tones_of(pixels)
-    )
+    stored = picture.pixels if picture.numbers is None else picture.numbers[None]
+    return Seen.of(picture)._replace(digest=picture_digest(stored), tones=tones_of(picture.pixels))

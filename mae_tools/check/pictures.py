@@ -10,6 +10,7 @@ from typing import Any
 from bundle_runtime.data.image_file import read_bytes
 from bundle_runtime.data.labels import Counts, count_labels, label_problems
 from bundle_runtime.data.mask_file import class_map, decode_mask
+from bundle_runtime.data.record import Images
 from bundle_runtime.data.schema import MASK_KINDS, Datalist, Item, as_list
 from bundle_runtime.data.subset import evenly
 from bundle_runtime.data.verify import Problem, of_list, sentence
@@ -51,6 +52,7 @@ def inspect(
     shown = evenly(len(files), _THUMBNAILS)
     seen = dict(zip(files, inspect_files(files, shown, num_workers), strict=True))
     counts, problems = _problems(parts, seen, class_names, task, num_workers)
+    problems += _unlike_the_rest(parts, seen)
     copies = find_copies(_places(parts, seen))
     summaries = {part: _summary(items, seen, counts.get(part)) for part, items in parts.items()}
     training = dict.fromkeys(file for item in parts.get("training", ()) for file in as_list(item["image"]))
@@ -123,6 +125,17 @@ def _problems(
         counts[part], wrong = count_labels(part, labelled, names or (), task)
         problems += [*wrong, *label_problems(part, counts[part], task)]
     return counts, problems
+
+
+def _unlike_the_rest(parts: Parts, seen: Mapping[str, Seen]) -> Iterator[Problem]:
+    """The pictures whose levels, colours, or what is bright in them, set them apart from most of the lists."""
+    facts = {file: {"picture": found.facts()} for file, found in seen.items() if not found.problem}
+    images = Images.of(list(facts.values()))
+    for part, items in parts.items():
+        for item in items:
+            for file in as_list(item["image"]):
+                for text in images.other_looks(facts.get(file, {}), "those of most of the list"):
+                    yield Problem(part, item["case"], file, "warning", text)
 
 
 def _masks(

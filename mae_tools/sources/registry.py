@@ -10,23 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.datalist import write
-from bundle_runtime.data.find import (
-    VOLUMES,
-    by_kind,
-    excluded,
-    files_below,
-    folders_in,
-    is_document,
-    say_unfit,
-)  # fmt: skip
+from bundle_runtime.data.find import VOLUMES, excluded, files_below, folders_in, say_unfit
 from bundle_runtime.data.schema import SECTIONS, Datalist, as_list
 from bundle_runtime.data.tables import Table
-from bundle_runtime.data.verify import parts_of
 from custom_components.errors import InputError
 
 from ..settings import with_arguments
 from .copies import settle
 from .earlier_split import split_by_table, split_like
+from .left_out import tell_left_out
 from .options import name_list
 from .split import Found
 
@@ -95,17 +87,6 @@ class Root:
     def volumes(self, below: str = "", levels: int | None = 0) -> list[str]:
         """The NIfTI, NRRD and MetaImage files of a folder in it, as paths from the data folder."""
         return [file for file in self.files(below, levels) if file.lower().endswith(VOLUMES)]
-
-    def tell_left_out(self, datalist: Mapping[str, Any]) -> None:
-        """Print which files come into no list; not those of words and tables, nor what `exclude` fits."""
-        items = [item for part in SECTIONS for item in datalist.get(part, ())]
-        listed = {text for item in items for value in item.values() for text in as_list(value) if isinstance(text, str)}
-        for file in [file for file in listed if file.lower().endswith((".mhd", ".nhdr"))]:
-            listed |= {os.path.relpath(part, self.path) for part in parts_of(os.path.join(self.path, file))}
-        known = listed | self.used
-        left = [file for file in self.files() if file not in known and not is_document(file)]
-        if left:
-            print(f"{len(left)} file(s) of {self.path} come into no list: {by_kind(self.path, left)}.")
 
     def table(self, path: str | Path) -> Table:
         """A table that a setting names, in the folder or anywhere else."""
@@ -216,7 +197,7 @@ def _command(function: Reader, way: _Way) -> Source:
         own = {key: value for key, value in settings.items() if key not in way.offered}
         chosen = {key: value for key, value in settings.items() if key in way.offered}
         made = way.datalist(function(folder, *args, **own), chosen, folder)
-        folder.tell_left_out(made)
+        tell_left_out(folder.path, folder.files(), made, folder.used)
         named = inspect.signature(function).bind(folder, *args, **own).arguments
         given: dict[str, Any] = {"split_from": split_from, "sections": sections, "copies": copies}
         made = rearranged(made, place, target, **given, take_patients=not any(named.get(key) for key in _OWNERS))

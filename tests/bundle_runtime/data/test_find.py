@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 from bundle_runtime.data.find import (
     VOLUMES,
-    by_kind,
     by_stem,
     excluded,
     files_below,
     folders_in,
     image_folder,
-    is_document,
     other_volumes,
     some,
 )
@@ -107,20 +105,4 @@ def test_files_of_other_kinds_are_named_by_what_they_are(tmp_path: Path) -> None
     files = files_below(tmp_path)
     assert other_volumes(tmp_path, files) == "1 file(s) that are DICOM (1.2.840.7), 1 file(s) that are MINC (c.mnc)"
     assert other_volumes(tmp_path, ["a.nii", "p.png"]) == ""
-    assert by_kind(tmp_path, [file for file in files if not is_document(file)]) == (
-        "1 DICOM (1.2.840.7), 1 without ending (IM0001), 1 .nii (a.nii), 1 .nrrd (b.NRRD), 1 MINC (c.mnc), "
-        "1 .png (p.png)"
-    )
-    packed = ["x/a.nii.gz", "x/b.nii.gz", "c.NII.GZ"]
-    assert by_kind(tmp_path, packed) == "3 .nii.gz (x/a.nii.gz, x/b.nii.gz and 1 more)"
     assert some("abcd", 2) == "a, b and 2 more"
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "x/README", "license.md", "Labels.CSV", "a.geojson", "DICOMDIR"])
-def test_words_and_tables_are_no_images(name: str) -> None:
-    assert is_document(name)
-
-
-@pytest.mark.parametrize("name", ["a.png", "readme_scan.nii", "IM0001", "a.mnc", "a.txt.png", "a.h5"])
-def test_what_may_be_an_image_is_no_document(name: str) -> None:
-    assert not is_document(name)

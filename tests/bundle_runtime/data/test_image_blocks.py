@@ -20,14 +20,16 @@ from bundle_runtime.data.image_blocks import (
     sweep,
     write_block,
 )
+from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.data.verify import edges
+from bundle_runtime.data.verify_pictures import look_of
 from custom_components.errors import InputError
 from picture_files import dicom, png, shades
 
 PIXELS = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4)
 NAMES = ["aa", "bb", "cc"]
-ROWS = {name: Facts("8-bit grey", 4, 4, False, "", "", f"{k} {name}") for k, name in enumerate(NAMES)}
+ROWS = {name: Facts("8-bit grey", 4, 4, False, "", "", "", f"{k} {name}") for k, name in enumerate(NAMES)}
 FILES = {f"/data/{name}.png": Stamp(10 + k, 20 + k, name) for k, name in enumerate(ROWS)}
 
 
@@ -152,10 +154,11 @@ def test_what_was_decoded_is_described_without_the_patient(tmp_path: Path) -> No
     file = dicom(tmp_path / "a.dcm", shades().astype(np.uint16), ViewPosition="LL")
     outcome = BlockBuilder(Recipe(16), tmp_path / "cache", [[str(file)]])[0]
     ((name, facts),) = read_contents(tmp_path / "cache").facts.items()
-    assert facts == Facts("DICOM CR", 40, 50, False, "CR", "LL", edges(file.read_bytes()))
+    look = look_of(read_picture(str(file)).pixels)
+    assert facts == Facts("DICOM CR", 40, 50, False, "CR", "LL", look, edges(file.read_bytes()))
     assert outcome.patients == {name: "P7"}
     assert "P7" not in next((tmp_path / "cache").glob("*.json")).read_text()
-    assert facts.seen("P7")[1:] == ("DICOM CR", 40, 50, b"", False, "P7", "CR", "LL", b"")
+    assert facts.seen("P7")[1:] == ("DICOM CR", 40, 50, b"", False, "P7", "CR", "LL", b"", (), look)
 
 
 def test_a_failed_write_is_reported_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +189,7 @@ def test_the_list_is_plain_json(tmp_path: Path) -> None:
     write_block(tmp_path, PIXELS, ROWS, FILES)
     listed = json.loads(next(tmp_path.glob("*.json")).read_text())
     assert listed["rows"] == NAMES
-    assert listed["facts"][0] == ["8-bit grey", 4, 4, False, "", "", "0 aa"]
+    assert listed["facts"][0] == ["8-bit grey", 4, 4, False, "", "", "", "0 aa"]
     assert listed["files"]["/data/aa.png"] == [10, 20, "aa"]
     assert listed["bytes"] == next(tmp_path.glob("*.npy")).stat().st_size
 

@@ -23,10 +23,13 @@ import torch.distributed as dist
 from bundle_runtime.data import cache_folder, image_blocks, image_cache
 from bundle_runtime.data.datalist import fingerprint
 from bundle_runtime.data.image_cache import ImageCache
+from bundle_runtime.data.image_dataset import ImageDataset
 from bundle_runtime.data.image_file import read_picture
 from bundle_runtime.data.image_prepare import Recipe
+from bundle_runtime.data.record import Record, record_of
 from custom_components.errors import InputError
 from picture_files import dicom, png, shades
+from PIL import Image
 
 Item = dict[str, Any]
 
@@ -298,7 +301,7 @@ def test_a_full_disk_is_noticed_before_the_start(
     tmp_path: Path, items: list[Item], decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache_folder.shutil, "disk_usage", lambda path: SimpleNamespace(free=5000))
-    text = r"c is too full: .* needs 7680 bytes \(0\.00 GB\), 5000 bytes \(0\.00 GB\) are free; free some space"
+    text = r"c is too full: .* needs 8960 bytes \(0\.00 GB\), 5000 bytes \(0\.00 GB\) are free; free some space"
     with pytest.raises(InputError, match=text):
         build(items, tmp_path / "c")
     assert not decoded
@@ -318,7 +321,7 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, items: list[Item], monke
 
     monkeypatch.setattr(image_blocks, "write_atomically", filling)
     monkeypatch.setattr(image_cache, "_BLOCK_ROWS", 2)
-    with pytest.raises(InputError, match=r"is too full: .* needs 4608 bytes"):  # six of ten are missing
+    with pytest.raises(InputError, match=r"is too full: .* needs 5376 bytes"):  # six of ten are missing
         build(items, tmp_path / "c")
     assert sorted(path for path in (tmp_path / "c").iterdir() if path.name.startswith(("block", ".block"))) == sorted(
         written
@@ -430,3 +433,23 @@ def test_the_main_process_builds_and_the_others_wait(tmp_path: Path, items: list
     assert counts == (10, 0)
     assert torch.equal(*rows)
     np.testing.assert_array_equal(rows[0], expected(items, Recipe(16)))
+
+
+def test_pictures_are_compared_with_those_of_the_training(tmp_path: Path, items: list[Item]) -> None:
+    """What the training's cache saw goes into the record; a later cache says how its own pictures differ."""
+    for position, item in enumerate(items):
+        png(Path(item["image"]), np.clip(shades(30, 40, seed=1) // 2 + 60 + position, 0, 255).astype(np.uint8))
+    trained = build(items, tmp_path / "c")
+    labelled = [{**item, "patient_id": item["case"], "label": number % 2} for number, item in enumerate(items)]
+    record = record_of(ImageDataset(labelled, trained, ["a", "b"], "multi_class"), ["a", "b"])
+    record = Record.of_plain(json.loads(json.dumps(record.to_plain())))
+    usual = np.asarray(Image.open(items[0]["image"]))
+    looks = {"same": usual, "exchanged": 255 - usual, "dark": usual // 16}
+    new = []
+    for name, values in looks.items():
+        new.append({"image": str(png(tmp_path / "new" / f"{name}.png", values)), "case": name})
+    for _ in range(2):  # decoded, then found in the cache
+        found = {item["case"]: item["warning"] for item in build(new, tmp_path / "n", record=record).items}
+        assert found["same"] == ""
+        assert "are black and white exchanged" in found["exchanged"]
+        assert "is its window right?" in found["dark"]

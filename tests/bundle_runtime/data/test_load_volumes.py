@@ -9,9 +9,11 @@ import torch
 from bundle_runtime.data.dataset import PreparedDataset
 from bundle_runtime.data.load_volumes import LoadVolumesd
 from bundle_runtime.data.loading import loader
+from bundle_runtime.data.record import record_of
 from bundle_runtime.data.saving import SaveImageLabelMapd
 from bundle_runtime.data.tissue_labels import TissueLabeld
 from custom_components.errors import InputError
+from head_files import REGION_NAMES, head
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from monai.data import DataLoader, MetaTensor, decollate_batch
@@ -251,3 +253,32 @@ def test_real_heads(real_data: Path) -> None:
         assert images[0].shape[0] == 4
         assert all(torch.equal(image, images[0]) for image in images)
         assert [bool((channel != 0).any()) for channel in images[0]] == [True] * 4
+
+
+def bodies(folder: Path, count: int, start: int = 0) -> list[dict[str, Any]]:
+    found = []
+    for seed in range(start, start + count):
+        case = head(folder, f"p{seed}", seed=seed)
+        found.append({**case, "patient_id": case["case"], "section": "training"})
+    return found
+
+
+def test_what_a_check_says_of_a_case_is_its_warning(tmp_path: Path) -> None:
+    """Flips, the order of its axes, tissues with exchanged names: after a training, without a check."""
+    wanted = {"sequences": NAMES, "class_names": REGION_NAMES}
+    trained = PreparedDataset(bodies(tmp_path, 5), [LoadVolumesd(**wanted)], progress=False)
+    record = record_of(trained, REGION_NAMES)
+    load = LoadVolumesd(record=record, **wanted)
+    (usual,) = bodies(tmp_path, 1, start=6)
+    assert load(usual)["warning"] == ""
+    (turned,) = bodies(tmp_path, 1, start=7)
+    for file in [*turned["image"], turned["label"]]:
+        image = nib.load(file)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine @ np.diag([1.0, -1, 1, 1])), file)
+    said = load(turned)["warning"]
+    assert "looks flipped front-back" in said
+    assert "against those of the training" in said
+    assert "is stored as RPS, those of the training as RAS" in said
+    table = '{"1": "oedema", "2": "non-enhancing core", "4": "enhancing tumour"}'
+    exchanged = load({**usual, "label_convention": table})
+    assert "has the non-enhancing core around the oedema" in exchanged["warning"]

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bundle_runtime.data.flips import SIDE, packed
 from bundle_runtime.data.record import Images, Record, learn_from, unseen_classes
 from bundle_runtime.data.verify import Found
-from bundle_runtime.data.verify_pictures import Seen
+from bundle_runtime.data.verify_pictures import Seen, look_of
 from bundle_runtime.weights.load import read_record
 from custom_components.errors import InputError
 from hypothesis import given
@@ -145,6 +146,52 @@ def test_pictures() -> None:
     assert seen.differences({"picture": Seen("", "RGB", 900, 700).facts()}, False) == []
     assert "is grey" in seen.differences({"picture": Seen("", "8-bit grey", 300, 300).facts()}, False)[0]
     assert "100 pixels" in seen.differences({"picture": Seen("", "RGB", 100, 900).facts()}, False)[0]
+
+
+def body(*axes: int) -> str:
+    """A coarse picture with another look from each side, flipped."""
+    x, y, z = np.ogrid[:SIDE, :SIDE, :SIDE]
+    values = np.exp(-((x - 8) ** 2 + (y - 4) ** 2 + (z - 13) ** 2) / 60) + (z > 12) * 0.4 + (y > 14) * 0.3
+    values = np.flip(values, axes) - values.mean()
+    return packed(values / np.linalg.norm(values))
+
+
+def lying(axes: str, picture: str) -> dict:
+    facts = image()
+    return {"image": {**facts["image"], "axes": axes, "body": picture}}
+
+
+def test_volumes_that_lie_otherwise() -> None:
+    seen = Images.of([lying("RAS", body()) for _ in range(5)])
+    assert seen.differences(lying("RAS", body()), False) == []
+    (stored,) = seen.differences(lying("LPS", body()), False)
+    assert stored == "is stored as LPS, those of the training as RAS"
+    (flipped,) = seen.differences(lying("RAS", body(1)), False)
+    assert flipped.startswith("looks flipped front-back")
+    assert "against those of the training" in flipped
+    mixed = Images.of([lying(axes, body()) for axes in ("RAS", "RAS", "LPS", "LAS")])
+    assert mixed.differences(lying("LPS", body()), False) == []  # the training had both
+    few = Images.of([lying("RAS", body())] * 2)
+    assert few.body == ""
+    assert Record.of_plain(json.loads(json.dumps(record_with(seen).to_plain()))).images == seen
+    assert "body" not in record_with(seen).in_short()["images"]
+
+
+def record_with(images: Images) -> Record:
+    return Record(["background", "liver"], {}, {}, False, 5, 5, False, images, {})
+
+
+def test_pictures_of_another_look() -> None:
+    """Plain texts on the way: what a sidecar keeps, and what a picture showed."""
+    rows = np.linspace(0, 200, 40).round().astype(np.uint8)[None, :, None].repeat(30, axis=2)
+    facts = [{"picture": {"side": 30, "grey": True, "look": look_of(rows + shift)}} for shift in range(6)]
+    seen = Images(**json.loads(json.dumps(record_with(Images.of(facts)).to_plain()["images"])))
+    assert seen.differences(facts[3], False) == []
+    exchanged, dark = ({"picture": {"side": 30, "grey": True, "look": look_of(p)}} for p in (255 - rows, rows // 16))
+    assert "are black and white exchanged" in " ".join(seen.differences(exchanged, False))
+    (said,) = seen.differences(dark, False)
+    assert "holds grey levels from 0 to 12" in said
+    assert Images().differences(dark, False) == []  # weights of before
 
 
 def test_a_record_is_read_from_the_sidecar(tmp_path: Any) -> None:

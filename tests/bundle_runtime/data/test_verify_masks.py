@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundle_runtime.data.datalist import write
+from bundle_runtime.data.load_picture import LoadPictured
 from bundle_runtime.data.verify_masks import _separate_pieces
 from custom_components.errors import InputError
 from hypothesis import given, settings
@@ -154,3 +155,21 @@ def test_tiles_of_other_modes_are_converted_with_a_warning(tmp_path: Path, mode:
         converted.save(file, format="TIFF")
     said = warnings_of(check(path, num_workers=0))
     assert f"holds {kind} and is converted to 8-bit grey or RGB, as 1 picture(s) of training" in said
+
+
+def test_what_a_check_says_of_one_mask_is_said_in_an_evaluation(tmp_path: Path) -> None:
+    """Empty masks, full ones, objects in pieces: the list of a check names the first, an evaluation each case."""
+    apart = np.zeros((40, 40), np.uint8)
+    apart[2:5, 2:5] = apart[20:24, 20:24] = 1
+    apart[30:34, 4:8] = 2
+    masks = {"empty": np.zeros((40, 40), np.uint8), "full": np.ones((40, 40), np.uint8), "apart": apart}
+    load, said = LoadPictured(["background", "nucleus"]), {}
+    for number, (name, values) in enumerate(masks.items()):
+        image = str(png(tmp_path / f"{name}.png", shades(40, 40, seed=number, channels=3)))
+        item = {"image": image, "label": str(png(tmp_path / f"{name}_m.png", values)), "mask_kind": "instance"}
+        said[name] = load({**item, "case": name})["warning"]
+    assert said == {
+        "empty": "its mask is empty (no object is drawn)",
+        "full": "its mask has no background",
+        "apart": "its mask has objects in several separate pieces",
+    }

@@ -51,12 +51,12 @@ def test_each_object_has_a_line_with_its_place_and_area(tmp_path: Path) -> None:
 
 def test_a_picture_without_objects_has_a_line_of_zeros(tmp_path: Path) -> None:
     batch, output = item("a")
-    batch["warning"] = "is grey"
+    batch |= {"warning": "is grey", "file": "a.png"}
     run(ObjectTable(NAMES, tmp_path), [(batch, {key: value * 0 for key, value in output.items()})])
     assert rows(tmp_path / "objects.csv") == []
     assert rows(tmp_path / "counts.csv")[0] == {
         "case": "a", "patient_id": "p", "nucleus_count": "0", "gland_count": "0", "nucleus_area_px": "0",
-        "gland_area_px": "0", "warning": "is grey",
+        "gland_area_px": "0", "file": "a.png", "warning": "is grey",
     }  # fmt: skip
 
 

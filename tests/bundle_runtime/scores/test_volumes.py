@@ -120,13 +120,15 @@ def test_table_of_classes_leaves_out_what_failed(tmp_path: Path) -> None:
         item("broken", np.full((12, 12, 12), 99), tilted),
         item("a", blocks(0, 3), np.diag([1.0, 1.0, 1.0, 1.0])),
     ]
-    items[2]["warning"] = "blank"
+    items[2] |= {"warning": "blank", "file": "in/a.nii"}
     (tmp_path / "volumes.csv").write_text("of an earlier run")
     evaluator(VolumeTable(ORGANS, tmp_path), items).run()
     assert read(tmp_path) == [
-        {"case": "a", "patient_id": "patient a", "liver_ml": "0.000", "right kidney_ml": "0.027", "warning": "blank"},
-        {"case": "b", "patient_id": "patient b", "liver_ml": "1.250", "right kidney_ml": "0.640", "warning": ""},
-    ]
+        {"case": "a", "patient_id": "patient a", "file": "in/a.nii", "liver_ml": "0.000", "right kidney_ml": "0.027",
+         "warning": "blank"},
+        {"case": "b", "patient_id": "patient b", "file": "", "liver_ml": "1.250", "right kidney_ml": "0.640",
+         "warning": ""},
+    ]  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["volumes.csv"]
 
 

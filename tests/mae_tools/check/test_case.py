@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+from bundle_runtime.data.flips import SIDE, unpacked
 from bundle_runtime.data.verify_volumes import Expected
 from head_files import REGION_NAMES, SEQUENCES, head
 from mae_tools.check.case import inspect_item
@@ -23,10 +24,10 @@ def test_a_good_head_is_described_by_its_tissues_and_first_wanted_sequence(tmp_p
     report = inspect_item(item, wanted, with_planes=True)
     assert report.problems == []
     assert (report.channels, report.sequences) == (4, ["t2", "t1ce", "t1", "flair"])
-    assert report.coarse is not None
+    assert unpacked(report.facts["image"]["body"]).shape == (SIDE, SIDE, SIDE)
     flair = inspect_item({**item, "image": item["image"][3], "sequences": ["flair"]}, with_planes=True)
     for plane, same in zip(report.planes, flair.planes, strict=True):
         assert np.array_equal(plane[0], same[0])  # FLAIR is shown, though its file is the last
         assert set(np.unique(plane[1])) <= {0, 1, 2, 3}  # outlines are of tissues, whatever the values of the file
     assert report.digest == flair.digest
-    assert "coarse" not in report.to_dict()
+    assert "facts" not in report.to_dict()
