@@ -1,7 +1,7 @@
 """Rounds of federated averaging with MONAI's own client: needs MONAI alone, and bundles that are not on the path.
 
-`python federated_tool.py <rounds> <epochs a round> <JSON: a list of {"bundle": <a site's own copy>, <its settings>}>`;
-the last line is JSON.
+`python federated_tool.py <rounds> <epochs a round> <JSON: a list of {"bundle": <a site's own copy>, <its settings>}>
+[<model.pt that all start from>]`; the last line is JSON.
 """
 
 import hashlib
@@ -35,13 +35,15 @@ def mean(parts: list[Weights]) -> Weights:
     return {name: torch.stack([torch.as_tensor(part[name]).float() for part in parts]).mean(0) for name in parts[0]}
 
 
-def run(rounds: int, epochs: int, given: list[dict[str, Any]]) -> dict[str, Any]:
+def run(rounds: int, epochs: int, given: list[dict[str, Any]], start: str | None = None) -> dict[str, Any]:
     """Train, average, evaluate; how the metric of the averaged network went."""
     models = [Path(settings["bundle"]) / "models" / "model.pt" for settings in given]
     sites = [client(epochs=epochs, **settings) for settings in given]
     states = [get_state_dict(site.trainer.network) for site in sites]
     weights = {name: tensor.clone() for name, tensor in states[0].items()}
     same = all(torch.equal(states[-1][name], tensor) for name, tensor in weights.items())
+    if start:
+        weights = dict(torch.load(start, weights_only=True))
     metrics, kept = [], []
     for _ in range(rounds):
         for site in sites:
@@ -70,5 +72,5 @@ def digest(model: Path) -> str:
 if __name__ == "__main__":
     logging.disable(logging.INFO)
     torch.set_num_threads(1)
-    found = run(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))
+    found = run(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]), *sys.argv[4:])
     print(json.dumps({"monai": version("monai"), **found}))
