@@ -91,8 +91,8 @@ def look_of(pixels: np.ndarray) -> str:
     small = [Image.fromarray(channel).resize((_GRID, _GRID), Image.Resampling.BOX) for channel in pixels]
     grid = np.stack([np.asarray(channel) for channel in small])
     means = grid.mean(axis=(1, 2))
-    tint = [0, 0] if len(pixels) == 1 else [max(1, round(NEUTRAL + (means[c] - means[1]) / 2)) for c in (0, 2)]
-    return base64.b64encode(bytes([*levels, *tint, *as_channels(grid, 1).ravel().tolist()])).decode()
+    tint = [0, 0] if len(pixels) == 1 else np.clip(NEUTRAL + (means[[0, 2]] - means[1]) / 2, 1, 255).round()
+    return base64.b64encode(bytes([*levels, *map(int, tint), *as_channels(grid, 1).ravel().tolist()])).decode()
 
 
 def file_problems(part: str, items: Sequence[Item], seen: Mapping[str, Seen], skip: bool = False) -> Iterator[Problem]:

@@ -1,9 +1,12 @@
 """A volume read to its last byte, whatever its format, and the small geometry that the checks of it need."""
 
 import gzip
+import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import nibabel as nib
@@ -78,7 +81,8 @@ def _read_nifti(file: str, prints: dict[str, str] | None) -> tuple[Any, np.ndarr
         prints[file] = edges(stored)
     # All of it, and not lazily by nibabel, which would stop before the checksum at the end of the file.
     content = gzip.decompress(stored) if stored[:2] == _GZIP else stored
-    image: Any = _kind(content).from_bytes(content)
+    with _told_of(file):
+        image: Any = _kind(content).from_bytes(content)
     # From the bytes, because nibabel silently turns a spacing of 0 into 1 and drops its sign.
     raw = np.frombuffer(content, image.header.template_dtype.newbyteorder(image.header.endianness), count=1)
     spacing = raw["pixdim"][0, 1:4]
@@ -87,6 +91,23 @@ def _read_nifti(file: str, prints: dict[str, str] | None) -> tuple[Any, np.ndarr
         found = tuple(float(value) for value in spacing)
         raise UnusableError(f"has spacing {found} mm, expected positive numbers; fix the header")
     return _in_millimetres(image), data
+
+
+@contextmanager
+def _told_of(file: str) -> Iterator[None]:
+    """What nibabel mends in a header, and prints, goes with the name of the file."""
+
+    def named(record: logging.LogRecord) -> bool:
+        if record.thread == get_ident():  # others read at the same time
+            record.msg = f"warning: {file}: its header was mended: {record.msg}"
+        return True
+
+    logger = nib.imageglobals.logger
+    logger.addFilter(named)
+    try:
+        yield
+    finally:
+        logger.removeFilter(named)
 
 
 def _in_millimetres(image: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from .conftest import Runner
 
@@ -131,6 +132,18 @@ def test_heads_whose_background_is_not_0(brats: Runner, tmp_path: Path) -> None:
         assert "its background is not 0" in next(csv.DictReader(stream))["warning"]
 
 
+def with_odd_looks(datalist: Path, data: Path) -> Path:
+    """The same datalist with two pictures more to test: a negative, and 12 of 16 bits cut to the upper 8."""
+    content = json.loads(datalist.read_text())
+    pixels = np.asarray(Image.open(data / content["test"][0]["image"]))
+    for name, values in (("exchanged", 255 - pixels), ("dark", pixels // 16)):
+        Image.fromarray(values).save(datalist.with_name(f"{name}.png"))
+        content["test"].append({**content["test"][0], "image": str(datalist.with_name(f"{name}.png"))})
+    path = datalist.with_name("odd.json")
+    path.write_text(json.dumps(content))
+    return path
+
+
 def test_a_finding_that_no_training_image_has(cxr: Runner, tmp_path: Path) -> None:
     def absent(content: Content) -> None:
         for item in content["training"]:
@@ -139,9 +152,13 @@ def test_a_finding_that_no_training_image_has(cxr: Runner, tmp_path: Path) -> No
     datalist = changed(cxr, tmp_path, absent)
     name = json.loads(datalist.read_text())["class_names"][1]
     refused_then_trained(cxr, "train", tmp_path, name, datalist=datalist)
-    cxr.run("inference", tmp_path, datalist=datalist)
+    cxr.run("inference", tmp_path, datalist=with_odd_looks(datalist, cxr.data))
     lines = (tmp_path / "inference" / "predictions.csv").read_text().splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    warnings = {Path(row["file"]).name: row["warning"] for row in rows if row["warning"]}
+    assert "are black and white exchanged" in warnings.pop("exchanged.png")
+    assert "is its window right?" in warnings.pop("dark.png")
+    assert warnings == {}
     assert {row[name] for row in rows} == {""}
     assert {row[f"{name} (yes/no)"] for row in rows} == {"not learnt"}
     assert "not learnt" in cxr.run("evaluate", tmp_path, datalist=datalist).stdout

@@ -1,8 +1,9 @@
 """What one picture showed, and what is said of the pictures of a list."""
 
 import numpy as np
+import pytest
 from bundle_runtime.data.image_file import Picture
-from bundle_runtime.data.verify_pictures import Seen, file_problems
+from bundle_runtime.data.verify_pictures import Seen, file_problems, look_of
 from picture_files import shades
 
 
@@ -32,3 +33,9 @@ def test_a_list_says_what_an_evaluation_says_of_each() -> None:
     }
     for name, found in pictures.items():
         assert [told[name].startswith(doubt) for doubt in found.doubts()] == [True] * (name in told)
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255), (0, 0, 0), (255, 255, 255)])
+def test_any_colour_has_a_look(colour: tuple[int, int, int]) -> None:
+    pixels = np.array(colour, np.uint8).reshape(3, 1, 1).repeat(9, axis=1).repeat(12, axis=2)
+    assert len(look_of(pixels)) == 92

@@ -156,3 +156,14 @@ def test_the_content_tells_whether_a_file_is_packed(tmp_path: Path, name: str) -
     (tmp_path / name).write_bytes(gzip.compress(image.to_bytes()) if packed else image.to_bytes())
     assert read_volume(str(tmp_path / name))[1].sum() == 276
     assert stored_shape(tmp_path / name) == (2, 3, 4)
+
+
+def test_what_nibabel_mends_is_told_of_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save(tmp_path / "a.nii", np.zeros((5, 4, 3), np.int16))
+    content = bytearray(path.read_bytes())
+    content[252:254] = np.int16(9).tobytes()  # a qform code that does not exist
+    path.write_bytes(content)
+    read_volume(str(path))
+    assert caplog.messages == [f"warning: {path}: its header was mended: qform_code 9 not valid; setting to 0"]
+    nib.Nifti1Image.from_bytes(bytes(content))
+    assert caplog.messages[1] == "qform_code 9 not valid; setting to 0"  # nobody reads a file of ours then
