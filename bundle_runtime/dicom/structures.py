@@ -156,7 +156,7 @@ def paint(
             drawn = np.flatnonzero(mask.any(axis=(0, 1)))
             if by_class[name].by_slice and (gaps := _gaps(drawn)):
                 span = f"{len(drawn) + gaps} slices between its ends"
-                notes.append(f"{name} has no contour on {gaps} of the {span}, where it counts as absent")
+                notes.append(f"{name} is not drawn on {gaps} of the {span}, where it counts as absent")
             hidden = labels[mask]
             notes += [
                 f"{np.count_nonzero(hidden == value)} voxels of {class_names[value]} lie in {name}, which counts"

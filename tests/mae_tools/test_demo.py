@@ -181,7 +181,8 @@ ADOPTED = {
     "brats_unetr_mae": ([{"sequences": ["flair", "t1ce"]}], f"{{{_SIZES}, feature_size: 4, roi_size: [32, 32, 32]}}"),
     "cxr14_mae": ([_CLASSES], _PICTURES),
     "medcls_msmae": ([_CLASSES, _MASKS], _PICTURES),
-    "histo_sdmae": ([{**_CLASSES, "mpp": 0.8}, _MASKS], _PICTURES),
+    # Its dense head takes the features of four blocks.
+    "histo_sdmae": ([{**_CLASSES, "mpp": 0.8}, _MASKS], _PICTURES.replace("num_layers: 3", "num_layers: 4")),
 }
 
 

@@ -77,7 +77,7 @@ def test_slices_that_nobody_drew_on_are_counted(tmp_path: Path) -> None:
     """Up to 40 % of them; a slice between two parts that are empty says nothing of another structure."""
     drawn = {"liver": [square(2, 9, k) for k in (0, 1, 3, 4)], "spleen": [square(20, 25, k) for k in (2, 3)]}
     label, _, notes, _ = painted(contours(tmp_path, drawn), ["liver", "spleen"])
-    assert notes == ["liver has no contour on 1 of the 5 slices between its ends, where it counts as absent"]
+    assert notes == ["liver is not drawn on 1 of the 5 slices between its ends, where it counts as absent"]
     assert not (label[..., 2] == 1).any()
     assert painted(contours(tmp_path, drawn), ["spleen"]).notes == []
 

@@ -177,7 +177,7 @@ def test_gaps_of_contours_are_said_in_every_run(tmp_path: Path, capsys: pytest.C
     assert "has no contour of liver on 2 slices between its ends" in capsys.readouterr().out
     drawn["liver"].append(square(2, 9, 4))
     contours(tmp_path / "in" / "rt", drawn)
-    said = "liver has no contour on 1 of the 6 slices between its ends, where it counts as absent"
+    said = "liver is not drawn on 1 of the 6 slices between its ends, where it counts as absent"
     for strangers in (True, False):
         (item,) = dicom(tmp_path / "in", out=tmp_path / "out", **named)["training"]
         out = capsys.readouterr().out
