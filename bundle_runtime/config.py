@@ -4,7 +4,9 @@ MONAI adds an unknown top-level key to the config without a word, so `--max_epoc
 of epochs. The base file of a stage names every key there is; overlays and the command line may only override those.
 """
 
+import copy
 import difflib
+import functools
 import inspect
 import itertools
 import logging
@@ -172,8 +174,12 @@ def _load(file: str) -> dict[str, Any]:
     """A config file that MONAI has read, or can: its own reader takes ten times as long."""
     if file.lower().endswith(".json"):
         return ConfigParser.load_config_file(file)
-    with open(file, encoding="utf-8") as stream:
-        return yaml.load(stream, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    return copy.deepcopy(_parsed(Path(file).read_text(encoding="utf-8")))
+
+
+@functools.cache
+def _parsed(text: str) -> dict[str, Any]:
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
 def _merged(files: Sequence[str]) -> dict[str, Any]:
