@@ -1,6 +1,7 @@
 """What the command line knows of a bundle: its own `configs/tools.yaml`, no table here."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,8 +12,19 @@ import yaml
 from custom_components.errors import InputError
 
 _BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # compiled where PyYAML has it
 SEGMENTATION = "_segmentation"  # ends the names of the stages of bundles that classify and segment
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # compiled where PyYAML has it
+    """Refuses a key that is written twice, of which YAML takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is written twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,12 @@ def load(path: Path) -> dict[str, Any]:
     """The content of a config.
 
     Raises:
-        InputError: it cannot be read, or holds no settings.
+        InputError: it cannot be read, holds no settings or a key twice.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _LOADER) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        content = (json.loads(text) if path.suffix == ".json" else yaml.load(text, _Loader)) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a config ({reason}).") from error
     if not isinstance(content, Mapping):

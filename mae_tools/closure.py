@@ -1,6 +1,7 @@
 """Which Python files a bundle needs: what its configs name and all that this imports, found without running it."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -60,17 +61,26 @@ def _run_statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
                 yield from _run_statements(getattr(statement, field, ()))
 
 
+@functools.cache
+def _imported(text: str) -> list[tuple[int, str]]:
+    """What a module with this text imports, with the number of dots in front."""
+    found = []
+    for node in _run_statements(ast.parse(text).body):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = f"{node.module}." if node.module else ""
+            found += [(node.level, base + alias.name) for alias in node.names]
+    return found
+
+
 def imports_of(module: str, root: Path = ROOT) -> set[str]:
     """What a module imports from the floors."""
     path = file_of(module, root)
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found = set()
-    for node in _run_statements(ast.parse(path.read_text(encoding="utf-8")).body):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*start, *filter(None, [node.module])])
-            found |= {f"{base}.{alias.name}" for alias in node.names}
+    for dots, name in _imported(path.read_text(encoding="utf-8")):
+        start = package[: len(package) - dots + 1] if dots else []
+        found.add(".".join([*start, name]))
     inside = (name for name in found if name.split(".")[0] in FLOORS)
     return {longest for name in inside if (longest := _longest(name, root)) is not None}

@@ -8,11 +8,9 @@ import os
 import re
 import shutil
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from bundle_runtime.data.conventions import predicted_tissues
@@ -28,7 +26,7 @@ from . import zoo_check
 from .__main__ import available, module_of
 from .adopt import bake
 from .agree import METADATA, describe, refuse_disagreement
-from .bundles import read_tools
+from .bundles import load, read_tools
 from .closure import ROOT, closure, file_of, named_in
 from .measured import measured
 from .sources import SOURCES
@@ -143,7 +141,7 @@ def _contents(root: Path) -> dict[str, Path | bytes]:
         if path.suffix in (".yaml", ".yml"):
             twin = str(Path(name).with_suffix(".json"))
             made = _json_twin(path)
-            if twin in contents and _content(root / twin) != json.loads(made):
+            if twin in contents and load(root / twin) != json.loads(made):
                 raise InputError(f"{root / twin} differs from {path.name}; remove it: the package makes it anew.")
             contents[twin] = made
     modules = python_files(root)
@@ -219,7 +217,7 @@ def _refuse_other_weights(root: Path) -> None:
         InputError: Some do not fit: they were trained with an overlay, or the config was changed since.
     """
     for path in sorted((root / "configs").glob("*.yaml")):
-        parser = ConfigParser(_content(path))
+        parser = ConfigParser(load(path))
         parser["bundle_root"] = str(root)
         if "loaded" not in parser and parser.get("class_names", "") is None:  # an encoder fits whatever the classes are
             parser["class_names"] = describe(root).names
@@ -258,19 +256,9 @@ def _bytes(source: Path | bytes) -> bytes:
 
 def _json_twin(path: Path) -> bytes:
     try:
-        return (json.dumps(_content(path), indent=4) + "\n").encode()
+        return (json.dumps(load(path), indent=4) + "\n").encode()
     except TypeError as error:
         raise InputError(f"{path}: holds a value that JSON has no form for ({error}); write it as text.") from error
-
-
-def _content(path: Path) -> dict[str, Any]:
-    """A config file as MONAI reads it; a key that is written twice is refused."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*[Dd]uplicate.*")
-            return ConfigParser.load_config_file(str(path))
-    except (yaml.YAMLError, ValueError, UserWarning) as error:
-        raise InputError(f"{path}: cannot be read as a config ({error}).") from error
 
 
 def _write(target: Path, name: str, contents: dict[str, Path | bytes]) -> str:

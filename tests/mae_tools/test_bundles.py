@@ -13,6 +13,7 @@ ROOT = find_bundle("cxr14_mae")
     [
         (None, "cannot be read as a config (No such file or directory)."),
         ("a: [1\n", "cannot be read as a config (while parsing a flow sequence"),
+        ("a: 1\na: 2\n", "cannot be read as a config ('a' is written twice in"),
         ("- 1\n", "holds list, expected keys with values."),
         ("word\n", "holds str, expected keys with values."),
         ("mask_ration: 0.9\n", "No stage has a setting 'mask_ration' (did you mean 'mask_ratio'?)"),
