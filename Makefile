@@ -23,9 +23,10 @@ demo: setup
 	$(BIN)/python -m mae_tools demo $(BUNDLE) --out "$(OUT)" \
 		$(if $(DATASET_DIR),--dataset_dir "$(DATASET_DIR)") $(if $(DATALIST),--datalist "$(DATALIST)") $(ARGS)
 
-# One test process a core, at most four (each takes up to 1.5 GB), and one thread each.
+# One test process a core, at most four (each takes up to 1.5 GB), and one thread each. They start a hundred commands:
+# without compiled files each would compile all anew, also where an image for containers says to write none.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: setup
 	@if git ls-files -ci --exclude-standard 2>/dev/null | grep .; then echo "Error: these files are ignored and yet in git."; exit 1; fi

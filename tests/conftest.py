@@ -1,27 +1,42 @@
 """What several test files share."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import launch
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # as `make test` starts one process a core
+launch.context()  # whoever starts the server of processes first starts it with the large libraries
+launch.spare_the_disk()
+# PyTorch looks for dead loader processes, and waits for those of a loader that is garbage, five seconds at a time.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
+_MultiProcessingDataLoaderIter._try_get_data.__defaults__ = (0.5,)
+gc.disable()  # while everything is imported, which makes no garbage and many objects to look through for it
 _FLOORS = ("custom_components", "bundle_runtime", "mae_tools")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: nobody looks through it for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
 def undisturbed_modules() -> Iterator[None]:
     """A package that a test reads in this process puts its own modules in place of the repository's; they go again."""
     path = list(sys.path)
-    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in _FLOORS}
+    before = {name: module for name, module in sys.modules.items() if name.startswith(_FLOORS)}
     yield
     if any(sys.modules.get(name) is not module for name, module in before.items()):
-        for name in [name for name in sys.modules if name.partition(".")[0] in _FLOORS]:
+        for name in [name for name in sys.modules if name.startswith(_FLOORS)]:
             del sys.modules[name]
         sys.modules.update(before)
     sys.path[:] = path

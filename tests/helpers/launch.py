@@ -6,6 +6,7 @@ of what these tests run. Nothing of this repository is imported before the fork:
 
 import atexit
 import functools
+import gc
 import multiprocessing
 import os
 import re
@@ -39,6 +40,11 @@ def context() -> ForkServerContext:
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(LIBRARIES)
     return made
+
+
+def spare_the_disk() -> None:
+    """No file of this process waits for the disk: only a power cut would show it, and tests write thousands of them."""
+    os.fsync = lambda descriptor: None  # tests of a full disk put in its place what fails
 
 
 def run(
@@ -102,6 +108,9 @@ def _become(
     for descriptor, path in ((1, out), (2, err)):
         with open(path, "ab") as stream:
             os.dup2(stream.fileno(), descriptor)
+    multiprocessing.set_start_method(None, force=True)  # loader processes come as they do by themselves
+    gc.freeze()  # what the libraries hold is not looked through for garbage again
+    spare_the_disk()
     os.chdir(folder)
     os.environ.update(environment)
     sys.path.insert(0, folder)  # as -m does
