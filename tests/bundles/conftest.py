@@ -14,7 +14,7 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 TINY = {
     "spacing": [10.0, 10.0, 10.0], "roi_size": [16, 16, 16], "hidden_size": 12, "mlp_dim": 24, "num_layers": 3,
     "num_heads": 2, "feature_size": 4, "batch_size": 4, "decoder_size": 12, "decoder_layers": 1, "decoder_heads": 2,
-    "warmup_epochs": 0, "val_interval": 1, "mask_ratio": 0.5, "label_fraction": 1.0,
+    "warmup_epochs": 0, "val_interval": 1, "mask_ratio": 0.5, "picture_mask_ratio": "null", "label_fraction": 1.0,
 }  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def _overlay(folder: Path, values: Mapping[str, object]) -> Path:
 def abdomens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight synthetic abdomens with a datalist."""
     folder = tmp_path_factory.mktemp("abdomens")
-    make_abdomen(folder, cases=8)
+    make_abdomen(folder, cases=8, shape=(48, 40, 40))
     return folder
 
 
@@ -79,6 +79,14 @@ def abdomens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def btcv(abdomens: Path, tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """The abdominal CT bundle."""
     return Runner(BUNDLES / "btcv_unetr_mae", abdomens, _overlay(tmp_path_factory.mktemp("btcv"), TINY))
+
+
+@pytest.fixture(scope="session")
+def btcv_from_scratch(btcv: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The abdominal CT bundle trained from scratch for an epoch, one crop a volume; to be read, not written to."""
+    out = tmp_path_factory.mktemp("scratch")
+    btcv.run("train", out, init="scratch", max_epochs=1, crops_per_volume=1)
+    return out
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +105,7 @@ def run_stage(btcv: Runner) -> Callable[..., subprocess.CompletedProcess[str]]:
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six synthetic heads with a datalist."""
     folder = tmp_path_factory.mktemp("heads")
-    make_heads(folder, cases=6)
+    make_heads(folder, cases=6, shape=(48, 54, 42))
     return folder
 
 

@@ -135,30 +135,33 @@ def test_dicom_in_and_dicom_seg_out(trained: Path, abdomens: Path, run_stage: Ru
     assert (trained / "as_dicom_seg" / "volumes.csv").read_text() == (trained / "as_nifti" / "volumes.csv").read_text()
 
 
-def test_from_scratch_is_a_fair_arm(run_stage: Run, tmp_path: Path) -> None:
-    run_stage("train", tmp_path, max_epochs=1, init="scratch")
-    settings = json.loads((tmp_path / "train" / "manifest.json").read_text())["config"]
+def test_from_scratch_is_a_fair_arm(btcv_from_scratch: Path) -> None:
+    settings = json.loads((btcv_from_scratch / "train" / "manifest.json").read_text())["config"]
     assert settings["init"] == "scratch"
-    rates = torch.load(tmp_path / "train" / "training_state.pt", weights_only=True)["optimizer"]["param_groups"]
-    assert len(rates) == 2  # decayed weights and the others: no layer decay for random weights
+    state = torch.load(btcv_from_scratch / "train" / "training_state.pt", weights_only=True)
+    assert len(state["optimizer"]["param_groups"]) == 2  # decayed weights and the others: no decay over the layers
 
 
-def test_a_cache_folder_serves_the_next_run_and_the_last_epoch_is_validated(run_stage: Run, tmp_path: Path) -> None:
-    cache, files, results = tmp_path / "cache", [], []
-    for name in ("first", "second"):
-        out = tmp_path / name
-        out.mkdir()
-        run_stage("train", out, init="scratch", max_epochs=3, val_interval=2, cache=cache)
-        files.append({path.name: path.stat().st_mtime_ns for path in cache.iterdir()})
-        results.append((history(out / "train" / "history.csv"), load_file(out / "model.safetensors")))
-    assert len(files[0]) == 4 + 2  # training and validation cases
-    assert files[0] == files[1]
-    (rows, weights), (rows_again, weights_again) = results
-    assert rows == rows_again
-    assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
-    assert [bool(row["val_mean_dice"]) for row in rows] == [False, True, True]
-    drawn = {path.name[:11] for path in (tmp_path / "first" / "train" / "pictures").iterdir()}
-    assert drawn == {"epoch_00002", "epoch_00003"}
+def test_an_earlier_run_is_replaced_when_asked_and_a_cache_folder_serves_again(run_stage: Run, tmp_path: Path) -> None:
+    cache, folder = tmp_path / "cache", tmp_path / "train"
+    settings = {"init": "scratch", "max_epochs": 3, "val_interval": 2, "crops_per_volume": 1, "cache": cache}
+    run_stage("train", tmp_path, **settings)
+    rows, weights = history(folder / "history.csv"), load_file(tmp_path / "model.safetensors")
+    assert [bool(row["val_mean_dice"]) for row in rows] == [False, True, True]  # the last epoch, too
+    (folder / "pictures" / "epoch_00009_0_of_a_longer_run.png").touch()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    result = run_stage("train", tmp_path, expect=1, **settings)
+    assert "--overwrite true" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    run_stage("train", tmp_path, overwrite="true", **settings)
+    cached = [path for path in before if path.parent == cache]
+    assert len(cached) == len(list(cache.iterdir())) == 4 + 2  # training and validation cases
+    assert all(path.stat().st_mtime_ns == before[path] for path in cached)
+    assert {path.name[:11] for path in (folder / "pictures").iterdir()} == {"epoch_00002", "epoch_00003"}
+    assert len(list((folder / "tensorboard").rglob("events*"))) <= 2  # one a handler
+    again = load_file(tmp_path / "model.safetensors")
+    assert history(folder / "history.csv") == rows
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
 @pytest.mark.slow  # a minute or more of compiling
@@ -186,20 +189,6 @@ def test_missing_encoder_stops_before_training(run_stage: Run, tmp_path: Path) -
 def test_a_value_that_is_no_choice_is_refused(run_stage: Run, tmp_path: Path) -> None:
     result = run_stage("pretrain", tmp_path, expect=1, intensity_mode="percent")
     assert "intensity_mode is 'percent'; choose one of window, percentile" in result.stderr
-
-
-def test_an_earlier_run_is_replaced_only_when_asked(run_stage: Run, tmp_path: Path) -> None:
-    settings = {"init": "scratch", "crops_per_volume": 1}
-    run_stage("train", tmp_path, max_epochs=2, **settings)
-    folder = tmp_path / "train"
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    result = run_stage("train", tmp_path, expect=1, max_epochs=1, **settings)
-    assert "--overwrite true" in result.stderr
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
-    run_stage("train", tmp_path, max_epochs=1, overwrite="true", **settings)
-    assert {path.name[:11] for path in (folder / "pictures").iterdir()} == {"epoch_00001"}
-    assert len(list((folder / "tensorboard").rglob("events*"))) <= 2  # one a handler
-    assert len(history(folder / "history.csv")) == 1
 
 
 @pytest.mark.parametrize(
