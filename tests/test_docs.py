@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import scripts
-import yaml
 from mae_tools.__main__ import COMMANDS, resolve
+from mae_tools.bundles import load
 from mae_tools.closure import ROOT
 from mae_tools.sources import SOURCES
 from pacs_export import draw_export
@@ -92,7 +92,7 @@ def test_settings_of_stages_exist(page: Path) -> None:
         if first is None:
             wrong += [files[0]] * files[0].startswith("bundles/")  # else a bundle of one's own
             continue
-        known = {*yaml.safe_load(first.read_text(encoding="utf-8")), *_MONAI}
+        known = {*load(first), *_MONAI}
         named = {re.split("#|::", _flag(word))[0] for word in words if word.startswith("--")}
         wrong += [f"{files[0]} --{name}" for name in sorted(named - known)]
         overlays = [file for file in files[1:] if "mine" not in file]
@@ -121,7 +121,7 @@ def test_every_setting_has_a_comment(reference: ModuleType) -> None:
     silent = []
     for path in stages:
         found = list(reference.settings(path))
-        assert [setting.key for setting in found] == list(yaml.safe_load(path.read_text(encoding="utf-8")))
+        assert [setting.key for setting in found] == list(load(path))
         assert {setting.plumbing for setting in found} == {False, True}
         silent += [f"{path.relative_to(ROOT)} {s.key}" for s in found if not s.plumbing and not s.comment]
     assert not silent

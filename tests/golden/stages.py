@@ -16,6 +16,7 @@ _ALL: Settings = {"seed": 0, "device": "cpu", "amp": "off", "compile": False, "n
 _SMALL: Settings = {
     "hidden_size": 12, "mlp_dim": 24, "num_layers": 3, "num_heads": 2, "decoder_size": 12, "decoder_layers": 1,
     "decoder_heads": 2, "warmup_epochs": 1, "val_interval": 1, "activation_checkpointing": False,
+    "picture_mask_ratio": None,
 }  # fmt: skip
 _VOLUME: Settings = {
     **_SMALL, "roi_size": [16, 16, 16], "patch_size": 8, "feature_size": 4, "batch_size": 4, "crops_per_volume": 2,

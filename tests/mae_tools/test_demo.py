@@ -1,3 +1,4 @@
+import functools
 import json
 import shutil
 import subprocess
@@ -139,7 +140,10 @@ def copy(tmp_path: Path) -> Path:
     return shutil.copytree(ROOT / "bundles" / "btcv_unetr_mae", tmp_path / "prostate_mae", ignore=skip)
 
 
-def test_a_copied_bundle_has_a_demo_and_a_package(steps: list[tuple[str, str]], copy: Path, tmp_path: Path) -> None:
+def test_a_copied_bundle_has_a_demo_and_a_package(
+    steps: list[tuple[str, str]], copy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(PAINTERS, "abdomen", functools.partial(make_abdomen, cases=3, shape=(48, 40, 36)))
     demo(str(copy), out=str(tmp_path / "out"))
     assert sorted(name for name, _ in steps) == sorted(["check", "pretrain", *(name.format("") for name in BOTH)])
     assert all(str(copy / "configs") in command for name, command in steps if name != "check")

@@ -400,7 +400,7 @@ def test_the_package_trains_and_infers_elsewhere(unpacked: Path, alone: dict[str
     inside = run(unpacked, alone, "-c", "import custom_components; print(custom_components.__file__)")
     assert Path(inside.stdout.strip()).is_relative_to(unpacked)
     data = tmp_path / "data"
-    make_abdomen(data, cases=3)
+    make_abdomen(data, cases=3, shape=(48, 40, 36))
     start = ("-m", "monai.bundle", "run", "--config_file")
     train = run(
         unpacked, alone, *start, "['configs/train.yaml','configs/demo.yaml']", "--dataset_dir", str(data),

@@ -6,7 +6,6 @@ import os
 import pickle
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -273,13 +272,13 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path, decoded: list[str],
     files = [png(tmp_path / "data" / f"{k:03d}.png", shades(300, 300, seed=k)) for k in range(count)]
     items = [{"image": str(file)} for file in files]
     folder = tmp_path / "c"
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "data"), str(folder), str(workers)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL)
+    (tmp_path / "build.py").write_text(SCRIPT)
+    process = launch.start(tmp_path / "build.py", tmp_path / "data", folder, workers, cwd=tmp_path)
     wait_for(lambda: len(list(folder.glob("block-*.json"))) >= 3)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) >= workers
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     wait_for(lambda: not any(Path("/proc", child).exists() for child in children))  # workers end by themselves
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("block-*.json")}
     done = len(image_blocks.read_contents(folder).rows)

@@ -3,30 +3,47 @@
 import errno
 import json
 import os
+import signal
 import socket
-import subprocess
-import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import launch
 import pytest
 from bundle_runtime.engine.lock import NAME, in_use
 from custom_components.errors import InputError
 
-WAITS = "import sys; from pathlib import Path; from bundle_runtime.engine.lock import in_use\n" + (
-    "with in_use(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+HOLDS = """
+import os, signal, sys, time
+from pathlib import Path
+from bundle_runtime.engine.lock import in_use
+
+with in_use(Path(sys.argv[1])):
+    {what}
+"""
+WAITS = HOLDS.format(what='Path(sys.argv[1], "held").touch(); signal.pause()')
+# As after a kill for lack of memory, which gives a process no time to end those that load for it.
+LEAVES = HOLDS.format(
+    what="""
+    started, start = os.pipe()
+    if os.fork() == 0:
+        os.write(start, b"x")
+        time.sleep(20)
+        os._exit(0)
+    os.read(started, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 )
 
 
 def test_a_folder_in_use_is_refused_until_the_other_ends(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[3]
-    other = subprocess.Popen(
-        [sys.executable, "-c", WAITS, str(tmp_path / "out")], cwd=root, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert other.stdout is not None
-    assert other.stdout.readline() == "held\n"
+    (tmp_path / "waits.py").write_text(WAITS)
+    other = launch.start(tmp_path / "waits.py", tmp_path / "out", cwd=tmp_path)
+    while not (tmp_path / "out" / "held").exists():
+        assert other.is_alive()
+        time.sleep(0.005)
     (tmp_path / "link").symlink_to(tmp_path / "out")
     with (
         pytest.raises(InputError, match=rf"in use by a run since .*process {other.pid}"),
@@ -35,7 +52,7 @@ def test_a_folder_in_use_is_refused_until_the_other_ends(tmp_path: Path) -> None
         raise AssertionError
     assert not (tmp_path / "weights" / NAME).exists()  # what was held on the way is free again
     other.kill()
-    other.wait()
+    other.join()
     assert (tmp_path / "out" / NAME).exists()
     with in_use(tmp_path / "out"):
         pass
@@ -78,17 +95,10 @@ def take(folder: Path, barrier: Barrier) -> bool:
 
 
 def test_a_loader_process_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> None:
-    """As after a kill for lack of memory, which gives it no time to end them."""
-    child = (
-        "import os, signal, time; started, start = os.pipe()\n"
-        "if os.fork() == 0: os.write(start, b'x'); time.sleep(20); os._exit(0)\n"
-        "os.read(started, 1); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    script = WAITS.replace("print('held', flush=True); sys.stdin.read()", f"exec({child!r})")
-    root = Path(__file__).resolve().parents[3]
-    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, check=False).returncode < 0
-    assert (tmp_path / NAME).exists()
-    with in_use(tmp_path):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    assert launch.run(tmp_path / "leaves.py", tmp_path / "out").returncode == -signal.SIGKILL
+    assert (tmp_path / "out" / NAME).exists()
+    with in_use(tmp_path / "out"):
         pass
 
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -108,7 +106,8 @@ print(process.exitcode)
 """
 
 
-def test_a_worker_still_ends_when_its_loader_says_so():
+def test_a_worker_still_ends_when_its_loader_says_so(tmp_path):
     # In a process of its own: PyTorch's thread pool, once its size was set, starts a thread in every forked child.
-    result = subprocess.run([sys.executable, "-c", END_OF_A_WORKER], capture_output=True, text=True, timeout=120)
+    (tmp_path / "end_of_a_worker.py").write_text(END_OF_A_WORKER)
+    result = launch.run(tmp_path / "end_of_a_worker.py")
     assert result.stdout.split() == ["0"], result.stderr

@@ -1,7 +1,10 @@
+import contextlib
 import errno
+import io
 import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -35,16 +38,39 @@ def box(top: int, left: int, size: int = 96) -> np.ndarray:
     return np.array(corners, float)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slide with a focus, one without, one of glass."""
-    pixels = with_tissue(512)
+    folder, pixels = tmp_path_factory.mktemp("drawn"), with_tissue(512)
+    pyramid(folder / "well.tif", pixels, mpp=4.0)
     pixels[192:288, 256:352] = PURPLE
-    pyramid(tmp_path / "in" / "ill.tif", pixels, mpp=4.0)
-    pyramid(tmp_path / "in" / "well.tif", with_tissue(512), mpp=4.0)
-    pyramid(tmp_path / "in" / "glass.tif", with_tissue(512, []), mpp=4.0)
-    write_features(tmp_path / "in" / "ill.geojson", [polygon_feature([box(*FOCUS)], "tumour", (1, 2, 3), {})])
-    return tmp_path / "in"
+    pyramid(folder / "ill.tif", pixels, mpp=4.0)
+    pyramid(folder / "glass.tif", with_tissue(512, []), mpp=4.0)
+    write_features(folder / "ill.geojson", [polygon_feature([box(*FOCUS)], "tumour", (1, 2, 3), {})])
+    return folder
+
+
+@pytest.fixture
+def folder(drawn: Path, tmp_path: Path) -> Path:
+    """The slides of `drawn`, for this test alone."""
+    return shutil.copytree(drawn, tmp_path / "in")
+
+
+class Found(NamedTuple):
+    """What a run gave: its inputs, its folder, and what it printed."""
+
+    slides: SlideInputs
+    out: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def found(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """A run with the settings of `run`."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        slides, out = run(shutil.copytree(drawn, tmp_path_factory.mktemp("found") / "in"))
+    return Found(slides, out, printed.getvalue())
 
 
 def run(
@@ -62,9 +88,9 @@ def run(
     return slides, out
 
 
-def test_a_focus_is_found_where_it_is(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    slides, out = run(folder)
-    slides.finish()  # nothing failed
+def test_a_focus_is_found_where_it_is(found: Found) -> None:
+    found.slides.finish()  # nothing failed
+    out = found.out
     content = json.loads((out / "ill" / "detections.geojson").read_text())
     check_rfc7946(content)
     (polygon,) = [feature for feature in content["features"] if feature["geometry"]["type"] == "Polygon"]
@@ -79,11 +105,11 @@ def test_a_focus_is_found_where_it_is(folder: Path, capsys: pytest.CaptureFixtur
     assert 192 <= y <= 288
     table = rows(out / "ill" / "detections.csv")
     assert [row["kind"] for row in table] == ["region", "point"]
-    assert "tiles/s" in capsys.readouterr().out
+    assert "tiles/s" in found.said
 
 
-def test_maps_and_tables(folder: Path) -> None:
-    _, out = run(folder)
+def test_maps_and_tables(found: Found) -> None:
+    out = found.out
     with tifffile.TiffFile(out / "ill" / "probability.tif") as file:
         heat, about = file.asarray(), json.loads(file.pages[0].description)
     assert about["cell_in_level_0_pixels"] == 16
@@ -97,20 +123,15 @@ def test_maps_and_tables(folder: Path) -> None:
     assert np.array_equal(classes == 255, np.isnan(heat))
     assert np.array_equal(classes == 1, np.nan_to_num(heat) > 0.5)
     assert (out / "ill" / "overlay.png").read_bytes().startswith(b"\x89PNG")
-    found = {row["slide"]: row for row in rows(out / "slides.csv")}
-    assert [found["ill"][key] for key in ("points", "regions", "lesions", "found", "false")] == [
-        "1",
-        "1",
-        "1",
-        "1",
-        "0",
-    ]
-    assert found["well"]["points"] == "0"
-    assert float(found["well"]["highest"]) < 0.5
+    table = {row["slide"]: row for row in rows(out / "slides.csv")}
+    counts = [table["ill"][key] for key in ("points", "regions", "lesions", "found", "false")]
+    assert counts == ["1", "1", "1", "1", "0"]
+    assert table["well"]["points"] == "0"
+    assert float(table["well"]["highest"]) < 0.5
 
 
-def test_a_slide_of_glass_has_a_valid_empty_result(folder: Path) -> None:
-    _, out = run(folder)
+def test_a_slide_of_glass_has_a_valid_empty_result(found: Found) -> None:
+    out = found.out
     assert json.loads((out / "glass" / "detections.geojson").read_text()) == {
         "type": "FeatureCollection",
         "features": [],
@@ -120,17 +141,15 @@ def test_a_slide_of_glass_has_a_valid_empty_result(folder: Path) -> None:
     assert {row["slide"]: row["tiles"] for row in rows(out / "slides.csv")}["glass"] == "0"
 
 
-def test_froc(folder: Path, capsys: pytest.CaptureFixture) -> None:
-    run(folder)
-    shown = capsys.readouterr().out
-    assert "Note: The score counts only on slides of patients that the model has neither been trained nor" in shown
-    assert "Note: Only one patient: no interval can be given." in shown
-    out = folder.parent / "out"
-    content = json.loads((out / "froc.json").read_text())
+def test_froc(found: Found, folder: Path) -> None:
+    note = "Note: The score counts only on slides of patients that the model has neither been trained nor"
+    assert note in found.said
+    assert "Note: Only one patient: no interval can be given." in found.said
+    content = json.loads((found.out / "froc.json").read_text())
     assert (content["score"], content["lesions"], content["slides"]) == (1.0, 1, 1)
     assert content["header"]["settings"]["grow_distance_um"] == 75
-    assert (out / "froc.png").exists()
-    run(folder, unannotated="background")
+    assert (found.out / "froc.png").exists()
+    _, out = run(folder, unannotated="background")
     assert json.loads((out / "froc.json").read_text())["slides"] == 3
 
 
@@ -202,9 +221,8 @@ def test_a_slide_that_fails_on_the_way_is_left_out_and_the_others_are_written(
     assert Path(listed["file"]).name == "ill.tif"
 
 
-def test_slides_csv_says_what_speaks_against_a_result(folder: Path) -> None:
-    _, out = run(folder)
-    warnings = {row["slide"]: row["warning"] for row in rows(out / "slides.csv")}
+def test_slides_csv_says_what_speaks_against_a_result(found: Found) -> None:
+    warnings = {row["slide"]: row["warning"] for row in rows(found.out / "slides.csv")}
     assert warnings == {"ill": "", "well": "", "glass": "no tissue was found; its result is empty"}
 
 

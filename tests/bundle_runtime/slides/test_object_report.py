@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,15 +31,27 @@ class Colours(torch.nn.Module):
         return torch.cat([red - 140, 20 - (red - 90).abs(), 30 - (red - 20).abs()], dim=1)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slide with nuclei, of which the last is a mitosis, and one of glass."""
-    pixels = with_tissue(512)
+    folder, pixels = tmp_path_factory.mktemp("drawn"), with_tissue(512)
     for place in NUCLEI:
         pixels[disk(place, RADIUS)] = DARK if place == NUCLEI[-1] else PURPLE
-    pyramid(tmp_path / "in" / "cells.tif", pixels, mpp=2.0)
-    pyramid(tmp_path / "in" / "glass.tif", with_tissue(512, []), mpp=2.0)
-    return tmp_path / "in"
+    pyramid(folder / "cells.tif", pixels, mpp=2.0)
+    pyramid(folder / "glass.tif", with_tissue(512, []), mpp=2.0)
+    return folder
+
+
+@pytest.fixture
+def folder(drawn: Path, tmp_path: Path) -> Path:
+    """The slides of `drawn`, for this test alone."""
+    return shutil.copytree(drawn, tmp_path / "in")
+
+
+@pytest.fixture(scope="module")
+def found(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[SlideInputs, Path]:
+    """What `run` gives."""
+    return run(shutil.copytree(drawn, tmp_path_factory.mktemp("found") / "in"))
 
 
 def run(folder: Path, classes: list[str] = NAMES, record: Any = None, **settings: Any) -> tuple[SlideInputs, Path]:
@@ -50,8 +63,8 @@ def run(folder: Path, classes: list[str] = NAMES, record: Any = None, **settings
     return slides, out
 
 
-def test_every_nucleus_once_in_pixels_of_level_0(folder: Path) -> None:
-    slides, out = run(folder)
+def test_every_nucleus_once_in_pixels_of_level_0(found: tuple[SlideInputs, Path]) -> None:
+    slides, out = found
     slides.finish()  # nothing failed
     content = json.loads((out / "cells" / "objects.geojson").read_text())
     check_rfc7946(content)
@@ -70,15 +83,15 @@ def test_every_nucleus_once_in_pixels_of_level_0(folder: Path) -> None:
     assert (out / "cells" / "overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_counts_and_densities(folder: Path) -> None:
-    _, out = run(folder)
-    found = {row["slide"]: row for row in rows(out / "slides.csv")}
-    assert (found["cells"]["nucleus_count"], found["cells"]["mitosis_count"]) == ("5", "1")
-    tissue = float(found["cells"]["tissue_mm2"])
+def test_counts_and_densities(found: tuple[SlideInputs, Path]) -> None:
+    _, out = found
+    table = {row["slide"]: row for row in rows(out / "slides.csv")}
+    assert (table["cells"]["nucleus_count"], table["cells"]["mitosis_count"]) == ("5", "1")
+    tissue = float(table["cells"]["tissue_mm2"])
     assert tissue == pytest.approx(256**2 * 4e-6, rel=0.03)
-    assert float(found["cells"]["nucleus_per_mm2"]) == pytest.approx(5 / tissue, rel=1e-3)
-    assert (found["glass"]["nucleus_count"], found["glass"]["nucleus_per_mm2"]) == ("0", "")
-    assert "no tissue" in found["glass"]["warning"]
+    assert float(table["cells"]["nucleus_per_mm2"]) == pytest.approx(5 / tissue, rel=1e-3)
+    assert (table["glass"]["nucleus_count"], table["glass"]["nucleus_per_mm2"]) == ("0", "")
+    assert "no tissue" in table["glass"]["warning"]
     assert json.loads((out / "glass" / "objects.geojson").read_text())["features"] == []
 
 

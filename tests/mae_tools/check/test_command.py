@@ -164,8 +164,8 @@ def test_real_hippocampus(tmp_path: Path, real_data: Path) -> None:
     assert len(result["cases"]) == 12
 
 
-def real_heads(folder: Path, first: str | dict[str, str] = "brats2018") -> Path:
-    """The three real heads with hand-written sequence names and conventions."""
+def real_heads(folder: Path, first: str | dict[str, str] = "brats2018", count: int = 3) -> Path:
+    """The first of three real heads with hand-written sequence names and conventions."""
     cases = [
         ("brats4mod/BraTS2021_00006/BraTS2021_00006_{}.nii.gz", "seg", first),
         ("brats4mod/BRATS2012_HG0015/HG0015_{}.nii.gz", "seg", {"1": "oedema", "2": "tumour core"}),
@@ -177,7 +177,7 @@ def real_heads(folder: Path, first: str | dict[str, str] = "brats2018") -> Path:
             "label": path.format(label),
             "label_convention": rule,
         }
-        for path, label, rule in cases
+        for path, label, rule in cases[:count]
     ]
     content = {"class_names": REGION_NAMES, "sequences": ["T2", "FLAIR", "T1", "T1-CE"], "training": training}
     path = folder / "datalist.json"
@@ -201,11 +201,11 @@ def test_real_heads_with_a_wrong_convention(tmp_path: Path, real_data: Path) -> 
     with pytest.raises(InputError, match=r"2 error\(s\).*BraTS2021_00006_seg.*value\(s\) 4, which the convention msd"):
         check(real_heads(tmp_path), root, sequences=SEQUENCES, label_convention="msd")
     rotated = {"1": "enhancing tumour", "2": "oedema", "4": "non-enhancing core"}
-    told = check(real_heads(tmp_path, rotated), root, sequences=SEQUENCES)["problems"]
+    told = check(real_heads(tmp_path, rotated, 1), root, sequences=SEQUENCES)["problems"]
     assert [(entry["level"], entry["case"]) for entry in told] == [("warning", "BraTS2021_00006")]
     assert "does not look enhanced" in told[0]["message"]
     exchanged = {"1": "oedema", "2": "non-enhancing core", "4": "enhancing tumour"}  # as msd reads brats2023
-    told = check(real_heads(tmp_path, exchanged), root, sequences=SEQUENCES)["problems"]
+    told = check(real_heads(tmp_path, exchanged, 1), root, sequences=SEQUENCES)["problems"]
     assert [(entry["level"], entry["case"]) for entry in told] == [("warning", "BraTS2021_00006"), ("warning", "")]
     assert "has the non-enhancing core around the oedema" in told[0]["message"]
     assert "in 1 of 1 labels read as custom" in told[1]["message"]

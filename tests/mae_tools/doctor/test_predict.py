@@ -16,7 +16,7 @@ SETTINGS = {"batch_size": 12, "max_epochs": 50, "label_fraction": 1.0}
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     folder = tmp_path_factory.mktemp("doctor")
-    PAINTERS["abdomen"](folder / "data", cases=8)
+    PAINTERS["abdomen"](folder / "data", cases=8, shape=(48, 40, 36))
     content = datalists.parse(folder / "data" / "datalist.json")
     root = find_bundle("btcv_unetr_mae")
     with server("forkserver") as apart:  # the tests before may have used threads
