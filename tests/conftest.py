@@ -7,26 +7,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import launch
-import nibabel as nib
 import numpy as np
 import pytest
-import torch
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-torch.set_num_threads(1)  # as `make test` starts one process a core
+_FLOORS = ("custom_components", "bundle_runtime", "mae_tools")
 launch.context()  # whoever starts the server of processes first starts it with the large libraries
 launch.spare_the_disk()
-# PyTorch looks for dead loader processes, and waits for those of a loader that is garbage, five seconds at a time.
-torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
-_MultiProcessingDataLoaderIter._try_get_data.__defaults__ = (0.5,)
-gc.disable()  # while everything is imported, which makes no garbage and many objects to look through for it
-_FLOORS = ("custom_components", "bundle_runtime", "mae_tools")
+
+
+def pytest_collection() -> None:
+    """Importing makes no garbage, and many objects to look through for it."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: nobody looks through it for garbage."""
+    """What is imported stays. In a process that runs tests; one that only deals them out needs no PyTorch."""
+    import torch
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
     gc.freeze()
     gc.enable()
+    torch.set_num_threads(1)  # as `make test` starts one process a core
+    # PyTorch looks for dead loader processes, and waits for those of a loader that is garbage, five seconds at a time.
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
+    _MultiProcessingDataLoaderIter._try_get_data.__defaults__ = (0.5,)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +63,8 @@ OBLIQUE = np.array(
 @pytest.fixture
 def scan(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """A volume of two blocks on an oblique grid, with a telling header."""
+    import nibabel as nib
+
     label = np.zeros((30, 26, 18), np.uint8)
     label[6:14, 8:16, 4:12] = 1
     label[16:25, 10:20, 6:14] = 2
