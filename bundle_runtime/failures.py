@@ -98,11 +98,21 @@ def sentence_of(error: BaseException) -> str:
     return machine_sentence(error) or f"{type(first).__name__}: {first}".strip().splitlines()[-1]
 
 
+def _lost_target(error: BaseException) -> str | None:
+    """What a config names and Python does not have, where that was it; MONAI says so deep in its traceback."""
+    start = "Cannot locate class or function path: "
+    lost = next((str(cause) for cause in causes(error) if isinstance(cause, ModuleNotFoundError)), "")
+    if not lost.startswith(start):
+        return None
+    return f"A config has the _target_ {lost.removeprefix(start).rstrip('.')}, which is not there; correct the name."
+
+
 def _print_sentence(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if find_input_error(error) is None and machine_sentence(error) is None:
+    lost = _lost_target(error)
+    if find_input_error(error) is None and machine_sentence(error) is None and lost is None:
         sys.__excepthook__(kind, error, trace)
     else:
-        print(f"Error: {sentence_of(error)}", file=sys.stderr)
+        print(f"Error: {lost or sentence_of(error)}", file=sys.stderr)
 
 
 def install_excepthook() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from custom_components.errors import InputError
 from custom_components.training.step import map_tensors
 from custom_components.tumour_labels import region_masks
 from monai.handlers import from_engine
@@ -40,6 +41,26 @@ def _hide(channels: tuple[int, ...], module: nn.Module, inputs: Any, output: Any
         return logits
 
     return map_tensors(output, hide)
+
+
+def not_selected(class_names: Sequence[str], selected: Any) -> list[int]:
+    """Positions of the classes that do not choose the best epoch.
+
+    Args:
+        class_names: background first, which is none of them.
+        selected: the names of those that choose it, the setting `select_organs`.
+
+    Raises:
+        InputError: it is no list, is empty, or names a class that the run does not have.
+    """
+    if isinstance(selected, str) or not isinstance(selected, Sequence):
+        raise InputError(f"select_organs is {selected!r}, expected a list; quote its words: \"['one','two words']\".")
+    known = class_names[1:]
+    unknown = [name for name in selected if name not in known]
+    if unknown or not selected:
+        found = f"names {unknown[0]!r}, which is none" if unknown else "is empty; choose some"
+        raise InputError(f"select_organs {found} of the classes of this run: {', '.join(known)}.")
+    return [value for value, name in enumerate(class_names) if value and name not in selected]
 
 
 def classes_from_engine(unlearnt: Sequence[int] = ()) -> Callable[[Any], Any]:

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin
 import fire
 from bundle_runtime.failures import install_excepthook
 from custom_components.errors import InputError
-from fire.decorators import SetParseFns
+from fire import decorators
 from fire.parser import DefaultParseValue
 
 # Command -> the module and what in it: a function, or a table of them. Nothing is imported before it is asked for, and
@@ -35,6 +35,9 @@ COMMANDS = {
     "tiles": "mae_tools.tiles.tiles:tiles",
 }
 _ROOT = Path(__file__).resolve().parents[1]
+# Where Fire notes how to read arguments: its help lists attributes of a command, but for private ones.
+decorators.FIRE_METADATA = "_fire_metadata"
+_FURTHER = re.compile(r"\n {4}\*\*\w+: (.*(?:\n {5,}.*)*)")
 
 
 def available() -> list[str]:
@@ -81,7 +84,17 @@ def _quiet(command: Any) -> Any:
 
     parameters = inspect.signature(command).parameters.values()
     readers = {each.name: functools.partial(read_argument, each.name, each.annotation) for each in parameters}
-    return SetParseFns(**readers)(run)
+    run.__doc__ = _for_fire(inspect.getdoc(command) or "")
+    return decorators.SetParseFns(**readers)(run)
+
+
+def _for_fire(text: str) -> str:
+    """A docstring whose `**settings` stand above its arguments: Fire takes them for the end of the one before."""
+    further = _FURTHER.search(text)
+    if further is None:
+        return text
+    said = " ".join(further[1].split())
+    return _FURTHER.sub("", text).replace("\n\nArgs:", f"\n\nOther flags: {said}\n\nArgs:", 1)
 
 
 def read_argument(name: str, annotation: Any, text: str) -> Any:

@@ -26,7 +26,7 @@ from . import zoo_check
 from .__main__ import available, module_of
 from .adopt import bake
 from .agree import METADATA, describe, refuse_disagreement
-from .bundles import load, read_tools
+from .bundles import find_bundle, load, read_tools
 from .closure import ROOT, closure, file_of, named_in
 from .measured import measured
 from .sources import SOURCES
@@ -67,7 +67,7 @@ def package(
     of a class that they have not learnt. What `evaluate` and `train` measured of them stands in metadata and card.
 
     Args:
-        bundle: The bundle's folder; its name becomes that of the package.
+        bundle: Folder of a bundle, or its name in `bundles/`; the folder's name becomes that of the package.
         out: Where to write; made if missing.
         verify: Also run the Model Zoo's checks on the result (see `zoo_check.verify`).
         weights: Pack them; false leaves `models/` out.
@@ -83,7 +83,7 @@ def package(
             metadata, configs and weights disagree on a class, its order, channels or sizes, or nothing can be written;
             with `verify`, a check failed.
     """
-    root = Path(bundle).resolve()
+    root = Path(bundle).resolve() if Path(bundle).is_dir() else find_bundle(str(bundle))
     version = _version(root)
     if overlay is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -111,8 +111,6 @@ def package(
 
 def _version(root: Path) -> str:
     """The bundle's version, once the folder is known to be a bundle."""
-    if not root.is_dir():
-        raise InputError(f"{root} is not a folder; give the folder of a bundle, such as bundles/btcv_unetr_mae.")
     missing = [name for name in REQUIRED if not (root / name).is_file()]
     if missing:
         raise InputError(f"{root} is not a complete bundle: {', '.join(missing)} missing.")

@@ -43,6 +43,16 @@ def test_other_errors_keep_their_traceback() -> None:
     assert "ZeroDivisionError" in result.stderr
 
 
+def test_a_target_that_is_not_there_is_named() -> None:
+    parser = "ConfigParser({'n': {'_target_': 'my_masks.Net'}})"
+    action = f"from monai.bundle import ConfigParser; {parser}.get_parsed_content('n')"
+    result = run(action)
+    assert result.returncode == 1
+    sentence = "Error: A config has the _target_ 'my_masks.Net', which is not there; correct the name."
+    assert result.stderr.splitlines()[-1] == sentence
+    assert "Traceback" not in result.stderr
+
+
 def test_an_error_sent_on_by_a_loader_process_is_cut_to_its_sentence() -> None:
     text = (
         "Caught InputError in DataLoader worker process 0.\\nTraceback\\ncustom_components.errors.InputError: b is bad."

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from bundle_runtime.learnt import classes_from_engine, leave_out, masks_from_engine
+from bundle_runtime.learnt import classes_from_engine, leave_out, masks_from_engine, not_selected
+from custom_components.errors import InputError
 from custom_components.losses.classification import ClassificationLoss, only_learnt
 from custom_components.losses.dense import DenseLoss
 from custom_components.losses.regions import RegionDiceLoss
@@ -136,3 +137,22 @@ def test_the_score_that_selects_leaves_it_out() -> None:
     regions = masks_from_engine(["background", "TC", "WT", "ET"], [3])([{"pred": pred, "label": label}])
     assert [int(part[0][2].sum()) for part in regions] == [0, 0]
     assert int(regions[1][0][1].sum()) > 0
+
+
+def test_classes_that_choose_no_epoch() -> None:
+    assert not_selected(["background", "liver", "left kidney"], ["left kidney"]) == [1]
+    assert not_selected(["background", "liver"], ["liver"]) == []
+
+
+@pytest.mark.parametrize(
+    ("selected", "said"),
+    [
+        ("liver left", r"select_organs is 'liver left', expected a list"),
+        (["livre"], r"names 'livre', which is none of the classes of this run: liver, left kidney\."),
+        (["background"], "names 'background'"),
+        ([], "is empty"),
+    ],
+)
+def test_a_choice_of_classes_that_cannot_be_is_refused(selected: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        not_selected(["background", "liver", "left kidney"], selected)

@@ -125,7 +125,10 @@ def test_flags_in_all_forms_that_fire_knows() -> None:
 def test_help_of_a_command_runs_nothing(tmp_path: Path) -> None:
     result = launch.run("mae_tools", "demo", "--help", cwd=tmp_path, timeout=60)
     assert result.returncode == 0
-    assert "--dataset_dir" in result.stdout + result.stderr
+    text = result.stdout + result.stderr
+    assert "--dataset_dir" in text
+    assert "Other flags: further settings for all stages" in text  # Fire glues them to the argument before
+    assert "GROUP" not in text  # of Fire's own attributes, of which a command is no group
     assert not list(tmp_path.iterdir())
     shown = run("weights", "--help")
     assert all(name in shown.stdout + shown.stderr for name in ("show", "convert", "verify"))

@@ -193,9 +193,13 @@ def test_a_folder_that_is_no_bundle_is_refused_and_what_is_missing_is_named(bund
     (bundle / "configs" / "inference.yaml").unlink()
     with pytest.raises(InputError, match=r"not a complete bundle: configs/inference\.yaml, LICENSE missing"):
         package(bundle, tmp_path / "dist")
-    with pytest.raises(InputError, match="nowhere is not a folder"):
+    with pytest.raises(InputError, match=r"^There is no bundle '.*nowhere'; give the folder of one, or one of brats"):
         package(tmp_path / "nowhere", tmp_path / "dist")
     assert not (tmp_path / "dist").exists()
+
+
+def test_a_bundle_is_found_by_its_name(tmp_path: Path) -> None:
+    assert package("cxr14_mae", tmp_path, weights=False).name.startswith("cxr14_mae_v")
 
 
 @pytest.mark.parametrize(
