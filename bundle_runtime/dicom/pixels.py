@@ -10,7 +10,7 @@ import pydicom
 from custom_components.errors import InputError
 from pydicom import uid
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.pixels import get_decoder, iter_pixels, pixel_array
 
 from ..failures import unreadable
 
@@ -78,7 +78,7 @@ def frames(dataset: pydicom.Dataset, name: str) -> Iterator[np.ndarray]:
     """
     count, (above, spare) = 0, _unused_bits(dataset, name)
     try:
-        for frame in iter_pixels(dataset, correct_unused_bits=above == spare):
+        for frame in stored_frames(dataset, correct_unused_bits=above == spare):
             count += 1
             yield frame if above == spare else frame << above >> spare
         return
@@ -87,6 +87,18 @@ def frames(dataset: pydicom.Dataset, name: str) -> Iterator[np.ndarray]:
         if values is None:
             raise _undecodable(dataset, name, error) from error
     yield from values
+
+
+def stored_frames(dataset: pydicom.Dataset, **options: Any) -> Iterator[np.ndarray]:
+    """Values of each frame, (H, W) or (H, W, 3), as pydicom decodes them with these options.
+
+    Frames of single bits follow one another without padding; pydicom 3.0.2 loses its place in them where their bits
+    fill no whole bytes, but not when it reads them all.
+    """
+    if dataset.get("BitsAllocated") == 1:
+        yield from pixel_array(dataset, **options).reshape(-1, dataset.Rows, dataset.Columns)
+    else:
+        yield from iter_pixels(dataset, **options)
 
 
 def _unused_bits(dataset: pydicom.Dataset, name: str) -> tuple[int, int]:

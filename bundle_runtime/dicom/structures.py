@@ -10,14 +10,13 @@ import numpy as np
 import pydicom
 from custom_components.errors import InputError
 from pydicom.config import disable_value_validation
-from pydicom.pixels import iter_pixels
 from skimage.draw import polygon2mask
 
 from ..data.find import some
 from ..data.verify import sentence
 from ..data.volume import UnusableError
 from .codes import class_of
-from .pixels import damaged, parse, text
+from .pixels import damaged, parse, stored_frames, text
 from .series import Export
 
 _OFF = 0.1  # voxels that a segment may lie off the grid of the series
@@ -176,7 +175,7 @@ def _gaps(numbers: Iterable[int]) -> int:
 
 def _segments(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int, ...]) -> list[Structure]:
     """The segments of a SEG, binary, fractional (from a half on) or of labels; frames may lie in any order."""
-    stored = list(iter_pixels(dataset)) if "PixelData" in dataset else []
+    stored = list(stored_frames(dataset)) if "PixelData" in dataset else []
     kind = text(dataset, "SegmentationType").upper()
     half = float(dataset.get("MaximumFractionalValue") or 1) / 2 if kind == "FRACTIONAL" else 1
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]

@@ -41,7 +41,7 @@ def _read(path: Path, root: Path) -> Any:
     if path.name in _JSON or path.suffix == ".geojson":
         return _plain(json.loads(path.read_text()), root)
     if path.suffix == ".safetensors":
-        return {"weights": {name: _sums(values) for name, values in sorted(load_file(path).items())}}
+        return {"weights": {name: _sums(_learnt(name, values)) for name, values in sorted(load_file(path).items())}}
     if path.name.endswith(".nii.gz"):
         image = nib.load(path)
         return {"affine": _plain(image.affine.tolist(), root), **array(np.asarray(image.dataobj))}
@@ -52,15 +52,41 @@ def _read(path: Path, root: Path) -> Any:
     return None
 
 
+def drawn(values: np.ndarray) -> dict[str, Any]:
+    """Shape and type of what no network made; of whole numbers the count of each (of the first twenty) and a digest."""
+    if values.dtype.kind == "f":
+        return array(values)
+    levels, counts = np.unique(values, return_counts=True)
+    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+    counted = dict(zip(map(str, levels[:20]), map(int, counts), strict=False))
+    return {"shape": list(values.shape), "dtype": str(values.dtype), "counts": counted, "sha256": digest}
+
+
 def array(values: np.ndarray) -> dict[str, Any]:
-    """Shape and type; of whole numbers the count of each (of the first twenty) and a digest, else sums."""
+    """Shape and type; of whole numbers how much the first twenty take and where they lie, else sums."""
     about: dict[str, Any] = {"shape": list(values.shape), "dtype": str(values.dtype)}
     if values.dtype.kind == "f":
         finite = values[np.isfinite(values)]
         return {**about, "finite": int(finite.size), "weights": {"values": _sums(finite)}}
-    levels, counts = np.unique(values, return_counts=True)
-    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
-    return {**about, "counts": dict(zip(map(str, levels[:20]), map(int, counts), strict=False)), "sha256": digest}
+    levels = np.unique(values)
+    return {**about, "levels": len(levels), "shares": {str(level): _place(values == level) for level in levels[:20]}}
+
+
+def _place(mask: np.ndarray) -> list[float]:
+    """Share of all elements, and along each axis the sum of their places: 1 where a mask of all lay at the far end."""
+    places = np.argwhere(mask) / np.maximum(np.array(mask.shape) - 1, 1)
+    return [_rounded(value) for value in (mask.mean(), *(places.sum(0) / mask.size))]
+
+
+def _learnt(name: str, values: np.ndarray) -> np.ndarray:
+    """Without the keys' part of a joint bias: a softmax over keys takes it out, so that its gradient is rounding alone.
+
+    AdamW makes whole steps of that, and each processor rounds in its own way.
+    """
+    if not name.endswith("attn.qkv.bias"):
+        return values
+    query, _, value = np.split(values, 3)
+    return np.concatenate([query, value])
 
 
 def _sums(values: np.ndarray) -> list[float]:

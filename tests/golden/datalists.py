@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .collect import array
+from .collect import drawn
 from .draw_trees import TREES
 
 
@@ -36,7 +36,7 @@ def made_by(source: str, folder: Path) -> dict[str, Any]:
         found[" ".join(arguments) or "plain"] = _shared(json.loads(out.read_text()), root)
         out.unlink()
     pictures = {
-        path.relative_to(root).as_posix(): array(np.asarray(Image.open(path)))
+        path.relative_to(root).as_posix(): drawn(np.asarray(Image.open(path)))
         for path in sorted(set(root.rglob("*.png")) - given)
     }
     return {**found, **({"pictures": pictures} if pictures else {})}

@@ -61,7 +61,7 @@ BUNDLES: dict[str, tuple[dict[str, Callable[[Path], None]], Sequence[Stage]]] = 
             "abdomens",
             {**_VOLUME, "class_names": draw.ORGANS, "spacing": [10.0, 10.0, 10.0]},
             pretrain={"max_epochs": 3, "val_interval": 3, "learning_rate": 2e-3},
-            train={"max_epochs": 16, "val_interval": 8, "learning_rate": 1e-2},
+            train={"max_epochs": 10, "val_interval": 5, "learning_rate": 3e-3},
             evaluate={"flip_axes": [0]},
             inference={"datalist": "datalist.json", "save_probabilities": True},
         ),
@@ -142,7 +142,7 @@ BUNDLES: dict[str, tuple[dict[str, Callable[[Path], None]], Sequence[Stage]]] = 
             *_stages(
                 "lesion_masks",
                 {**_SEGMENTED, "class_names": ["background", "lesion"]},
-                train_segmentation={"max_epochs": 16, "val_interval": 8, "learning_rate": 1e-2},
+                train_segmentation={"max_epochs": 10, "val_interval": 5, "learning_rate": 4e-3},
                 evaluate_segmentation={"parity": True},
                 inference_segmentation={"datalist": "datalist.json"},
             ),

@@ -7,11 +7,12 @@ anew; that is a change of results, never part of a commit that refactors.
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mae_tools.sources import SOURCES
 
 from . import compare
-from .collect import collect
+from .collect import array, collect
 from .datalists import made_by
 from .draw_trees import TREES
 from .stages import BUNDLES, ROOT, run_bundle
@@ -45,9 +46,21 @@ def test_what_has_a_golden_file_is_still_there() -> None:
 
 def test_a_difference_is_named_by_its_path() -> None:
     golden = {"a": {"loss": [1.0, 2.0]}, "m": {"weights": {"w": [0.001, 50.0], "b": [1.0, 1.0]}}, "n": 3, "text": "x"}
-    near = {"a": {"loss": [1.00005, 2.0]}, "m": {"weights": {"w": [0.004, 50.0], "b": [1.0, 1.0]}}, "n": 3, "text": "x"}
-    far = {"a": {"loss": [1.0, 2.001, 3.0]}, "m": {"weights": {"w": [0.02, 50.0]}}, "n": 4, "text": None, "new": 1}
+    near = {"a": {"loss": [1.0005, 2.0]}, "m": {"weights": {"w": [0.04, 50.0], "b": [1.0, 1.0]}}, "n": 3, "text": "x"}
+    far = {"a": {"loss": [1.0, 2.01, 3.0]}, "m": {"weights": {"w": [0.2, 50.0]}}, "n": 4, "text": None, "new": 1}
     assert not list(compare.differences(golden, near))
     assert [line.partition(":")[0] for line in compare.differences(golden, far)] == [
         "/a/loss", "/a/loss[1]", "/m/weights/b", "/m/weights/w", "/n", "/text", "/new",
     ]  # fmt: skip
+
+
+def test_predicted_maps_may_differ_in_a_voxel_of_a_thousand_and_lie_where_they_lay() -> None:
+    values = np.zeros((20, 30, 10), np.uint8)
+    values[3:9, 4:20, 2:6] = 1
+    near = values.copy()
+    near[9, 4:8, 2] = 1
+    golden = array(values)
+    assert not list(compare.differences(golden, array(near)))
+    assert list(compare.differences(golden, array(values[::-1])))  # as large, elsewhere
+    near[9, 4:20, 2:6] = 1
+    assert list(compare.differences(golden, array(near)))

@@ -16,6 +16,7 @@ from dicom_files import AXIAL, slices, volume, write
 from drawn_structures import AFFINE, SHAPE, contours, square
 from picture_files import encoded
 from pydicom.dataset import Dataset
+from pydicom.pixels import pack_bits
 
 RAS = np.diag([-1.0, -1, 1, 1]) @ AFFINE
 
@@ -164,6 +165,22 @@ def test_fractions_labels_and_codes(tmp_path: Path) -> None:
     values[0, 3, 7], values[0, 4, 7], values[1, 5, 9] = 2, 1, 2
     label, *_ = painted(segments(tmp_path, "LABELMAP", values), ["liver", "spleen"])
     assert [label[7, 3, 5], label[7, 4, 5], label[9, 5, 4]] == [2, 1, 2]
+
+
+def test_bits_that_fill_no_whole_bytes(tmp_path: Path) -> None:
+    """Frames of 33 x 37 bits follow one another in the middle of a byte."""
+    rng = np.random.default_rng(0)
+    drawn = rng.random((5, 33, 37)) < 0.3
+    file = Path(segments(tmp_path, "BINARY", np.zeros((5, 33, 37))))
+    data = pydicom.dcmread(file)
+    data.Rows, data.Columns, data.BitsAllocated, data.BitsStored, data.HighBit = 33, 37, 1, 1, 0
+    data.PixelData = pack_bits(drawn)
+    file.write_bytes(encoded(data))
+    for number, structure in enumerate(read_structures(str(file), RAS, (37, 33, 6))):
+        expected = np.zeros((37, 33, 6), bool)
+        for frame in range(number, 5, 2):
+            expected[..., 5 - frame] = drawn[frame].T
+        np.testing.assert_array_equal(structure.draw(), expected)
 
 
 def test_a_seg_of_another_grid_or_without_anything(tmp_path: Path) -> None:
