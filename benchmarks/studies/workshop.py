@@ -91,10 +91,12 @@ class Workshop:
         return {"work": self.folder, "folder": folder, "datalist": datalist}
 
     def prepare_data(self, data: Data) -> None:
-        """Make a datalist, unless it is there."""
+        """Make a datalist, unless it is there; that of the study first, after which others may be split."""
         places = self._places(data)
         if places["datalist"].exists():
             return
+        if data != self.data:
+            self.prepare_data(self.data)
         if not data.command:
             raise StudyError(f"{places['datalist']} does not exist, and the study says no command that makes it.")
         for words in (data.before, (TOOLS, *data.command)):

@@ -234,3 +234,20 @@ def test_an_arm_whose_weights_are_not_there_is_left_out_with_a_sentence(
     assert '"init": "$VIT_IMAGENET"' in text
     assert str(tmp_path) not in text
     assert any(f"init: {weights}" in path.read_text() for path in (tmp_path / "work").glob("train_*/settings.yaml"))
+
+
+def test_the_studys_own_datalist_comes_first_as_others_may_be_split_from_it(
+    make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def run(self: Workshop, command: list[str], log: Path) -> None:
+        made.append(Path(command[-1]).name)
+        Path(command[-1]).touch()
+
+    monkeypatch.setattr(Workshop, "_run", run)
+    data = {"folder": "{work}", "command": ["datalist", "class_folder", "{folder}", "--out", "{datalist}"]}
+    study = make_study(data=data, others={"classes": data})
+    with Workshop(tmp_path / "work", study.data) as workshop:
+        workshop.prepare_data(study.others["classes"])
+    assert made == ["datalist.json", "classes.json"]
