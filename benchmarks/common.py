@@ -22,6 +22,7 @@ import monai
 import torch
 from bundle_runtime.files import write_atomically
 from custom_components import __version__
+from custom_components.training.step import has_bf16
 
 RESULTS = Path(__file__).parent / "results"
 RATIO_NOTE = "ratio: median over rounds (quartiles; of the fastest calls), above 1 means that ours is faster or smaller"
@@ -67,6 +68,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "bf16": has_bf16(device),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,

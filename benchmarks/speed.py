@@ -39,15 +39,16 @@ def steps(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 def inference(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Of a CT."""
     size = " x ".join(map(str, content["options"]["size"]))
+    how = "bf16" if content["machine"].get("bf16") else "fp32"
     for row in content["rows"]:
         if "time_ratio" in row:
-            yield f"CT of {size}, {row['part']}", "stock MONAI, fp32", spread(row["time_ratio"])
+            yield f"CT of {size}, {row['part']}, {how}", "stock MONAI, fp32", spread(row["time_ratio"])
     memory = content["rows"][-1]["peak_memory_bytes"]
     each = content["rows"][-1]["bytes_a_voxel_of_the_file"]["ours"]
     peer = "stock MONAI, fp32" if "stock" in memory else "nothing"
     times = f"{memory['stock'] / memory['ours']:.2f}x " if "stock" in memory else ""
     told = f"{times}({memory['ours'] / 1e9:.2f} GB; {each:.1f} bytes a voxel)"
-    yield f"CT of {size}, {' and '.join(content['options']['parts'])}: memory", peer, told
+    yield f"CT of {size}, {' and '.join(content['options']['parts'])}, {how}: memory", peer, told
 
 
 def slides(content: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -121,7 +122,8 @@ def table(folder: Path = FOLDER) -> str:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("benchmark") in KINDS and "command" in content and not content["options"]["quick"]:
             told = content["machine"]
-            machines.append(f"{told['gpu'] or told['processor']}, {told['threads']} threads, PyTorch {told['torch']}")
+            place = f"{told['gpu'] or told['processor']}{' with bf16' if told.get('bf16') else ''}"
+            machines.append(f"{place}, {told['threads']} threads, PyTorch {told['torch']}")
             for row in KINDS[content["benchmark"]](content):
                 lines.append("| " + " | ".join([*row, f"`{content['command']}`"]) + " |")
     head = ["| work | beside | ratio (quartiles) | command |", "| --- | --- | --- | --- |"]

@@ -127,6 +127,18 @@ def test_the_overlap_of_the_configs_is_the_papers_stride() -> None:
     assert starts == [0, 341, 488]
 
 
+@pytest.mark.parametrize(("side", "sizes"), [(64, [1, 1, 1]), (32, [2, 1])])
+def test_a_processor_takes_large_windows_one_by_one(side: int, sizes: list[int]) -> None:
+    seen = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return x
+
+    WindowInferer(side, sw_batch_size=2, overlap=0)(torch.rand(1, 1, 3 * side, side, side), network)
+    assert seen == sizes
+
+
 def test_metadata_of_the_image_stay_with_what_is_said_of_it() -> None:
     volume = MetaTensor(torch.rand(1, 1, 9, 8, 8), affine=torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0])))
     said = WindowInferer(**OPTIONS)(volume, network3d())
