@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from PIL import Image
-from pydicom.config import disable_value_validation
 
-from .references import equipment, file_content
+from .references import equipment, file_content, taking_over
 
 
 def capture(picture: Path, source: pydicom.Dataset, model: Mapping[str, str], series: str, number: int) -> bytes:
@@ -25,7 +24,7 @@ def capture(picture: Path, source: pydicom.Dataset, model: Mapping[str, str], se
 
     with Image.open(picture) as opened:
         pixels = np.asarray(opened.convert("RGB"))
-    with disable_value_validation():
+    with taking_over():
         made = hd.sc.SCImage.from_ref_dataset(
             source,
             pixels,

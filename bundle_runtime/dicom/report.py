@@ -9,7 +9,6 @@ from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
 from ignite.engine import Events
 from monai.engines.workflow import Workflow
-from pydicom.config import disable_value_validation
 
 from ..data.inference import InferenceInputs
 from ..data.verify import sentence
@@ -19,7 +18,7 @@ from ..scores.prediction_table import PredictionTable
 from .capture import capture
 from .codes import code_of, read_codes
 from .picture import is_dicom
-from .references import equipment, file_content, model_of, source_header
+from .references import equipment, file_content, model_of, source_header, taking_over
 
 FORMATS = {"csv": "", "dicom_sr": "structured report", "dicom_sc": "secondary capture"}
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -136,7 +135,7 @@ class StudyResults:
             imaging_measurements=[self._group(hd, known, index, header, model) for index, header in pictures],
             title=known.DCM.ImagingMeasurementReport,
         )
-        with disable_value_validation():
+        with taking_over():
             made = hd.sr.ComprehensiveSR(
                 evidence=[header for _, header in pictures],
                 content=report,

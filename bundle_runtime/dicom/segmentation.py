@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from custom_components.errors import InputError
 from monai.transforms import MapTransform, SaveImaged
-from pydicom.config import disable_value_validation
 
 from ..data.volume import UnusableError
 from ..files import short_name, write_atomically
 from .codes import SegmentCode, code_of, read_codes
-from .references import equipment, file_content, model_of, source_header
+from .references import equipment, file_content, model_of, source_header, taking_over
 from .series import Stack, stack_of
 
 FORMATS = ("nifti", "dicom_seg")
@@ -117,7 +116,7 @@ def segmentation(
     segments = [
         _description(hd, number, label, code, algorithm) for number, (label, code) in enumerate(codes.items(), 1)
     ]
-    with disable_value_validation():
+    with taking_over():
         made = hd.seg.Segmentation(
             source_images=sources,
             pixel_array=np.ascontiguousarray(labels.transpose(2, 1, 0)[order]),

@@ -99,7 +99,15 @@ class Series:
             raise type(self.problems[0])(f"is no volume: {self.problems[0]}{more}")
         if len(self.patients) > 1:
             raise UnusableError(f"holds files of {len(self.patients)} patients; put those of each into a folder")
-        return lay(self.frames)
+        try:
+            return lay(self.frames)
+        except UnusableError as problem:
+            copies = len(self.files) - len(self.images)
+            if "" in self.images or not copies:
+                raise
+            raise type(problem)(
+                f"{problem}; {copies} of its {len(self.files)} files repeat the SOPInstanceUID of another: copies?"
+            ) from problem
 
     def title(self) -> str:
         """The series in a few words, for its owner to find it: never written into a file."""

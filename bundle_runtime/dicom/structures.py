@@ -47,7 +47,7 @@ class Painted(NamedTuple):
 
     Attributes:
         labels: uint8 (X, Y, Z).
-        lacking: the classes that no structure is.
+        lacking: the classes that no structure is, or one without a contour.
         notes: what is to be said of the others.
         strangers: names of the structures that are no class; whoever drew them may have named anybody.
     """
@@ -144,12 +144,18 @@ def paint(
         else:
             by_class[name] = structure
     if not by_class:
-        raise UnusableError(f"has no structure that is a class; found {some(strangers)}")
+        raise UnusableError(
+            f"has no structure that is a class; found {some(strangers)}; name them in class_names or rules"
+        )
     notes: list[str] = []
     labels = np.zeros(tuple(shape), np.uint8)
     for number, name in enumerate(class_names):
         if name in by_class:
             mask = by_class[name].draw()
+            if not mask.any() and by_class[name].by_slice:  # a place that a template keeps for it
+                notes.append(f"{name} has no contour around a voxel and counts as not drawn")
+                del by_class[name]
+                continue
             if not mask.any():
                 notes.append(f"{name} is empty")
             drawn = np.flatnonzero(mask.any(axis=(0, 1)))
@@ -184,7 +190,8 @@ def _segments(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int,
     def draw(number: int) -> np.ndarray:
         mask = np.zeros(shape, bool)
         for group, values in frames:
-            if kind != "LABELMAP" and int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber) != number:
+            owner = None if kind == "LABELMAP" else _of_frame(group, shared, "SegmentIdentificationSequence")
+            if owner is not None and int(owner.ReferencedSegmentNumber) != number:
                 continue
             drawn = np.argwhere(values == number if kind == "LABELMAP" else values >= half)
             if len(drawn):
@@ -202,6 +209,12 @@ def _segments(dataset: pydicom.Dataset, to_voxels: np.ndarray, shape: tuple[int,
     ]
 
 
+def _of_frame(group: pydicom.Dataset, shared: pydicom.Dataset, macro: str) -> pydicom.Dataset:
+    """What is said of a frame, by itself or of all frames at once, as writers do where it is the same for all."""
+    found: pydicom.Dataset = (group.get(macro) or getattr(shared, macro))[0]
+    return found
+
+
 def _segment_code(segment: pydicom.Dataset) -> tuple[str, str] | None:
     types = segment.get("SegmentedPropertyTypeCodeSequence") or []
     if not types:
@@ -216,8 +229,7 @@ def _on_grid(
     """Rows and columns of a frame (N, 2) as voxels of the series, (3, N)."""
 
     def value(macro: str, key: str) -> np.ndarray:
-        inner = (group.get(macro) or getattr(shared, macro))[0]
-        return np.array(getattr(inner, key), float)
+        return np.array(getattr(_of_frame(group, shared, macro), key), float)
 
     turned = value("PlaneOrientationSequence", "ImageOrientationPatient")
     apart = value("PixelMeasuresSequence", "PixelSpacing")

@@ -136,7 +136,9 @@ class Report(ABC):
         alike: dict[str, list[str]] = {}
         for case, text in self.warnings.items():
             alike.setdefault(text, []).append(case)
-        summary["notes"] += [f"Warning: {some(cases, 3)}: {text}." for text, cases in alike.items()]
+        summary["notes"] += [
+            f"Warning: {some(cases, 3)}: {text}{'' if text.endswith('?') else '.'}" for text, cases in alike.items()
+        ]
         summary |= {key: value for key in ("unlearnt", "warnings") if (value := getattr(self, key))}
         head, lines = self._lines()
         if self.warnings:

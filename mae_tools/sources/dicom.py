@@ -117,6 +117,10 @@ def dicom(
                 "command again, which goes on there."
             ) from error
     _tell(cases, found, converted.drawn_on, root.path, target, labels)
+    if not any(case.entry for case in cases):
+        raise InputError(
+            f"{root.path} holds nothing for a datalist: none of its {len(cases)} series is taken; the table says why."
+        )
     entries = sorted((case.entry for case in cases if case.entry is not None), key=lambda entry: str(entry["image"]))
     about = {"class_names": names, "modality": modality}
     return Items(entries, keys=about, name="DICOM series", shown={} if labels == "none" else converted.shown)

@@ -265,8 +265,10 @@ def _finish(datalist: dict[str, Any], base: Path, target: Path) -> dict[str, Any
     write(target, datalist)
     print(f"Wrote {target}: {', '.join(f'{part} {len(datalist[part])}' for part in SECTIONS)}.")
     empty = [part for part in SECTIONS[1:] if not datalist[part]]
-    if datalist[SECTIONS[0]] and empty:
-        print(f"Note: nothing is in {' and '.join(empty)}; train selects by validation, evaluate reads test.")
+    if (training := datalist[SECTIONS[0]]) and empty:
+        alone = len(training) > len({item.get("patient_id") for item in training}) == 1
+        why = f" (all {len(training)} items are of one patient)" if alone else ""
+        print(f"Note: nothing is in {' and '.join(empty)}{why}; train selects by validation, evaluate reads test.")
     if os.path.abspath(target.parent) != os.path.abspath(base):
         print(f"Its paths start at the data folder: pass --dataset_dir {os.path.abspath(base)} with it.")
     return datalist

@@ -69,6 +69,26 @@ def test_voxels_are_where_they_were(tmp_path: Path, orientation: Any, tilt: floa
     assert others == [[], [], []]
 
 
+@pytest.mark.parametrize("sliced", [slice(None), slice(4, 5)])
+def test_a_single_class(tmp_path: Path, sliced: slice) -> None:
+    """Which class a frame is of then stands once for all frames; of a single frame everything may."""
+    folder = write(tmp_path / "in", slices(volume()))
+    image, _ = read_volume(str(folder))
+    labels = np.zeros_like(drawn())
+    labels[..., sliced] = drawn()[..., sliced] == 1
+    file = saved(tmp_path, folder, labels, names=NAMES[:2])
+    assert "SegmentIdentificationSequence" in pydicom.dcmread(file).SharedFunctionalGroupsSequence[0]
+    again, *others = paint(read_structures(str(file), image.affine, image.shape), NAMES[:2], image.shape, {})
+    np.testing.assert_array_equal(again, labels)
+    assert others == [[], [], []]
+
+
+def test_no_warning_tells_the_name_of_a_patient(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """As highdicom would of one without a caret."""
+    saved(tmp_path, write(tmp_path / "in", slices(volume(), PatientName="Planted Name")), drawn())
+    assert "Planted" not in "".join(str(each.message) for each in recwarn)
+
+
 def test_what_it_says_of_series_model_and_segments(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parts = slices(volume(), AccessionNumber="A1")
     folder = write(tmp_path / "in", parts)

@@ -149,6 +149,16 @@ def test_what_is_no_even_stack_is_named(tmp_path: Path, change: Any, text: str) 
         series.stack()
 
 
+def test_files_that_are_there_twice_are_said_to_be_copies(tmp_path: Path) -> None:
+    write(tmp_path / "a", slices(STORED))
+    write(tmp_path / "b", slices(STORED)[:4])
+    (series,) = scan(map(str, tmp_path.rglob("*.dcm"))).series.values()
+    with pytest.raises(
+        UnusableError, match=r"doubled slices.*; 4 of its 10 files repeat the SOPInstanceUID of another"
+    ):
+        series.stack()
+
+
 def test_a_tilted_gantry_is_a_skewed_grid_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, slices(STORED, tilt=0.5))
     image, _ = read_volume(str(tmp_path))

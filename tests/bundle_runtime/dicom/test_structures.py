@@ -83,6 +83,15 @@ def test_slices_that_nobody_drew_on_are_counted(tmp_path: Path) -> None:
     assert painted(contours(tmp_path, drawn), ["spleen"]).notes == []
 
 
+@pytest.mark.parametrize("kept", [[], [square(2.1, 2.9, 3)]])
+def test_a_structure_without_a_contour_is_not_drawn(tmp_path: Path, kept: list[list[float]]) -> None:
+    """Templates keep places for structures; what nobody drew is not taken for background."""
+    drawn = {"spleen": kept, "liver": [square(2, 9, k) for k in range(4)]}
+    _, lacking, notes, _ = painted(contours(tmp_path, drawn), ["liver", "spleen"])
+    assert lacking == ["spleen"]
+    assert notes == ["spleen has no contour around a voxel and counts as not drawn"]
+
+
 def _image_item(number: int) -> Dataset:
     item = Dataset()
     item.ReferencedSOPInstanceUID = slices(volume())[number].SOPInstanceUID

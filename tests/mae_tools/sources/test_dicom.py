@@ -161,9 +161,18 @@ def test_labels_that_do_not_fit_leave_the_case_out(tmp_path: Path, capsys: pytes
     for path in (source / "Planted^Name0" / "20200102").rglob("*"):
         if path.is_file():
             path.unlink()
-    with pytest.raises(InputError, match="holds nothing for a datalist"):
+    with pytest.raises(InputError, match=r"in holds nothing .*none of its .* series is taken"):
         dicom(source, out=tmp_path / "none", **named)
     assert "1 drawings on series that are not here" in capsys.readouterr().out
+
+
+def test_patients_whom_an_anonymisation_made_one_are_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        write(tmp_path / "in" / str(number), slices(volume(seed=number), f"p{number}", PatientID="ANON"))
+    dicom(tmp_path / "in", out=tmp_path / "out")
+    assert "nothing is in validation and test (all 3 items are of one patient)" in capsys.readouterr().out
 
 
 def test_gaps_of_contours_are_said_in_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
