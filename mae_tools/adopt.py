@@ -20,6 +20,11 @@ from .agree import METADATA, Described, agreeing, describe, read_metadata
 from .bundles import SEGMENTATION, find_bundle, load, stages
 
 _FIRST_VERSION = "0.1.0"
+# Settings of which `image_classes` tells in words.
+_PREPARED = frozenset({
+    "intensity_mode", "intensity_range", "equalise", "equalise_order", "stain", "fit", "pixel_mean", "pixel_std",
+    "background", "brain_mask",
+})  # fmt: skip
 _SECTION = re.compile(r"<!-- settings -->.*<!-- end of settings -->\n", re.S)
 _CARDS = Environment(  # Markdown, not HTML: nothing to escape
     loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -82,7 +87,7 @@ def adopt(
     _copy(root, target, settings)
     old, described = read_metadata(root), describe(target)
     content = next(iter(lists.values()), {})
-    metadata = agreeing(_renamed(old, described, content.get("modality")), described)
+    metadata = agreeing(_retold(old, root, settings, described, content.get("modality")), described)
     metadata |= {
         "name": name or target.resolve().name.replace("_", " "),
         "version": _FIRST_VERSION,
@@ -146,7 +151,7 @@ def bake(root: Path, target: Path, overlay: str | Path) -> Path:
     for path in root.glob("large_files.*"):
         shutil.copy(path, target / path.name)
     described = describe(target)
-    _write_metadata(target, agreeing(_renamed(read_metadata(root), described, None), described))
+    _write_metadata(target, agreeing(_retold(read_metadata(root), root, settings, described, None), described))
     shutil.copytree(root / "docs", target / "docs")
     card = target / "docs" / "README.md"
     title, _, rest = _SECTION.sub("", card.read_text(encoding="utf-8")).partition("\n")
@@ -266,23 +271,43 @@ def _kept(value: Any) -> Any:
     return value if isinstance(value, str) and value.startswith(("$", "@", "%")) else literal(value)
 
 
-def _renamed(metadata: Mapping[str, Any], described: Described, modality: Any) -> dict[str, Any]:
-    """The metadata with texts that name the classes anew, where these are others."""
+def _retold(
+    metadata: Mapping[str, Any], root: Path, settings: Settings, described: Described, modality: Any
+) -> dict[str, Any]:
+    """The metadata of `root` with what they say in words of classes and images anew, where these are others."""
     made = json.loads(json.dumps(metadata))
     image, pred = made["network_data_format"]["inputs"]["image"], made["network_data_format"]["outputs"]["pred"]
+    before, known = describe(root, weights=False), stages(root)
+    given = [(key, known[stage][key], new.value) for stage, values in settings.items() for key, new in values.items()]
+    changed = {key: value for key, old, value in given if old != value}
+    agreed = agreeing(made, described)["network_data_format"]["outputs"]["pred"]["channel_def"]
+    others = agreed != pred["channel_def"] or described.names != before.names
+    elsewhere = described.channels != before.channels or described.inputs != before.inputs
     if isinstance(modality, str):
+        elsewhere |= modality != image["modality"]
         image["modality"] = modality
-    if agreeing(made, described)["network_data_format"]["outputs"]["pred"]["channel_def"] == pred["channel_def"]:
-        return dict(made)
-    named = [name for name in described.names if name != "background"]
-    listed = ", ".join(named) if len(named) <= 20 else f"{len(named)} classes"
-    segments = pred["type"] == "image"
-    what = "Segmentation of" if segments else "Classification of images as"
-    made["task"] = f"{what} {listed}, with a vision transformer pre-trained on the training set itself"
-    made["label_classes"] = f"{'label values' if segments else 'labels'} in the order of channel_def: {listed}"
-    made["pred_classes"] = f"{len(described.names)} channels of logits in the order of channel_def"
-    made["image_classes"] = f"{described.channels} channel(s), prepared as the settings in docs/README.md say"
-    made["eval_metrics"] = {}
+    if image["format"] == "hounsfield" and (image["modality"] != "CT" or changed.get("intensity_mode") == "percentile"):
+        image["format"] = "magnitude"
+    if elsewhere or _PREPARED & set(changed):
+        named = f" ({', '.join(described.inputs)})" if described.inputs else ""
+        made["image_classes"] = (
+            f"{described.channels} channel(s){named}, prepared as the settings in docs/README.md say"
+        )
+    segments, classes = pred["type"] == "image", [name for name in described.names if name != "background"]
+    listed = ", ".join(classes) if len(classes) <= 20 else f"{len(classes)} classes"
+    if others or elsewhere:
+        what = "Segmentation of" if segments else "Classification of images as"
+        made["task"] = f"{what} {listed}, with a vision transformer pre-trained on the training set itself"
+        made["eval_metrics"] = {}
+    if others:
+        number = len(described.names)
+        if described.names[0] == "background" or not segments:
+            made["label_classes"] = f"{'label values' if segments else 'labels'} in the order of channel_def: {listed}"
+            made["pred_classes"] = f"{number} channels of logits in the order of channel_def"
+        else:  # regions are made of what the labels show, whichever are wanted
+            made["pred_classes"] = (
+                f"{number} channel(s) of logits, one sigmoid each: {listed}; channel_def is of the map"
+            )
     return dict(made)
 
 

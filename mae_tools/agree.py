@@ -13,10 +13,11 @@ from monai.bundle import ConfigParser
 from .bundles import SEGMENTATION, load, stages
 
 METADATA = "configs/metadata.json"
-# What all stages of a kind must have alike: a network of one is read by the others.
+# What all stages of a kind must have alike: a network of one is read by the others, on images prepared as it learnt.
 _SHARED = (
     *("class_names", "sequences", "in_channels", "patch_size", "hidden_size", "mlp_dim", "num_layers", "num_heads"),
     *("spacing", "roi_size", "intensity_mode", "intensity_range", "img_size", "pixel_mean", "pixel_std", "task"),
+    *("equalise", "equalise_order", "stain", "fit"),
 )
 
 

@@ -9,7 +9,7 @@ import yaml
 from custom_components.errors import InputError
 from mae_tools.adopt import Setting, adopt, with_value
 from mae_tools.agree import describe, read_metadata, refuse_disagreement
-from mae_tools.bundles import stages
+from mae_tools.bundles import find_bundle, stages
 from mae_tools.metadata_schema import METADATA_SCHEMA
 
 
@@ -44,7 +44,9 @@ def test_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jsonschema.validate(metadata, METADATA_SCHEMA)
     assert (metadata["name"], metadata["version"], list(metadata["changelog"])) == ("Livers", "0.1.0", ["0.1.0"])
     assert metadata["data_source"] == "Forty livers of one clinic."
-    assert metadata["network_data_format"]["inputs"]["image"]["modality"] == "MR"
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert (image["modality"], image["format"]) == ("MR", "magnitude")
+    assert "CT" not in metadata["task"] + metadata["image_classes"]
     assert metadata["network_data_format"]["post_processed_outputs"]["pred"]["value_range"] == [0, 2]
     card = (made / "docs" / "README.md").read_text()
     assert all(word in card for word in ("# Livers", "| 2 | #2 b |", "1 training", "btcv_unetr_mae.md", "A. Clinic"))
@@ -87,8 +89,43 @@ def test_heads_take_their_sequences(tmp_path: Path) -> None:
     source = datalist(tmp_path / "my.json", sequences=["flair", "t1ce"])
     made = adopt("brats_unetr_mae", tmp_path / "mine", source)
     assert describe(made)[:3] == (["TC", "WT", "ET"], ["flair", "t1ce"], 2)
-    assert read_metadata(made)["network_data_format"]["inputs"]["image"]["channel_def"] == {"0": "flair", "1": "t1ce"}
+    metadata = read_metadata(made)
+    assert metadata["network_data_format"]["inputs"]["image"]["channel_def"] == {"0": "flair", "1": "t1ce"}
+    assert metadata["image_classes"].startswith("2 channel(s) (flair, t1ce), ")
+    assert "four" not in metadata["task"] + metadata["image_classes"]
+    for key in ("label_classes", "pred_classes"):  # those of the regions stay
+        assert metadata[key] == read_metadata(find_bundle("brats_unetr_mae"))[key]
     refuse_disagreement(made)
+
+
+def test_one_region_is_told_as_one(tmp_path: Path) -> None:
+    made = adopt("brats_unetr_mae", tmp_path / "mine", datalist(tmp_path / "my.json", class_names=["background", "WT"]))
+    metadata, before = read_metadata(made), read_metadata(find_bundle("brats_unetr_mae"))
+    assert metadata["pred_classes"].startswith("1 channel(s) of logits, one sigmoid each: WT")
+    assert metadata["task"].startswith("Segmentation of WT, ")
+    assert (metadata["label_classes"], metadata["image_classes"]) == (before["label_classes"], before["image_classes"])
+
+
+@pytest.mark.parametrize(
+    ("bundle", "values", "told"),
+    [
+        ("btcv_unetr_mae", "intensity_range: [-100, 300]", ("1 channel(s), prepared as", "hounsfield")),
+        ("btcv_unetr_mae", "intensity_mode: percentile", ("1 channel(s), prepared as", "magnitude")),
+        ("btcv_unetr_mae", "max_epochs: 7", ("one channel of CT", "hounsfield")),
+        ("cxr14_mae", "equalise: none", ("1 channel(s), prepared as", "magnitude")),
+    ],
+)
+def test_how_images_are_prepared_is_told_as_it_is(
+    bundle: str, values: str, told: tuple[str, str], tmp_path: Path
+) -> None:
+    made = adopt(bundle, tmp_path / "mine", overlay=overlay(tmp_path / "mine.yaml", f"{values}\n"))
+    metadata, before = read_metadata(made), read_metadata(find_bundle(bundle))
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert metadata["image_classes"].startswith(told[0])
+    assert image["format"] == told[1]
+    assert [metadata[key] for key in ("task", "label_classes", "pred_classes")] == [
+        before[key] for key in ("task", "label_classes", "pred_classes")
+    ]
 
 
 @pytest.mark.parametrize(
