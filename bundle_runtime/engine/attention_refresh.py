@@ -17,6 +17,7 @@ from custom_components.networks.find import find_vit, unwrap
 from custom_components.networks.vit import ViT
 from custom_components.training.step import autocast
 from ignite.engine import Events
+from monai.engines import SupervisedTrainer
 from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
@@ -34,6 +35,8 @@ _COLUMNS = ("before_epoch", "seconds", "share_of_epoch", "map_std")
 class RefreshAttention:
     """Refreshes the attention maps before some epochs, and switches masking by them on; attach to the trainer.
 
+    The trainer's network has a ViT at `.vit` or `.encoder`; the wrapper of a distributed run is looked through.
+
     Before epoch `first` (counted from 0) and every `interval` epochs behind it one forward pass over the training set
     gives new maps. MSMAE (arXiv 2305.05871) pre-trains with first 41 and interval 40 (so after its epochs 40, 80, ...)
     and fine-tunes with 0 and 20. The maps, and what a refresh cost, are part of the checkpoint: a resumed run does not
@@ -45,7 +48,6 @@ class RefreshAttention:
 
     Args:
         maps: what is refreshed.
-        network: with a ViT at `.vit` or `.encoder`; the wrapper of a distributed run is looked through.
         dataset: the training images, in the order of the maps.
         pipeline: what brings a whole image to the network's size, without random numbers.
         interval: epochs between refreshes; 0 never refreshes.
@@ -62,7 +64,6 @@ class RefreshAttention:
     def __init__(
         self,
         maps: AttentionMaps,
-        network: nn.Module,
         dataset: ImageDataset,
         pipeline: Pipeline,
         interval: int,
@@ -77,7 +78,7 @@ class RefreshAttention:
             raise InputError(
                 f"refresh_interval is {interval} and mask_warmup_epochs is {first}; both must be 0 epochs or more."
             )
-        self.maps, self.network, self.dataset, self.pipeline = maps, network, dataset, pipeline
+        self.maps, self.dataset, self.pipeline = maps, dataset, pipeline
         self.interval, self.first = int(interval) if source == "attention" else 0, int(first)
         self.amp, self.batch_size = amp, batch_size
         self.history_path = None if history_path is None else Path(history_path)
@@ -104,7 +105,7 @@ class RefreshAttention:
                 "what is masked; lower mask_warmup_epochs (the paper: 41 of 300 epochs)."
             )
 
-    def _epoch_started(self, engine: Workflow) -> None:
+    def _epoch_started(self, engine: SupervisedTrainer) -> None:
         self._epoch_start = time.monotonic()
         engine.state.metrics.pop(METRIC, None)
         self.maps.active = engine.state.epoch > self.first
@@ -112,11 +113,11 @@ class RefreshAttention:
         if self.due(engine.state.epoch - 1) and self.maps.epoch != engine.state.epoch:
             self._refresh(engine)
 
-    def _refresh(self, engine: Workflow) -> None:
+    def _refresh(self, engine: SupervisedTrainer) -> None:
         device = torch.device(engine.state.device or "cpu")
         # A data loader draws from the random state when it is iterated.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            found = compute_maps(unwrap(self.network), self.dataset, self.pipeline, device, self.amp, self.batch_size)
+            found = compute_maps(unwrap(engine.network), self.dataset, self.pipeline, device, self.amp, self.batch_size)
         self.maps.values.copy_(found)
         self.maps.epoch = engine.state.epoch
         spread = float(found.flatten(1).std(dim=1).mean())  # waits for the device: the seconds are those of the work

@@ -10,7 +10,7 @@ from custom_components.distributed import is_main, say
 from custom_components.errors import InputError
 from custom_components.networks.find import find_vit, unwrap
 from ignite.engine import Events
-from monai.engines import Evaluator
+from monai.engines import Evaluator, SupervisedEvaluator
 from monai.engines.workflow import Workflow
 from torch import nn
 
@@ -29,22 +29,16 @@ class BestModel:
     before.
 
     Args:
-        evaluator: Validates the network; it must have a key metric.
-        network: The network that is validated.
+        evaluator: Validates the network, which it holds; it must have a key metric.
         path_pt: For the state dict, e.g. `models/model.pt`; the same weights go to a `.safetensors` beside it.
         sidecar: What the JSON file beside the weights should say; epoch and metric are added, and `finished`: whether
             the training has ended, not been stopped.
     """
 
     def __init__(
-        self,
-        evaluator: Evaluator,
-        network: nn.Module,
-        path_pt: str | os.PathLike[str],
-        sidecar: Mapping[str, Any] | None = None,
+        self, evaluator: Evaluator, path_pt: str | os.PathLike[str], sidecar: Mapping[str, Any] | None = None
     ) -> None:
         self.evaluator = evaluator
-        self.network = network
         self.path_pt = Path(path_pt)
         self.sidecar = dict(sidecar or {})
         self._training = False
@@ -73,7 +67,7 @@ class BestModel:
             )
         self._before = (engine.state.best_metric, engine.state.best_metric_epoch)
 
-    def _compare(self, engine: Workflow) -> None:
+    def _compare(self, engine: SupervisedEvaluator) -> None:
         state = engine.state
         if is_nan(state.best_metric):
             state.best_metric, state.best_metric_epoch = self._before
@@ -81,10 +75,10 @@ class BestModel:
         elif state.best_metric_epoch == state.epoch and self._training and is_main():
             self._write(engine)
 
-    def _write(self, engine: Workflow) -> None:
+    def _write(self, engine: SupervisedEvaluator) -> None:
         best = scalars({"value": engine.state.best_metric}).get("value")
         content = {"epoch": engine.state.epoch, "validation": {engine.state.key_metric_name: best}, "finished": False}
-        save_network(self.path_pt, self.network, {**self.sidecar, **content})
+        save_network(self.path_pt, engine.network, {**self.sidecar, **content})
 
 
 class SaveEncoder:

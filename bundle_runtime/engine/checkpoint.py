@@ -16,8 +16,8 @@ from custom_components.distributed import any_rank, distributed, is_main, say
 from custom_components.errors import InputError
 from custom_components.networks.find import unwrap
 from ignite.engine import Events
+from monai.engines import SupervisedTrainer
 from monai.engines.workflow import Workflow
-from torch import nn
 
 from ..failures import DISK_FULL, causes
 from ..files import write_atomically
@@ -50,8 +50,6 @@ class Checkpoint:
 
     Args:
         path: The checkpoint file, e.g. `models/checkpoint.pt`; replaced atomically at each save.
-        network: The network that is trained.
-        optimizer: Its optimizer.
         resume: Go on from `path` if it exists; if it does not (killed before the first save), start at epoch 0 and say
             so.
         interval: Epochs between saves.
@@ -63,8 +61,6 @@ class Checkpoint:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
         resume: bool = False,
         interval: int = 1,
         step: Any = None,
@@ -72,8 +68,6 @@ class Checkpoint:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
-        self.network = network
-        self.optimizer = optimizer
         self.resume = resume
         self.interval = max(int(interval), 1)
         self.evaluator = evaluator
@@ -93,7 +87,7 @@ class Checkpoint:
 
     # Start and resume
 
-    def _start(self, engine: Workflow) -> None:
+    def _start(self, engine: SupervisedTrainer) -> None:
         engine.state.interrupted = None
         self._find_sampler(engine)
         if is_main():
@@ -122,10 +116,10 @@ class Checkpoint:
                 stacklevel=2,
             )
 
-    def _restore(self, engine: Workflow, saved: dict[str, Any]) -> None:
+    def _restore(self, engine: SupervisedTrainer, saved: dict[str, Any]) -> None:
         self._refuse_another_run(engine, saved)
-        unwrap(self.network).load_state_dict(saved["network"])
-        for note in load_optimizer(self.optimizer, saved["optimizer"]):
+        unwrap(engine.network).load_state_dict(saved["network"])
+        for note in load_optimizer(engine.optimizer, saved["optimizer"]):
             say(f"Note: the optimizer's {note} since the checkpoint was written; this run's value is used.")
         for name, item in self._all_stateful(engine).items():
             item.load_state_dict(saved["stateful"][name])
@@ -153,9 +147,9 @@ class Checkpoint:
     def _all_stateful(self, engine: Workflow) -> dict[str, Any]:
         return stateful(engine) | ({"step": self.step} if hasattr(self.step, "state_dict") else {})
 
-    def _refuse_another_run(self, engine: Workflow, saved: dict[str, Any]) -> None:
-        found = network_difference(saved["network"], unwrap(self.network))
-        found = found or optimizer_difference(saved["optimizer"], self.optimizer, saved["optimizer_class"])
+    def _refuse_another_run(self, engine: SupervisedTrainer, saved: dict[str, Any]) -> None:
+        found = network_difference(saved["network"], unwrap(engine.network))
+        found = found or optimizer_difference(saved["optimizer"], engine.optimizer, saved["optimizer_class"])
         if not found and saved["epoch_length"] != engine.state.epoch_length:
             found = (
                 f"its epochs have {saved['epoch_length']} iterations, this run's {engine.state.epoch_length} (another "
@@ -180,14 +174,14 @@ class Checkpoint:
         once(engine, Events.ITERATION_COMPLETED, self._stop_inside_epoch)
         once(engine, Events.EPOCH_COMPLETED, self._epoch_completed)
 
-    def _epoch_completed(self, engine: Workflow) -> None:
+    def _epoch_completed(self, engine: SupervisedTrainer) -> None:
         stop = any_rank(self._signals.received is not None, engine.state.device)
         if stop or due(engine, self.interval):
             self.save(engine)
         if stop and engine.state.epoch < engine.state.max_epochs:
             self._stop(engine)
 
-    def _stop_inside_epoch(self, engine: Workflow) -> None:
+    def _stop_inside_epoch(self, engine: SupervisedTrainer) -> None:
         if in_last_iteration(engine) or self.sampler is None:
             return  # the epoch's validation belongs to it: stop behind that
         if distributed() and engine.state.iteration % _AGREE_EVERY:
@@ -207,12 +201,12 @@ class Checkpoint:
     def _release_signals(self, *_: Any) -> None:
         self._signals.release()
 
-    def _complete(self, engine: Workflow) -> None:
+    def _complete(self, engine: SupervisedTrainer) -> None:
         self._signals.release()
         if self._saved_iteration != engine.state.iteration:
             self.save(engine)
 
-    def save(self, engine: Workflow) -> None:
+    def save(self, engine: SupervisedTrainer) -> None:
         """Write the checkpoint now. Collective in a distributed run.
 
         Raises:
@@ -220,7 +214,7 @@ class Checkpoint:
         """
         # `FiniteLoss.state_dict` refuses here if a loss that it has not yet looked at is NaN.
         states = {name: plain(item.state_dict(), name) for name, item in self._all_stateful(engine).items()}
-        network = plain(unwrap(self.network).state_dict(), "network")
+        network = plain(unwrap(engine.network).state_dict(), "network")
         self._refuse_broken_weights(engine, network)
         state = None
         if self.evaluator is not None:
@@ -230,8 +224,8 @@ class Checkpoint:
         content = {
             "format": FORMAT,
             "network": network,
-            "optimizer": plain(self.optimizer.state_dict(), "optimizer"),
-            "optimizer_class": type(self.optimizer).__name__,
+            "optimizer": plain(engine.optimizer.state_dict(), "optimizer"),
+            "optimizer_class": type(engine.optimizer).__name__,
             "stateful": states,
             "evaluator": state,
             "iteration": engine.state.iteration,

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from custom_components.distributed import is_main
 from ignite.engine import Events
+from monai.engines import SupervisedTrainer
 from monai.engines.workflow import Workflow
 
 from ..files import csv_text, write_csv
@@ -28,20 +28,13 @@ class History:
 
     Args:
         path: The CSV file.
-        optimizer: Gives the learning rate.
         evaluator: Its metrics go into the row of each epoch in which it ran.
         metrics: Further entries of `engine.state.metrics` for the row, where they are there.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        optimizer: torch.optim.Optimizer,
-        evaluator: Any = None,
-        metrics: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], evaluator: Any = None, metrics: Sequence[str] = ()) -> None:
         self.table = HistoryTable(path)
-        self.optimizer, self.evaluator, self.metrics = optimizer, evaluator, list(metrics)
+        self.evaluator, self.metrics = evaluator, list(metrics)
         self.mean = EpochMean()
         self._ready = False
 
@@ -67,13 +60,13 @@ class History:
         if in_last_iteration(engine):
             (engine.state.metrics["train_loss"],) = self.mean.result()
 
-    def _write_row(self, engine: Workflow) -> None:
+    def _write_row(self, engine: SupervisedTrainer) -> None:
         if not is_main():
             return
         row: dict[str, int | float] = {
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
-            "learning_rate": float(self.optimizer.param_groups[-1]["lr"]),
+            "learning_rate": float(engine.optimizer.param_groups[-1]["lr"]),
             "train_loss": engine.state.metrics["train_loss"],
             **scalars({name: engine.state.metrics[name] for name in self.metrics if name in engine.state.metrics}),
         }

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from custom_components.distributed import is_main
 from custom_components.errors import one_of
 from custom_components.training.optim import WarmupCosine
 from ignite.engine import Events
-from monai.engines import Evaluator
+from monai.engines import Evaluator, SupervisedTrainer
 from monai.engines.workflow import Workflow
 from monai.handlers import TensorBoardStatsHandler
-from torch import nn
 
 from ..config import resolve
 from .checkpoint import Checkpoint
@@ -32,7 +30,7 @@ class StandardHandlers:
     """Everything around a training that is the same in every bundle; attach to the trainer.
 
     - `manifest.json`: what was run (`RunManifest`)
-    - learning rates: warm-up, then a cosine or a power (`WarmupCosine`)
+    - learning rates: warm-up to those of the optimizer's groups, then a cosine or a power (`WarmupCosine`)
     - validation every `val_interval` epochs and after the last one (`Validation`)
     - stop on a loss that is NaN or infinite (`FiniteLoss`)
     - `history.csv`: a row per epoch (`History`)
@@ -46,8 +44,6 @@ class StandardHandlers:
 
     Args:
         name: What stands before the bar, e.g. "pretrain".
-        network: The network that is trained.
-        optimizer: Its optimizer; the learning rates of its groups are the peaks.
         step: The trainer's `iteration_update`.
         evaluator: The engine that validates; it gets a bar and TensorBoard too.
         output_dir: Folder of all files.
@@ -71,8 +67,6 @@ class StandardHandlers:
     def __init__(
         self,
         name: str,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
         step: Any,
         evaluator: Evaluator,
         output_dir: str | os.PathLike[str],
@@ -89,7 +83,7 @@ class StandardHandlers:
         metrics: Sequence[str] = (),
     ) -> None:
         self.name, self.folder = name, Path(output_dir)
-        self.optimizer, self.evaluator, self.probe = optimizer, evaluator, probe
+        self.evaluator, self.probe = evaluator, probe
         # Of the whole training: the epochs of a federated client's trainer are those of a round.
         self.schedule: dict[str, Any] = {"max_epochs": resolve("max_epochs"), "warmup_epochs": warmup_epochs}
         self.schedule |= {"min_lr_ratio": min_lr_ratio, "power": power}
@@ -98,22 +92,25 @@ class StandardHandlers:
         self.early_stop = EarlyStop(judges[early_stop_by], early_stop)
         self.manifest = RunManifest(output_dir, data_fingerprint, evaluator)
         self.validation = Validation(val_interval, evaluator)
-        self.history = History(self.folder / "history.csv", optimizer, evaluator, metrics)
+        self.history = History(self.folder / "history.csv", evaluator, metrics)
         settings = {key: resolve(key) for key in (*_SAME_ON_RESUME, *same_on_resume)}
         settings |= {"data_fingerprint": data_fingerprint} if data_fingerprint else {}
-        self.checkpoint = Checkpoint(
-            self.folder / STATE, network, optimizer, resume, val_interval, step, evaluator, settings
-        )
+        self.checkpoint = Checkpoint(self.folder / STATE, resume, val_interval, step, evaluator, settings)
         self._complete = False
 
     def attach(self, engine: Workflow) -> None:
         """Attach to the trainer."""
-        schedule = WarmupCosine(self.optimizer, epoch_length=engine.state.epoch_length, **self.schedule)
+        self.manifest.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._attach_schedule)
         probe = [] if self.probe is None else [self.probe]
-        first = (self.manifest, schedule, self.validation, *probe, FiniteLoss(), self.history, self.checkpoint)
-        for handler in first:
+        for handler in (self.validation, *probe, FiniteLoss(), self.history, self.checkpoint):
             handler.attach(engine)
         engine.add_event_handler(Events.STARTED, self._attach_last)
+
+    def _attach_schedule(self, engine: SupervisedTrainer) -> None:
+        # Before the checkpoint is restored: the peaks are those of this run.
+        if not self._complete:
+            WarmupCosine(engine.optimizer, epoch_length=engine.state.epoch_length, **self.schedule).attach(engine)
 
     def _attach_last(self, engine: Workflow) -> None:
         if self._complete:

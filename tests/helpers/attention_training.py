@@ -46,7 +46,7 @@ class Training:
         data = ImageDataset(items, Pixels(), ["a", "b"], "multi_class", draws=augmentation.draws)
         self.maps = AttentionMaps(items, self.network.grid)
         self.refresh = RefreshAttention(
-            self.maps, self.network, data, Pipeline([Resize(32), Normalise(0.5, 0.25)]), interval, first=2,
+            self.maps, data, Pipeline([Resize(32), Normalise(0.5, 0.25)]), interval, first=2,
             history_path=folder / "attention_maps.csv",
         )  # fmt: skip
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
@@ -60,7 +60,7 @@ class Training:
             train_data_loader=batch_loader(data, 2, EpochSampler(data)), iteration_update=step,
             loss_function=SupervisedReconstructionLoss("multi_class"),
             prepare_batch=MappedPictureBatch(augmentation, self.maps),
-            train_handlers=[self.refresh, Checkpoint(folder / "state.pt", self.network, optimizer, resume, step=step),
+            train_handlers=[self.refresh, Checkpoint(folder / "state.pt", resume, step=step),
                             *extra],
         )  # fmt: skip
 

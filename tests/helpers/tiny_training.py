@@ -72,10 +72,10 @@ class Tiny:
             key_val_metric={"mse": MeanSquaredError(output_transform=from_engine(["pred", "label"]))},
             metric_cmp_fn=lambda current, best: current < best,
         )
-        self.best = BestModel(self.evaluator, self.network, folder / "model.pt")
+        self.best = BestModel(self.evaluator, folder / "model.pt")
         self.step = TrainingStep(seed=1)
         self.finite = FiniteLoss(interval=3)
-        self.history = History(folder / "history.csv", self.optimizer, self.evaluator)
+        self.history = History(folder / "history.csv", self.evaluator)
         self.resume, self.checkpoint_settings = resume, checkpoint
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
@@ -93,8 +93,6 @@ class Tiny:
         """The handlers of every training."""
         self.checkpoint = Checkpoint(
             self.folder / "checkpoint.pt",
-            self.network,
-            self.optimizer,
             resume=self.resume,
             step=self.step,
             evaluator=self.evaluator,

@@ -15,16 +15,16 @@ from tiny_training import At
 
 def test_refreshes_fall_before_the_epochs_of_the_paper() -> None:
     """Pre-training after epochs 40, 80, ..., 280 of 300, not after the last; fine-tuning before 0, 20, 40, ..."""
-    refresh = RefreshAttention(*[None] * 4, interval=40, first=41)  # type: ignore[list-item]
+    refresh = RefreshAttention(*[None] * 3, interval=40, first=41)  # type: ignore[list-item]
     assert [epoch for epoch in range(300) if refresh.due(epoch)] == [41, 81, 121, 161, 201, 241, 281]
-    refresh = RefreshAttention(*[None] * 4, interval=20)  # type: ignore[list-item]
+    refresh = RefreshAttention(*[None] * 3, interval=20)  # type: ignore[list-item]
     assert [epoch for epoch in range(50) if refresh.due(epoch)] == [0, 20, 40]
     with pytest.raises(InputError, match="refresh_interval"):
-        RefreshAttention(*[None] * 4, interval=-1)  # type: ignore[list-item]
-    uniform = RefreshAttention(*[None] * 4, interval=20, source="uniform")  # type: ignore[list-item]
+        RefreshAttention(*[None] * 3, interval=-1)  # type: ignore[list-item]
+    uniform = RefreshAttention(*[None] * 3, interval=20, source="uniform")  # type: ignore[list-item]
     assert not any(uniform.due(epoch) for epoch in range(50))
     with pytest.raises(InputError, match="mask_source is 'even'; choose one of attention, uniform"):
-        RefreshAttention(*[None] * 4, interval=20, source="even")  # type: ignore[list-item]
+        RefreshAttention(*[None] * 3, interval=20, source="even")  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(("epochs", "interval", "warned"), [(2, 2, True), (3, 2, False), (2, 0, False)])

@@ -64,21 +64,21 @@ def test_monai_alone_keeps_a_nan_for_ever():
 @pytest.mark.parametrize("nan", [NAN, torch.tensor(NAN)])
 def test_a_nan_is_never_the_best(nan, capsys, tmp_path):
     engine = evaluator([nan, 0.25, nan, 0.5, 0.5])
-    assert train(engine, BestModel(engine, TinyNet(), tmp_path / "model.pt"), 5) == (0.5, 4)
+    assert train(engine, BestModel(engine, tmp_path / "model.pt"), 5) == (0.5, 4)
     assert json.loads((tmp_path / "model.json").read_text())["epoch"] == 4
     assert "The validation metric dice is NaN in epoch 1: not taken as the best." in capsys.readouterr().out
 
 
 def test_the_best_weights_are_written_with_epoch_and_metric(tmp_path):
-    network, engine = TinyNet(), evaluator([0.5, 0.25, 0.75])
+    engine = evaluator([0.5, 0.25, 0.75])
     written = []
 
     def look(engine):
         written.append(torch.load(tmp_path / "model.pt", weights_only=True)["1.weight"].any().item())
         with torch.no_grad():
-            network[1].weight.zero_()
+            engine.network[1].weight.zero_()
 
-    best = BestModel(engine, network, tmp_path / "model.pt", sidecar={"seed": 3})
+    best = BestModel(engine, tmp_path / "model.pt", sidecar={"seed": 3})
     engine.add_event_handler(Events.EPOCH_COMPLETED, look)
     train(engine, best, 3)
     assert written == [True, True, False]
@@ -88,14 +88,14 @@ def test_the_best_weights_are_written_with_epoch_and_metric(tmp_path):
 
 
 def test_a_validation_outside_of_the_training_writes_nothing(tmp_path):
-    network, engine = TinyNet(), evaluator([0.5, 0.9, 0.9])
-    best = BestModel(engine, network, tmp_path / "model.pt")
+    engine = evaluator([0.5, 0.9, 0.9])
+    best = BestModel(engine, tmp_path / "model.pt")
     engine.run(1)
     assert not (tmp_path / "model.pt").exists()
     train(engine, best, 1)
     before = sha256_of(tmp_path / "model.pt")
     with torch.no_grad():
-        network[1].weight.zero_()
+        engine.network[1].weight.zero_()
     engine.state.best_metric = -1
     engine.run(2)
     assert engine.state.best_metric == 0.9
@@ -106,7 +106,7 @@ def test_best_model_needs_a_metric(tmp_path):
     engine = evaluator([0.5])
     engine.state.key_metric_name = None
     with pytest.raises(InputError, match="key_val_metric"):
-        train(engine, BestModel(engine, TinyNet(), tmp_path / "model.pt"), 1)
+        train(engine, BestModel(engine, tmp_path / "model.pt"), 1)
 
 
 class WithEncoder(nn.Module):
@@ -161,5 +161,5 @@ def test_the_sidecar_tells_whether_the_training_has_ended(tmp_path):
 
 def test_the_end_of_a_training_without_weights_marks_nothing(tmp_path):
     engine = evaluator([NAN])
-    train(engine, BestModel(engine, TinyNet(), tmp_path / "none.pt"), 1)
+    train(engine, BestModel(engine, tmp_path / "none.pt"), 1)
     assert not (tmp_path / "none.json").exists()

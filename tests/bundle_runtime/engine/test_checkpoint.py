@@ -365,8 +365,8 @@ def test_an_epoch_length_that_is_not_the_loaders_warns(tmp_path):
 
 def test_compiled_and_parallel_wrappers_are_not_in_the_names(tmp_path):
     network = nn.Linear(2, 2)
-    saver = Checkpoint(tmp_path / "c.pt", torch.compile(network), torch.optim.SGD(network.parameters(), 0.1))
-    tiny = Tiny(tmp_path / "tiny", epochs=1)
+    saver, tiny = Checkpoint(tmp_path / "c.pt"), Tiny(tmp_path / "tiny", epochs=1)
+    tiny.trainer.network = torch.compile(network)
     saver.save(tiny.trainer)
     assert list(checkpoint.read_checkpoint(tmp_path / "c.pt")["network"]) == ["weight", "bias"]
 

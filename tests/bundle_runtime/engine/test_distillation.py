@@ -55,8 +55,8 @@ class Run:
             UpdateCentre(self.loss),
             CollapseWatch(self.loss, iterations=2),
             LossParts(self.loss),
-            History(folder / "history.csv", optimizer, metrics=PARTS + METRICS),
-            Checkpoint(folder / "state.pt", self.network, optimizer, resume=resume, step=step),
+            History(folder / "history.csv", metrics=PARTS + METRICS),
+            Checkpoint(folder / "state.pt", resume=resume, step=step),
         ]
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"), max_epochs=3, train_data_loader=batches, network=self.network,

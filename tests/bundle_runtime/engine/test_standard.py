@@ -47,9 +47,7 @@ class Standard(Tiny):
         super().__init__(folder, epochs=epochs, handlers=lambda tiny: more)
 
     def usual(self, validate_every: int) -> list[Any]:
-        self.handlers = StandardHandlers(
-            "train", self.network, self.optimizer, self.step, self.evaluator, self.folder, **self.arguments
-        )
+        self.handlers = StandardHandlers("train", self.step, self.evaluator, self.folder, **self.arguments)
         return [self.handlers, self.best]
 
 

@@ -77,7 +77,7 @@ class Training:
         self.probe = PictureProbe(
             self.network, dataset(), dataset(12, 1), PIPELINE, class_names=NAMES, **{**settings, **options}
         )
-        self.checkpoint = Checkpoint(folder / "checkpoint.pt", self.network, optimizer, resume=resume)
+        self.checkpoint = Checkpoint(folder / "checkpoint.pt", resume)
         self.seen: list[float | None] = []
         handlers = [self.probe, EarlyStop(self.probe, patience)] if probe else []
         self.trainer = SupervisedTrainer(
