@@ -1,5 +1,6 @@
 """Small skull-stripped heads with a nested tumour, one NIfTI file a sequence, for the tests of the checks."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from bundle_runtime.data.body import coarse_picture
 from bundle_runtime.data.conventions import Convention, convention
 from custom_components.tumour_labels import TISSUES
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
@@ -15,6 +17,8 @@ from nifti_files import save
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
 REGION_NAMES = ["background", "TC", "WT", "ET"]
 SHAPE = (32, 36, 30)
+RAS = np.diag([2.0, 2, 3, 1])
+FLIPS = [axes for count in range(1, 4) for axes in itertools.combinations(range(3), count)]
 # Intensity of brain and of the tissue codes 1 to 3.
 _LOOKS = {
     "flair": (100, 220, 180, 200),
@@ -45,6 +49,13 @@ def draw(seed: int = 0, tumour: bool = True) -> tuple[dict[str, np.ndarray], np.
         plain = np.array(_LOOKS[name])[codes] * rng.uniform(0.9, 1.1)
         images[name] = np.where(brain, np.maximum(plain + rng.normal(0, 6, SHAPE), 1), 0).astype(np.int16)
     return images, codes
+
+
+def picture(volume: np.ndarray, affine: np.ndarray = RAS) -> np.ndarray:
+    """The coarse picture of a volume that has a body in it."""
+    found = coarse_picture(nib.Nifti1Image(volume, affine), volume)
+    assert found is not None
+    return found
 
 
 def head(

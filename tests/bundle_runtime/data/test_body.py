@@ -1,25 +1,14 @@
 """The small picture of a body: the same however the volume is stored, flipped where the volume is."""
 
-import itertools
-
 import nibabel as nib
 import numpy as np
 import pytest
 from bundle_runtime.data.body import coarse_picture
 from bundle_runtime.data.flips import SIDE
-from head_files import draw
+from head_files import FLIPS, RAS, draw, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-
-FLIPS = [axes for count in range(1, 4) for axes in itertools.combinations(range(3), count)]
-RAS = np.diag([2.0, 2, 3, 1])
-
-
-def picture(volume: np.ndarray, affine: np.ndarray = RAS) -> np.ndarray:
-    found = coarse_picture(nib.Nifti1Image(volume, affine), volume)
-    assert found is not None
-    return found
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "ASL"])

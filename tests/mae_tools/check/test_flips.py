@@ -1,27 +1,16 @@
-import itertools
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from bundle_runtime.data.body import coarse_picture
 from bundle_runtime.data.verify_volumes import Expected
-from head_files import SEQUENCES, draw, head
+from head_files import FLIPS, SEQUENCES, draw, head, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mae_tools.check.case import inspect_item
 from mae_tools.check.case_report import CaseReport
 from mae_tools.check.flips import compare_flips, flips_against_the_rest
 from mae_tools.demo_data.abdomen import abdomen_case
-
-FLIPS = [axes for count in range(1, 4) for axes in itertools.combinations(range(3), count)]
-RAS = np.diag([2.0, 2, 3, 1])
-
-
-def picture(volume: np.ndarray, affine: np.ndarray = RAS) -> np.ndarray:
-    found = coarse_picture(nib.Nifti1Image(volume, affine), volume)
-    assert found is not None
-    return found
 
 
 def files(folder: Path) -> list[str]:
