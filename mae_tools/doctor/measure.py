@@ -60,7 +60,8 @@ def clock(out: str, seconds: float, engine: str, dataset: str | None = None) -> 
         stamp()
         taken, late = len(stamps) - 1, stamps[-1] - stamps[0] > seconds
         enough = taken >= _ENOUGH or (late and taken >= least)
-        if enough or (dataset is None and taken == running.state.epoch_length):
+        length, epochs = running.state.epoch_length or 0, running.state.max_epochs or 1
+        if enough or taken == length * epochs:  # before the last handlers, which would save weights
             end()
 
     def end() -> None:
