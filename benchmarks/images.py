@@ -69,9 +69,9 @@ def augmentation(size: int) -> Pipeline:
     return Pipeline([RandomResizedCrop(size, (0.08, 1.0)), RandomFlip(0.5), Normalise(MEAN, STD)])
 
 
-def our_loader(cache: ImageCache, items: list[dict[str, Any]], args: argparse.Namespace, workers: int) -> Any:
+def our_loader(cache: ImageCache, args: argparse.Namespace, workers: int) -> Any:
     """The loader of the bundle."""
-    dataset = ImageDataset(items, cache, draws=augmentation(args.crop).draws)
+    dataset = ImageDataset(cache, draws=augmentation(args.crop).draws)
     return batch_loader(dataset, args.batch, EpochSampler(dataset), workers)
 
 
@@ -92,7 +92,7 @@ def monai_loader(items: list[dict[str, Any]], args: argparse.Namespace, workers:
 def read(cache: ImageCache, items: list[dict[str, Any]], workers: int, args: argparse.Namespace) -> dict[str, Any]:
     """Crops per second of both, with one number of loader processes."""
     pipeline, count = augmentation(args.crop), {"ours": args.passes * len(items), "MONAI": args.monai_count}
-    ours, peer = our_loader(cache, items, args, workers), monai_loader(items, args, workers)
+    ours, peer = our_loader(cache, args, workers), monai_loader(items, args, workers)
 
     def run_ours() -> None:
         for _ in range(args.passes):
@@ -124,7 +124,7 @@ def own_memory(count: int, folder: Path) -> int:
     items = [{"image": str(folder / f"{number:06d}.png")} for number in range(count)]
     listed = anonymous()  # the list of paths is what any program would hold
     cache = ImageCache(items, folder / "cache", Recipe(16, equalise="none"), progress=False)
-    dataset = ImageDataset(items, cache, draws=augmentation(16).draws)
+    dataset = ImageDataset(cache, draws=augmentation(16).draws)
     for batch in batch_loader(dataset, 256, EpochSampler(dataset)):
         batch["image"].float().mean()
     print(f"of these for the list of paths: {listed - before}")
@@ -146,14 +146,14 @@ def memory(count: int, folder: Path, args: argparse.Namespace) -> dict[str, Any]
     return {"measurement": "memory", "images": count, "bytes": size, "small_images_built_per_second": build}
 
 
-def train(cache: ImageCache, items: list[dict[str, Any]], workers: int, args: argparse.Namespace) -> dict[str, Any]:
+def train(cache: ImageCache, workers: int, args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of steps with the loader, and of the same steps on a batch that is there."""
     setting = (QUICK if args.quick else SETTINGS)[0]
     options = {"dtype": "bf16" if args.device == "cuda" else "fp32", "optimizer": "fused", "compile": False, "batch": 0}
     options |= {"predict_ratio": 1.0}
     step = make_step("ours", setting, argparse.Namespace(**{**vars(args), **options}), torch.device(args.device))
     batch = setting.batch_gpu if args.device == "cuda" else setting.batch
-    loader = our_loader(cache, items, argparse.Namespace(**{**vars(args), "batch": batch}), workers)
+    loader = our_loader(cache, argparse.Namespace(**{**vars(args), "batch": batch}), workers)
     pipeline = augmentation(setting.size[0])
     feed = iter(loader)
 
@@ -207,7 +207,7 @@ def main() -> None:
         rows: list[dict[str, Any]] = [{"measurement": "build", "images_per_second": rate}]
         rows += [read(cache, items, workers, args) for workers in args.num_workers]
         rows += [memory(count, folder, args) for count in args.memory_images]
-        rows += [train(cache, items, workers, args) for workers in args.num_workers]
+        rows += [train(cache, workers, args) for workers in args.num_workers]
     notes = [
         f"{args.count} PNGs of {args.side} x {args.side}, {'enlarged from --images' if args.images else 'drawn'}; "
         f"built with {args.workers} processes, histogram equalised",

@@ -19,7 +19,11 @@ Batch = dict[str, Tensor]
 
 
 class Rows(Protocol):
-    """What an image cache offers: its rows are aligned with the items that it was made of."""
+    """What an image cache offers: its rows are aligned with its items."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """What the rows show."""
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -40,8 +44,7 @@ class ImageDataset(Dataset):
     processes share it as they share the cache's file.
 
     Args:
-        items: as a datalist has them, aligned with the cache's rows.
-        cache: gives the images, such as an `ImageCache`.
+        cache: gives the images and their items, such as an `ImageCache`.
         class_names: the K findings or classes, in the order of the labels; needed with a task.
         task: "multi_label", "multi_class", or None for images without labels.
         seed: the run's seed.
@@ -52,13 +55,12 @@ class ImageDataset(Dataset):
         labels: (N,) int64 or (N, K) float32, or None without a task.
 
     Raises:
-        InputError: the cache has other rows, a label does not suit the task (named by the item's file), or the labels
+        InputError: a label does not suit the task (named by the item's file), or the labels
             let nothing be learnt.
     """
 
     def __init__(
         self,
-        items: Sequence[Item],
         cache: Rows,
         class_names: Sequence[str] | None = None,
         task: str | None = None,
@@ -66,15 +68,10 @@ class ImageDataset(Dataset):
         draws: int = 0,
     ) -> None:
         mix_seed(seed)  # refuses a seed that is not a whole number
-        if len(cache) != len(items):
-            raise InputError(
-                f"The image cache has {len(cache)} images and the list has {len(items)}; give both the same list: the "
-                "cache's `items`, where it left files out."
-            )
         if draws < 0:
             raise InputError(f"draws is {draws}; it must be at least 0.")
-        self.data, self.cache, self.seed, self.draws = items, cache, seed, draws
-        self.labels = None if task is None else checked_labels(items, task, class_names or ())
+        self.data, self.cache, self.seed, self.draws = cache.items, cache, seed, draws
+        self.labels = None if task is None else checked_labels(cache.items, task, class_names or ())
 
     def __len__(self) -> int:
         return len(self.data)

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from custom_components.augment import Pipeline
-from custom_components.errors import InputError
 from torch import nn
 from torch.utils.data import Subset
 
-from ..data.image_dataset import ImageDataset
+from ..data.image_dataset import ImageDataset, Rows
 from ..data.loading import loader as batch_loader
 from ..data.subset import evenly
 from .features import Array, extract_features
@@ -20,8 +19,8 @@ class PictureProbe(Probe):
 
     Args:
         network: see `Probe`.
-        train_dataset: labelled images to train the probe on.
-        val_dataset: labelled images to score it on.
+        train_images: a cache of labelled images to train the probe on.
+        val_images: one of those to score it on.
         pipeline: of both, without random augmentation.
         task: see `Probe`.
         class_names: see `Probe`.
@@ -31,14 +30,14 @@ class PictureProbe(Probe):
         **options: of `Probe`.
 
     Raises:
-        InputError: data sets without labels.
+        InputError: an image without a label that suits the task.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        train_dataset: ImageDataset,
-        val_dataset: ImageDataset,
+        train_images: Rows,
+        val_images: Rows,
         pipeline: Pipeline,
         task: str,
         class_names: Sequence[str] | None,
@@ -48,9 +47,9 @@ class PictureProbe(Probe):
         **options: Any,
     ) -> None:
         super().__init__(network, task, class_names, **options)
-        if self.interval > 0 and (train_dataset.labels is None or val_dataset.labels is None):
-            raise InputError("The online probe needs labels: give both data sets a task and class_names.")
-        self.pipeline, self.datasets = pipeline, (train_dataset, val_dataset)
+        labelled = (class_names, task if self.interval > 0 else None)
+        self.pipeline = pipeline
+        self.datasets = ImageDataset(train_images, *labelled), ImageDataset(val_images, *labelled)
         self.max_train, self.batch_size, self.pool = max_train, batch_size, pool
 
     def features(self, network: nn.Module) -> tuple[Array, Array, Array, Array]:

@@ -21,6 +21,7 @@ class Pixels:
     """Stands in for an image cache: images that depend on their position only."""
 
     def __init__(self, count: int, size: int = 40) -> None:
+        self.items = items(count)
         self.images = torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(0)).byte()
 
     def __len__(self) -> int:
@@ -35,7 +36,7 @@ def items(count: int) -> list[dict[str, Any]]:
 
 
 def dataset(count: int = 7, draws: int = 0) -> ImageDataset:
-    return ImageDataset(items(count), Pixels(count), ["a", "b"], "multi_class", draws=draws)
+    return ImageDataset(Pixels(count), ["a", "b"], "multi_class", draws=draws)
 
 
 def network() -> MSMAE:

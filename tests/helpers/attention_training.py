@@ -22,7 +22,8 @@ COUNT = 10
 
 
 class Pixels:
-    def __init__(self) -> None:
+    def __init__(self, items: Any) -> None:
+        self.items = items
         self.images = torch.randint(0, 256, (COUNT, 3, 40, 40), generator=torch.Generator().manual_seed(0)).byte()
 
     def __len__(self) -> int:
@@ -43,7 +44,7 @@ class Training:
         )  # fmt: skip
         items = [{"image": f"{i}.png", "file": f"{i}.png", "case": str(i), "label": i % 2} for i in range(COUNT)]
         augmentation = Pipeline([RandomResizedCrop(32, (0.2, 1.0)), RandomFlip(), Normalise(0.5, 0.25)])
-        data = ImageDataset(items, Pixels(), ["a", "b"], "multi_class", draws=augmentation.draws)
+        data = ImageDataset(Pixels(items), ["a", "b"], "multi_class", draws=augmentation.draws)
         self.maps = AttentionMaps(items, self.network.grid)
         self.refresh = RefreshAttention(
             self.maps, data, Pipeline([Resize(32), Normalise(0.5, 0.25)]), interval, first=2,

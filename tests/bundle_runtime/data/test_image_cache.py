@@ -438,9 +438,9 @@ def test_pictures_are_compared_with_those_of_the_training(tmp_path: Path, items:
     """What the training's cache saw goes into the record; a later cache says how its own pictures differ."""
     for position, item in enumerate(items):
         png(Path(item["image"]), np.clip(shades(30, 40, seed=1) // 2 + 60 + position, 0, 255).astype(np.uint8))
-    trained = build(items, tmp_path / "c")
     labelled = [{**item, "patient_id": item["case"], "label": number % 2} for number, item in enumerate(items)]
-    record = record_of(ImageDataset(labelled, trained, ["a", "b"], "multi_class"), ["a", "b"])
+    trained = build(labelled, tmp_path / "c")
+    record = record_of(ImageDataset(trained, ["a", "b"], "multi_class"), ["a", "b"])
     record = Record.of_plain(json.loads(json.dumps(record.to_plain())))
     usual = np.asarray(Image.open(items[0]["image"]))
     looks = {"same": usual, "exchanged": 255 - usual, "dark": usual // 16}

@@ -25,7 +25,8 @@ CLASSES = ["effusion", "mass", "nodule"]
 class MemoryCache:
     """Images in memory, each filled with its number; counts reads."""
 
-    def __init__(self, count: int, channels: int = 1, size: int = 8) -> None:
+    def __init__(self, items: list[Any], channels: int = 1, size: int = 8) -> None:
+        self.items, count = items, len(items)
         self.channels, self.size, self.reads = channels, size, 0
         self.images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, channels, size, size)
 
@@ -46,7 +47,7 @@ def make(count: int = 10, task: str | None = "multi_class", draws: int = 3, seed
     items = [{"image": f"/x/{number}.png", "file": f"/x/{number}.png"} for number in range(count)]
     if task is not None:
         items = [{**item, "label": label} for item, label in zip(items, labels[task], strict=True)]
-    return ImageDataset(items, MemoryCache(count), CLASSES, task, seed, draws)
+    return ImageDataset(MemoryCache(items), CLASSES, task, seed, draws)
 
 
 def assert_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
@@ -175,32 +176,30 @@ def test_a_wrong_label_is_named_by_its_file(task: str, label: object, expected: 
     good = {"image": "/x/a.png", "label": 0 if task == "multi_class" else [0, None, 1]}
     items = [good, {"image": "/x/b.png", "label": label}]
     with pytest.raises(InputError, match=rf"^/x/b\.png: its label is .*, {expected}.*; correct the datalist"):
-        ImageDataset(items, MemoryCache(2), CLASSES, task)
+        ImageDataset(MemoryCache(items), CLASSES, task)
     with pytest.raises(InputError, match=r"^/y/c\.png: it has no label"):
-        ImageDataset([good, {"image": ["/y/c.png"]}], MemoryCache(2), CLASSES, task)
+        ImageDataset(MemoryCache([good, {"image": ["/y/c.png"]}]), CLASSES, task)
 
 
 def test_unknown_findings_may_be_null_or_nan() -> None:
     items = [{"image": "a.png", "label": [None, float("nan"), 1]}]
-    labels = ImageDataset(items, MemoryCache(1), CLASSES, "multi_label").labels
+    labels = ImageDataset(MemoryCache(items), CLASSES, "multi_label").labels
     np.testing.assert_array_equal(labels, [[math.nan, math.nan, 1]])
 
 
 def test_wrong_settings_get_a_sentence() -> None:
     items = [{"image": f"{number}.png", "label": 0} for number in range(3)]
-    with pytest.raises(InputError, match="The image cache has 2 images and the list has 3; give both the same list"):
-        ImageDataset(items, MemoryCache(2), CLASSES)
     with pytest.raises(InputError, match="task is 'segmentation'; it must be one of multi_label, multi_class, or null"):
-        ImageDataset(items, MemoryCache(3), CLASSES, "segmentation")
+        ImageDataset(MemoryCache(items), CLASSES, "segmentation")
     with pytest.raises(InputError, match="class_names is empty; the task multi_class needs"):
-        ImageDataset(items, MemoryCache(3), None, "multi_class")
+        ImageDataset(MemoryCache(items), None, "multi_class")
     with pytest.raises(InputError, match="draws is -1"):
-        ImageDataset(items, MemoryCache(3), draws=-1)
+        ImageDataset(MemoryCache(items), draws=-1)
     with pytest.raises(InputError, match=r"seed is 1\.5"):
-        ImageDataset(items, MemoryCache(3), seed=1.5)  # type: ignore[arg-type]
+        ImageDataset(MemoryCache(items), seed=1.5)  # type: ignore[arg-type]
     for index in (3, -4, (0, 3)):
         with pytest.raises(IndexError, match="of 3"):
-            ImageDataset(items, MemoryCache(3))[index]
+            ImageDataset(MemoryCache(items))[index]
     with pytest.raises(InputError, match="A batch takes 4 items and the list gives fewer"):
         batch_loader(make(3), 4, drop_last=True)
     with pytest.raises(InputError, match="batch_size is 0"):
@@ -212,7 +211,7 @@ def test_an_error_of_the_cache_arrives_from_a_worker() -> None:
         def rows(self, indices: Sequence[int] | np.ndarray) -> Tensor:
             raise InputError("block 3 of the cache is damaged; build it anew")
 
-    dataset = ImageDataset([{"image": "a.png"}], Broken(1))
+    dataset = ImageDataset(Broken([{"image": "a.png"}]))
     with pytest.raises(Exception, match="block 3 of the cache is damaged") as caught:
         list(batch_loader(dataset, 1, num_workers=1))
     assert find_input_error(caught.value) is not None
@@ -220,7 +219,7 @@ def test_an_error_of_the_cache_arrives_from_a_worker() -> None:
 
 def test_picture_items_are_what_a_network_sees() -> None:
     items = [{"image": f"{name}.png", "file": f"{name}.png", "case": name, "label": [0, 1]} for name in "abc"]
-    cache = MemoryCache(3)
-    found = picture_items(ImageDataset(items, cache), lambda images: images.float() / 255, count=2)
+    cache = MemoryCache(items)
+    found = picture_items(ImageDataset(cache), lambda images: images.float() / 255, count=2)
     assert [entry["case"] for entry in found] == ["a", "b"]
     assert torch.equal(found[1]["image"], cache.rows([1])[0].float() / 255)

@@ -135,7 +135,8 @@ def test_settings_out_of_range() -> None:
 class Rows:
     """Random pictures in memory."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, items: list[dict[str, object]]) -> None:
+        self.items, count = items, len(items)
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=generator)
 
@@ -148,7 +149,7 @@ class Rows:
 
 def dataset(task: str | None = "multi_class", count: int = 7) -> ImageDataset:
     items = [{"image": f"{number}.png", "label": number % 3} for number in range(count)]
-    return ImageDataset(items, Rows(count), NAMES, task)
+    return ImageDataset(Rows(items), NAMES, task)
 
 
 PIPELINE = Pipeline([Normalise(0.5, 0.25)])

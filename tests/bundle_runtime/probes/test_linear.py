@@ -21,7 +21,8 @@ NAMES = ["left", "never"]
 class Bright:
     """Noise pictures, the even ones a little brighter on the left."""
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, items: list[dict[str, Any]], seed: int) -> None:
+        self.items, count = items, len(items)
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.randint(0, 128, (count, 1, 16, 16), dtype=torch.uint8, generator=generator)
         self.images[::2, :, :, :8] += 20
@@ -42,7 +43,7 @@ def dataset(count: int, seed: int, task: str = "multi_label") -> ImageDataset:
         }
         for number in range(count)
     ]
-    return ImageDataset(items, Bright(count, seed), NAMES, task)
+    return ImageDataset(Bright(items, seed), NAMES, task)
 
 
 def run(folder: Path, task: str = "multi_label", **options: Any) -> dict[str, Any]:

@@ -29,7 +29,8 @@ PIPELINE = Pipeline([Normalise(0.5, 0.25)])
 class Bright:
     """Noise pictures, half of them brighter on the left."""
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, items: list[dict[str, Any]], seed: int) -> None:
+        self.items, count = items, len(items)
         generator = torch.Generator().manual_seed(seed)
         self.images = torch.randint(0, 128, (count, 1, 16, 16), dtype=torch.uint8, generator=generator)
         self.images[::2, :, :, :8] += 100
@@ -46,7 +47,7 @@ def dataset(count: int = 24, seed: int = 0, task: str | None = "multi_label") ->
         {"image": f"{number}.png", "label": [1 - number % 2, 0] if task == "multi_label" else number % 2}
         for number in range(count)
     ]
-    return ImageDataset(items, Bright(count, seed), NAMES, task, seed=0)
+    return ImageDataset(Bright(items, seed), NAMES, task, seed=0)
 
 
 class Network(nn.Module):
@@ -75,7 +76,7 @@ class Training:
         loader = batch_loader(data, 4, EpochSampler(data, seed=1))
         settings = {"task": "multi_label", "interval": 2, "batch_size": 5, "history_path": folder / "probe.csv"}
         self.probe = PictureProbe(
-            self.network, dataset(), dataset(12, 1), PIPELINE, class_names=NAMES, **{**settings, **options}
+            self.network, dataset().cache, dataset(12, 1).cache, PIPELINE, class_names=NAMES, **{**settings, **options}
         )
         self.checkpoint = Checkpoint(folder / "checkpoint.pt", resume)
         self.seen: list[float | None] = []
@@ -189,5 +190,5 @@ def test_off_and_wrong_settings(tmp_path: Path) -> None:
         Training(tmp_path, 1, method="svm")
     with pytest.raises(InputError, match="early_stop is 3 by the probe, and probe_interval is 0"):
         Training(tmp_path, 2, interval=0, patience=3)
-    with pytest.raises(InputError, match="needs labels"):
-        PictureProbe(Network(), dataset(task=None), dataset(), PIPELINE, "multi_label", NAMES)
+    with pytest.raises(InputError, match=r"^0\.png: its label is 0, expected"):
+        PictureProbe(Network(), dataset(task="multi_class").cache, dataset().cache, PIPELINE, "multi_label", NAMES)
