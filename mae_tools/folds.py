@@ -1,16 +1,17 @@
 """Cross-validation of a bundle: every patient is tested once, by a network that has never seen that patient."""
 
 import importlib
+import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bundle_runtime.data.datalist import parse, write
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item, as_list, case_names
-from bundle_runtime.files import write_atomically
+from bundle_runtime.files import write_atomically, write_json
 from bundle_runtime.scores.report import read_scores
 from custom_components.errors import InputError
 
@@ -18,6 +19,8 @@ from .bundles import find_bundle, load, read_overlay, refuse_unknown, stages
 from .compare.command import FAMILIES, SEGMENTATION
 from .sources.lists import deal_entries, is_labelled, strata
 from .sources.split import shuffled
+
+_OF_THE_MACHINE = ("num_workers", "device", "cache")  # settings that change no score
 
 
 def folds(
@@ -65,10 +68,19 @@ def folds(
     base = Path(dataset_dir if dataset_dir is not None else Path(datalist).parent).resolve()
     overlays = [config_file] if isinstance(config_file, str) else list(config_file)
     _refuse(root, overlays, task, settings)
+    how: dict[str, Any] = {
+        "settings": {key: value for key, value in settings.items() if key not in _OF_THE_MACHINE},
+        "config_file": [Path(file).read_text(encoding="utf-8") for file in overlays],
+        "pretrain": pretrain,
+    }
+    dealt = deal_folds(parse(datalist), folds, seed, val_fraction)
+    made = {target / f"fold{number}": {"datalist": content, **how} for number, content in enumerate(dealt)}
+    for place, what in made.items():
+        _refuse_another(place, task, what)
     places, commands = [], []
-    for number, content in enumerate(deal_folds(parse(datalist), folds, seed, val_fraction)):
-        place = target / f"fold{number}"
-        write(place / "datalist.json", content)
+    for number, (place, what) in enumerate(made.items()):
+        write(place / "datalist.json", what["datalist"])
+        write_json(place / f"made_of{task}.json", what)
         places.append(place / f"evaluate{task}")
         for stage in (*(["pretrain"] if pretrain else []), f"train{task}", f"evaluate{task}"):
             command = _command(root, stage, place, base, overlays, pretrain, settings)
@@ -89,6 +101,20 @@ def _refuse(root: Path, overlays: Sequence[str], task: str, settings: dict[str, 
     refuse_unknown(settings, [root])
     if f"train{task}" not in stages(root):
         raise InputError(f"task is {task!r}; {root.name} has no stage train{task}.")
+
+
+def _refuse_another(place: Path, task: str, made: Mapping[str, Any]) -> None:
+    """Refuse a fold that has been evaluated and was made of something else: its scores are of that."""
+    note = place / f"made_of{task}.json"
+    if not note.is_file() or not (place / f"evaluate{task}" / "scores.json").is_file():
+        return
+    before = json.loads(note.read_text(encoding="utf-8"))
+    other = [key for key, value in made.items() if before.get(key) != json.loads(json.dumps(value, default=str))]
+    if other:
+        raise InputError(
+            f"{place} has been evaluated with another {other[0]} (its patients, seed and folds count); call this as "
+            "then, or name a new folder with --out."
+        )
 
 
 def deal_folds(content: Datalist, folds: int, seed: int, val_fraction: float) -> list[Datalist]:

@@ -101,6 +101,32 @@ def test_the_commands_train_on_each_list_and_take_the_settings_that_a_stage_has(
     assert not (tmp_path / "other").exists()
 
 
+def test_a_fold_that_was_evaluated_is_of_the_same_list_and_settings(tmp_path: Path) -> None:
+    path, mine, out = tmp_path / "my.json", tmp_path / "mine.yaml", tmp_path / "out"
+    path.write_text(json.dumps(content([0, 1, 2] * 3)))
+    mine.write_text("mask_ratio: 0.5\n")
+    every: dict[str, Any] = {"config_file": str(mine), "run": False, "max_epochs": 7}
+    folds("cxr14_mae", path, out, folds=3, **every)
+    folds("cxr14_mae", path, out, folds=3, **{**every, "max_epochs": 9})  # nothing has been evaluated yet
+    folds("cxr14_mae", path, out, folds=3, **every)
+    (out / "fold1" / "evaluate").mkdir()
+    (out / "fold1" / "evaluate" / "scores.json").write_text("{}")
+    before = (out / "fold0" / "datalist.json").read_bytes()
+    for other, said in (
+        ({"folds": 4}, "datalist"),
+        ({"folds": 3, "seed": 1}, "datalist"),
+        ({"folds": 3, "pretrain": False}, "pretrain"),
+        ({"folds": 3, "max_epochs": 9}, "settings"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=rf"fold1 has been evaluated with another {said} "):
+            folds("cxr14_mae", path, out, **{**every, **other})
+    assert (out / "fold0" / "datalist.json").read_bytes() == before
+    folds("cxr14_mae", path, out, folds=3, **every, num_workers=1)
+    mine.write_text("mask_ratio: 0.6\n")
+    with pytest.raises(InputError, match="another config_file"):
+        folds("cxr14_mae", path, out, folds=3, **every)
+
+
 def test_scores_of_all_folds_are_pooled(tmp_path: Path) -> None:
     dice = [0.2, 0.4, 0.9]
     places = []
