@@ -15,6 +15,7 @@ from ..data.image_prepare import stretch, value_range
 from .pixels import NO_PICTURE, damaged, frames, has_pixels, parse, reason, shown, text
 
 _OBLONG = 0.05  # of the shorter side
+_WORDS = 1 << 16  # numbers of 16 bits
 
 
 class DicomPicture(NamedTuple):
@@ -240,7 +241,9 @@ def _through_table(table: pydicom.Dataset, values: np.ndarray, dataset: pydicom.
         The entries, float64, and their bits.
     """
     count, first, bits = (int(number) for number in table.LUTDescriptor)
-    count = count & 0xFFFF or 65536
+    count = count & 0xFFFF or _WORDS
+    if first >= _WORDS // 2 and values.min() < 0:  # stated as unsigned where values are signed
+        first -= _WORDS
     data = table.LUTData
     if isinstance(data, bytes):
         order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
@@ -257,5 +260,9 @@ def _padding(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
     empty = ~np.isfinite(stored)
     if value is None:
         return empty
-    low, high = sorted((value, value if limit is None else limit))
+    ends = [value, value if limit is None else limit]
+    if not kind:  # some files state it as unsigned, 63536, where pixels are signed, or the reverse
+        least = -_WORDS // 2 if dataset.PixelRepresentation else 0
+        ends = [(int(end) - least) % _WORDS + least for end in ends]
+    low, high = sorted(ends)
     return empty | (stored >= low) & (stored <= high)

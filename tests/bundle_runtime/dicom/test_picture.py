@@ -110,6 +110,18 @@ def test_padding_takes_no_part_and_is_black() -> None:
     np.testing.assert_array_equal(ranged, pixels)
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_padding_that_is_stated_with_the_other_sign(signed: bool) -> None:
+    """Scanners write 63536 for -2000; it must not become the lowest value of the picture."""
+    stored = STORED.astype(np.int16 if signed else np.uint16)
+    stored[:10] = padding = -2000 if signed else 63536
+    right = dataset(stored, bits=16, PixelPaddingValue=padding)
+    data = dataset(stored, bits=16)
+    data.add_new("PixelPaddingValue", "US" if signed else "SS", 63536 if signed else -2000)
+    np.testing.assert_array_equal(read(data), read(right))
+    assert not read(data)[0][:10].any()
+
+
 def _table(entries: list[int], first: int, bits: int) -> Dataset:
     item = Dataset()
     item.LUTDescriptor, item.LUTData = [len(entries), first, bits], entries
@@ -123,6 +135,16 @@ def test_a_voi_table_goes_before_a_window() -> None:
     # pydicom gives entry 0 to values below the table, but its result for those is checked apart.
     np.testing.assert_allclose(read(data)[0], apply_voi(STORED, data) / 16383, atol=1e-6)
     assert not read(data)[0][STORED <= 500].any()
+
+
+def test_a_table_for_signed_values_whose_beginning_is_stated_as_unsigned() -> None:
+    stored = STORED.astype(np.int16) - 1024
+    entries = list(range(4096))
+    right, wrong = _table(entries, -1024, 12), _table(entries, 65536 - 1024, 12)
+    right["LUTDescriptor"].VR = "SS"
+    pixels = read(dataset(stored, bits=16, VOILUTSequence=[wrong]))
+    np.testing.assert_array_equal(pixels, read(dataset(stored, bits=16, VOILUTSequence=[right])))
+    np.testing.assert_allclose(pixels[0], STORED / 4095, atol=1e-6)
 
 
 def test_a_table_with_8_bit_entries_does_not_wrap() -> None:
