@@ -55,6 +55,13 @@ def begin(seed: int = 0) -> None:
     _hush()
     workflow, files, overrides = _running_workflow()
     if workflow is not None:
+        if (
+            workflow.run_id not in workflow.parser and workflow.run_id != "run"
+        ):  # MONAI takes a word without a flag for it
+            raise InputError(
+                f"{workflow.run_id!r} belongs to no --setting; put quotes around words that belong together, such as "
+                "--class_names \"['background','left kidney']\"."
+            )
         overrides = _bundle_root(workflow, overrides) | overrides
         overrides = take_over(workflow.parser, overrides) | overrides
         overrides |= {key: _typed(key, value) for key, value in overrides.items() if isinstance(value, str)}

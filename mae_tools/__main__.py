@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -141,6 +142,7 @@ def main() -> None:
         given = [*given[:words], "--", "--help"]  # otherwise a command that takes further settings gets it as one
     elif callable(command):
         refuse_unknown_flags(command, given[words:])
+        refuse_stray_words(command, given[words:])
     fire.Fire(table, command=given, name="python -m mae_tools")
 
 
@@ -161,6 +163,32 @@ def refuse_unknown_flags(command: Any, arguments: Sequence[str]) -> None:
         short = len(name) == 1 and any(known.startswith(name) for known in parameters)
         if name and not short and not {name, name.removeprefix("no")} & set(parameters):
             raise InputError(f"Unknown flag {argument}; there are --{', --'.join(parameters)}.")
+
+
+def refuse_stray_words(command: Any, arguments: Sequence[str]) -> None:
+    """Stop where a shell cut a value at a blank: Fire would take its second word for another setting, by position.
+
+    Raises:
+        InputError: naming the flag and its value with quotes.
+    """
+    flags = {argument.lstrip("-").partition("=")[0].replace("-", "_") for argument in arguments if argument[:1] == "-"}
+    needed, flag, value = 0, "", ""
+    for each in inspect.signature(command).parameters.values():
+        if each.kind is each.VAR_POSITIONAL:
+            return
+        needed += each.default is each.empty and each.kind is not each.VAR_KEYWORD and each.name not in flags
+    for argument in itertools.takewhile("--".__ne__, arguments):
+        if re.match("--?[A-Za-z]", argument):
+            flag, _, value = argument.partition("=")
+        elif flag and not value:
+            value = argument
+        elif flag and needed < 1:
+            raise InputError(
+                f"{argument!r} follows {flag} {value} and is no flag; put quotes around words that belong together: "
+                f'{flag} "{value} {argument}".'
+            )
+        else:
+            needed -= 1
 
 
 if __name__ == "__main__":

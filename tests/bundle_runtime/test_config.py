@@ -53,6 +53,14 @@ def test_mistyped_override_is_refused_in_one_sentence(stage: str) -> None:
     assert "epochs 5" not in result.stdout
 
 
+def test_a_word_without_a_flag_is_no_run_id(stage: str) -> None:
+    result = run("--config_file", stage, "--seed", "[1,two", "words]")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "Error: 'words]' belongs to no --setting; put quotes around words" in result.stderr
+    assert "epochs" not in result.stdout
+
+
 def test_known_overrides_and_seed(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 

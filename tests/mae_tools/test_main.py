@@ -9,7 +9,7 @@ import launch
 import pytest
 from custom_components.errors import InputError
 from fire import docstrings
-from mae_tools.__main__ import COMMANDS, available, read_argument, refuse_unknown_flags, resolve
+from mae_tools.__main__ import COMMANDS, available, read_argument, refuse_stray_words, refuse_unknown_flags, resolve
 from mae_tools.demo_data import make_abdomen
 
 
@@ -120,6 +120,25 @@ def test_flags_in_all_forms_that_fire_knows() -> None:
     for wrong in ("--sed=1", "-x", "--no"):
         with pytest.raises(InputError, match=rf"Unknown flag {wrong}; there are --path, --seed, --parity"):
             refuse_unknown_flags(command, ["a", wrong])
+
+
+def test_the_second_word_of_a_value_is_no_other_setting() -> None:
+    def command(path: str, out: str, names: str = "", kind: str = "") -> None: ...
+
+    def several(*paths: str, out: str = "") -> None: ...
+
+    for good in (
+        ["a", "b", "c", "--kind", "x"],
+        ["--kind", "x", "a", "b"],
+        ["a", "--kind=x", "b"],
+        ["--out", "b", "a"],
+        ["a", "b", "--kind", "-5", "--", "--trace", "x"],
+    ):
+        refuse_stray_words(command, good)
+    refuse_stray_words(several, ["--out", "x", "a", "b"])
+    for wrong in (["a", "b", "--names", "[cat,red", "fox]"], ["a", "--out", "b", "--names=[cat,red", "fox]"]):
+        with pytest.raises(InputError, match=r"'fox\]' follows --names .*: --names \"\[cat,red fox\]\"\."):
+            refuse_stray_words(command, wrong)
 
 
 def test_help_of_a_command_runs_nothing(tmp_path: Path) -> None:
