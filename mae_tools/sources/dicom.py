@@ -100,7 +100,7 @@ def dicom(
     told = {*found.refused, *found.objects, *(file for series in found.series.values() for file in series.files)}
     root.used.update(os.path.relpath(file, root.path) for file in told)
     salt = _salt(target)
-    cases = [_case(series, key, salt, chosen, found) for key, series in found.series.items()]
+    cases = [_case(series, key, salt, chosen, found, root.path) for key, series in found.series.items()]
     wanted = [case for case in cases if case.taken == "yes"]
     if labels == "nifti":
         _refuse_shared_folders(wanted)
@@ -141,12 +141,13 @@ def _hash(salt: bytes, content: str, length: int) -> str:
     return hmac.new(salt, content.encode(), hashlib.sha256).hexdigest()[:length]
 
 
-def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export) -> Case:
+def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export, source: Path) -> Case:
     """A series under its hash, and why it is not taken where its headers tell."""
-    header = series.header
-    person = next(filter(None, (text(header, name) for name in ("PatientID", "PatientName", "StudyInstanceUID"))), key)
-    patient = _hash(salt, person, 12)
-    case = Case(series, key, f"{patient}_{_hash(salt, key, 8)}", patient)
+    told = filter(None, (text(series.header, name) for name in ("PatientID", "PatientName", "StudyInstanceUID")))
+    own = key if text(series.header, "SeriesInstanceUID") else os.path.relpath(key, source)  # wherever the export lies
+    person = next(told, "")
+    patient = _hash(salt, person or own, 12)
+    case = Case(series, key, f"{patient}_{_hash(salt, own, 8)}", patient)
     folders = {os.path.dirname(file) for file in series.files}
     broken = [file for file in found.damaged if os.path.dirname(file) in folders]
     try:
@@ -154,8 +155,9 @@ def _case(series: Series, key: str, salt: bytes, rules: Rules, found: Export) ->
             case.taken, case.said = "no: not chosen", [reason]
         elif broken:
             case.taken, case.said = "no: damaged", [f"{broken[0]} {found.refused[broken[0]]}"]
-        elif tilt := tilted(series.stack().affine):
-            case.said = [tilt]
+        else:
+            alone = "" if person else "names no patient and no study: counts as a patient of its own"
+            case.said = list(filter(None, (tilted(series.stack().affine), alone)))
     except UnusableError as problem:
         case.taken = "no: no volume" if isinstance(problem, NoVolume) else "no: no even stack of slices"
         case.said = [str(problem)]

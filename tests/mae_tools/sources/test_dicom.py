@@ -175,6 +175,19 @@ def test_patients_whom_an_anonymisation_made_one_are_said_to_be(
     assert "nothing is in validation and test (all 3 items are of one patient)" in capsys.readouterr().out
 
 
+def test_series_that_name_nobody_are_patients_of_their_own_wherever_the_export_lies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blank = dict.fromkeys(("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID"), "")
+    for number in range(2):
+        write(tmp_path / "in" / str(number), slices(volume(seed=number), f"p{number}", **blank))
+    made = dicom(tmp_path / "in", out=tmp_path / "out", val_fraction=0, test_fraction=0)
+    assert len({item["patient_id"] for item in made["training"]}) == 2
+    assert capsys.readouterr().out.count("names no patient and no study: counts as a patient of its own") == 2
+    monkeypatch.chdir((tmp_path / "in").rename(tmp_path / "moved"))
+    assert dicom(".", out=tmp_path / "out", val_fraction=0, test_fraction=0) == made
+
+
 def test_gaps_of_contours_are_said_in_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In the table of the terminal and in that of the folder, which names classes and nothing that somebody typed."""
     write(tmp_path / "in" / "ct", slices(volume()))
