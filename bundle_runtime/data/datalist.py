@@ -45,6 +45,7 @@ from .schema import (
     SHARED_KEYS,
     Datalist,
     Item,
+    alike_patients,
     as_list,
     case_names,
     consistency_problems,
@@ -226,11 +227,13 @@ def write(path: str | Path, datalist: Datalist) -> None:
         InputError: the content is not a valid datalist.
     """
     problem = next(schema_problems(datalist), None)
+    complete = {**datalist, **{section: datalist.get(section, []) for section in SECTIONS}}
     if problem is None:
-        complete = {**datalist, **{section: datalist.get(section, []) for section in SECTIONS}}
         problem = next(iter(consistency_problems(complete)), None)
     if problem is not None:
         raise InputError(f"{path}: not written, {problem}.")
+    for text in alike_patients(complete):
+        say(f"Warning: {text}.")
     write_atomically(path, _text(datalist))
 
 

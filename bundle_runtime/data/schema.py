@@ -206,6 +206,20 @@ def consistency_problems(datalist: Datalist, class_names: Sequence[str] | None =
     return problems
 
 
+def alike_patients(datalist: Datalist) -> list[str]:
+    """Patients of different lists whose ids differ only in case or blanks, who may be one; a sentence each."""
+    spelled: dict[str, dict[str, str]] = {}
+    for section in SECTIONS:
+        for patient in (str(item["patient_id"]) for item in datalist[section] if "patient_id" in item):
+            spelled.setdefault("".join(patient.split()).casefold(), {}).setdefault(patient, section)
+    return [
+        f"patients {', '.join(f'{patient!r} ({section})' for patient, section in group.items())} are taken for "
+        "different ones; if they are one, spell them alike, or they cross the lists"
+        for group in spelled.values()
+        if len(set(group.values())) > 1
+    ]
+
+
 def _item_problems(item: Item, class_names: Sequence[str] | None, task: str | None) -> Iterator[str]:
     """What is wrong with the paths, names and size of the label of one well-typed item."""
     label = item.get("label")

@@ -8,7 +8,7 @@ from typing import Any
 
 import bundle_runtime.data.datalist as datalists
 from bundle_runtime.data.find import VOLUMES
-from bundle_runtime.data.schema import SECTIONS, Datalist, consistency_problems
+from bundle_runtime.data.schema import SECTIONS, Datalist, alike_patients, consistency_problems
 from bundle_runtime.data.verify import Problem, refuse
 from custom_components.errors import InputError
 
@@ -84,7 +84,8 @@ def check(
 def _of_the_list(content: Datalist, names: Sequence[str] | None, empty: str) -> list[Problem]:
     """What is wrong with a datalist itself; `empty` are the lists of which none has items, if so."""
     listed = [*consistency_problems(content, names), *([f"no items in {empty}"] if empty else [])]
-    return [Problem("datalist", "", "", "error", text) for text in listed]
+    problems = [Problem("datalist", "", "", "error", text) for text in listed]
+    return problems + [Problem("datalist", "", "", "warning", text) for text in alike_patients(content)]
 
 
 def kind_of(content: Datalist, path: Path, dataset_dir: str | Path | None = None) -> Any:

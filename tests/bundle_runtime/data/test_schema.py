@@ -2,7 +2,14 @@ import re
 from typing import Any
 
 import pytest
-from bundle_runtime.data.schema import SECTIONS, case_names, consistency_problems, file_stem, schema_problems
+from bundle_runtime.data.schema import (
+    SECTIONS,
+    alike_patients,
+    case_names,
+    consistency_problems,
+    file_stem,
+    schema_problems,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +138,16 @@ def test_patients_that_are_not_named_are_their_cases() -> None:
     assert consistency_problems(content) == [
         "patient a is in two lists, training and test; keep every patient in one list"
     ]
+
+
+def test_patients_whose_ids_differ_in_case_or_blanks_alone() -> None:
+    training = [{"image": "a", "patient_id": "P1"}, {"image": "b", "patient_id": "p1"}, {"image": "c"}]
+    content = whole(training=training, test=[{"image": "d", "patient_id": "P 1 "}, {"image": "e", "patient_id": "P11"}])
+    assert alike_patients(content) == [
+        "patients 'P1' (training), 'p1' (training), 'P 1 ' (test) are taken for different ones; if they are one, "
+        "spell them alike, or they cross the lists"
+    ]
+    assert alike_patients(whole(training=training)) == []
 
 
 def test_sequences_and_conventions_may_stand_at_the_top_or_in_an_item() -> None:

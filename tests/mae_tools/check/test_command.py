@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundle_runtime.data.conventions import convention
+from bundle_runtime.data.datalist import write as write_list
 from custom_components.errors import InputError
 from dicom_files import slices, volume, write
 from head_files import REGION_NAMES, SEQUENCES, head, head_list
@@ -43,6 +44,16 @@ def test_all_problems_are_collected_before_the_run_is_refused(tmp_path: Path) ->
     for part in ("patient a is in two lists, training and test", "value(s) 7", "not a readable NIfTI"):
         assert part in messages
     assert {case["case"] for case in result["cases"]} == {"a", "b", "c"}
+
+
+def test_patients_spelled_in_two_ways_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = good(tmp_path, "a", "b")
+    path = datalist(tmp_path, training=[{**one, "patient_id": "P1"}], test=[{**two, "patient_id": "p1"}])
+    result = check(path)
+    assert result["warnings"] == 1
+    assert "patients 'P1' (training), 'p1' (test) are taken for different ones" in result["problems"][0]["message"]
+    write_list(tmp_path / "again.json", json.loads(path.read_text()))
+    assert "Warning: patients 'P1' (training), 'p1' (test)" in capsys.readouterr().out
 
 
 def test_the_same_voxels_under_two_names(tmp_path: Path) -> None:
