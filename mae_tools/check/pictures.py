@@ -53,6 +53,7 @@ def inspect(
     seen = dict(zip(files, inspect_files(files, shown, num_workers), strict=True))
     counts, problems = _problems(parts, seen, class_names, task, num_workers)
     problems += _unlike_the_rest(parts, seen)
+    problems += _crossing_patients(parts, seen, bool(content.get("parity")))
     copies = find_copies(_places(parts, seen))
     summaries = {part: _summary(items, seen, counts.get(part)) for part, items in parts.items()}
     training = dict.fromkeys(file for item in parts.get("training", ()) for file in as_list(item["image"]))
@@ -136,6 +137,29 @@ def _unlike_the_rest(parts: Parts, seen: Mapping[str, Seen]) -> Iterator[Problem
             for file in as_list(item["image"]):
                 for text in images.other_looks(facts.get(file, {}), "those of most of the list"):
                     yield Problem(part, item["case"], file, "warning", text)
+
+
+def _crossing_patients(parts: Parts, seen: Mapping[str, Seen], parity: bool) -> list[Problem]:
+    """Pictures in two lists of one patient by their DICOM headers, whom the datalist takes for several: one warning.
+
+    Headers of which all say the same tell nobody apart: some anonymisers leave them so.
+    """
+    places: dict[str, dict[str, tuple[str, Item]]] = {}  # patient of a header -> list -> one of its items
+    for part, items in parts.items():
+        for item in items:
+            if patient := seen[item["file"]].patient:
+                places.setdefault(patient, {}).setdefault(
+                    "validation" if parity and part == "test" else part, (part, item)
+                )
+    crossing = [list(lists.values()) for lists in places.values() if len(lists) > 1]
+    if not crossing or len(places) == 1:
+        return []
+    (one, first), (other, second) = crossing[0][:2]
+    text = (
+        f"is by its DICOM header of the same patient as {first['file']} in {one}; so {len(crossing)} patient(s) cross "
+        "the lists; where the headers are right, name the patients (--patients, --patient_column)"
+    )
+    return [Problem(other, second["case"], second["file"], "warning", text)]
 
 
 def _masks(

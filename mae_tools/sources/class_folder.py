@@ -55,7 +55,7 @@ def class_folder(
     found = _pictures(root)
     names = _names(root.path, found, class_names)
     files = [file for classes in found.values() for listed in classes.values() for file in listed]
-    lists = _lists(found, names, owners(files, patient_pattern, patients))
+    lists = _lists(found, names, owners(files, root.path, patient_pattern, patients))
     return Found(
         [item for items in lists.values() for item in items],
         None if "" in lists else {part: lists.get(part, []) for part in SECTIONS},

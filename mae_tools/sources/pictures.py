@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import pydicom
 from bundle_runtime.data.find import excluded, some
-from bundle_runtime.data.image_file import PICTURE_SUFFIXES
+from bundle_runtime.data.image_file import DICOM_SUFFIXES, PICTURE_SUFFIXES
 from bundle_runtime.data.sequences import patient_of
 from bundle_runtime.data.tables import read_patients
+from bundle_runtime.dicom.pixels import text
 from custom_components.errors import InputError
 
 from .registry import Root
@@ -130,13 +132,14 @@ def patients_in_names(files: Sequence[str], pattern: str) -> dict[str, str]:
 
 def owners(
     files: Sequence[str],
+    base: Path,
     pattern: str | None = None,
     patients: str | Path | None = None,
     hint: str = "--patient_pattern or --patients",
 ) -> dict[str, str]:
-    """File -> patient, by a pattern, a table, or the TCGA barcode in its path; any other is a patient of its own.
+    """File -> patient, by a pattern or a table, else the TCGA barcode in its path, else its DICOM header.
 
-    What was not given is printed.
+    Any other is a patient of its own. What was not given is printed.
 
     Raises:
         InputError: both are given, or one does not fit the files.
@@ -150,12 +153,30 @@ def owners(
     named = [file for file in files if patient_of(file) != file]
     if named:
         print(f"{len(named)} of {len(files)} pictures belong to the patients of the TCGA barcodes in their names.")
-    if len(named) < len(files):
+    said = _patients_in_headers([file for file in files if patient_of(file) == file], base)
+    if said:
+        print(f"{len(said)} of {len(files)} pictures belong to the patients that their DICOM headers name.")
+    if len(named) + len(said) < len(files):
         print(
-            f"Every {'other ' if named else ''}picture counts as a patient of its own; where patients have several, "
-            f"give {hint}, or they will cross the lists."
+            f"Every {'other ' if named or said else ''}picture counts as a patient of its own; where patients have "
+            f"several, give {hint}, or they will cross the lists."
         )
-    return {file: patient_of(own_patient(file)) for file in files}
+    return {file: said.get(file) or patient_of(own_patient(file)) for file in files}
+
+
+def _patients_in_headers(files: Sequence[str], base: Path) -> dict[str, str]:
+    """File -> PatientID of those that are DICOM; {} where all of them have the same, as some anonymisers leave it."""
+    found = {}
+    for file in files:
+        ending = os.path.splitext(file)[1].lower()
+        if ending in DICOM_SUFFIXES or not ending[1:].isalpha():
+            try:
+                header = pydicom.dcmread(base / file, stop_before_pixels=True, specific_tags=["PatientID"])
+            except Exception:  # whatever it was: what is damaged is named where its pixels are read
+                continue
+            if patient := text(header, "PatientID"):
+                found[file] = patient
+    return found if len(set(found.values())) > 1 else {}
 
 
 def own_patient(file: str) -> str:

@@ -68,7 +68,7 @@ def table(
     labels = _Labels.of(content, label_columns, class_column, class_names, uncertain)
     columns = _Columns.of(content, path_column, patient_column, patient_pattern, split_column)
     rows = _found_rows(content, columns.path, root, images, partial)
-    entries, sections = _entries(content, rows, labels, columns, patient_pattern, drop_unlabelled)
+    entries, sections = _entries(content, rows, root.path, labels, columns, patient_pattern, drop_unlabelled)
     pairs = list(zip(sections, entries, strict=True))
     given = {part: [entry for name, entry in pairs if name == part] for part in SECTIONS} if columns.split else None
     keys = common_keys(labels.task, labels.names, modality, ordered)
@@ -213,6 +213,7 @@ def _found_rows(
 def _entries(
     content: Table,
     rows: Sequence[tuple[str, Row]],
+    base: Path,
     labels: _Labels,
     columns: _Columns,
     pattern: str | None,
@@ -221,7 +222,7 @@ def _entries(
     """Items and the list that each was given ("" without `split_column`), sorted by file."""
     owner = {}
     if columns.patient is None:
-        owner = owners([file for file, _ in rows], pattern, hint="--patient_column or --patient_pattern")
+        owner = owners([file for file, _ in rows], base, pattern, hint="--patient_column or --patient_pattern")
     made: dict[str, tuple[Item, str, int]] = {}
     unlabelled, ownerless, repeated = 0, 0, 0
     for file, row in rows:

@@ -62,7 +62,7 @@ def tiles_masks(
     else:
         drawn = masks or "outline_masks"
         pairs, names, mask_kind = masks_of(root, outlines, drawn, _pictures(root, images, drawn), names)
-    owner = owners(list(pairs), patient_pattern, patients)
+    owner = owners(list(pairs), root.path, patient_pattern, patients)
     entries = [{"image": file, "label": mask, "patient_id": owner[file]} for file, mask in pairs.items()]
     given = _given(root.path, entries)
     return Found(entries, given, keys={"class_names": names, "mask_kind": mask_kind, "modality": modality})

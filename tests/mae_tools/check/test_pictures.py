@@ -165,6 +165,20 @@ def test_labels_that_do_not_fit_and_patients_in_two_lists(tmp_path: Path) -> Non
     assert any(text.startswith("a3.png: has no label, as 1 of 4 items of training") for text in found)
 
 
+@pytest.mark.parametrize(
+    ("patients", "said"), [(("p", "p", "q"), True), (("p", "q", "r"), False), (("ANON", "ANON", "ANON"), False)]
+)
+def test_patients_of_dicom_headers_who_cross_the_lists(tmp_path: Path, patients: tuple[str, ...], said: bool) -> None:
+    for number, patient in enumerate(patients):
+        dicom(
+            tmp_path / f"{number}.dcm", np.rot90(shades(), number).astype(np.uint16) * (number + 9), PatientID=patient
+        )
+    lists = {part: [{"image": f"{number}.dcm"}] for number, part in enumerate(("training", "validation", "test"))}
+    found = [text for level, text in messages(write(tmp_path, None, **lists).parent) if "by its DICOM header" in text]
+    first = f"1.dcm: is by its DICOM header of the same patient as {tmp_path / '0.dcm'} in training"
+    assert [each.partition("; where")[0] for each in found] == [f"{first}; so 1 patient(s) cross the lists"] * said
+
+
 def test_the_common_check_recognises_pictures(tmp_path: Path) -> None:
     assert check(good(tmp_path), num_workers=0)["task"] == "multi_label"
     path = write(tmp_path, None, training=[{"image": "a0.png"}])

@@ -2,12 +2,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bundle_runtime.data.datalist import items, parse
 from custom_components.errors import InputError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mae_tools.sources.class_folder import class_folder
+from picture_files import dicom, shades
 from picture_trees import SECTIONS, by_image, class_counts, sizes, touch
 
 
@@ -68,6 +70,25 @@ def test_patients_from_names_or_a_table(tmp_path: Path) -> None:
         class_folder(root, patients=csv)
     with pytest.raises(InputError, match="patient_pattern and patients are both given"):
         class_folder(root, patients=csv, patient_pattern="(p)")
+
+
+def test_patients_from_dicom_headers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two views of a patient belong into one list; one id for all of them is what an anonymiser left."""
+    (tmp_path / "a").mkdir()
+    for number in range(6):
+        dicom(tmp_path / f"a/{number}.dcm", shades(seed=number).astype(np.uint16), PatientID=f"p{number // 2}")
+    touch(tmp_path, "a/loose.png", "b/TCGA-AA-1234-01.png", "b/1.2.840")
+    dicom(tmp_path / "b" / "1.2.840", shades(seed=7).astype(np.uint16), PatientID="p0")
+    found = by_image(class_folder(tmp_path))
+    assert [found[f"a/{number}.dcm"]["patient_id"] for number in range(6)] == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    assert [found[f"b/{name}"]["patient_id"] for name in ("1.2.840", "TCGA-AA-1234-01.png")] == ["p0", "TCGA-AA-1234"]
+    said = capsys.readouterr().out
+    assert "7 of 9 pictures belong to the patients that their DICOM headers name." in said
+    assert "Every other picture counts as a patient of its own" in said
+    for number in range(6):
+        dicom(tmp_path / f"a/{number}.dcm", shades(seed=number).astype(np.uint16), PatientID="ANON")
+    dicom(tmp_path / "b" / "1.2.840", shades(seed=7).astype(np.uint16), PatientID="ANON")
+    assert by_image(class_folder(tmp_path))["a/3.dcm"]["patient_id"] == "a/3"
 
 
 def test_equal_names_in_two_classes_are_told_apart_by_path(tmp_path: Path) -> None:
