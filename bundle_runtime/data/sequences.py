@@ -21,6 +21,7 @@ _LAST_PART = re.compile(r"(?:(.*)[_-])?([^_-]+)")
 _CONTRAST = re.compile(r"(?:^|_)ce-[A-Za-z][A-Za-z0-9]*(?=_|$)")
 _TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)  # project, tissue source site, participant
 _TIME_POINT = re.compile(r"(BraTS-[A-Za-z]+-\d{4,})-\d{3}")
+_BIDS = re.compile(r"(?:.*/)?(sub-[A-Za-z]*\d[A-Za-z0-9]*)_[^/]*")  # then its session, run, ...
 _MSD_CASE = re.compile(r"BRATS_\d{3}")
 _ENDINGS_2023 = {"t2f", "t1n", "t1c", "t2w"}
 
@@ -43,10 +44,11 @@ def file_stem(path: str | Path) -> str:
 def patient_of(case: str) -> str:
     """The patient of a case, file or path: of a TCGA barcode the participant (the last one of a path, in capitals).
 
-    `BraTS-GLI-00005-001` is a scan of `BraTS-GLI-00005`; any other case is a patient.
+    `BraTS-GLI-00005-001` is a scan of `BraTS-GLI-00005`, BIDS's `sub-01_ses-2` one of `sub-01`; any other case is a
+    patient.
     """
     barcodes = _TCGA.findall(case)
-    match = _TIME_POINT.fullmatch(case)
+    match = _TIME_POINT.fullmatch(case) or _BIDS.fullmatch(case)
     return barcodes[-1].upper() if barcodes else match[1] if match else case
 
 

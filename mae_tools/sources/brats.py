@@ -8,13 +8,12 @@ from typing import Any
 from bundle_runtime.data.conventions import Convention, convention
 from bundle_runtime.data.find import brain_masks, by_pattern, case_before, some
 from bundle_runtime.data.schema import Item, check_background
-from bundle_runtime.data.sequences import group_by_case, patient_of, usual_convention
-from bundle_runtime.data.tables import read_patients
+from bundle_runtime.data.sequences import group_by_case, usual_convention
 from custom_components.errors import InputError
 
 from .options import fitting, read_table
 from .registry import Root, source
-from .split import Found, by_fold
+from .split import Found, by_fold, patients_of
 
 # The order in which a case's files are listed; any order would do, as sequences go by name.
 _ORDER = ("flair", "t1", "t1ce", "t2")
@@ -47,7 +46,7 @@ def brats(
         conventions: the same for some cases, by case pattern: `{"siteB_*": "msd"}`, or that as a JSON text (the last
             pattern that fits counts).
         patients: CSV with the columns `case` and `patient_id`, for patients with several cases (default: one each;
-            the time points of BraTS 2023 are known).
+            the time points of BraTS 2023 and the sessions of BIDS are known).
         labels: false lists all cases, without labels, for pre-training or inference.
         sequences: file-name patterns, where names do not end in a sequence: `{"flair": "*Flair*", "t1ce": "*T1c*"}`, or
             that as a JSON text. The case is the folder of a file, or what stands before the pattern in its name.
@@ -70,9 +69,9 @@ def brats(
     cases = _cases(root, [file for file in files if file not in set(masks.values())], endings, patterns)
     if labels:
         cases = _labelled(root.path, cases, endings)
-    owner = read_patients(patients, list(cases))
+    owner = patients_of(list(cases), patients)
     rules = _conventions(cases, label_convention, conventions) if labels else {}
-    entries = [_entry(case) | {"patient_id": owner.get(name) or patient_of(name)} for name, case in cases.items()]
+    entries = [_entry(case) | {"patient_id": owner[name]} for name, case in cases.items()]
     for entry, (name, case) in zip(entries, cases.items(), strict=True):
         entry |= {"label": case.label, "label_convention": _written(rules[name])} if labels else {}
         entry |= {} if mask is None else {"brain_mask": _mask_of(root.path, name, masks)}

@@ -5,13 +5,11 @@ from pathlib import Path
 
 from bundle_runtime.data.find import by_stem, other_volumes, some
 from bundle_runtime.data.schema import Item
-from bundle_runtime.data.sequences import patient_of
-from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
 
 from .options import fitting, name_list, read_table
 from .registry import Root, source
-from .split import Found, by_patient
+from .split import Found, by_patient, patients_of
 
 _FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 
@@ -41,11 +39,11 @@ def folder(
     """
     pairs = _pairs(root)
     class_names = None if class_names is None else name_list(class_names, "class_names")
-    owner = read_patients(patients, list(pairs))
+    owner = patients_of(list(pairs), patients)
     missing = _unlabelled(unlabelled, list(pairs), class_names)
     entries: list[Item] = []
     for case, (image, label) in pairs.items():
-        entry: Item = {"image": image, "label": label, "patient_id": owner.get(case) or patient_of(case)}
+        entry: Item = {"image": image, "label": label, "patient_id": owner[case]}
         if case in missing:
             entry["unlabelled"] = missing[case]
         entries.append(entry)

@@ -137,7 +137,7 @@ def owners(
     patients: str | Path | None = None,
     hint: str = "--patient_pattern or --patients",
 ) -> dict[str, str]:
-    """File -> patient, by a pattern or a table, else the TCGA barcode in its path, else its DICOM header.
+    """File -> patient, by a pattern or a table, else by its name (`patient_of`), else its DICOM header.
 
     Any other is a patient of its own. What was not given is printed.
 
@@ -152,7 +152,7 @@ def owners(
         return read_patients(patients, files)
     named = [file for file in files if patient_of(file) != file]
     if named:
-        print(f"{len(named)} of {len(files)} pictures belong to the patients of the TCGA barcodes in their names.")
+        print(f"{len(named)} of {len(files)} pictures belong to the patients in their names (TCGA barcodes, BIDS).")
     said = _patients_in_headers([file for file in files if patient_of(file) == file], base)
     if said:
         print(f"{len(said)} of {len(files)} pictures belong to the patients that their DICOM headers name.")

@@ -4,10 +4,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bundle_runtime.data.schema import SECTIONS, Datalist, Item
+from bundle_runtime.data.sequences import patient_of
+from bundle_runtime.data.tables import read_patients
 from custom_components.errors import InputError
 
 _FEW_PATIENTS = 10
@@ -60,6 +63,21 @@ _SECTION_NAMES = {
 def section_name(text: str) -> str | None:
     """The list that a word means, in any case: `Train` is training, `val` validation; None for another word."""
     return _SECTION_NAMES.get(text.strip().lower())
+
+
+def patients_of(cases: Sequence[str], path: str | Path | None) -> dict[str, str]:
+    """Case -> patient, by a table (`read_patients`) or by what its name says, which is printed.
+
+    Raises:
+        InputError: see `read_patients`.
+    """
+    if path is not None:
+        return read_patients(path, cases)
+    owner = {case: patient_of(case) for case in cases}
+    count = len(set(owner.values()))
+    said = f"{len(cases)} cases are of {count} patients by their names" if count < len(cases) else ""
+    print(f"{said or 'Every case counts as a patient of its own'}; where that is wrong, give --patients.")
+    return owner
 
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:

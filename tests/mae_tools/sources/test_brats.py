@@ -83,10 +83,26 @@ def test_time_points_of_a_patient_stay_together(tmp_path: Path) -> None:
         ("BraTS-GoAT-00000", "BraTS-GoAT-00000"),
         ("Brats18_TCIA02_135_1", "Brats18_TCIA02_135_1"),
         ("TCGA-02-0006", "TCGA-02-0006"),
+        ("sub-01_ses-2_run-1", "sub-01"),
+        ("raw/sub-A7x_slice-3.png", "sub-A7x"),
+        ("sub-01", "sub-01"),
+        ("sub-image_001", "sub-image_001"),
+        ("sub-01/left_eye.png", "sub-01/left_eye.png"),
     ],
 )
 def test_the_patient_of_a_case(case: str, patient: str) -> None:
     assert patient_of(case) == patient
+
+
+def test_sessions_of_a_subject_stay_together_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"sub-{number}_ses-{session}" for number in range(8) for session in (1, 2)]
+    touch(tmp_path, *(f"{name}_{ending}.nii.gz" for name in names for ending in ("flair", "seg")))
+    made = brats(tmp_path)
+    owner = [{entry["patient_id"] for entry in made[part]} for part in ("training", "validation", "test")]
+    assert sum(map(len, owner)) == len(set().union(*owner)) == 8
+    assert "16 cases are of 8 patients by their names; where that is wrong, give --patients." in capsys.readouterr().out
 
 
 def test_the_convention_of_file_names() -> None:

@@ -96,7 +96,7 @@ def test_tcga_barcodes_are_patients(tmp_path: Path, capsys: pytest.CaptureFixtur
     touch(tmp_path, *names)
     made = class_folder(tmp_path)
     assert {item["patient_id"] for item in by_image(made).values()} == {f"TCGA-0{i}-000{i}" for i in range(4)}
-    assert "16 of 16 pictures belong to the patients of the TCGA barcodes" in capsys.readouterr().out
+    assert "16 of 16 pictures belong to the patients in their names (TCGA barcodes" in capsys.readouterr().out
 
 
 def test_a_root(tmp_path: Path) -> None:
