@@ -39,7 +39,8 @@ def decode_mask(name: str, content: bytes) -> Mask:
     """Decode a mask file (PNG, TIFF, BMP, ... through Pillow) without changing its values.
 
     Grey of 1, 8, 16 or 32 bits gives its values, a palette its indices (as the VOC data set stores classes). Three
-    equal channels are one; alpha is left out. A camera's turn is not looked at: masks come from programs.
+    equal channels are one. Where alpha is below half of its highest value nothing is drawn (0), whatever colour lies
+    there. A camera's turn is not looked at: masks come from programs.
 
     Raises:
         InputError: damaged, several pictures in one file, or values that are no whole numbers of at least 0.
@@ -54,6 +55,7 @@ def decode_mask(name: str, content: bytes) -> Mask:
             mode = image.mode
             lossy = file_of.format in _LOSSY or "jpeg" in str(file_of.info.get("compression"))
             lossy = lossy and not (file_of.format == "WEBP" and b"VP8L" in content)  # its lossless kind
+            see_through = _see_through(image)
             if image.mode in ("LA", "PA"):
                 image = image.convert("L")
             elif image.mode not in ("1", "L", "P", "I", "F", "RGB") and not image.mode.startswith("I;16"):
@@ -66,7 +68,7 @@ def decode_mask(name: str, content: bytes) -> Mask:
     except UnidentifiedImageError as error:
         if content[:4] in TIFF:
             page, values = tiff_page(name, content)
-            mode, lossy = f"I;{page.bitspersample}", False
+            mode, lossy, see_through = f"I;{page.bitspersample}", False, None
         else:
             raise InputError(
                 f"{name}: is not a picture that can be read; expected a mask as PNG, TIFF or BMP."
@@ -74,6 +76,9 @@ def decode_mask(name: str, content: bytes) -> Mask:
     except _BROKEN as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{name}: is truncated or damaged ({reason}); copy it again.") from error
+    if see_through is not None:
+        values = values.copy()
+        values[see_through] = 0
     if values.ndim == 3 and (values == values[..., :1]).all():
         values = values[..., 0]
     whole = (np.rint(values) if values.dtype.kind == "f" else values).astype(np.int32)
@@ -83,6 +88,14 @@ def decode_mask(name: str, content: bytes) -> Mask:
             f"{name}: holds values that are no whole numbers of at least 0; store class or object numbers."
         )
     return Mask(whole, mode, lossy)
+
+
+def _see_through(image: Image.Image) -> np.ndarray | None:
+    """Where a picture is transparent, bool (H, W); None without alpha."""
+    if image.mode not in ("LA", "PA", "RGBA"):
+        return None
+    alpha = np.asarray(image.getchannel("A"))
+    return alpha < alpha.max(initial=0) / 2
 
 
 def class_map(mask: Mask, mask_kind: str, classes: int, name: str) -> np.ndarray:

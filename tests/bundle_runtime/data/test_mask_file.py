@@ -56,7 +56,17 @@ def test_a_palette_gives_its_indices_and_bilevel_0_and_1(tmp_path: Path) -> None
     assert np.array_equal(read(tmp_path / "b.png").values, VALUES > 1)
 
 
-def test_equal_channels_are_one_and_alpha_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels", [2, 4])
+def test_what_is_transparent_is_not_drawn(tmp_path: Path, channels: int) -> None:
+    """Drawing programs leave white, or the colour of the pen, under what they show as transparent."""
+    drawn = VALUES > 1
+    white = np.full((*VALUES.shape, channels), 255, np.uint8)
+    white[..., -1] = np.where(drawn, 200, 30)
+    mask = read(saved(white, tmp_path / "m.png"))
+    assert np.array_equal(class_map(mask, "binary", 2, "m.png"), drawn)
+
+
+def test_equal_channels_are_one_and_equal_alpha_changes_nothing(tmp_path: Path) -> None:
     grey = np.repeat(VALUES[..., None], 4, axis=2)
     grey[..., 3] = 128
     assert np.array_equal(read(saved(grey, tmp_path / "m.png")).values, VALUES)
