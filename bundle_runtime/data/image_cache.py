@@ -25,7 +25,7 @@ from .verify_pictures import Seen, file_problems
 if TYPE_CHECKING:  # handed in by stages that have one
     from .record import Record
 
-_FORMAT = 4  # of the pixels and files; to be raised when the same settings would give other pixels
+_FORMAT = 5  # of the pixels and files; to be raised when the same settings would give other pixels
 _BLOCK_BYTES = 16 << 20
 _BLOCK_ROWS = 1024
 _LIST_BYTES = 640  # of a row in the list of its block, generously

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..data.image_prepare import Recipe
 from ..data.inference import InferenceInputs, check_finite
 from ..data.record import Record
+from ..data.verify_pictures import look_of
 from ..failures import sentence_of
 from ..weights.io import read_sidecar, sidecar_path
 from .annotations import Annotation, find_annotation
@@ -23,6 +24,8 @@ from .find import SlideFile, find_slides
 from .grid import Grid, tissue_grid
 from .slide import TOLERANCE, Slide, mpp_of
 from .tissue import Tissue
+
+_LOOKED_AT = 16  # tiles of a slide, of which it is said whether they look like those of the training
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class SlideInputs(InferenceInputs):
             raise InputError("Slides are looked at by one process; start it without torchrun.")
         super().__init__(output_dir)
         self.tile_size, self.assume_mpp, self.annotations = tile_size, assume_mpp, annotations
+        self.record = record
         wanted, (share, doubt) = mpp_of(magnification, mpp), least_tissue(tissue_fraction, record, usual_tissue)
         self.doubts = [doubt] if doubt else []  # of every slide
         if record is not None:
@@ -126,12 +130,25 @@ class SlideInputs(InferenceInputs):
         if file is not None:
             Annotation(file, slide)  # refuses what does not belong to this slide
         doubts = [problem.removeprefix(f"{entry.path}: ").removesuffix(".") for problem in slide.problems]
-        doubts += [] if len(grid) else ["no tissue was found; its result is empty"]
+        doubts += self._unlike(slide, grid) if len(grid) else ["no tissue was found; its result is empty"]
         for doubt in doubts:
             say(f"WARNING: {entry.path}: {doubt}.")
         size, mpp = (slide.height, slide.width), float(slide.mpp or grid.mpp)
         area = tissue.area(grid.corners(), grid.side) * mpp**2 / 1e6
         self.plans.append(Plan(entry, grid, size, mpp, area, file, "; ".join([*doubts, *self.doubts])))
+
+    def _unlike(self, slide: Slide, grid: Grid) -> list[str]:
+        """Whether colours or brightness of a slide, by a few of its tiles side by side, are unlike the training's."""
+        if self.record is None or not self.record.images.looks:
+            return []
+        chosen = np.unique(np.linspace(0, len(grid) - 1, _LOOKED_AT).astype(int))
+        try:
+            tiles = [slide.read_at(grid.mpp, *grid.corner(int(tile)), self.tile_size) for tile in chosen]
+        except InputError:  # it is named where all tiles are read
+            return []
+        look = look_of(np.ascontiguousarray(np.moveaxis(np.concatenate(tiles), -1, 0)))
+        said = self.record.images.other_looks({"picture": {"look": look}}, "those of the training")
+        return [f"its tissue {text}" for text in said]
 
     def open(self, plan: Plan) -> Slide:
         """Open the slide of a plan."""

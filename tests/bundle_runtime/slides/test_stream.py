@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import torch
 from bundle_runtime.data.image_prepare import Recipe
 from bundle_runtime.data.inference import CaseLoader
+from bundle_runtime.data.picture_looks import summed_up
 from bundle_runtime.data.record import Images, Record
+from bundle_runtime.data.verify_pictures import look_of
 from bundle_runtime.slides.stream import Plan, SlideInputs, SlideTiles, check_resolution, check_targets
 from custom_components.errors import InputError
 from slide_files import damage, pyramid, with_tissue
@@ -118,6 +121,20 @@ def test_what_speaks_against_the_results_is_said_of_each_slide(folder: Path, cap
     assert [plan.warning for plan in plans] == [both, f"no tissue was found; its result is empty; {both}", both]
     said = capsys.readouterr().out
     assert said.count("WARNING: tissue_fraction is 0.2") == said.count("WARNING: each tile is 96 pixels") == 1
+
+
+def test_a_slide_of_other_colours_than_the_training_is_said(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    pink = np.moveaxis(with_tissue(128, [(0, 0, 128, 128)]), -1, 0)
+    known = record()
+    images = replace(known.images, looks=summed_up([look_of(np.ascontiguousarray(pink))] * 5))
+    known = replace(known, images=images)
+    settings = {"record": known, "tissue_fraction": 0.9}
+    assert [plan.warning for plan in inputs(folder, **settings).plans if plan.entry.slide != "b"] == ["", ""]
+    pyramid(folder / "d.tif", with_tissue(512)[..., ::-1], mpp=4.0)
+    found = {plan.entry.slide: plan.warning for plan in inputs(folder, **settings).plans}
+    assert found["a"] == found["c"] == ""
+    assert found["d"].startswith("its tissue has other colours")
+    assert f"WARNING: {folder / 'd.tif'}: its tissue has other colours" in capsys.readouterr().out
 
 
 def test_windows_are_pieces_of_the_pictures_that_a_segmentation_learnt_from(tmp_path: Path) -> None:
