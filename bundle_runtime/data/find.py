@@ -1,5 +1,6 @@
 """Files of a folder, found by one walk for pictures, volumes, slides and the sources of a datalist."""
 
+import bisect
 import fnmatch
 import itertools
 import os
@@ -24,6 +25,10 @@ _OTHER_VOLUMES = {
     "MINC": (".mnc",),
     "an archive": (".zip", ".tar", ".tgz", ".7z"),
 }
+# How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
+_LABELS = re.compile(r"(label|mask|seg|segmentation)s?(tr|ts|val)?(?![a-z])", re.IGNORECASE)
+# Of masks, of which several may be numbered; group 1: of which image.
+_MASK = re.compile(r"(?:(.+)[_. -])?(?:label|mask|seg|segmentation)s?(?:_\d+)?", re.IGNORECASE)
 _REPORT = {"check.html", "check.json"}
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # what file managers leave behind
 
@@ -121,6 +126,35 @@ def say_unfit(place: Path, exclude: Collection[str], left_out: Collection[str]) 
     unfit = [one for one in exclude if not any(excluded(path, [one]) for path in left_out)]
     if unfit:
         print(f"exclude: no file or folder of {place} fits {some(unfit)}.")
+
+
+def without_masks(files: Sequence[str], endings: tuple[str, ...]) -> list[str]:
+    """The files of a folder that are images of an inference; those that are masks by their names are printed.
+
+    They lie in folders of labels, or are `mask` beside another image, `a_label` beside one that begins in `a`. Images
+    that are all called so are images.
+
+    Args:
+        files: as paths from the folder.
+        endings: of images.
+    """
+    outside = [file for file in files if not any(_LABELS.match(part) for part in file.split("/")[:-1])]
+    stems = {file: file_stem(file) for file in outside if file.lower().endswith(endings)}
+    images: dict[str, list[str]] = {}  # by folder, sorted
+    for file in sorted(stems, key=stems.__getitem__):
+        if not _MASK.fullmatch(stems[file]):
+            images.setdefault(os.path.dirname(file), []).append(stems[file])
+    drawn = set()
+    for file, stem in stems.items():
+        if named := _MASK.fullmatch(stem):
+            beside, begins = images.get(os.path.dirname(file), []), named[1] or ""
+            first = bisect.bisect_left(beside, begins)
+            if first < len(beside) and beside[first].startswith(begins):
+                drawn.add(file)
+    for left, what in (({*files} - {*outside}, "in folders of labels"), (drawn, "named as masks of others")):
+        if left:
+            print(f"{len(left)} file(s) {what} are left out: {some(sorted(left), 3)}.")
+    return [file for file in outside if file not in drawn]
 
 
 def by_stem(files: Iterable[str]) -> dict[str, str]:

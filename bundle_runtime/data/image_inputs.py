@@ -9,7 +9,7 @@ from custom_components.errors import InputError
 
 from ..files import file_name
 from . import datalist as datalists
-from .find import files_below, image_folder, some
+from .find import files_below, image_folder, some, without_masks
 from .image_file import PICTURE_SUFFIXES, is_picture_file
 from .inference import InferenceInputs
 from .schema import Item, as_list
@@ -21,9 +21,9 @@ class ImageInputs(InferenceInputs):
     """The pictures of an inference run; they are decoded by an `ImageCache`, which tells what they hold.
 
     Args:
-        dataset_dir: folder of pictures and DICOM files, searched with its subfolders (hidden ones, `output_dir` and
-            what `check` wrote left out), or the base of the datalist. A file without a known ending counts if its
-            first bytes are those of a picture or of DICOM.
+        dataset_dir: folder of pictures and DICOM files, searched with its subfolders (hidden ones, `output_dir`, what
+            `check` wrote and masks beside pictures left out), or the base of the datalist. A file without a known
+            ending counts if its first bytes are those of a picture or of DICOM.
         datalist: a datalist whose `section` is read instead of the folder; None takes the folder.
         section: section of the datalist.
         output_dir: folder for `failures.json`.
@@ -106,7 +106,8 @@ def _in_folder(dataset_dir: str, output_dir: Path) -> list[Item]:
     """The items of a folder and its subfolders, in the order of their paths."""
     folder = image_folder(dataset_dir, output_dir)
     # Earlier results are no input.
-    found = [folder / name for name in files_below(folder, leave_out=[output_dir]) if not name.endswith("DICOMDIR")]
+    names = without_masks(files_below(folder, leave_out=[output_dir]), PICTURE_SUFFIXES)
+    found = [folder / name for name in names if not name.endswith("DICOMDIR")]
     files = list(filter(is_picture_file, found))
     others = [file.relative_to(folder).as_posix() for file in sorted({*found} - {*files})]
     if files and others:
@@ -114,7 +115,7 @@ def _in_folder(dataset_dir: str, output_dir: Path) -> list[Item]:
     if not files:
         raise InputError(
             f"dataset_dir {dataset_dir} and its subfolders hold no picture ({', '.join(PICTURE_SUFFIXES)}, or DICOM "
-            "without an ending); give the folder of the images."
+            "without an ending) that is no mask by its name; give the folder of the images."
         )
     stems = Counter(_stem(file) for file in files)
     cases = [_stem(file) if stems[_stem(file)] == 1 else file.relative_to(folder).as_posix() for file in files]

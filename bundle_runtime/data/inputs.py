@@ -1,7 +1,6 @@
 """New volumes for inference: found in a folder or a datalist, and the failures reported at the end."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +10,11 @@ from custom_components.errors import InputError
 from ..dicom.pixels import text
 from ..dicom.series import Export, NoVolume, Series, series_below
 from . import datalist as datalists
-from .find import DETACHED, VOLUMES, files_below, image_folder, other_kind, other_volumes, some
+from .find import DETACHED, VOLUMES, files_below, image_folder, other_kind, other_volumes, some, without_masks
 from .inference import InferenceInputs
 from .schema import Item
 from .sequences import file_stem, readable
 from .volume import UnusableError
-
-# How the names of folders of labels begin: `labelsTr` and `seg_manual`, but not `Seguin`.
-_MASK = re.compile(r"(?:(.+)[_. -])?(?:label|mask|seg|segmentation)s?", re.IGNORECASE)  # group 1: of which image
-_LABELS = re.compile(r"(label|mask|seg|segmentation)s?(tr|ts|val)?(?![a-z])", re.IGNORECASE)
 
 
 class Inputs(InferenceInputs):
@@ -65,12 +60,7 @@ class Inputs(InferenceInputs):
             InputError: none is there.
         """
         listed = files_below(folder, leave_out=[self.output_dir])
-        files = [file for file in listed if not any(_LABELS.match(part) for part in file.split("/")[:-1])]
-        drawn = _drawn([file for file in files if file.lower().endswith(VOLUMES)])
-        files = [file for file in files if file not in drawn]
-        for left, what in (({*listed} - {*files} - drawn, "in folders of labels"), (drawn, "named as masks of others")):
-            if left:
-                print(f"{len(left)} file(s) {what} are left out: {some(sorted(left), 3)}.")
+        files = without_masks(listed, VOLUMES)
         paths = {str(folder / file): file for file in files if file.lower().endswith(VOLUMES)}
         series, others = series_below(folder, files)
         for path, found in series.items():
@@ -96,21 +86,6 @@ class Inputs(InferenceInputs):
             {"image": path, "file": path, "case": case, "patient_id": case}
             for path, case in sorted(cases.items(), key=lambda pair: pair[1])
         ]
-
-
-def _drawn(files: Sequence[str]) -> set[str]:
-    """The volumes that are masks by their names: `mask` beside another volume, `a_label` beside one that begins in `a`.
-
-    Volumes that are all called so are images.
-    """
-    found: set[str] = set()
-    stems = {file: (os.path.dirname(file), file_stem(file)) for file in files}
-    images = [place for place in stems.values() if not _MASK.fullmatch(place[1])]
-    for file, (folder, stem) in stems.items():
-        named = _MASK.fullmatch(stem)
-        if named and any(place == folder and other.startswith(named[1] or "") for place, other in images):
-            found.add(file)
-    return found
 
 
 def _case_names(paths: Mapping[str, str]) -> dict[str, str]:

@@ -128,6 +128,20 @@ def test_equal_names_in_several_folders(tmp_path: Path) -> None:
     assert [item["case"] for item in ImageInputs(str(tmp_path)).items] == ["1/a.png", "2/a.png", "b"]
 
 
+def test_masks_beside_pictures_are_left_out_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BUSI keeps `a (1)_mask.png` and `a (1)_mask_1.png` beside `a (1).png`; a picture of masks alone is none."""
+    data = tmp_path / "data"
+    names = ("a (1).png", "a (1)_mask.png", "a (1)_mask_1.png", "b/labels/x.png", "b/x.png", "c/face mask.png")
+    for number, name in enumerate(names):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        png(data / name, shades(seed=number))
+    found = ImageInputs(str(data), output_dir=str(tmp_path / "out"))
+    assert [item["case"] for item in found.items] == ["a (1)", "x", "face mask"]
+    said = capsys.readouterr().out
+    assert "1 file(s) in folders of labels are left out: b/labels/x.png." in said
+    assert "2 file(s) named as masks of others are left out: a (1)_mask.png, a (1)_mask_1.png." in said
+
+
 def test_a_datalist_needs_no_labels(tmp_path: Path) -> None:
     png(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
