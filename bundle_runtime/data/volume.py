@@ -1,7 +1,9 @@
 """A volume read to its last byte, whatever its format, and the small geometry that the checks of it need."""
 
 import gzip
+import itertools
 import logging
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,13 @@ from .verify import edges, edges_of, sentence
 _GZIP = b"\x1f\x8b"
 _SKEWED = 0.1  # degrees
 GRID_TOLERANCE = 0.1  # voxels between the corners of two files of an item; rounding in headers stays far below
+_HEADER_BYTES = 1 << 16
+_UNITS = {
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0),
+    **dict.fromkeys(("um", "\u00b5m", "micron", "micrometer", "micrometre"), 0.001),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 10.0),
+    **dict.fromkeys(("m", "meter", "metre"), 1000.0),
+}
 _SPACE_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # millimetres of unknown, metre, millimetre, micrometre
 
 
@@ -176,7 +185,22 @@ def _read_through_itk(file: str, prints: dict[str, str] | None) -> tuple[Any, np
         raise UnusableError("has voxels of a type that ITK does not read (int64?); store it as int32") from error
     if meta["affine"].shape != (4, 4):
         raise UnusableError(f"has shape {data.shape}, expected a 3-D volume")
-    return in_millimetres(nib.Nifti1Image(data, np.asarray(meta["affine"]), dtype=data.dtype)), data
+    affine = np.array(meta["affine"])
+    affine[:3] *= _stated_unit(file)  # which ITK does not look at
+    return in_millimetres(nib.Nifti1Image(data, affine, dtype=data.dtype)), data
+
+
+def _stated_unit(file: str) -> float:
+    """Millimetres of the unit of length that an NRRD or MetaImage header states; 1 where it states none."""
+    with open(file, "rb") as stream:
+        head = re.split(rb"\r?\n\r?\n|ElementDataFile", stream.read(_HEADER_BYTES))[0].decode(errors="replace")
+    stated = re.findall(r"^(?:space )?units:(.*)|^DistanceUnits *=(.*)", head, re.MULTILINE)
+    words = re.findall(r"[^\s\"?]+", " ".join(itertools.chain(*stated)).lower())
+    units = {_UNITS.get(word.removesuffix("s")) for word in words} or {1.0}
+    unit = units.pop()
+    if units or unit is None:
+        raise UnusableError(f"has the unknown units of length {' '.join(words)}, expected mm; fix the header")
+    return unit
 
 
 def in_millimetres(image: Any) -> Any:

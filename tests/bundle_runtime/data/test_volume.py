@@ -127,6 +127,43 @@ def test_units_of_the_header_become_millimetres(tmp_path: Path, kind: type, unit
     assert np.array_equal(voxels, image.dataobj)
 
 
+_NRRD = (
+    "NRRD0005\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 2 3 4\nendian: little\n"
+    "space directions: (2,0,0) (0,2,0) (0,0,3)\nkinds: domain domain domain\nencoding: raw\n{}\n"
+)
+_META = (
+    "ObjectType = Image\nNDims = 3\nBinaryData = True\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n"
+    "{}ElementSpacing = 2 2 3\nDimSize = 2 3 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "factor"),
+    [
+        ("a.nrrd", "", 1),
+        ("a.nrrd", 'space units: "mm" "mm" "mm"\n', 1),
+        ("a.nrrd", 'space units: "µm" "µm" "µm"\nsample units: "furlong"\n', 0.001),
+        ("a.nrrd", 'space units: "Meters" "Meters" "Meters"\n', 1000),
+        ("a.nrrd", 'space units: "inch" "inch" "inch"\n', None),
+        ("a.nrrd", 'space units: "mm" "mm" "cm"\n', None),
+        ("a.mha", "DistanceUnits = mm\n", 1),
+        ("a.mha", "DistanceUnits = um\n", 0.001),
+        ("a.mha", "DistanceUnits = ?\n", 1),
+    ],
+)
+def test_units_of_nrrd_and_metaimage(tmp_path: Path, name: str, said: str, factor: float | None) -> None:
+    """ITK takes every number for millimetres."""
+    head = (_NRRD if name.endswith("nrrd") else _META).format(said)
+    (tmp_path / name).write_bytes(head.encode() + np.arange(24, dtype="<i2").tobytes())
+    if factor is None:
+        with pytest.raises(UnusableError, match=r"unknown units of length (inch inch inch|mm mm cm), expected mm"):
+            read_volume(str(tmp_path / name))
+    else:
+        found, _ = read_volume(str(tmp_path / name))
+        assert np.allclose(np.abs(np.diag(found.affine))[:3], np.array([2, 2, 3]) * factor)
+        assert np.allclose(found.header.get_zooms(), np.array([2, 2, 3]) * factor)
+
+
 def test_an_unknown_unit_is_refused(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), np.eye(4))
     image.header["xyzt_units"] = 5
