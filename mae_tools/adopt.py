@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import yaml
 from bundle_runtime.config import literal, read_value
 from bundle_runtime.data.datalist import load as load_datalist
-from bundle_runtime.data.schema import SECTIONS, Datalist
+from bundle_runtime.data.find import VOLUMES
+from bundle_runtime.data.schema import SECTIONS, Datalist, as_list
 from bundle_runtime.dicom.codes import read_codes
 from bundle_runtime.files import write_atomically
 from custom_components.errors import InputError
+from custom_components.tumour_labels import region_table
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .agree import METADATA, Described, agreeing, describe, read_metadata
@@ -167,6 +169,7 @@ def gather(root: Path, lists: Mapping[str, Datalist], overlay: str | Path | None
     """
     settings: Settings = {}
     for file, content in lists.items():
+        _refuse_another_kind(root, file, content)
         said: dict[str, Setting] = {
             key: Setting(content[key], f"from {file}")
             for key in ("class_names", "task", "sequences", "mpp")
@@ -200,6 +203,23 @@ def gather(root: Path, lists: Mapping[str, Datalist], overlay: str | Path | None
             )
     _add(settings, root, given)
     return settings
+
+
+def _refuse_another_kind(root: Path, file: str, content: Datalist) -> None:
+    """Refuse a datalist that no stage of a bundle reads, so far as it tells without its images."""
+    known = stages(root)
+    reads = "volumes" if any("roi_size" in stage for stage in known.values()) else "pictures"
+    first = next((str(as_list(item["image"])[0]) for part in SECTIONS for item in content[part]), "")
+    if "task" in content or "mask_kind" in content:
+        lists = "pictures"
+    else:
+        lists = "volumes" if first.lower().endswith(VOLUMES) else reads
+    if lists != reads:
+        raise InputError(f"{file} lists {lists}, and {root.name} learns from {reads}; adopt a bundle of that kind.")
+    if reads == "pictures" and "task" not in content and not any(stage.endswith(SEGMENTATION) for stage in known):
+        raise InputError(f"{file} has no task, and {root.name} only classifies; take one that segments, or add labels.")
+    if "sequences" in known["train"]:
+        region_table(content.get("class_names", ["background"]))
 
 
 def _first(root: Path, key: str) -> Any:

@@ -148,6 +148,25 @@ def test_overlays_that_make_no_sense_are_refused(tmp_path: Path, text: str, sent
     assert not (tmp_path / "mine").exists()
 
 
+@pytest.mark.parametrize(
+    ("bundle", "content", "sentence"),
+    [
+        ("btcv_unetr_mae", {"task": "multi_class"}, "my.json lists pictures, and btcv_unetr_mae learns from volumes"),
+        ("brats_unetr_mae", {"mask_kind": "classes"}, "lists pictures, and brats_unetr_mae learns from volumes"),
+        ("medcls_msmae", {"training": [{"image": "a.nii.gz"}]}, "lists volumes, and medcls_msmae learns from pictures"),
+        ("cxr14_mae", {}, "my.json has no task, and cxr14_mae only classifies"),
+        ("brats_unetr_mae", {}, "class_names holds 'a', which is no region"),
+    ],
+)
+def test_a_datalist_of_another_kind_is_refused(
+    bundle: str, content: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    source = datalist(tmp_path / "my.json", **{"class_names": ["background", "a"], **content})
+    with pytest.raises(InputError, match=sentence):
+        adopt(bundle, tmp_path / "mine", source)
+    assert not (tmp_path / "mine").exists()
+
+
 def test_a_folder_in_use_and_a_list_without_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"my\.json: names no classes"):
         adopt("btcv_unetr_mae", tmp_path / "mine", datalist(tmp_path / "my.json"))
