@@ -138,7 +138,7 @@ def test_a_package_passes_all(archive: Path, capfd: pytest.CaptureFixture[str]) 
 def test_a_tampered_package_does_not_pass(inside: Path) -> None:
     (inside / "docs" / "README.md").write_text("changed")
     formats = json.loads((inside / "configs" / "metadata.json").read_text())["network_data_format"]
-    formats["outputs"]["pred"]["num_channels"] = 3
+    formats["outputs"]["pred"]["dtype"] = "float64"  # the channels follow the metadata where there are no weights
     edit_metadata(inside, network_data_format=formats)
     with pytest.raises(InputError, match=r"checks failed: checksums: .*docs/README\.md.*network: .*doesn't match"):
         zoo_check.verify(inside)
