@@ -19,7 +19,8 @@ def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 files = [f"{sys.argv[1]}/{k:06d}.png" for k in range(int(sys.argv[3]))]
-cache = ImageCache([{"image": file} for file in files], sys.argv[2], Recipe(8, equalise="none"), progress=False)
+items = [{"image": file, "case": file} for file in files]
+cache = ImageCache(items, sys.argv[2], Recipe(16, equalise="none"), progress=False)
 rng = np.random.default_rng(0)
 cache.rows(rng.integers(0, len(cache), 1000))
 before = anonymous()
@@ -35,7 +36,7 @@ def test_reading_takes_no_more_memory_from_a_hundred_times_more_pictures(tmp_pat
     tiny = tmp_path / "tiny"
     tiny.mkdir()
     for k in range(100_000):
-        pixels = np.frombuffer(np.int64(k).tobytes(), np.uint8).repeat(8).reshape(8, 8)
+        pixels = np.frombuffer(np.int64(k + 1).tobytes(), np.uint8).repeat(32).reshape(16, 16)
         (tiny / f"{k:06d}.png").write_bytes(_tiny_png(pixels))
     grown = {}
     for count in (1_000, 100_000):
