@@ -110,7 +110,7 @@ def reference() -> ModuleType:
 
 
 def test_the_reference_is_what_the_configs_say(reference: ModuleType) -> None:
-    assert len(reference.BUNDLES) == 5
+    assert len(reference.BUNDLES) >= 5
     old = [b.name for b in reference.BUNDLES if reference.target(b).read_text(encoding="utf-8") != reference.page(b)]
     assert not old, "run `python docs/reference/write.py`"
 

@@ -221,7 +221,7 @@ class BlockBuilder(Dataset):
 
     def failed(self, number: int, reason: str) -> Outcome:
         """What stands for a block whose process died, for a `CaseLoader`; of several files none is to blame yet."""
-        (*others, last) = self.plan[number]
+        *others, last = self.plan[number]
         return Outcome(0, [], None, {}) if others else Outcome(1, [Reject(last, reason)], None, {})
 
 

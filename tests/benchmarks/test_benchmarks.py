@@ -104,7 +104,7 @@ def test_inference(result: Callable[..., dict[str, Any]], capsys: pytest.Capture
     rows = result("inference")["rows"]
     assert [row["part"] for row in rows] == ["read", "windows", "back", "whole"]
     assert set(rows[-1]["seconds"]) == set(rows[-1]["peak_memory_bytes"]) == {"ours", "stock"}
-    # The rim, where air was cropped away, is a large part of a toy; bf16 decides some labels of random weights otherwise.
+    # The rim, where air was cropped away, is a large part of a toy; bf16 decides some labels of random weights.
     assert rows[-1]["equal_labels"] > 0.9
     assert "equal labels" in capsys.readouterr().out
 
