@@ -1,5 +1,6 @@
 """`make demo`: every stage of a bundle through its real commands, at a size that a laptop manages."""
 
+import contextlib
 import inspect
 import io
 import multiprocessing
@@ -258,7 +259,13 @@ def _as_command(command: list[str], log: Path) -> None:
     with log.open("w", encoding="utf-8") as stream:
         os.dup2(stream.fileno(), 1)
     sys.argv = list(command)
-    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    except Exception as error:  # of which multiprocessing would print the traceback, whatever the command says of it
+        for place in (sys.stderr, sys.stdout):  # to the terminal, and to the log
+            with contextlib.redirect_stderr(place):
+                sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(1)
 
 
 def _flags(values: dict[str, Any]) -> list[str]:

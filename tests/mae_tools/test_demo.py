@@ -1,5 +1,6 @@
 import functools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -55,10 +56,15 @@ def test_every_stage_end_to_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_step_that_fails_is_named_and_nothing_starts_after_it(tmp_path: Path) -> None:
+def test_a_step_that_fails_is_named_and_nothing_starts_after_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     runner = _Runner(ROOT / "bundles" / "cxr14_mae", tmp_path, {})
     with pytest.raises(InputError, match=r"'look' failed with exit code 1; its output is in .*logs/look\.log"):
         runner._run("look", ["mae_tools", "check", str(tmp_path / "none.json")])
+    for said in (capfd.readouterr().err, (tmp_path / "logs" / "look.log").read_text()):
+        assert "Traceback" not in said
+        assert re.search(rf"^Error: .*{tmp_path / 'none.json'}", said, re.M)
     with pytest.raises(InputError, match="'look' failed"):
         runner._run("more", ["mae_tools", "check", "--help"])
     assert [step["exit_code"] for step in json.loads((tmp_path / "steps.json").read_text())] == [1]
