@@ -127,8 +127,8 @@ def test_every_training_is_this_call(path: Path) -> None:
 
 
 def test_all_trainings_are_looked_at() -> None:
-    assert len(CONFIGS) == 12
-    assert len(PROBES) == 3
+    assert len(CONFIGS) >= 12
+    assert len(PROBES) >= 3
 
 
 @pytest.mark.parametrize("path", PROBES, ids=lambda path: path.parts[-3])
