@@ -32,6 +32,7 @@ lint: setup
 	@if git ls-files -ci --exclude-standard 2>/dev/null | grep .; then echo "Error: these files are ignored and yet in git."; exit 1; fi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/black --check --quiet --skip-magic-trailing-comma --line-length 120 custom_components bundle_runtime mae_tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
